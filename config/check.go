@@ -1,0 +1,249 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+var (
+	portalID = regexp.MustCompile(`^[1-9][0-9]{0,18}$`)
+	hostName = regexp.MustCompile(`^[A-Za-z0-9._-]*$`)
+)
+
+// The names that stand in more than one check.
+const (
+	certFile     = "TLS_CERT_FILE"
+	keyFile      = "TLS_KEY_FILE"
+	clientCAFile = "TLS_CLIENT_CA_FILE"
+	clientID     = "HUBSPOT_CLIENT_ID"
+	clientSecret = "HUBSPOT_CLIENT_SECRET"
+	portal       = "HUBSPOT_PORTAL_ID"
+	accessToken  = "HUBSPOT_ACCESS_TOKEN"
+	apiKey       = "HUBSPOT_API_KEY"
+	refreshToken = "HUBSPOT_REFRESH_TOKEN"
+)
+
+// check looks at every setting, and at those that must go together.
+func (l *loader) check() {
+	l.checkListeners()
+	l.checkUpstream()
+	l.checkNumbers()
+	l.checkRedis()
+	l.checkApp()
+	l.checkCredential()
+	l.checkPortals()
+	l.checkLogs()
+}
+
+func (l *loader) checkListeners() {
+	l.checkAddr("LISTEN_ADDR", l.ListenAddr)
+	l.checkAddr("ADMIN_ADDR", l.AdminAddr)
+	l.require([]string{certFile, keyFile}, certFile, keyFile, clientCAFile)
+	for _, name := range []string{certFile, keyFile, clientCAFile} {
+		if l.given(name) {
+			l.readFile(name, l.values[name])
+		}
+	}
+}
+
+// require makes each of names a fault that is missing while one of reasons is
+// given.
+func (l *loader) require(names []string, reasons ...string) {
+	reasons = slices.DeleteFunc(reasons, func(name string) bool { return !l.given(name) })
+	if len(reasons) == 0 {
+		return
+	}
+	for _, name := range names {
+		if !l.given(name) {
+			because := list(reasons)
+			l.fault(name, "is not set, but needed with "+because, "set it too, or unset "+because)
+		}
+	}
+}
+
+func list(names []string) string { return strings.Join(names, " and ") }
+
+func (l *loader) checkAddr(name, addr string) {
+	host, port, err := net.SplitHostPort(addr)
+	_, noIP := netip.ParseAddr(host)
+	if err != nil || !isPort(port) || (noIP != nil && !hostName.MatchString(host)) {
+		l.fault(name, quote(addr)+" is not host:port", "give an address such as 127.0.0.1:8080, [::1]:8080 or :8080")
+	}
+}
+
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
+}
+
+// checkUpstream quotes neither URL: a wrong one may hold a password.
+func (l *loader) checkUpstream() {
+	u := l.UpstreamURL
+	l.checkServer("UPSTREAM_URL", u)
+	if u.Host != "" && (u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "") {
+		l.fault("UPSTREAM_URL", "has a path, a query or a fragment", "give scheme, host and port only, such as https://api.hubapi.com")
+	}
+	if l.given("HUBSPOT_TOKEN_URL") {
+		l.checkServer("HUBSPOT_TOKEN_URL", l.HubSpotTokenURL)
+		if l.HubSpotTokenURL.Fragment != "" {
+			l.fault("HUBSPOT_TOKEN_URL", "has a fragment", "leave out the # and what follows it")
+		}
+	}
+}
+
+// checkServer checks what comes before a URL's path.
+func (l *loader) checkServer(name string, u *url.URL) {
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http", !hasHost(u):
+		l.fault(name, "is not an absolute https URL with a host", "give one such as https://api.hubapi.com")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		l.fault(name, "is http to a host that is not loopback, which would send credentials in the clear", "use https")
+	}
+	if u.User != nil {
+		l.fault(name, "has a user name or password", "leave out what stands before the @")
+	}
+}
+
+// hasHost tells whether u has a host and, if it has a port, a possible one.
+func hasHost(u *url.URL) bool {
+	port := u.Port()
+	return u.Hostname() != "" && !strings.HasSuffix(u.Host, ":") && (port == "" || isPort(port))
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
+}
+
+func (l *loader) checkNumbers() {
+	l.checkAtLeast("UPSTREAM_TIMEOUT", l.UpstreamTimeout, 1)
+	l.checkAtLeast("SHUTDOWN_DELAY", l.ShutdownDelay, 0)
+	l.checkAtLeast("SHUTDOWN_TIMEOUT", l.ShutdownTimeout, 0)
+	l.checkAtLeast("REFRESH_AHEAD", l.RefreshAhead, 1)
+	l.checkBytes("RETRY_BODY_LIMIT", l.RetryBodyLimit)
+	l.checkBytes("RETRY_MEMORY", l.RetryMemory)
+}
+
+func (l *loader) checkAtLeast(name string, d, least time.Duration) {
+	switch {
+	case d >= least:
+	case least == 0:
+		l.fault(name, quote(d.String())+" is negative", "give a duration of 0s or more")
+	default:
+		l.fault(name, quote(d.String())+" is not more than zero", "give a duration such as 30s or 5m")
+	}
+}
+
+func (l *loader) checkBytes(name string, n int64) {
+	if n < 0 {
+		l.fault(name, quote(strconv.FormatInt(n, 10))+" is negative", "give a number of bytes, or 0 to keep none")
+	}
+}
+
+func (l *loader) checkRedis() {
+	if !l.RedisURL.IsZero() && !isRedisURL(l.RedisURL.Reveal()) {
+		l.fault("REDIS_URL", "is not a redis:// or rediss:// URL with a host, nor a unix:/// URL with a path (not shown, as it may hold a password)",
+			"give one such as redis://localhost:6379/0, and percent-encode what is special in its password")
+	}
+	if strings.ContainsFunc(l.RedisPrefix, func(r rune) bool { return r == '{' || r == '}' || unicode.IsSpace(r) }) {
+		l.fault("REDIS_PREFIX", quote(l.RedisPrefix)+" has a brace or white space, and Redis Cluster places keys by what is in braces", "leave them out")
+	}
+}
+
+func isRedisURL(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil {
+		return false
+	}
+	switch u.Scheme {
+	case "redis", "rediss":
+		return hasHost(u)
+	case "unix":
+		return u.Host == "" && u.Path != "" // unix://tmp/redis.sock would lose its tmp
+	}
+	return false
+}
+
+func (l *loader) checkApp() {
+	l.require([]string{clientID, clientSecret}, clientID, clientSecret, refreshToken)
+	l.checkHeaderSafe(clientID, l.HubSpotClientID)
+	l.checkHeaderSafe(clientSecret, l.HubSpotClientSecret.Reveal())
+}
+
+// checkHeaderSafe quotes nothing, because the value is a credential.
+func (l *loader) checkHeaderSafe(name, value string) {
+	if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		l.fault(name, "has a space, a line break or another character that no credential has", "copy it again, and nothing around it")
+	}
+}
+
+func (l *loader) checkCredential() {
+	l.checkHeaderSafe(accessToken, l.HubSpotAccessToken.Reveal())
+	l.checkHeaderSafe(apiKey, l.HubSpotAPIKey.Reveal())
+	l.checkHeaderSafe(refreshToken, l.HubSpotRefreshToken.Reveal())
+	l.require([]string{portal}, refreshToken)
+
+	given := slices.DeleteFunc([]string{accessToken, apiKey, refreshToken}, func(name string) bool { return !l.given(name) })
+	switch {
+	case len(given) > 1:
+		l.fault(given[0], "is set, and so is "+list(given[1:]), "keep one of them: a portal has one credential")
+	case len(given) == 0 && l.given(portal):
+		l.fault(portal, "is set, but no credential of that portal", "set one of HUBSPOT_ACCESS_TOKEN, HUBSPOT_API_KEY and HUBSPOT_REFRESH_TOKEN, or give the id as DEFAULT_PORTAL")
+	}
+}
+
+func (l *loader) checkPortals() {
+	l.checkPortalID(portal, l.HubSpotPortalID)
+	l.checkPortalID("DEFAULT_PORTAL", l.DefaultPortal)
+	for _, id := range l.ServePortals {
+		if !portalID.MatchString(id) {
+			l.fault("SERVE_PORTALS", quote(id)+" is not a portal id", "give ids separated by commas, such as 62515,62516")
+		}
+	}
+
+	own := l.environmentPortal()
+	if own != "" && l.DefaultPortal != "" && own != l.DefaultPortal {
+		l.fault("DEFAULT_PORTAL", quote(l.DefaultPortal)+" is not the environment's own portal, which is the default", "unset it, or set HUBSPOT_PORTAL_ID to the same id")
+	}
+	switch id := l.Default(); {
+	case id == "" || len(l.ServePortals) == 0 || slices.Contains(l.ServePortals, id):
+	case id == unnamed:
+		l.fault("SERVE_PORTALS", "leaves out the environment's own portal, which has no id", "set HUBSPOT_PORTAL_ID, and add that id")
+	default:
+		l.fault("SERVE_PORTALS", "leaves out the default portal "+quote(id), "add it")
+	}
+}
+
+// environmentPortal returns the portal whose credential is in the environment,
+// or nothing.
+func (l *loader) environmentPortal() string {
+	own := l.Config
+	own.DefaultPortal = ""
+	return own.Default()
+}
+
+func (l *loader) checkPortalID(name, id string) {
+	if id != "" && !portalID.MatchString(id) {
+		l.fault(name, quote(id)+" is not a portal id", "give a number such as 62515")
+	}
+}
+
+func (l *loader) checkLogs() {
+	l.checkOneOf("LOG_LEVEL", l.LogLevel, "debug", "info", "warn", "error")
+	if l.LogFormat != "" {
+		l.checkOneOf("LOG_FORMAT", l.LogFormat, "json", "console")
+	}
+}
+
+func (l *loader) checkOneOf(name, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		l.fault(name, quote(value)+" is not known", "give one of "+strings.Join(allowed, ", "))
+	}
+}

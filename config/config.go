@@ -1,0 +1,145 @@
+// Package config has the program's settings: one struct, read from the
+// environment and checked once at start, and printed without its secrets.
+package config
+
+import (
+	"net/url"
+	"time"
+
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// Config is every setting, checked, in the order in which the README tells
+// them. A variable that is unset or empty has its default; where there is
+// none, the field is its type's zero value, which means what the field says.
+//
+// Every secret.Text field can also be given as a file, which the variable's
+// name with _FILE after it names.
+//
+// Only [Load] makes a checked Config. It is not changed afterwards, so it may
+// be read by many at once.
+type Config struct {
+	// ListenAddr is where the proxy listens: host:port. An empty host is every
+	// address, port 0 is one that the system chooses.
+	ListenAddr string `env:"LISTEN_ADDR" envDefault:"127.0.0.1:8080"`
+
+	// AdminAddr is where health, metrics and the operator's pages are served,
+	// in the form of ListenAddr.
+	AdminAddr string `env:"ADMIN_ADDR" envDefault:"127.0.0.1:8081"`
+
+	// TLSCertFile and TLSKeyFile are the paths of a PEM certificate chain and
+	// of its key, to serve the proxy over TLS. Either both are set or none;
+	// empty means plain HTTP. They could be read when the settings were, and no
+	// more than that is known of them.
+	TLSCertFile string `env:"TLS_CERT_FILE"`
+	TLSKeyFile  string `env:"TLS_KEY_FILE"`
+
+	// TLSClientCAFile is the path of the PEM certificates that clients'
+	// certificates must come from. Empty means that clients are not asked for
+	// one. It is set only if TLSCertFile is.
+	TLSClientCAFile string `env:"TLS_CLIENT_CA_FILE"`
+
+	// UpstreamURL is where requests go: scheme, host and port, and nothing
+	// else. It is https, or http to loopback. Never nil.
+	UpstreamURL *url.URL `env:"UPSTREAM_URL" envDefault:"https://api.hubapi.com"`
+
+	// UpstreamTimeout is how long HubSpot may take from a request's last byte
+	// until its response headers. More than zero.
+	UpstreamTimeout time.Duration `env:"UPSTREAM_TIMEOUT" envDefault:"120s"`
+
+	// UpstreamHTTP2 offers HTTP/2 to HubSpot. False is HTTP/1.1 only.
+	UpstreamHTTP2 bool `env:"UPSTREAM_HTTP2" envDefault:"false"`
+
+	// RetryBodyLimit is how many bytes of one request's body are kept for a
+	// second try. Zero keeps none: only requests without a body are repeated.
+	RetryBodyLimit int64 `env:"RETRY_BODY_LIMIT" envDefault:"1048576"`
+
+	// RetryMemory is how many bytes are kept so of all requests together. Zero
+	// keeps none.
+	RetryMemory int64 `env:"RETRY_MEMORY" envDefault:"33554432"`
+
+	// ShutdownDelay is how long the proxy keeps serving after SIGTERM, while
+	// it says that it is not ready. Zero stops at once.
+	ShutdownDelay time.Duration `env:"SHUTDOWN_DELAY" envDefault:"0s"`
+
+	// ShutdownTimeout is how long requests that are under way may then take to
+	// end. Zero waits for none.
+	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"20s"`
+
+	// RedisURL is a redis:// or rediss:// URL with a host, or a unix:// one
+	// with a path. Empty means the embedded Redis. Its other parts are not
+	// checked here, but by the client that opens it.
+	RedisURL secret.Text `env:"REDIS_URL"`
+
+	// RedisPrefix begins the name of every key and channel. It has no braces
+	// and no white space, and is never empty.
+	RedisPrefix string `env:"REDIS_PREFIX" envDefault:"hubspot:"`
+
+	// HubSpotClientID and HubSpotClientSecret are the HubSpot app's. Either
+	// both are set or none; empty means that nothing can be renewed.
+	HubSpotClientID     string      `env:"HUBSPOT_CLIENT_ID"`
+	HubSpotClientSecret secret.Text `env:"HUBSPOT_CLIENT_SECRET"`
+
+	// HubSpotTokenURL is HubSpot's token endpoint: https, or http to loopback.
+	// Unset, it is UpstreamURL with the path /oauth/2026-03/token. Never nil.
+	HubSpotTokenURL *url.URL `env:"HUBSPOT_TOKEN_URL"`
+
+	// RefreshAhead is how long before its expiry a token is renewed. More than
+	// zero.
+	RefreshAhead time.Duration `env:"REFRESH_AHEAD" envDefault:"5m"`
+
+	// HubSpotPortalID is the id of the portal that one of the next three is
+	// the credential of. Empty means that the environment has no portal, or
+	// one that is known by its static credential only: see [Config.Default].
+	HubSpotPortalID string `env:"HUBSPOT_PORTAL_ID"`
+
+	// The credential of the environment's portal. At most one of them is set:
+	// an access token of a private app, a developer API key, or the refresh
+	// token of an OAuth grant, which needs HubSpotPortalID and the HubSpot app.
+	HubSpotAccessToken  secret.Text `env:"HUBSPOT_ACCESS_TOKEN"`
+	HubSpotAPIKey       secret.Text `env:"HUBSPOT_API_KEY"`
+	HubSpotRefreshToken secret.Text `env:"HUBSPOT_REFRESH_TOKEN"`
+
+	// DefaultPortal is what DEFAULT_PORTAL says. What applies to calls that
+	// name no portal is what [Config.Default] returns.
+	DefaultPortal string `env:"DEFAULT_PORTAL"`
+
+	// ServePortals are the ids of the only portals that this process serves,
+	// the default portal among them. Empty means all.
+	ServePortals []string `env:"SERVE_PORTALS"`
+
+	// AllowAnonymous says whether callers need no client key. Nil means that
+	// the bound address decides: true on loopback, else false.
+	AllowAnonymous *bool `env:"ALLOW_ANONYMOUS"`
+
+	// LogLevel is debug, info, warn or error.
+	LogLevel string `env:"LOG_LEVEL" envDefault:"info"`
+
+	// LogFormat is json or console. Empty means console on a terminal, and
+	// json elsewhere.
+	LogFormat string `env:"LOG_FORMAT"`
+
+	// AccessLog writes a line for every request.
+	AccessLog bool `env:"ACCESS_LOG" envDefault:"true"`
+
+	// Where a setting came from, by the variable's name, if it was given.
+	sources map[string]string
+}
+
+// unnamed is what the environment's portal is called if it has no id.
+const unnamed = "default"
+
+// Default returns the portal of calls that name none: DEFAULT_PORTAL, else
+// HUBSPOT_PORTAL_ID, else "default" if the environment has a static credential
+// without an id, else nothing: such calls are then refused.
+func (c Config) Default() string {
+	switch {
+	case c.DefaultPortal != "":
+		return c.DefaultPortal
+	case c.HubSpotPortalID != "":
+		return c.HubSpotPortalID
+	case !c.HubSpotAccessToken.IsZero() || !c.HubSpotAPIKey.IsZero():
+		return unnamed
+	}
+	return ""
+}

@@ -1,0 +1,175 @@
+package config_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"hubspot-auth-proxy/config"
+)
+
+const noURL = "is not an absolute https URL with a host; give one such as https://api.hubapi.com"
+
+func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
+	dir := t.TempDir()
+	pem, empty := write(t, "pem", "x"), write(t, "empty", "\n")
+	const (
+		addr      = " is not host:port; give an address such as 127.0.0.1:8080, [::1]:8080 or :8080"
+		badURL    = "is not a URL; give one such as https://api.hubapi.com"
+		user      = "has a user name or password; leave out what stands before the @"
+		clear     = "is http to a host that is not loopback, which would send credentials in the clear; use https"
+		parts     = "UPSTREAM_URL: has a path, a query or a fragment; give scheme, host and port only, such as https://api.hubapi.com"
+		unit      = " is not a duration; give one with its unit, such as 30s or 5m"
+		more      = " is not more than zero; give a duration such as 30s or 5m"
+		negative  = " is negative; give a duration of 0s or more"
+		whole     = " is not a whole number, or too large; give a number of bytes, such as 1048576"
+		negBytes  = " is negative; give a number of bytes, or 0 to keep none"
+		truth     = " is neither true nor false; give one of them"
+		redis     = "REDIS_URL: is not a redis:// or rediss:// URL with a host, nor a unix:/// URL with a path (not shown, as it may hold a password); give one such as redis://localhost:6379/0, and percent-encode what is special in its password"
+		prefix    = " has a brace or white space, and Redis Cluster places keys by what is in braces; leave them out"
+		character = "has a space, a line break or another character that no credential has; copy it again, and nothing around it"
+		id        = " is not a portal id; give a number such as 62515"
+		ids       = " is not a portal id; give ids separated by commas, such as 62515,62516"
+		readable  = "; give the path of a file that this process may read"
+		hidden    = "cannot read the file it names (not shown, as it begins with neither / nor . and may be the secret itself): no such file or directory" + readable
+	)
+	for _, test := range []struct {
+		environ string // variables, separated by spaces
+		want    string // faults, a line each
+	}{
+		{"LISTEN_ADDR=8080", `LISTEN_ADDR: "8080"` + addr},
+		{"ADMIN_ADDR=localhost", `ADMIN_ADDR: "localhost"` + addr},
+		{"ADMIN_ADDR=:65536", `ADMIN_ADDR: ":65536"` + addr},
+		{"ADMIN_ADDR=a/b:1", `ADMIN_ADDR: "a/b:1"` + addr},
+		{"LISTEN_ADDR=" + strings.Repeat("x", 70), `LISTEN_ADDR: "` + strings.Repeat("x", 60) + `…"` + addr},
+
+		{"TLS_CERT_FILE=" + pem, "TLS_KEY_FILE: is not set, but needed with TLS_CERT_FILE; set it too, or unset TLS_CERT_FILE"},
+		{"TLS_KEY_FILE=" + pem, "TLS_CERT_FILE: is not set, but needed with TLS_KEY_FILE; set it too, or unset TLS_KEY_FILE"},
+		{"TLS_CLIENT_CA_FILE=" + pem, "TLS_CERT_FILE: is not set, but needed with TLS_CLIENT_CA_FILE; set it too, or unset TLS_CLIENT_CA_FILE\n" +
+			"TLS_KEY_FILE: is not set, but needed with TLS_CLIENT_CA_FILE; set it too, or unset TLS_CLIENT_CA_FILE"},
+		{"TLS_CERT_FILE=" + pem + " TLS_KEY_FILE=/does/not/exist", `TLS_KEY_FILE: cannot read "/does/not/exist": no such file or directory` + readable},
+		{"TLS_CERT_FILE=" + dir + "/none TLS_KEY_FILE=-----BEGIN", `TLS_CERT_FILE: cannot read ` + quoted(dir+"/none") + `: no such file or directory` + readable + "\nTLS_KEY_FILE: " + hidden},
+
+		{"UPSTREAM_URL=api.hubapi.com", "UPSTREAM_URL: " + noURL},
+		{"UPSTREAM_URL=ftp://h", "UPSTREAM_URL: " + noURL},
+		{"UPSTREAM_URL=https://:443", "UPSTREAM_URL: " + noURL},
+		{"UPSTREAM_URL=https://h:", "UPSTREAM_URL: " + noURL},
+		{"UPSTREAM_URL=https://h:65536", "UPSTREAM_URL: " + noURL},
+		{"UPSTREAM_URL=https://h:x", "UPSTREAM_URL: " + badURL},
+		{"UPSTREAM_URL=https://h/crm", parts},
+		{"UPSTREAM_URL=https://h//", parts},
+		{"UPSTREAM_URL=https://h?", parts},
+		{"UPSTREAM_URL=https://h?a=b", parts},
+		{"UPSTREAM_URL=https://h#a", parts},
+		{"UPSTREAM_URL=https://u:p@h", "UPSTREAM_URL: " + user},
+		{"UPSTREAM_URL=http://api.hubapi.com", "UPSTREAM_URL: " + clear},
+		{"UPSTREAM_URL=http://10.0.0.1", "UPSTREAM_URL: " + clear},
+		{"UPSTREAM_URL=http://127.9.9.9:1", ""},
+		{"UPSTREAM_URL=http://LocalHost:1", ""},
+		{"HUBSPOT_TOKEN_URL=/oauth/v1/token", "HUBSPOT_TOKEN_URL: " + noURL},
+		{"HUBSPOT_TOKEN_URL=http://h/oauth/v1/token", "HUBSPOT_TOKEN_URL: " + clear},
+		{"HUBSPOT_TOKEN_URL=https://u@h/oauth/v1/token", "HUBSPOT_TOKEN_URL: " + user},
+		{"HUBSPOT_TOKEN_URL=https://h/oauth/v1/token#x", "HUBSPOT_TOKEN_URL: has a fragment; leave out the # and what follows it"},
+		{"HUBSPOT_TOKEN_URL=https://h:x/", "HUBSPOT_TOKEN_URL: " + badURL},
+		{"HUBSPOT_TOKEN_URL=http://127.0.0.1:1/oauth/v1/token", ""},
+
+		{"UPSTREAM_TIMEOUT=120", `UPSTREAM_TIMEOUT: "120"` + unit},
+		{"UPSTREAM_TIMEOUT=0", `UPSTREAM_TIMEOUT: "0s"` + more},
+		{"REFRESH_AHEAD=-1s", `REFRESH_AHEAD: "-1s"` + more},
+		{"REFRESH_AHEAD=soon", `REFRESH_AHEAD: "soon"` + unit},
+		{"SHUTDOWN_DELAY=-1s", `SHUTDOWN_DELAY: "-1s"` + negative},
+		{"SHUTDOWN_TIMEOUT=-1ns", `SHUTDOWN_TIMEOUT: "-1ns"` + negative},
+		{"RETRY_BODY_LIMIT=1MB", `RETRY_BODY_LIMIT: "1MB"` + whole},
+		{"RETRY_MEMORY=9223372036854775808", `RETRY_MEMORY: "9223372036854775808"` + whole},
+		{"RETRY_BODY_LIMIT=-1", `RETRY_BODY_LIMIT: "-1"` + negBytes},
+		{"RETRY_MEMORY=-2", `RETRY_MEMORY: "-2"` + negBytes},
+		{"UPSTREAM_HTTP2=yes", `UPSTREAM_HTTP2: "yes"` + truth},
+		{"ALLOW_ANONYMOUS=maybe", `ALLOW_ANONYMOUS: "maybe"` + truth},
+		{"ACCESS_LOG=on\n", `ACCESS_LOG: "on\n"` + truth},
+
+		{"REDIS_URL=localhost:6379", redis},
+		{"REDIS_URL=redis://", redis},
+		{"REDIS_URL=redis://h:x", redis},
+		{"REDIS_URL=unix://", redis},
+		{"REDIS_URL=unix://tmp/redis.sock", redis},
+		{"REDIS_URL=unix:///tmp/redis.sock?db=1", ""},
+		{"REDIS_URL=redis://h", ""},
+		{"REDIS_PREFIX={x}", `REDIS_PREFIX: "{x}"` + prefix},
+		{"REDIS_PREFIX=x\t", `REDIS_PREFIX: "x\t"` + prefix},
+
+		{"HUBSPOT_CLIENT_ID=a", "HUBSPOT_CLIENT_SECRET: is not set, but needed with HUBSPOT_CLIENT_ID; set it too, or unset HUBSPOT_CLIENT_ID"},
+		{"HUBSPOT_CLIENT_SECRET=a", "HUBSPOT_CLIENT_ID: is not set, but needed with HUBSPOT_CLIENT_SECRET; set it too, or unset HUBSPOT_CLIENT_SECRET"},
+		{"HUBSPOT_CLIENT_ID=a HUBSPOT_CLIENT_SECRET=b\n", "HUBSPOT_CLIENT_SECRET: " + character},
+		{"HUBSPOT_CLIENT_ID=ä HUBSPOT_CLIENT_SECRET=b", "HUBSPOT_CLIENT_ID: " + character},
+		{"HUBSPOT_ACCESS_TOKEN=a\x7f", "HUBSPOT_ACCESS_TOKEN: " + character},
+		{"HUBSPOT_API_KEY=\ta", "HUBSPOT_API_KEY: " + character},
+		{"HUBSPOT_REFRESH_TOKEN=\xff HUBSPOT_PORTAL_ID=1 HUBSPOT_CLIENT_ID=a HUBSPOT_CLIENT_SECRET=b", "HUBSPOT_REFRESH_TOKEN: " + character},
+		{"HUBSPOT_REFRESH_TOKEN=a HUBSPOT_CLIENT_ID=a HUBSPOT_CLIENT_SECRET=b", "HUBSPOT_PORTAL_ID: is not set, but needed with HUBSPOT_REFRESH_TOKEN; set it too, or unset HUBSPOT_REFRESH_TOKEN"},
+		{"HUBSPOT_REFRESH_TOKEN=a HUBSPOT_PORTAL_ID=1", "HUBSPOT_CLIENT_ID: is not set, but needed with HUBSPOT_REFRESH_TOKEN; set it too, or unset HUBSPOT_REFRESH_TOKEN\n" +
+			"HUBSPOT_CLIENT_SECRET: is not set, but needed with HUBSPOT_REFRESH_TOKEN; set it too, or unset HUBSPOT_REFRESH_TOKEN"},
+		{"HUBSPOT_ACCESS_TOKEN=a HUBSPOT_API_KEY=b", "HUBSPOT_ACCESS_TOKEN: is set, and so is HUBSPOT_API_KEY; keep one of them: a portal has one credential"},
+		{"HUBSPOT_PORTAL_ID=1", "HUBSPOT_PORTAL_ID: is set, but no credential of that portal; set one of HUBSPOT_ACCESS_TOKEN, HUBSPOT_API_KEY and HUBSPOT_REFRESH_TOKEN, or give the id as DEFAULT_PORTAL"},
+
+		{"HUBSPOT_API_KEY=a HUBSPOT_PORTAL_ID=default", `HUBSPOT_PORTAL_ID: "default"` + id},
+		{"DEFAULT_PORTAL=0", `DEFAULT_PORTAL: "0"` + id},
+		{"DEFAULT_PORTAL=12345678901234567890", `DEFAULT_PORTAL: "12345678901234567890"` + id},
+		{"DEFAULT_PORTAL=1\n", `DEFAULT_PORTAL: "1\n"` + id},
+		{"SERVE_PORTALS=1,x", `SERVE_PORTALS: "x"` + ids},
+		{"SERVE_PORTALS=1,", `SERVE_PORTALS: ""` + ids},
+		{"DEFAULT_PORTAL=1 HUBSPOT_PORTAL_ID=2 HUBSPOT_API_KEY=a", `DEFAULT_PORTAL: "1" is not the environment's own portal, which is the default; unset it, or set HUBSPOT_PORTAL_ID to the same id`},
+		{"DEFAULT_PORTAL=1 HUBSPOT_API_KEY=a", `DEFAULT_PORTAL: "1" is not the environment's own portal, which is the default; unset it, or set HUBSPOT_PORTAL_ID to the same id`},
+		{"DEFAULT_PORTAL=1 SERVE_PORTALS=2,3", `SERVE_PORTALS: leaves out the default portal "1"; add it`},
+		{"HUBSPOT_API_KEY=a SERVE_PORTALS=2,3", `SERVE_PORTALS: leaves out the environment's own portal, which has no id; set HUBSPOT_PORTAL_ID, and add that id`},
+
+		{"LOG_LEVEL=INFO", `LOG_LEVEL: "INFO" is not known; give one of debug, info, warn, error`},
+		{"LOG_FORMAT=text", `LOG_FORMAT: "text" is not known; give one of json, console`},
+
+		{"HUBSPOT_API_KEY=a HUBSPOT_API_KEY_FILE=/x", "HUBSPOT_API_KEY: is set, and so is HUBSPOT_API_KEY_FILE; keep one of them"},
+		{"HUBSPOT_API_KEY_FILE=/x\n", `HUBSPOT_API_KEY_FILE: cannot read "/x\n": no such file or directory` + readable},
+		{"HUBSPOT_API_KEY_FILE=x", "HUBSPOT_API_KEY_FILE: " + hidden},
+		{"HUBSPOT_API_KEY_FILE=" + dir, "HUBSPOT_API_KEY_FILE: cannot read " + quoted(dir) + ": is a directory" + readable},
+		{"HUBSPOT_API_KEY_FILE=" + empty, "HUBSPOT_API_KEY_FILE: the file " + quoted(empty) + " is empty; put the value into it, or unset HUBSPOT_API_KEY_FILE"},
+	} {
+		t.Run(test.environ, func(t *testing.T) {
+			got := ""
+			if _, err := config.Load(strings.Split(test.environ, " ")); err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAllFaultsAreToldTogetherAndEachOnce(t *testing.T) {
+	got, err := config.Load([]string{
+		"LISTEN_ADDR=x", "UPSTREAM_TIMEOUT=x", "RETRY_MEMORY=x", "ACCESS_LOG=x", "UPSTREAM_URL=https://h:x", "LOG_LEVEL=x", "REDIS_URL=x",
+		"HUBSPOT_PORTAL_ID=62515", "HUBSPOT_REFRESH_TOKEN=r", "HUBSPOT_CLIENT_ID=a", "HUBSPOT_CLIENT_SECRET_FILE=/none",
+	})
+	var faults config.Faults
+	if !errors.As(err, &faults) {
+		t.Fatalf("error is %T", err)
+	}
+	var names []string
+	for _, fault := range faults {
+		names = append(names, fault.Name)
+	}
+	want := []string{"HUBSPOT_CLIENT_SECRET_FILE", "UPSTREAM_URL", "UPSTREAM_TIMEOUT", "RETRY_MEMORY", "ACCESS_LOG", "LISTEN_ADDR", "REDIS_URL", "LOG_LEVEL"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(config.Config{}, got, ignoreSources); diff != "" {
+		t.Errorf("a faulty Config is returned: %s", diff)
+	}
+}
+
+// quoted is what a fault makes of a path of the test's own.
+func quoted(path string) string {
+	if len(path) > 60 {
+		path = path[:60] + "…"
+	}
+	return `"` + path + `"`
+}

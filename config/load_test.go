@@ -1,0 +1,156 @@
+package config_test
+
+import (
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"hubspot-auth-proxy/config"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+var ignoreSources = cmpopts.IgnoreUnexported(config.Config{})
+
+func defaults() config.Config {
+	return config.Config{
+		ListenAddr:      "127.0.0.1:8080",
+		AdminAddr:       "127.0.0.1:8081",
+		UpstreamURL:     &url.URL{Scheme: "https", Host: "api.hubapi.com"},
+		UpstreamTimeout: 120 * time.Second,
+		RetryBodyLimit:  1 << 20,
+		RetryMemory:     32 << 20,
+		ShutdownTimeout: 20 * time.Second,
+		RedisPrefix:     "hubspot:",
+		HubSpotTokenURL: &url.URL{Scheme: "https", Host: "api.hubapi.com", Path: "/oauth/2026-03/token"},
+		RefreshAhead:    5 * time.Minute,
+		LogLevel:        "info",
+		AccessLog:       true,
+	}
+}
+
+func TestUnsetAndEmptyVariablesHaveTheirDefaults(t *testing.T) {
+	t.Setenv("LISTEN_ADDR", ":1") // the process's own environment is not looked at
+	empty := []string{"=x", "nothing", "UNKNOWN=1"}
+	for _, name := range variables(t) {
+		empty = append(empty, name+"=", name+"_FILE=")
+	}
+	for name, environ := range map[string][]string{"nil": nil, "empty": empty} {
+		t.Run(name, func(t *testing.T) {
+			got, err := config.Load(environ)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(defaults(), got, ignoreSources); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestEverySettingIsRead(t *testing.T) {
+	pem := write(t, "pem", "not looked at")
+	got, err := config.Load([]string{
+		"LISTEN_ADDR=:0", "ADMIN_ADDR=[::1]:9", "TLS_CERT_FILE=" + pem, "TLS_KEY_FILE=" + pem, "TLS_CLIENT_CA_FILE=" + pem,
+		"UPSTREAM_URL=http://[::1]:99/", "UPSTREAM_TIMEOUT=1s", "UPSTREAM_HTTP2=true", "RETRY_BODY_LIMIT=0", "RETRY_MEMORY=1",
+		"SHUTDOWN_DELAY=2s", "SHUTDOWN_TIMEOUT=0s", "REDIS_URL=rediss://u:p@h:1?master_name=m&addr=x:1", "REDIS_PREFIX=x",
+		"HUBSPOT_CLIENT_ID=id", "HUBSPOT_CLIENT_SECRET=cs", "REFRESH_AHEAD=1m", "HUBSPOT_PORTAL_ID=62515",
+		"HUBSPOT_REFRESH_TOKEN=rt", "DEFAULT_PORTAL=62515", "SERVE_PORTALS= 62515 ,1", "ALLOW_ANONYMOUS=false",
+		"LOG_LEVEL=warn", "LOG_FORMAT=console", "ACCESS_LOG=false",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Config{
+		ListenAddr: ":0", AdminAddr: "[::1]:9", TLSCertFile: pem, TLSKeyFile: pem, TLSClientCAFile: pem,
+		UpstreamURL: &url.URL{Scheme: "http", Host: "[::1]:99"}, UpstreamTimeout: time.Second, UpstreamHTTP2: true, RetryMemory: 1,
+		ShutdownDelay: 2 * time.Second, RedisURL: secret.New("rediss://u:p@h:1?master_name=m&addr=x:1"), RedisPrefix: "x",
+		HubSpotClientID: "id", HubSpotClientSecret: secret.New("cs"),
+		HubSpotTokenURL: &url.URL{Scheme: "http", Host: "[::1]:99", Path: "/oauth/2026-03/token"},
+		RefreshAhead:    time.Minute, HubSpotPortalID: "62515", HubSpotRefreshToken: secret.New("rt"),
+		DefaultPortal: "62515", ServePortals: []string{"62515", "1"}, AllowAnonymous: new(bool),
+		LogLevel: "warn", LogFormat: "console",
+	}
+	if diff := cmp.Diff(want, got, ignoreSources); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSecretsAreReadFromFilesWithoutTheirLastLineBreak(t *testing.T) {
+	for _, test := range []struct{ content, want string }{
+		{"key", "key"}, {"key\n", "key"}, {"key\r\n", "key"},
+	} {
+		got, err := config.Load([]string{"HUBSPOT_API_KEY=", "HUBSPOT_API_KEY_FILE=" + write(t, "key", test.content)})
+		if err != nil {
+			t.Errorf("%q: %v", test.content, err)
+		}
+		if got.HubSpotAPIKey.Reveal() != test.want {
+			t.Errorf("%q gives %q, want %q", test.content, got.HubSpotAPIKey.Reveal(), test.want)
+		}
+	}
+}
+
+func TestEverySecretHasAFile(t *testing.T) {
+	for _, name := range secrets {
+		_, err := config.Load([]string{name + "_FILE=/does/not/exist"})
+		var faults config.Faults
+		if !errors.As(err, &faults) || faults[0].Name != name+"_FILE" || !strings.Contains(faults[0].Problem, `"/does/not/exist"`) {
+			t.Errorf("%s_FILE: %v", name, err)
+		}
+	}
+}
+
+func TestThePortalOfCallsThatNameNone(t *testing.T) {
+	app := []string{"HUBSPOT_CLIENT_ID=a", "HUBSPOT_CLIENT_SECRET=b"}
+	for _, test := range []struct {
+		name, want string
+		environ    []string
+	}{
+		{"none", "", nil},
+		{"an app alone", "", app},
+		{"DEFAULT_PORTAL", "1", []string{"DEFAULT_PORTAL=1"}},
+		{"the environment's", "2", append(app, "HUBSPOT_PORTAL_ID=2", "HUBSPOT_REFRESH_TOKEN=r")},
+		{"both, the same", "2", []string{"HUBSPOT_PORTAL_ID=2", "HUBSPOT_API_KEY=k", "DEFAULT_PORTAL=2"}},
+		{"an access token without an id", "default", []string{"HUBSPOT_ACCESS_TOKEN=t"}},
+		{"an API key without an id", "default", []string{"HUBSPOT_API_KEY=k"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := config.Load(test.environ)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Default() != test.want {
+				t.Errorf("Default() = %q, want %q", got.Default(), test.want)
+			}
+		})
+	}
+}
+
+func write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// variables returns the names that the config command prints.
+func variables(t *testing.T) []string {
+	t.Helper()
+	var out strings.Builder
+	if err := (config.Config{}).Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for line := range strings.Lines(out.String()) {
+		names = append(names, strings.Fields(line)[0])
+	}
+	return names[1:]
+}

@@ -1,0 +1,64 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+)
+
+// Print writes a table of all settings to w, in the order of Config: the
+// variable, its value, and where that came from, which is "environment",
+// "file PATH", "default", or "unset" if there is no value. Of a secret it says
+// [redacted].
+func (c Config) Print(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "NAME\tVALUE\tSOURCE") // errors come from Flush
+	config := reflect.ValueOf(c)
+	for _, s := range settings() {
+		value := show(config.Field(s.index))
+		source := c.sources[s.name]
+		switch {
+		case source != "":
+		case value == "":
+			source = "unset"
+		default:
+			source = "default"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\n", s.name, oneCell(value), oneCell(source))
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print settings: %w", err)
+	}
+	return nil
+}
+
+// show returns the value of a field as one would write it in the environment,
+// and nothing for one that is unset.
+func show(field reflect.Value) string {
+	if field.Kind() == reflect.Pointer && field.IsNil() {
+		return ""
+	}
+	switch value := field.Interface().(type) {
+	case *bool:
+		return strconv.FormatBool(*value)
+	case *url.URL:
+		return value.Redacted()
+	case []string:
+		return strings.Join(value, ",")
+	default:
+		return fmt.Sprint(value) // also of a secret, which prints [redacted]
+	}
+}
+
+// oneCell quotes text that would break the table.
+func oneCell(text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(text)
+	}
+	return text
+}

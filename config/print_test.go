@@ -1,0 +1,137 @@
+package config_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"hubspot-auth-proxy/config"
+)
+
+const canary = "canary-5ecre7"
+
+var secrets = []string{"REDIS_URL", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_API_KEY", "HUBSPOT_REFRESH_TOKEN"}
+
+func TestPrintShowsEachSettingAndWhereItCameFrom(t *testing.T) {
+	key := write(t, "key", canary)
+	got := output(t, "HUBSPOT_API_KEY_FILE="+key, "REDIS_URL=redis://:"+canary+"@h", "LISTEN_ADDR=127.0.0.1:8080",
+		"UPSTREAM_URL=http://localhost:1/", "SERVE_PORTALS=1, 2", "ALLOW_ANONYMOUS=true", "HUBSPOT_PORTAL_ID=1")
+	want := `
+NAME                   VALUE                                   SOURCE
+LISTEN_ADDR            127.0.0.1:8080                          environment
+ADMIN_ADDR             127.0.0.1:8081                          default
+TLS_CERT_FILE                                                  unset
+TLS_KEY_FILE                                                   unset
+TLS_CLIENT_CA_FILE                                             unset
+UPSTREAM_URL           http://localhost:1                      environment
+UPSTREAM_TIMEOUT       2m0s                                    default
+UPSTREAM_HTTP2         false                                   default
+RETRY_BODY_LIMIT       1048576                                 default
+RETRY_MEMORY           33554432                                default
+SHUTDOWN_DELAY         0s                                      default
+SHUTDOWN_TIMEOUT       20s                                     default
+REDIS_URL              [redacted]                              environment
+REDIS_PREFIX           hubspot:                                default
+HUBSPOT_CLIENT_ID                                              unset
+HUBSPOT_CLIENT_SECRET                                          unset
+HUBSPOT_TOKEN_URL      http://localhost:1/oauth/2026-03/token  default
+REFRESH_AHEAD          5m0s                                    default
+HUBSPOT_PORTAL_ID      1                                       environment
+HUBSPOT_ACCESS_TOKEN                                           unset
+HUBSPOT_API_KEY        [redacted]                              file ` + key + `
+HUBSPOT_REFRESH_TOKEN                                          unset
+DEFAULT_PORTAL                                                 unset
+SERVE_PORTALS          1,2                                     environment
+ALLOW_ANONYMOUS        true                                    environment
+LOG_LEVEL              info                                    default
+LOG_FORMAT                                                     unset
+ACCESS_LOG             true                                    default
+`
+	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPrintKeepsEachSettingOnItsLine(t *testing.T) {
+	path := write(t, "key\tnew\nline", "k")
+	if out := output(t, "HUBSPOT_API_KEY_FILE="+path); !strings.Contains(out, `key\tnew\nline"`) {
+		t.Error(out)
+	}
+}
+
+func TestPrintTellsThatItCannotWrite(t *testing.T) {
+	if err := (config.Config{}).Print(broken{}); !errors.Is(err, errBroken) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestNoSecretIsPrintedWhateverIsWrong(t *testing.T) {
+	spoilt := []string{canary, canary + "\n", " " + canary, canary + "\x00", "redis://:" + canary + "@h", "redis://:" + canary + "@h:x", "redis://:" + canary + "%zz@h", canary + "://h", "http://u:" + canary + "@h/"}
+	for _, name := range secrets {
+		for _, value := range spoilt {
+			file := write(t, "secret", value)
+			noCanary(t, name+"="+value)
+			noCanary(t, name+"_FILE="+file)
+			noCanary(t, name+"_FILE="+value) // a secret where its path should be
+			noCanary(t, name+"="+value, name+"_FILE="+file)
+			noCanary(t, name+"="+value, "HUBSPOT_PORTAL_ID=62515", "HUBSPOT_CLIENT_ID=a", "LOG_LEVEL=x")
+		}
+	}
+	for _, name := range []string{"UPSTREAM_URL", "HUBSPOT_TOKEN_URL"} {
+		noCanary(t, name+"=https://u:"+canary+"@h")
+		noCanary(t, name+"=https://u:"+canary+"@h:x")
+	}
+	noCanary(t, "TLS_KEY_FILE=-----BEGIN PRIVATE KEY-----\n"+canary)
+}
+
+func FuzzNoPartOfTheRedisURLIsPrinted(f *testing.F) {
+	f.Add("redis://:", "@localhost:6379/0")
+	f.Add("rediss://user:", "%zz@h")
+	f.Add("redis://h:1/", "\n")
+	f.Add("unix:///", "")
+	f.Add("", "://h")
+	f.Fuzz(func(t *testing.T, before, after string) {
+		noCanary(t, "REDIS_URL="+before+canary+after)
+	})
+}
+
+// noCanary loads environ, and fails if what can be seen of it shows the canary,
+// or a fault is not one line.
+func noCanary(t *testing.T, environ ...string) {
+	t.Helper()
+	c, err := config.Load(environ)
+	var out strings.Builder
+	if printing := c.Print(&out); printing != nil {
+		t.Fatal(printing)
+	}
+	if err != nil {
+		if lines := strings.Count(err.Error(), "\n") + 1; lines != len(err.(config.Faults)) {
+			t.Errorf("%q: %d faults on %d lines", environ, len(err.(config.Faults)), lines)
+		}
+		out.WriteString(err.Error())
+	}
+	if strings.Contains(strings.ToLower(out.String()), canary) {
+		t.Errorf("%q shows the secret:\n%s", environ, out.String())
+	}
+}
+
+func output(t *testing.T, environ ...string) string {
+	t.Helper()
+	c, err := config.Load(environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := c.Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+var errBroken = errors.New("broken pipe")
+
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, errBroken }
