@@ -1,0 +1,107 @@
+package hubspottest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+const jsonType = "application/json;charset=utf-8"
+
+// SetEarly401 says when a 401 is sent: true, before the request body is read;
+// false, which is the default, after the whole of it was read.
+func (s *Server) SetEarly401(early bool) { s.early401.Store(early) }
+
+// SetGzip401 says whether the body of a 401 is gzipped if the request accepts
+// that. The default is false.
+func (s *Server) SetGzip401(gzipped bool) { s.gzip401.Store(gzipped) }
+
+func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
+	v := s.admit(r)
+	if v.refusal != nil {
+		s.refuse(w, r, v.refusal)
+		return
+	}
+	s.serveAccepted(w, r, v)
+}
+
+// refuse answers 401.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, body any) {
+	if s.early401.Load() {
+		// Without full duplex, net/http reads on before it sends the head.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	} else {
+		readBody(r)
+	}
+	s.write401(w, r, body)
+}
+
+func (s *Server) write401(w http.ResponseWriter, r *http.Request, body any) {
+	s.change(func(c *counts) { c.unauthorized++ })
+	w.Header().Set("X-Hubspot-Auth-Failure", "401 Unauthorized")
+	if s.gzip401.Load() && acceptsGzip(r) {
+		writeGzippedJSON(w, http.StatusUnauthorized, body)
+		return
+	}
+	writeJSON(w, http.StatusUnauthorized, body)
+}
+
+// writeJSON answers with a JSON body and its Content-Length.
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	writeBody(w, status, body, marshal(body))
+}
+
+// writeGzippedJSON is writeJSON with Content-Encoding gzip.
+func writeGzippedJSON(w http.ResponseWriter, status int, body any) {
+	var buffer bytes.Buffer
+	zipped := gzip.NewWriter(&buffer)
+	_, _ = zipped.Write(marshal(body)) // a bytes.Buffer takes everything
+	_ = zipped.Close()
+	w.Header().Set("Content-Encoding", "gzip")
+	w.Header().Set("Vary", "origin, Accept-Encoding")
+	writeBody(w, status, body, buffer.Bytes())
+}
+
+// writeBody sends body as encoded. Its header names the same correlation as
+// the body does, as HubSpot's answers do.
+func writeBody(w http.ResponseWriter, status int, body any, encoded []byte) {
+	correlation := newCorrelationID()
+	if e, ok := body.(apiError); ok {
+		correlation = e.CorrelationID
+	}
+	w.Header().Set("X-Hubspot-Correlation-Id", correlation)
+	w.Header().Set("Content-Type", jsonType)
+	if status != http.StatusNoContent && status != http.StatusNotModified {
+		w.Header().Set("Content-Length", strconv.Itoa(len(encoded)))
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(encoded)
+}
+
+// marshal leaves & and < alone, so that people with curl can read targets.
+func marshal(body any) []byte {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(body); err != nil {
+		panic("hubspottest: " + err.Error()) // only ours come here
+	}
+	return buffer.Bytes()
+}
+
+// acceptsGzip reports whether the request names gzip, and not with q=0.
+func acceptsGzip(r *http.Request) bool {
+	for _, header := range r.Header.Values("Accept-Encoding") {
+		for coding := range strings.SplitSeq(header, ",") {
+			name, parameters, _ := strings.Cut(coding, ";")
+			if strings.EqualFold(strings.TrimSpace(name), "gzip") {
+				quality, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(parameters), "q="), 64)
+				return err != nil || quality > 0
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,112 @@
+package hubspottest
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// The values of [Echo.Credential].
+const (
+	CredentialOAuth       = "oauth"        // an OAuth access token as Bearer
+	CredentialAccessToken = "access_token" // a private app's static token as Bearer
+	CredentialAPIKey      = "api_key"      // a hapikey in the query
+)
+
+// verdict is what the API thinks of a request's credential.
+type verdict struct {
+	portal  string // whose it is, a dead one too; empty if unknown
+	kind    string
+	value   string // as received, without Bearer; for /fake/reflect
+	refusal any    // the body of the 401; nil accepts
+}
+
+// admit counts the request and judges its credential.
+func (s *Server) admit(r *http.Request) verdict {
+	var v verdict
+	if strings.HasPrefix(r.URL.Path, "/oauth/") {
+		s.change(func(c *counts) { c.requests++ })
+		return v
+	}
+	authorizations, keys := r.Header.Values("Authorization"), apiKeys(r.URL.RawQuery)
+	violation := violationOf(len(authorizations), len(keys))
+	s.change(func(c *counts) {
+		switch {
+		case violation != "":
+			c.violations = append(c.violations, r.Method+" "+r.URL.Path+": "+violation)
+			v.refusal = invalidCredential()
+		case len(keys) == 1:
+			v = s.ledger.judgeAPIKey(keys[0])
+		case len(authorizations) == 1:
+			v = s.ledger.judgeBearer(authorizations[0])
+		default:
+			v.refusal = invalidCredential()
+		}
+		c.requests++
+		if p := s.ledger.portals[v.portal]; p != nil {
+			p.requests++
+		}
+	})
+	return v
+}
+
+// apiKeys returns the values of the hapikey parameters, in whichever way the
+// name is escaped. Parameters that url.ParseQuery refuses are read as well:
+// HubSpot may be more lenient than Go.
+func apiKeys(rawQuery string) []string {
+	var keys []string
+	for parameter := range strings.SplitSeq(rawQuery, "&") {
+		name, value, _ := strings.Cut(parameter, "=")
+		if unescaped, err := url.QueryUnescape(name); err != nil || unescaped != "hapikey" {
+			continue
+		}
+		if unescaped, err := url.QueryUnescape(value); err == nil {
+			value = unescaped
+		}
+		keys = append(keys, value)
+	}
+	return keys
+}
+
+// violationOf says what is wrong with that many credentials.
+func violationOf(authorizations, keys int) string {
+	switch {
+	case authorizations > 0 && keys > 0:
+		return "Authorization and hapikey at once"
+	case authorizations > 1:
+		return "several Authorization headers"
+	case keys > 1:
+		return "several hapikeys"
+	}
+	return ""
+}
+
+func (l *ledger) judgeAPIKey(key string) verdict {
+	p := l.apiKeys[key]
+	if p == nil {
+		return verdict{refusal: invalidAPIKey()}
+	}
+	v := verdict{portal: p.name, kind: CredentialAPIKey, value: key}
+	if p.rejected {
+		v.refusal = invalidAPIKey()
+	}
+	return v
+}
+
+func (l *ledger) judgeBearer(authorization string) verdict {
+	scheme, token, _ := strings.Cut(authorization, " ")
+	t := l.bearers[token]
+	if !strings.EqualFold(scheme, "Bearer") || t == nil {
+		return verdict{refusal: invalidCredential()}
+	}
+	v := verdict{portal: t.portal.name, kind: t.kind, value: token}
+	now := time.Now()
+	switch {
+	case t.portal.rejected || t.revoked:
+		v.refusal = invalidCredential()
+	case !t.expires.IsZero() && !now.Before(t.expires):
+		v.refusal = expiredCredential(t.expires, now)
+	}
+	return v
+}

@@ -1,0 +1,203 @@
+package hubspottest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// serveAccepted answers a request whose credential is good, by its path.
+func (s *Server) serveAccepted(w http.ResponseWriter, r *http.Request, v verdict) {
+	switch r.URL.Path {
+	case "/fake/hang":
+		s.hang(r)
+		return
+	case "/fake/reset":
+		resetConnection(w)
+		return
+	}
+	body := readBody(r)
+	switch r.URL.Path {
+	case "/fake/download":
+		serveDownload(w, r)
+	case "/fake/events":
+		s.serveEvents(w, r)
+	case "/fake/gzip":
+		serveGzip(w, r)
+	case "/fake/hints":
+		serveHints(w)
+	case "/fake/trailers":
+		serveTrailers(w)
+	case "/fake/two-writes":
+		serveTwoWrites(w, body)
+	case "/fake/status":
+		s.serveStatus(w, r, v)
+	case "/fake/redirect":
+		serveRedirect(w, r)
+	case "/fake/reflect":
+		serveReflect(w, r, v)
+	case "/fake/break":
+		serveBreak(w, r)
+	case "/fake/malformed":
+		writeMalformed(w)
+	default:
+		writeEcho(w, r, v, body)
+	}
+}
+
+// number returns a parameter of the query that must be a number from least
+// on; otherwise it answers 400 and reports false.
+func number(w http.ResponseWriter, r *http.Request, name string, least int64) (int64, bool) {
+	n, err := strconv.ParseInt(r.URL.Query().Get(name), 10, 64)
+	if err != nil || n < least {
+		writeJSON(w, http.StatusBadRequest, otherStatus(http.StatusBadRequest))
+		return 0, false
+	}
+	return n, true
+}
+
+func serveDownload(w http.ResponseWriter, r *http.Request) {
+	n, ok := number(w, r, "bytes", 0)
+	if !ok {
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if r.URL.Query().Get("chunked") == "1" {
+		flush(w) // else net/http would count a short body itself
+	} else {
+		w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
+	}
+	writePattern(w, n)
+}
+
+// writePattern writes n bytes, byte i being i mod 251: a lost, doubled or
+// moved block cannot go unseen, since blocks are powers of two.
+func writePattern(w io.Writer, n int64) {
+	const blockSize = 128 * 251
+	block := make([]byte, min(n, blockSize))
+	for i := range block {
+		block[i] = byte(i % 251)
+	}
+	for n > 0 {
+		written, err := w.Write(block[:min(n, blockSize)])
+		if err != nil {
+			return
+		}
+		n -= int64(written)
+	}
+}
+
+// NextEvent lets one stream of /fake/events send its next event. A call made
+// before a stream waits is kept for it. It never blocks.
+func (s *Server) NextEvent() {
+	select {
+	case s.events <- struct{}{}:
+	default: // more are kept than any test can want
+	}
+}
+
+func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
+	n, ok := number(w, r, "n", 1)
+	if !ok {
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-cache")
+	for i := range n {
+		if i > 0 && !await(s, r, s.events) {
+			s.left()
+		}
+		_, _ = fmt.Fprintf(w, "id: %d\ndata: {\"event\":%d}\n\n", i+1, i+1)
+		flush(w)
+	}
+}
+
+func serveGzip(w http.ResponseWriter, r *http.Request) {
+	body := map[string]string{"message": strings.Repeat("HubSpot ", 200)}
+	if acceptsGzip(r) {
+		writeGzippedJSON(w, http.StatusOK, body)
+		return
+	}
+	writeJSON(w, http.StatusOK, body)
+}
+
+func serveHints(w http.ResponseWriter) {
+	w.Header().Set("Link", "</style.css>; rel=preload; as=style")
+	w.WriteHeader(http.StatusEarlyHints)
+	w.Header().Del("Link")
+	w.Header()["Content-Type"] = nil // nil, not missing: else net/http guesses one
+	w.WriteHeader(http.StatusOK)
+	_, _ = io.WriteString(w, "<p>after the hints</p>")
+}
+
+func serveTrailers(w http.ResponseWriter) {
+	const body = "a body that is followed by trailers"
+	w.Header().Set("Trailer", "X-Fake-Sum, X-Fake-Part")
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	flush(w)
+	_, _ = io.WriteString(w, body)
+	sum := sha256.Sum256([]byte(body))
+	w.Header().Set("X-Fake-Sum", hex.EncodeToString(sum[:]))
+	w.Header()["X-Fake-Part"] = []string{"one", "two"}
+}
+
+func serveTwoWrites(w http.ResponseWriter, body receivedBody) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	flush(w)
+	_, _ = io.WriteString(w, body.sha256)
+}
+
+func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request, v verdict) {
+	n, ok := number(w, r, "code", 200)
+	if !ok {
+		return
+	}
+	code := int(n)
+	switch {
+	case code > 999: // net/http panics on those
+		writeJSON(w, http.StatusBadRequest, otherStatus(http.StatusBadRequest))
+	case code == http.StatusUnauthorized:
+		s.write401(w, r, invalidCredential())
+	case code == http.StatusTooManyRequests:
+		h := w.Header()
+		h.Set("X-Hubspot-Ratelimit-Interval-Milliseconds", "10000")
+		h.Set("X-Hubspot-Ratelimit-Max", "110")
+		h.Set("X-Hubspot-Ratelimit-Remaining", "0")
+		h.Set("X-Hubspot-Ratelimit-Secondly", "11")
+		h.Set("X-Hubspot-Ratelimit-Secondly-Remaining", "0")
+		writeJSON(w, code, burstLimit(v.portal))
+	default:
+		writeJSON(w, code, otherStatus(code))
+	}
+}
+
+// serveRedirect shows HubSpot reflecting a credential in a Location.
+func serveRedirect(w http.ResponseWriter, r *http.Request) {
+	location := r.URL.Query().Get("to")
+	if keys := apiKeys(r.URL.RawQuery); len(keys) > 0 {
+		separator := "?"
+		if strings.Contains(location, "?") {
+			separator = "&"
+		}
+		location += separator + "hapikey=" + keys[0]
+	}
+	w.Header().Set("Location", location)
+	w.WriteHeader(http.StatusFound)
+}
+
+// serveReflect shows HubSpot reflecting a credential in other headers.
+func serveReflect(w http.ResponseWriter, r *http.Request, v verdict) {
+	reflected, parameter := r.Header.Get("Authorization"), "access_token"
+	if v.kind == CredentialAPIKey {
+		reflected, parameter = v.value, "hapikey"
+	}
+	w.Header().Set("X-Reflected", reflected)
+	w.Header().Set("Link", "<https://api.hubapi.com/next?"+parameter+"="+v.value+`>; rel="next"`)
+	writeJSON(w, http.StatusOK, map[string]string{"message": "see the headers"})
+}
+
+func flush(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }
