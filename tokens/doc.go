@@ -1,0 +1,40 @@
+// Package tokens keeps the credential of each HubSpot portal: in Redis, where
+// all replicas and commands share it, and in a cache of the process, from
+// which requests are served without a round trip. It renews OAuth access
+// tokens before they expire, once for all replicas.
+//
+// [Source] is what the proxy uses: [Source.Credential] gives a portal's
+// credential, [Source.Renew] another one if HubSpot has rejected that.
+//
+// # Layout of Redis
+//
+// Every key and channel begins with a prefix, "hubspot:" unless set otherwise.
+// The portal stands in a hash tag, so that a portal's keys share a slot of a
+// Redis Cluster, and scripts may touch both.
+//
+//	portal:{62515}  hash, never expires: a portal's record
+//	  schema         "1"
+//	  kind           "oauth", "access_token" or "api_key"
+//	  state          "active"; "ended": HubSpot ended the grant;
+//	                 "removed": a tombstone, which has no credential
+//	  generation     µs since 1970 by Redis' clock, at least one more than
+//	                 before with each new credential, so that the greater one
+//	                 is the newer one, to all replicas
+//	  access_token   of kind oauth and access_token
+//	  api_key        of kind api_key
+//	  refresh_token  of kind oauth
+//	  expires_at     ms since 1970: end of the access token's life, kind oauth
+//	  renewed_at     ms since 1970: the last renewal; missing if there was none
+//	  renewed_for    what the last renewal was for: "expiry" or "rejection"
+//	  ended_code     HubSpot's code for the end of the grant
+//	  seeds          SHA-256, in hex, of every value ever seeded, with spaces
+//	lock:{62515}    string, expires in 3 s: who renews the portal's token
+//	epoch           string: random, made by whoever finds it missing. Another
+//	                value than before means that Redis has lost its data
+//	events          channel: "62515 1700000000000000 active", the portal, its
+//	                generation and its state after each change
+//
+// The state "ended" keeps the generation: a renewal that was under way, and
+// returns with a token after all, is still the newer one. Among records of one
+// generation, the ended one is the newer one.
+package tokens

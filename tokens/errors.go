@@ -1,0 +1,57 @@
+package tokens
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrNotConnected: no credential is stored for the portal.
+	ErrNotConnected = errors.New("no credential is stored for the portal")
+
+	// ErrNoOther: there is no other credential than the rejected one, and it
+	// is not yet time to ask for one.
+	ErrNoOther = errors.New("there is no other credential than the rejected one")
+
+	errExpired = errors.New("the access token has expired")
+	errClosed  = errors.New("the process is ending")
+)
+
+// An EndedError says that HubSpot has ended the portal's grant: nothing but
+// connecting it again helps.
+type EndedError struct {
+	Portal string
+	Code   string // HubSpot's, such as BAD_REFRESH_TOKEN
+}
+
+// Error names the portal and HubSpot's code.
+func (e *EndedError) Error() string {
+	return fmt.Sprintf("HubSpot has ended the grant of portal %s (%s)", e.Portal, e.Code)
+}
+
+// An UnavailableError says that there is no credential now, because Redis or
+// HubSpot's token endpoint does not answer as it should, and that there may be
+// one later.
+type UnavailableError struct {
+	Portal string
+
+	// RetryAfter is when trying again may help; at least a second.
+	RetryAfter time.Duration
+
+	// Err is what is wrong. It holds no secret.
+	Err error
+}
+
+// Error names the portal and what is wrong.
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("no credential for portal %s: %v", e.Portal, e.Err)
+}
+
+// Unwrap returns what is wrong.
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// unavailable makes an [UnavailableError] of what is wrong.
+func unavailable(portal string, retryAfter time.Duration, err error) error {
+	return &UnavailableError{Portal: portal, RetryAfter: max(retryAfter, time.Second), Err: err}
+}

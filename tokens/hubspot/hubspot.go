@@ -1,0 +1,155 @@
+// Package hubspot speaks with HubSpot's OAuth token endpoint, and tells what
+// its errors mean for whoever has to act on them.
+//
+// It is a client of its own rather than golang.org/x/oauth2, which tells
+// neither a lasting error from a passing one nor what to do about it, may send
+// a refresh twice to find out how to authenticate, and puts the answer's body,
+// tokens and all, into its error texts.
+package hubspot
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// maxBody is how much of the token endpoint's answer is read, in bytes. Real
+// answers have about 1 KB.
+const maxBody = 64 << 10
+
+// An App is the HubSpot app on whose behalf tokens are renewed. Its fields are
+// not to be changed once it is in use; it is then safe for concurrent use.
+type App struct {
+	ClientID     string
+	ClientSecret secret.Text
+
+	// TokenURL is the token endpoint, of any version: HubSpot's
+	// /oauth/v1/token, /oauth/v3/token and dated ones take the same form and
+	// answer with the same fields.
+	// https://developers.hubspot.com/docs/api-reference/legacy/authentication/oauth-tokens/v1/migration-guide
+	TokenURL string
+
+	// Client sends the requests. It must not follow redirects, which would
+	// carry the client secret to another place; [NewClient] makes one.
+	Client *http.Client
+}
+
+// NewClient returns a client for an [App]: it follows no redirect, and gives a
+// call up after timeout.
+func NewClient(transport http.RoundTripper, timeout time.Duration) *http.Client {
+	return &http.Client{
+		Transport:     transport,
+		Timeout:       timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// A Token is what the token endpoint gave.
+type Token struct {
+	Access secret.Text
+
+	// Refresh is empty if the answer had none: the former one then stays
+	// valid.
+	Refresh secret.Text
+
+	// Life is how long the access token is valid from the moment it was
+	// issued: 30 minutes, as HubSpot does it today.
+	Life time.Duration
+}
+
+// Refresh exchanges a refresh token for a new access token, by one call of the
+// token endpoint. The error is an [*Error], whatever went wrong.
+func (a *App) Refresh(ctx context.Context, refresh secret.Text) (Token, error) {
+	return a.call(ctx, url.Values{
+		"grant_type":    {"refresh_token"},
+		"refresh_token": {refresh.Reveal()},
+	})
+}
+
+// call posts the form, with the app's credentials in it: HubSpot takes them in
+// the body only, not by HTTP Basic.
+func (a *App) call(ctx context.Context, form url.Values) (Token, error) {
+	form.Set("client_id", a.ClientID)
+	form.Set("client_secret", a.ClientSecret.Reveal())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.TokenURL, strings.NewReader(form.Encode()))
+	if err != nil {
+		return Token{}, &Error{Problem: "the token URL is not valid", cause: err}
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	res, err := a.Client.Do(req)
+	if err != nil {
+		return Token{}, &Error{Problem: "no answer", cause: err}
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	switch {
+	case err != nil:
+		return Token{}, &Error{Status: res.StatusCode, Problem: "the answer broke off", cause: err}
+	case len(body) > maxBody:
+		return Token{}, &Error{Status: res.StatusCode, Problem: fmt.Sprintf("the answer is longer than %d bytes", maxBody)}
+	case res.StatusCode != http.StatusOK:
+		return Token{}, refusal(res, body)
+	}
+	return parseToken(res.Header.Get("Content-Type"), body)
+}
+
+// parseToken takes the answer of a call that succeeded apart. An answer that
+// lacks something is an error that passes: better to ask again than to store a
+// credential that does not work.
+func parseToken(contentType string, body []byte) (Token, error) {
+	problem := func(what string) (Token, error) {
+		return Token{}, &Error{Status: http.StatusOK, Problem: what}
+	}
+	var answer struct {
+		AccessToken  string      `json:"access_token"`
+		RefreshToken string      `json:"refresh_token"`
+		ExpiresIn    json.Number `json:"expires_in"`
+	}
+	if media, _, _ := mime.ParseMediaType(contentType); media == "text/html" {
+		return problem("the answer is a web page")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if err := decoder.Decode(&answer); err != nil {
+		return problem("the answer is not JSON")
+	}
+	seconds, err := strconv.ParseInt(answer.ExpiresIn.String(), 10, 64)
+	switch {
+	case answer.AccessToken == "":
+		return problem("the answer has no access_token")
+	case !printable(answer.AccessToken) || !printable(answer.RefreshToken):
+		return problem("the answer has a token that no header can carry")
+	case err != nil || seconds <= 0 || seconds > maxLife:
+		return problem("the answer has no usable expires_in")
+	}
+	return Token{
+		Access:  secret.New(answer.AccessToken),
+		Refresh: secret.New(answer.RefreshToken),
+		Life:    time.Duration(seconds) * time.Second,
+	}, nil
+}
+
+// maxLife keeps a nonsensical expires_in, in seconds, from overflowing a
+// time.Duration: ten years.
+const maxLife = 10 * 365 * 24 * 60 * 60
+
+// printable reports whether s has visible ASCII characters only, as RFC 6750
+// section 2.1 has it for bearer tokens.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}

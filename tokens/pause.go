@@ -1,0 +1,74 @@
+package tokens
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	firstPause = 500 * time.Millisecond
+	mostPause  = 30 * time.Second
+
+	// longestPause bounds what HubSpot asks for by Retry-After, so that a slip
+	// of its does not keep a portal from recovering.
+	longestPause = 5 * time.Minute
+)
+
+// pause is a time without calls of the token endpoint, after one that failed.
+// The zero value is no pause.
+type pause struct {
+	until    time.Time
+	failures int
+	err      error
+}
+
+// extend begins a pause: as long as HubSpot asked for, else longer after each
+// failure, and not the same in all replicas.
+func (p *pause) extend(now time.Time, retryAfter time.Duration, err error) {
+	wait := min(retryAfter, longestPause)
+	if wait <= 0 {
+		wait = min(firstPause<<min(p.failures, 10), mostPause)
+		wait = jitter(wait/2, wait)
+	}
+	p.until, p.err = now.Add(wait), err
+	p.failures++
+}
+
+// check returns nil, or an error for the portal while the pause lasts.
+func (p *pause) check(portal string, now time.Time) error {
+	if left := p.until.Sub(now); left > 0 {
+		return unavailable(portal, left, p.err)
+	}
+	return nil
+}
+
+// appPause is a pause of all portals: HubSpot throttles by app, and refuses a
+// wrong client secret to all alike. Safe for concurrent use.
+type appPause struct {
+	mu sync.Mutex
+	pause
+}
+
+// paused returns nil, or an error while the portal may not be renewed.
+func (s *Source) paused(p *portal) error {
+	now := s.now()
+	s.app.mu.Lock()
+	err := s.app.check(p.id, now)
+	s.app.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pause.check(p.id, now)
+}
+
+// resume ends all pauses: the token endpoint has given a token.
+func (s *Source) resume(p *portal) {
+	s.app.mu.Lock()
+	s.app.pause = pause{}
+	s.app.mu.Unlock()
+	p.mu.Lock()
+	p.pause = pause{}
+	p.mu.Unlock()
+}

@@ -1,0 +1,140 @@
+package tokens
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// schema is the version of the records' layout. A record of another version
+// is neither read nor written.
+const schema = "1"
+
+// state is whether a record can be used.
+type state string
+
+const (
+	active  state = "active"
+	ended   state = "ended"
+	removed state = "removed"
+)
+
+// record is a portal's record as Redis has it; the package comment explains
+// the fields. It is a value: a change makes another one.
+type record struct {
+	kind       Kind
+	state      state
+	generation int64
+	secret     secret.Text // the access token or API key
+	refresh    secret.Text
+	expiresAt  time.Time
+	renewedAt  time.Time
+	renewedFor cause
+	endedCode  string
+	seeds      string
+}
+
+// newer reports whether r is what came after other.
+func (r record) newer(other record) bool {
+	if r.generation != other.generation {
+		return r.generation > other.generation
+	}
+	return r.state == ended && other.state == active
+}
+
+// expired reports whether r has no secret that HubSpot would accept at now.
+func (r record) expired(now time.Time) bool {
+	return r.secret.IsZero() || r.kind == OAuth && !now.Before(r.expiresAt)
+}
+
+// fields returns the record as a list of Redis' field names and values, but
+// for the generation and the seeds, which the script writes.
+func (r record) fields() []any {
+	fields := []any{"schema", schema, "kind", string(r.kind), "state", string(r.state)}
+	set := func(name, value string) {
+		if value != "" {
+			fields = append(fields, name, value)
+		}
+	}
+	set(secretField(r.kind), r.secret.Reveal())
+	set("refresh_token", r.refresh.Reveal())
+	set("expires_at", millis(r.expiresAt))
+	set("renewed_at", millis(r.renewedAt))
+	set("renewed_for", string(r.renewedFor))
+	set("ended_code", r.endedCode)
+	return fields
+}
+
+// parseRecord reads the fields that fields wrote. Its errors name a field, and
+// never its value.
+func parseRecord(fields map[string]string) (record, error) {
+	if v := fields["schema"]; v != schema {
+		return record{}, fmt.Errorf("the record has schema version %q, this program knows %q: run the version that wrote it", v, schema)
+	}
+	r := record{
+		kind:       Kind(fields["kind"]),
+		state:      state(fields["state"]),
+		renewedFor: cause(fields["renewed_for"]),
+		endedCode:  fields["ended_code"],
+		seeds:      fields["seeds"],
+		refresh:    secret.New(fields["refresh_token"]),
+	}
+	r.secret = secret.New(fields[secretField(r.kind)])
+	var errs [3]error
+	r.generation, errs[0] = strconv.ParseInt(fields["generation"], 10, 64)
+	r.expiresAt, errs[1] = parseMillis(fields["expires_at"])
+	r.renewedAt, errs[2] = parseMillis(fields["renewed_at"])
+	if err := errors.Join(errs[:]...); err != nil {
+		return record{}, errors.New("the record has a damaged generation, expires_at or renewed_at")
+	}
+	return r, r.check()
+}
+
+// check reports what a record lacks to be used.
+func (r record) check() error {
+	switch r.state {
+	case removed:
+		return nil
+	case active, ended:
+	default:
+		return fmt.Errorf("the record has an unknown state %q", r.state)
+	}
+	switch r.kind {
+	case OAuth:
+		if r.refresh.IsZero() {
+			return errors.New("the record has no refresh_token")
+		}
+	case AccessToken, APIKey:
+		if r.secret.IsZero() {
+			return fmt.Errorf("the record has no %s", secretField(r.kind))
+		}
+	default:
+		return fmt.Errorf("the record has an unknown kind %q", r.kind)
+	}
+	return nil
+}
+
+func secretField(kind Kind) string {
+	if kind == APIKey {
+		return "api_key"
+	}
+	return "access_token"
+}
+
+func millis(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return strconv.FormatInt(t.UnixMilli(), 10)
+}
+
+func parseMillis(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	ms, err := strconv.ParseInt(s, 10, 64)
+	return time.UnixMilli(ms), err
+}

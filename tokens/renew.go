@@ -1,0 +1,283 @@
+package tokens
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/bsm/redislock"
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/tokens/hubspot"
+)
+
+// notAgain is how long a renewal for a rejection is not repeated if it did not
+// help: HubSpot answers 401 for reasons too that no renewal cures, such as an
+// endpoint that wants a developer key.
+const notAgain = 30 * time.Second
+
+// rereadEvery is how often a static record is read again for rejections.
+const rereadEvery = time.Second
+
+var errNoApp = errors.New("OAuth tokens cannot be renewed: set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET")
+
+// replace returns the portal's credential if it is another one than the
+// rejected one, and renews it if it is time to.
+func (s *Source) replace(ctx context.Context, rejected *Credential, expired bool) (*Credential, error) {
+	p := s.portal(rejected.Portal)
+	snap := p.current.Load()
+	if snap == nil {
+		return s.obtain(ctx, p.id)
+	}
+	if !snap.secret.Equal(rejected.Secret) {
+		credential, err := snap.answer(p.id, s.now())
+		if err == errExpired {
+			return s.renew(ctx, p, snap, expiry)
+		}
+		return credential, err
+	}
+	if snap.kind != OAuth {
+		return s.reread(ctx, p, snap)
+	}
+	if snap.state == active && !p.mayRenew(rejected, expired, s.now()) {
+		return nil, ErrNoOther
+	}
+	credential, err := s.renew(ctx, p, snap, rejection)
+	if ended := (*EndedError)(nil); errors.As(err, &ended) {
+		rejected.dead.Store(true)
+	}
+	return credential, err
+}
+
+// mayRenew reports whether it is time to renew a rejected credential: not if
+// it came of a renewal that was to cure the same, a moment ago.
+func (p *portal) mayRenew(rejected *Credential, expired bool, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	recently := now.Sub(rejected.renewedAt) < notAgain
+	if expired {
+		return !recently || rejected.renewedFor != rejection || rejected.served.Load()
+	}
+	if recently || now.Sub(p.attempt) < notAgain {
+		return false
+	}
+	p.attempt = now
+	return true
+}
+
+// reread looks whether a rejected static credential was replaced.
+func (s *Source) reread(ctx context.Context, p *portal, snap *snapshot) (*Credential, error) {
+	now := s.now()
+	p.mu.Lock()
+	soon := now.Sub(p.lastRead) < rereadEvery
+	if !soon {
+		p.lastRead = now
+	}
+	p.mu.Unlock()
+	if soon {
+		return nil, ErrNoOther
+	}
+	latest, err := s.read(ctx, p)
+	if err != nil {
+		return nil, s.noCredential(p.id, err)
+	}
+	if !latest.settles(snap, now) {
+		return nil, ErrNoOther
+	}
+	credential, err := latest.answer(p.id, now)
+	return credential, err
+}
+
+// renew replaces what old has: by what another replica has stored meanwhile,
+// else by what the token endpoint gives. The lock keeps replicas from calling
+// it at once; that no newer token is overwritten does not depend on it.
+func (s *Source) renew(ctx context.Context, p *portal, old *snapshot, why cause) (*Credential, error) {
+	if err := s.paused(p); err != nil {
+		return nil, err
+	}
+	latest, err := s.read(ctx, p)
+	switch {
+	case errors.Is(err, ErrNotConnected):
+		return nil, err
+	case err != nil:
+		return s.call(p, old, why, true)
+	case latest.settles(old, s.now()):
+		return latest.answer(p.id, s.now())
+	}
+	release, latest, err := s.lease(ctx, p, old)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if latest != nil {
+		return latest.answer(p.id, s.now())
+	}
+	latest, err = s.read(ctx, p)
+	switch {
+	case errors.Is(err, ErrNotConnected):
+		return nil, err
+	case err != nil:
+		return s.call(p, old, why, true)
+	case latest.settles(old, s.now()):
+		return latest.answer(p.id, s.now())
+	}
+	return s.call(p, latest, why, false)
+}
+
+// lease takes the portal's lock and keeps it until release is called. If
+// another replica has renewed old before the lock was free, it returns that
+// snapshot instead; and nothing but release if Redis does not answer.
+func (s *Source) lease(ctx context.Context, p *portal, old *snapshot) (release func(), latest *snapshot, err error) {
+	release = func() {}
+	for {
+		lock, err := s.store.lock(ctx, p.id)
+		switch {
+		case err == nil:
+			return s.hold(lock), nil, nil
+		case !errors.Is(err, redislock.ErrNotObtained):
+			s.heard(&redisError{"lock in Redis", err})
+			return release, nil, nil
+		}
+		// The event of the change arrives in between; if it gets lost, the
+		// lock becomes free.
+		select {
+		case <-ctx.Done():
+			return release, nil, unavailable(p.id, 0, errors.New("another replica's renewal takes too long"))
+		case <-time.After(jitter(50*time.Millisecond, 150*time.Millisecond)):
+		}
+		if latest := p.current.Load(); latest != nil && latest.settles(old, s.now()) {
+			return release, latest, nil
+		}
+	}
+}
+
+// hold keeps a lock until release is called, so that it may be taken over
+// within leaseTime of this process' end, and yet cover a slow call.
+func (s *Source) hold(lock *redislock.Lock) (release func()) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		ticker := time.NewTicker(leaseTime / 3)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				ctx, cancel := context.WithTimeout(s.life, redisTimeout)
+				_ = lock.Refresh(ctx, leaseTime, nil) // lost or not: storing is safe without it
+				cancel()
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-stopped
+		ctx, cancel := context.WithTimeout(s.life, redisTimeout)
+		defer cancel()
+		_ = lock.Release(ctx) // else it ends by itself
+	}
+}
+
+// call asks the token endpoint for a new access token and stores what it
+// gives; alone tells that Redis does not answer. It has no context: once
+// asked, HubSpot may have replaced the refresh token, so that the answer must
+// not be missed.
+func (s *Source) call(p *portal, snap *snapshot, why cause, alone bool) (*Credential, error) {
+	if s.options.App == nil {
+		return nil, unavailable(p.id, mostPause, errNoApp)
+	}
+	if snap.kind != OAuth {
+		return snap.answer(p.id, s.now())
+	}
+	began := s.now()
+	token, err := s.options.App.Refresh(s.life, snap.refresh)
+	if err != nil {
+		return s.failed(p, snap, why, alone, err)
+	}
+	s.resume(p)
+	r := snap.record
+	r.state, r.endedCode = active, ""
+	r.secret = token.Access
+	if !token.Refresh.IsZero() {
+		r.refresh = token.Refresh
+	}
+	r.renewedAt, r.renewedFor = s.now(), why
+	r.expiresAt = began.Add(token.Life)
+	// Redis gives it a greater generation, as it gives to whatever another
+	// replica stores meanwhile.
+	r.generation++
+	return s.keep(p, s.snapshot(p.id, r, snap.stored, snap.epoch))
+}
+
+// keep makes a renewed snapshot the current one and stores it.
+func (s *Source) keep(p *portal, next *snapshot) (*Credential, error) {
+	p.adopt(next)
+	s.log.Info("renewed a portal's access token", zap.String("portal", p.id),
+		zap.String("for", string(next.renewedFor)), zap.Time("expires", next.expiresAt))
+	saved, err := s.save(s.life, p, next, next.stored)
+	switch {
+	case errors.Is(err, ErrNotConnected):
+		return nil, err
+	case err != nil:
+		s.log.Error("a renewed portal could not be stored yet; it is kept in memory", zap.String("portal", p.id), zap.Error(err))
+		s.unsaved.add(p)
+		return next.credential, nil
+	}
+	return saved.answer(p.id, s.now())
+}
+
+// failed decides what follows from an error of the token endpoint.
+func (s *Source) failed(p *portal, snap *snapshot, why cause, alone bool, err error) (*Credential, error) {
+	var refusal *hubspot.Error
+	if !errors.As(err, &refusal) {
+		refusal = &hubspot.Error{}
+	}
+	// Without Redis nobody knows whether another replica has a newer refresh
+	// token.
+	if refusal.Kind == hubspot.GrantEnded && !alone {
+		return s.grantEnded(p, snap, why, refusal)
+	}
+	now := s.now()
+	if refusal.Kind == hubspot.AppRefused || refusal.Status == http.StatusTooManyRequests {
+		s.app.mu.Lock()
+		s.app.extend(now, refusal.RetryAfter, err)
+		s.app.mu.Unlock()
+	} else {
+		p.mu.Lock()
+		p.pause.extend(now, refusal.RetryAfter, err)
+		p.mu.Unlock()
+	}
+	if refusal.Kind == hubspot.AppRefused {
+		s.log.Error("HubSpot refuses the app: check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET", zap.Error(err))
+	} else {
+		s.log.Warn("a portal's access token could not be renewed", zap.String("portal", p.id), zap.Error(err))
+	}
+	return nil, s.paused(p)
+}
+
+// grantEnded marks the portal's grant as ended, unless somebody has connected
+// the portal again.
+func (s *Source) grantEnded(p *portal, snap *snapshot, why cause, refusal *hubspot.Error) (*Credential, error) {
+	latest, err := s.read(s.life, p)
+	switch {
+	case err != nil:
+		return nil, s.noCredential(p.id, err)
+	case latest.settles(snap, s.now()):
+		return latest.answer(p.id, s.now())
+	case !latest.refresh.Equal(snap.refresh):
+		return s.call(p, latest, why, false)
+	}
+	r := latest.record
+	r.state, r.endedCode = ended, refusal.Code
+	_, err = s.store.write(s.life, p.id, change{record: r, expected: r.generation, keep: true})
+	s.heard(err)
+	if err != nil {
+		return nil, unavailable(p.id, 0, err)
+	}
+	s.log.Warn("HubSpot has ended a portal's grant: it has to be connected again",
+		zap.String("portal", p.id), zap.String("code", refusal.Code))
+	p.adopt(s.snapshot(p.id, r, r.generation, s.knownEpoch()))
+	return nil, &EndedError{Portal: p.id, Code: refusal.Code}
+}

@@ -1,0 +1,281 @@
+package tokens
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
+
+	"hubspot-auth-proxy/tokens/hubspot"
+)
+
+const (
+	// patience is how long a request waits for a credential.
+	patience = 10 * time.Second
+
+	// flightTime is how long a flight may wait for Redis, and for another
+	// replica's renewal. A call of the token endpoint is not bound by it.
+	flightTime = 30 * time.Second
+
+	// maxPortals is how many portals are cached; one takes 2 to 3 KB. Those
+	// that are not among the most used ones are read from Redis again.
+	maxPortals = 50_000
+
+	// A portal that Redis does not know is not asked for again for
+	// unknownTime; maxUnknown such portals are remembered.
+	unknownTime = 5 * time.Second
+	maxUnknown  = 10_000
+)
+
+// Options are what a [Source] works with.
+type Options struct {
+	// Redis has the records. The source does not close it.
+	Redis redis.UniversalClient
+
+	// Prefix is what every key and channel in Redis begins with.
+	Prefix string
+
+	// App renews OAuth tokens. Nil: they cannot be renewed.
+	App *hubspot.App
+
+	// RefreshAhead is how long before its end a token is renewed, but never
+	// more than a quarter of its life.
+	RefreshAhead time.Duration
+
+	// Local is a credential that Redis has not, for its portal. Nil: none.
+	Local *Credential
+
+	// Log gets what operators should know. Nil: nothing is logged.
+	Log *zap.Logger
+
+	// Now is the clock. Nil: time.Now.
+	Now func() time.Time
+}
+
+// A Source hands out the portals' credentials. It is safe for concurrent use.
+type Source struct {
+	options Options
+	now     func() time.Time
+	log     *zap.Logger
+	store   store
+
+	portals *otter.Cache[string, *portal]
+	unknown *otter.Cache[string, time.Time] // when to ask again
+	flights singleflight.Group              // one per portal
+	app     appPause
+	unsaved unsaved
+	epoch   atomic.Pointer[string] // Redis' life, as far as is known
+	away    atomic.Bool            // Redis did not answer when last asked
+
+	life context.Context // of the work in the background
+	end  context.CancelFunc
+
+	mu     sync.Mutex // guards closed, and work against being waited for as it begins
+	closed bool
+	work   sync.WaitGroup // reading, renewing, storing
+	loops  sync.WaitGroup // until end
+}
+
+// NewSource returns a source that listens for the changes of other replicas
+// until it is closed. It does not wait for Redis.
+func NewSource(options Options) *Source {
+	s := &Source{
+		options: options,
+		now:     options.Now,
+		log:     options.Log,
+		store:   store{redis: options.Redis, prefix: options.Prefix},
+		portals: otter.Must(&otter.Options[string, *portal]{MaximumSize: maxPortals}),
+		unknown: otter.Must(&otter.Options[string, time.Time]{MaximumSize: maxUnknown}),
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = zap.NewNop()
+	}
+	s.unsaved.wake = make(chan struct{}, 1)
+	s.life, s.end = context.WithCancel(context.Background())
+	s.loops.Go(s.listen)
+	s.loops.Go(s.saveUnsaved)
+	return s
+}
+
+// Close ends the source. Renewals under way come to their end and what could
+// not be stored is tried once more, as long as ctx lasts; its error says that
+// something was left undone.
+func (s *Source) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.work.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	err := s.saveAll(ctx)
+	s.end()
+	s.loops.Wait()
+	<-done
+	return err
+}
+
+// begin reports whether work may begin that Close waits for; s.work.Done must
+// follow it.
+func (s *Source) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.work.Add(1)
+	}
+	return !s.closed
+}
+
+// Credential returns the portal's credential: from the cache, else from Redis,
+// and renewed if it has expired. A request waits for it 10 seconds at most.
+//
+// The error is [ErrNotConnected], an [*EndedError], an [*UnavailableError], or
+// ctx's.
+func (s *Source) Credential(ctx context.Context, portal string) (*Credential, error) {
+	if local := s.options.Local; local != nil && local.Portal == portal {
+		return local, nil
+	}
+	now := s.now()
+	if p, known := s.portals.GetIfPresent(portal); known {
+		if snap := p.current.Load(); snap != nil {
+			s.attend(p, snap, now)
+			if credential, err := snap.answer(portal, now); err != errExpired {
+				return credential, err
+			}
+		}
+	} else if until, known := s.unknown.GetIfPresent(portal); known && now.Before(until) {
+		return nil, ErrNotConnected
+	}
+	return s.wait(ctx, portal, func(ctx context.Context) (*Credential, error) {
+		return s.obtain(ctx, portal)
+	})
+}
+
+// Renew returns another credential than the one that HubSpot has rejected with
+// a 401, if there is one or it is time to ask for one; expired tells that
+// HubSpot gave the token's expiry as its reason. Else the error is
+// [ErrNoOther], or one of those of [Source.Credential].
+func (s *Source) Renew(ctx context.Context, rejected *Credential, expired bool) (*Credential, error) {
+	if rejected == s.options.Local {
+		return nil, ErrNoOther
+	}
+	// A flight that was under way may have begun before the rejection, and
+	// end with what was rejected.
+	for range 2 {
+		credential, err := s.wait(ctx, rejected.Portal, func(ctx context.Context) (*Credential, error) {
+			return s.replace(ctx, rejected, expired)
+		})
+		if err != nil || !credential.Secret.Equal(rejected.Secret) {
+			return credential, err
+		}
+	}
+	return nil, ErrNoOther
+}
+
+// wait does one flight for the portal, or joins the one under way, and waits
+// for its end, or ctx's, or until patience is at an end. The flight goes on
+// without it.
+func (s *Source) wait(ctx context.Context, portal string, do func(context.Context) (*Credential, error)) (*Credential, error) {
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	select {
+	case result := <-s.flight(portal, do):
+		credential, _ := result.Val.(*Credential)
+		return credential, result.Err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-timeout.C:
+		return nil, unavailable(portal, 0, context.DeadlineExceeded)
+	}
+}
+
+// flight does something for the portal, unless that or another flight is under
+// way, in a context of its own: a client that leaves cancels nothing.
+func (s *Source) flight(portal string, do func(context.Context) (*Credential, error)) <-chan singleflight.Result {
+	return s.flights.DoChan(portal, func() (any, error) {
+		if !s.begin() {
+			return nil, unavailable(portal, 0, errClosed)
+		}
+		defer s.work.Done()
+		ctx, cancel := context.WithTimeout(s.life, flightTime)
+		defer cancel()
+		return do(ctx)
+	})
+}
+
+// obtain reads the portal's record if it is not cached, and renews its
+// credential if that has expired.
+func (s *Source) obtain(ctx context.Context, id string) (*Credential, error) {
+	p := s.portal(id)
+	snap := p.current.Load()
+	if snap == nil {
+		var err error
+		if snap, err = s.read(ctx, p); err != nil {
+			return nil, s.noCredential(id, err)
+		}
+	}
+	credential, err := snap.answer(id, s.now())
+	if err == errExpired {
+		return s.renew(ctx, p, snap, expiry)
+	}
+	return credential, err
+}
+
+// portal returns what the process knows of a portal, to be filled if it is
+// new.
+func (s *Source) portal(id string) *portal {
+	if p, known := s.portals.GetIfPresent(id); known {
+		return p
+	}
+	p := s.unsaved.portal(id)
+	if p == nil {
+		p = &portal{id: id}
+	}
+	p, _ = s.portals.SetIfAbsent(id, p)
+	return p
+}
+
+// attend begins what the portal needs, in the background: to be read again, or
+// renewed.
+func (s *Source) attend(p *portal, snap *snapshot, now time.Time) {
+	switch {
+	case now.UnixNano() >= snap.checkAt.Load():
+		s.background(p, func() { s.check(p, snap) })
+	case !snap.renewAt.IsZero() && !now.Before(snap.renewAt) && s.paused(p) == nil:
+		s.background(p, func() {
+			<-s.flight(p.id, func(ctx context.Context) (*Credential, error) {
+				return s.renew(ctx, p, snap, expiry)
+			})
+		})
+	}
+}
+
+// background does something for the portal without anybody waiting, unless
+// something is being done for it already.
+func (s *Source) background(p *portal, do func()) {
+	if !p.busy.CompareAndSwap(false, true) {
+		return
+	}
+	if !s.begin() {
+		p.busy.Store(false)
+		return
+	}
+	go func() {
+		defer s.work.Done()
+		defer p.busy.Store(false)
+		do()
+	}()
+}

@@ -1,0 +1,135 @@
+package tokens
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/bsm/redislock"
+	"github.com/redis/go-redis/v9"
+)
+
+// redisTimeout is how long one operation of Redis may take. With less, a slow
+// Redis would be taken for one that is away; with more, a stopped one would
+// keep a renewal from being done without it in time.
+const redisTimeout = 3 * time.Second
+
+// leaseTime is how long a lock outlives its holder.
+const leaseTime = 3 * time.Second
+
+// A redisError says that Redis did not answer as it should. It says nothing of
+// what is stored there.
+type redisError struct {
+	what string
+	err  error
+}
+
+func (e *redisError) Error() string { return e.what + ": " + e.err.Error() }
+func (e *redisError) Unwrap() error { return e.err }
+
+// errNoRecord: Redis has answered, and there is no record.
+var errNoRecord = errors.New("no record")
+
+//go:embed write.lua
+var writeScript string
+
+var writeLua = redis.NewScript(writeScript)
+
+// store reads and writes the records in Redis. A *redisError of its methods
+// never means that something is not there.
+type store struct {
+	redis  redis.UniversalClient
+	prefix string
+}
+
+// conflict is why a record was not written: what Redis has instead.
+type conflict struct {
+	generation int64 // 0 if there is no record
+	state      state
+}
+
+func (c *conflict) Error() string {
+	return fmt.Sprintf("the record has generation %d (%s)", c.generation, c.state)
+}
+
+// load returns the portal's record, or errNoRecord.
+func (s store) load(ctx context.Context, portal string) (record, error) {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	fields, err := s.redis.HGetAll(ctx, s.portalKey(portal)).Result()
+	if err != nil {
+		return record{}, &redisError{"read from Redis", err}
+	}
+	if len(fields) == 0 {
+		return record{}, errNoRecord
+	}
+	return parseRecord(fields)
+}
+
+// change is one write of a record.
+type change struct {
+	record   record
+	expected int64  // the generation that is to be replaced, 0 if none
+	replace  bool   // replace whatever there is, a tombstone too
+	keep     bool   // keep the generation
+	seed     string // hash of the value, if it is a seed
+}
+
+// write does the change and returns the record's generation, or a *conflict if
+// Redis has another record than expected, or has had that seed.
+func (s store) write(ctx context.Context, portal string, c change) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	expected, generation := strconv.FormatInt(c.expected, 10), "next"
+	if c.replace {
+		expected = "any"
+	}
+	if c.keep {
+		generation = "same"
+	}
+	args := append([]any{expected, generation, c.seed, c.record.seeds, s.channel(), portal, string(c.record.state)},
+		c.record.fields()...)
+	answer, err := writeLua.Run(ctx, s.redis, []string{s.portalKey(portal)}, args...).Slice()
+	if err != nil {
+		return 0, &redisError{"write to Redis", err}
+	}
+	written, _ := answer[0].(int64)
+	found, _ := answer[1].(int64)
+	if written != 1 {
+		state0, _ := answer[2].(string)
+		return 0, &conflict{generation: found, state: state(state0)}
+	}
+	return found, nil
+}
+
+// epoch returns the random value that says which of its lives Redis is in, and
+// begins a new one if there is none.
+func (s store) epoch(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	key := s.prefix + "epoch"
+	if err := s.redis.SetNX(ctx, key, rand.Text(), 0).Err(); err != nil {
+		return "", &redisError{"write to Redis", err}
+	}
+	epoch, err := s.redis.Get(ctx, key).Result()
+	if err != nil {
+		return "", &redisError{"read from Redis", err}
+	}
+	return epoch, nil
+}
+
+// lock takes the portal's lock for leaseTime, or returns
+// redislock.ErrNotObtained if another holds it.
+func (s store) lock(ctx context.Context, portal string) (*redislock.Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	return redislock.Obtain(ctx, s.redis, s.prefix+"lock:{"+portal+"}", leaseTime, nil)
+}
+
+func (s store) portalKey(portal string) string { return s.prefix + "portal:{" + portal + "}" }
+
+func (s store) channel() string { return s.prefix + "events" }
