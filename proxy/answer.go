@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/tokens"
+)
+
+// answer is the way back to the client. It changes nothing of HubSpot's answer
+// but what it must.
+type answer struct {
+	http.ResponseWriter
+	call *call
+
+	status int   // 0 until there is one
+	bytes  int64 // of the body
+	failed bool  // the client does not take it
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// WriteHeader sends the header, of an informational answer (1xx) too.
+func (a *answer) WriteHeader(status int) {
+	header := a.Header()
+	a.call.conceal(header)
+	if status < 200 {
+		// ReverseProxy leaves them in, of informational answers.
+		for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade"} {
+			delete(header, name)
+		}
+		a.ResponseWriter.WriteHeader(status)
+		return
+	}
+	a.status = status
+	if _, has := header["Content-Type"]; !has {
+		header["Content-Type"] = nil // else the server makes one up
+	}
+	if a.call.request.ProtoMajor == 1 && a.mustClose() {
+		header.Set("Connection", "close")
+	}
+	if a.call.debug {
+		a.call.explain(header)
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// mustClose reports whether the connection must end with this answer: because
+// bytes of the body that are still to come would be taken for a request, or
+// because the request may have had a Content-Length beside its chunked body,
+// which net/http does not tell (RFC 9112 section 6.3).
+func (a *answer) mustClose() bool {
+	return a.call.unread() || len(a.call.request.TransferEncoding) > 0
+}
+
+// Write sends a part of the body.
+func (a *answer) Write(p []byte) (int, error) {
+	n, err := a.ResponseWriter.Write(p)
+	a.bytes += int64(n)
+	a.failed = a.failed || err != nil
+	return n, err
+}
+
+// explain adds the headers that a person with curl has asked for.
+func (c *call) explain(header http.Header) {
+	if c.portal != "" {
+		header.Set("X-Hubspot-Auth-Proxy-Portal", c.portal)
+	}
+	if len(c.used) > 0 {
+		header.Set("X-Hubspot-Auth-Proxy-Credential", string(c.used[len(c.used)-1].Kind))
+	}
+	header.Set("X-Hubspot-Auth-Proxy-Attempts", strconv.Itoa(c.attempts))
+	header.Add("Server-Timing", c.spans.String())
+}
+
+// String returns the spans as Server-Timing has them, in milliseconds
+// (https://www.w3.org/TR/server-timing/).
+func (s spans) String() string {
+	var parts []string
+	add := func(name string, d time.Duration) {
+		if d > 0 {
+			parts = append(parts, fmt.Sprintf("%s;dur=%.3f", name, float64(d)/float64(time.Millisecond)))
+		}
+	}
+	add("credential", s.credential)
+	add("renewal", s.renewal)
+	add("hubspot", s.upstream)
+	return strings.Join(parts, ", ")
+}
+
+// answerError answers a request that got no answer from HubSpot.
+func (p *Proxy) answerError(rw http.ResponseWriter, r *http.Request, err error) {
+	c := callOf(r.Context())
+	if r.Context().Err() != nil {
+		// Nobody is there to read an answer.
+		panic(http.ErrAbortHandler)
+	}
+	refusal := refusalFor(c, err)
+	if refusal.status == http.StatusBadGateway || refusal.status == http.StatusGatewayTimeout {
+		p.log.Warn("no answer from HubSpot", zap.String("portal", c.portal),
+			zap.String("category", refusal.category), zap.String("error", c.redact(err.Error())))
+	}
+	rw.(*answer).refuse(refusal)
+}
+
+// refusalFor tells what to answer when there is an error instead of HubSpot's
+// answer.
+func refusalFor(c *call, err error) *refusal {
+	var ended *tokens.EndedError
+	var unavailable *tokens.UnavailableError
+	var timeout net.Error
+	switch {
+	case errors.Is(err, tokens.ErrNotConnected):
+		return portalNotConnected(c.portal)
+	case errors.As(err, &ended):
+		return portalEnded(ended)
+	case errors.As(err, &unavailable):
+		return credentialUnavailable(unavailable)
+	case c.body != nil && c.body.failure() != nil:
+		return requestInvalid("The request's body is malformed, or was broken off.")
+	case errors.As(err, &timeout) && timeout.Timeout() && strings.Contains(err.Error(), "awaiting response headers"):
+		// Told by its text, for its type is net/http's own; timeouts of
+		// connecting are another matter.
+		return upstreamTimeout()
+	default:
+		return upstreamUnreachable()
+	}
+}

@@ -1,0 +1,220 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+)
+
+// body is a request's body on its way to HubSpot. It keeps what it reads, up
+// to a limit, while that streams through, so that the request can be sent a
+// second time.
+//
+// Each attempt has a reader of its own: a transport may still read for the
+// first one after its answer has come (see http.RoundTripper).
+type body struct {
+	source io.Reader
+	length int64 // -1 if unknown
+	limit  int64
+	memory *memory
+
+	done atomic.Bool // source has been read to its end, with success
+
+	reading sync.Mutex // held while source is read
+
+	mu      sync.Mutex // guards what follows; never held while source is read
+	attempt int        // whose readers may read
+	kept    [][]byte   // what was read so far, unless lost
+	lost    bool       // it was too much to be kept
+	size    int64      // how much was read so far
+	taken   int        // from memory
+	err     error      // that ended source
+	closed  bool
+}
+
+var errBodyClosed = errors.New("the attempt that the body was read for is over")
+
+// newBody returns the body of a request of that length, -1 if it is not known.
+func newBody(source io.Reader, length int64, memory *memory, limit int64) *body {
+	return &body{source: source, length: length, memory: memory, limit: limit}
+}
+
+// reader returns a reader for the current attempt, from the body's first byte
+// on. If that is lost, it fails.
+func (b *body) reader() *bodyReader {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return &bodyReader{body: b, attempt: b.attempt}
+}
+
+// endAttempt ends the reading of all readers there are. What one of them is
+// just reading is kept for the next attempt.
+func (b *body) endAttempt() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.attempt++
+}
+
+// repeatable reports whether a new reader can read the body.
+func (b *body) repeatable() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.lost
+}
+
+// failure returns the error that the client's sending ended with, nil if it
+// has not failed.
+func (b *body) failure() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == io.EOF {
+		return nil
+	}
+	return b.err
+}
+
+// close ends all reading, and gives the memory back. To read a request's body
+// after its handler has returned is forbidden.
+func (b *body) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	b.forget()
+}
+
+// forget is called with mu held.
+func (b *body) forget() {
+	b.memory.give(b.taken)
+	b.kept, b.taken, b.lost = nil, 0, true
+}
+
+// bodyReader reads the body for one attempt.
+type bodyReader struct {
+	body    *body
+	attempt int
+	closed  bool // guarded by body.mu, as is what follows
+	offset  int64
+	chunk   int // of body.kept, that offset is in
+	inside  int // that chunk
+}
+
+// over is called with body.mu held.
+func (r *bodyReader) over() bool { return r.closed || r.attempt != r.body.attempt }
+
+// Read gives what was kept, then what source gives.
+func (r *bodyReader) Read(p []byte) (int, error) {
+	if n, err, ok := r.readKept(p); ok {
+		return n, err
+	}
+	r.body.reading.Lock()
+	defer r.body.reading.Unlock()
+	// Another attempt's reader may have had the lock.
+	if n, err, ok := r.readKept(p); ok {
+		return n, err
+	}
+	n, err := r.body.source.Read(p)
+	return r.took(p[:n], err)
+}
+
+// readKept reads what needs no reading of source.
+func (r *bodyReader) readKept(p []byte) (n int, err error, ok bool) {
+	b := r.body
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case r.over() || b.closed:
+		return 0, errBodyClosed, true
+	case r.offset == b.size:
+		return 0, b.err, b.err != nil
+	case b.lost:
+		return 0, errBodyClosed, true
+	}
+	for n < len(p) && r.chunk < len(b.kept) {
+		copied := copy(p[n:], b.kept[r.chunk][r.inside:])
+		n += copied
+		r.inside += copied
+		r.offset += int64(copied)
+		if r.inside == len(b.kept[r.chunk]) && r.chunk < len(b.kept)-1 {
+			r.chunk++
+			r.inside = 0
+		} else if copied == 0 {
+			break
+		}
+	}
+	return n, nil, true
+}
+
+// took notes what came from source.
+func (r *bodyReader) took(data []byte, err error) (int, error) {
+	b := r.body
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.keep(data, r.over() && !b.closed)
+	b.size += int64(len(data))
+	b.err = err
+	if err == io.EOF {
+		b.done.Store(true)
+	}
+	r.skip(len(data))
+	return len(data), err
+}
+
+// keep adds data to what is kept, or forgets all if that is too much. What a
+// reader has read after its attempt was over must not be lost, whatever the
+// limit: the next attempt needs it, and it is one read at most.
+func (b *body) keep(data []byte, must bool) {
+	if b.lost || len(data) == 0 {
+		return
+	}
+	if !must && b.size+int64(len(data)) > b.limit {
+		b.forget()
+		return
+	}
+	last := len(b.kept) - 1
+	if last >= 0 && cap(b.kept[last])-len(b.kept[last]) >= len(data) {
+		b.kept[last] = append(b.kept[last], data...)
+		return
+	}
+	size := b.chunkSize(len(data))
+	if !b.memory.take(size) && !must {
+		b.forget()
+		return
+	}
+	b.taken += size
+	b.kept = append(b.kept, append(make([]byte, 0, size), data...))
+}
+
+// chunkSize returns the size of a new chunk for n bytes and some of what
+// follows: few chunks, however small the reads, and none of them larger than
+// it has to be.
+func (b *body) chunkSize(n int) int {
+	size := 4 << 10
+	if b.length >= 0 {
+		size = int(min(b.length-b.size, 32<<10))
+	}
+	return max(n, size)
+}
+
+// skip moves the reader over n bytes that it has given without them being
+// read from kept.
+func (r *bodyReader) skip(n int) {
+	r.offset += int64(n)
+	if r.body.lost {
+		return
+	}
+	r.chunk = max(0, len(r.body.kept)-1)
+	r.inside = 0
+	if len(r.body.kept) > 0 {
+		r.inside = len(r.body.kept[r.chunk])
+	}
+}
+
+// Close ends the attempt's reading, at once: another attempt's reader can go
+// on while a Read of this one is under way. It does not close source.
+func (r *bodyReader) Close() error {
+	r.body.mu.Lock()
+	defer r.body.mu.Unlock()
+	r.closed = true
+	return nil
+}

@@ -1,0 +1,90 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"hubspot-auth-proxy/tokens"
+)
+
+// call is what is known of one request on its way.
+type call struct {
+	request *http.Request // as the client sent it
+	began   time.Time
+	debug   bool
+
+	target target // what HubSpot is asked for
+	portal string // empty for HubSpot's own OAuth endpoints
+	body   *body  // nil if there is none
+
+	used     []*tokens.Credential // one for each time it was sent
+	attempts int
+	spans    spans
+
+	refused     string // the category of the proxy's own answer
+	correlation string // the id of that
+	finished    bool   // and was not broken off
+}
+
+// spans are where the time went, for Server-Timing.
+type spans struct {
+	credential time.Duration // until there was one
+	renewal    time.Duration // until there was another one
+	upstream   time.Duration // until HubSpot's header, of the last try
+}
+
+type callKey struct{}
+
+// callOf returns the call that the context belongs to.
+func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
+
+// hasBody reports whether the request has a body. One of unknown length may
+// turn out to be empty.
+func hasBody(r *http.Request) bool {
+	return r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody
+}
+
+// unread reports whether bytes of the request's body may still be to come.
+func (c *call) unread() bool {
+	if c.body == nil {
+		return hasBody(c.request)
+	}
+	return !c.body.done.Load()
+}
+
+// conceal takes the credentials that the request was sent with out of the
+// header, should HubSpot have put one there, as in a redirect to a URL with
+// its hapikey.
+func (c *call) conceal(header http.Header) {
+	for _, credential := range c.used {
+		concealIn(header, credential.Secret.Reveal())
+	}
+}
+
+// redact takes the credentials out of a text that is for the log.
+func (c *call) redact(text string) string {
+	for _, credential := range c.used {
+		for _, form := range forms(credential.Secret.Reveal()) {
+			text = strings.ReplaceAll(text, form, "[redacted]")
+		}
+	}
+	return text
+}
+
+// memory is how many bytes may still be kept of requests' bodies, for all
+// requests together.
+type memory struct{ left atomic.Int64 }
+
+// take reports whether n more bytes may be kept.
+func (m *memory) take(n int) bool {
+	if m.left.Add(int64(-n)) >= 0 {
+		return true
+	}
+	m.left.Add(int64(n))
+	return false
+}
+
+func (m *memory) give(n int) { m.left.Add(int64(n)) }

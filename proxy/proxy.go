@@ -1,0 +1,190 @@
+// Package proxy is the way of a request: refused or let in, sent to HubSpot
+// with its portal's credential instead of the client's, sent once more if
+// HubSpot has rejected that, and answered with what HubSpot answered.
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"time"
+
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/tokens"
+)
+
+// Credentials is where the portals' credentials come from; [tokens.Source] is
+// one. It must be safe for concurrent use.
+type Credentials interface {
+	// Credential returns the portal's credential. Its errors are those of
+	// [tokens.Source.Credential].
+	Credential(ctx context.Context, portal string) (*tokens.Credential, error)
+
+	// Renew returns another credential than the one that HubSpot rejected,
+	// or an error if there is none. expired tells that HubSpot gave the
+	// credential's expiry as the reason.
+	Renew(ctx context.Context, rejected *tokens.Credential, expired bool) (*tokens.Credential, error)
+}
+
+// Options are what a [Proxy] works with.
+type Options struct {
+	Credentials Credentials
+
+	// Upstream is where all requests go: scheme, host and port.
+	Upstream *url.URL
+
+	// UpstreamTLS is used for https. Nil: the system's root certificates.
+	UpstreamTLS *tls.Config
+
+	// UpstreamTimeout is how long HubSpot may take from a request's last byte
+	// until the response's header. Zero: as long as it likes.
+	UpstreamTimeout time.Duration
+
+	// UpstreamHTTP2 offers HTTP/2 to HubSpot.
+	UpstreamHTTP2 bool
+
+	// RetryBodyLimit is how many bytes of a request's body are kept for a
+	// second try; RetryMemory how many of all requests' bodies together.
+	// Zero: none, so that only requests without a body are sent again.
+	RetryBodyLimit, RetryMemory int64
+
+	// DefaultPortal is the portal of calls that name none. Empty: they are
+	// refused.
+	DefaultPortal string
+
+	// ServePortals are the only portals that are served. Empty: all.
+	ServePortals []string
+
+	// AllowAnonymous lets callers in that have no client key.
+	AllowAnonymous bool
+
+	// Loopback tells that the listener's own address is loopback: requests
+	// for other hosts then come from a browser that was deceived.
+	Loopback bool
+
+	// AccessLog writes a line a request to Log.
+	AccessLog bool
+
+	// Log gets what operators should know. Nil: nothing is logged.
+	Log *zap.Logger
+}
+
+// A Proxy is the handler of all requests. It is safe for concurrent use.
+type Proxy struct {
+	options  Options
+	log      *zap.Logger
+	served   map[string]bool // nil: all
+	memory   memory          // for bodies that may be sent again
+	upstream *http.Transport
+	reverse  *httputil.ReverseProxy
+}
+
+// New returns the proxy that main, tests and benchmarks all use.
+func New(options Options) *Proxy {
+	p := &Proxy{
+		options:  options,
+		log:      options.Log,
+		upstream: newUpstream(options),
+	}
+	if p.log == nil {
+		p.log = zap.NewNop()
+	}
+	for _, portal := range options.ServePortals {
+		if p.served == nil {
+			p.served = make(map[string]bool)
+		}
+		p.served[portal] = true
+	}
+	p.memory.left.Store(options.RetryMemory)
+	p.reverse = &httputil.ReverseProxy{
+		Rewrite:      p.rewrite,
+		Transport:    &transport{credentials: options.Credentials, upstream: p.upstream},
+		ErrorHandler: p.answerError,
+		BufferPool:   new(bufferPool),
+		ErrorLog:     zap.NewStdLog(p.log),
+	}
+	return p
+}
+
+// Close closes the connections to HubSpot that are idle.
+func (p *Proxy) Close() { p.upstream.CloseIdleConnections() }
+
+// Server returns a server for the proxy, with the limits that a proxy needs:
+// on the time and size of a request's header, but none on how long a body may
+// take in either direction.
+func (p *Proxy) Server() *http.Server {
+	return &http.Server{
+		Handler:           p,
+		ReadHeaderTimeout: 15 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    128 << 10,
+		ErrorLog:          zap.NewStdLog(p.log),
+		// OPTIONS * is HubSpot's to answer.
+		DisableGeneralOptionsHandler: true,
+	}
+}
+
+// ServeHTTP is a request's way, from top to bottom.
+func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	c := &call{began: time.Now(), request: r}
+	a := &answer{ResponseWriter: rw, call: c}
+	defer p.end(a)
+
+	if refusal := p.admit(c); refusal != nil {
+		a.refuse(refusal)
+		c.finished = true
+		return
+	}
+	if r.ProtoMajor == 1 {
+		// Else net/http reads and closes the body under the transport when an
+		// answer begins before that has closed it, which cuts some answers
+		// short (golang.org/issue/57786). Its error says that the writer is
+		// no server's; then there is nothing to switch.
+		_ = http.NewResponseController(rw).EnableFullDuplex()
+	}
+	p.reverse.ServeHTTP(a, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
+	c.conceal(rw.Header()) // of trailers
+	c.finished = true
+}
+
+// admit decides whether and for which portal the request goes on. The order is
+// a promise: who has no right to a portal does not learn whether it is
+// connected.
+func (p *Proxy) admit(c *call) *refusal {
+	r := c.request
+	c.debug = r.Header.Get(debugHeader) == "1"
+	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
+		return methodRefused(r.Method)
+	}
+	t, ok := parseTarget(r.RequestURI)
+	if !ok {
+		return requestInvalid("The request's target is neither a path nor an absolute URL.")
+	}
+	c.target = t
+	if refusal := p.refuseBrowser(r); refusal != nil {
+		return refusal
+	}
+	if refusal := p.refuseCaller(r, t); refusal != nil {
+		return refusal
+	}
+	if refusal := p.route(c); refusal != nil {
+		return refusal
+	}
+	if hasBody(r) {
+		c.body = newBody(r.Body, r.ContentLength, &p.memory, p.options.RetryBodyLimit)
+	}
+	return nil
+}
+
+// refuseCaller refuses who has no right to call. SDKs send no credential with
+// a call of HubSpot's token endpoint: it has its own in the body.
+func (p *Proxy) refuseCaller(r *http.Request, t target) *refusal {
+	_, t, _ = t.portalPrefix()
+	if p.options.AllowAnonymous || r.Method == http.MethodPost && t.isTokenEndpoint() {
+		return nil
+	}
+	return clientUnauthenticated()
+}

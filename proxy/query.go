@@ -1,0 +1,95 @@
+package proxy
+
+import "strings"
+
+// stripQuery removes every parameter that carries a credential, wherever it
+// stands: with it goes the delimiter after it, else the one before it. All
+// other bytes stay as they are, in order.
+//
+// Both & and ; delimit parameters, for servers differ about the latter.
+func stripQuery(query string) string {
+	if !mayCarryCredential(query) {
+		return query
+	}
+	kept := make([]byte, 0, len(query))
+	for {
+		end := strings.IndexAny(query, "&;")
+		if end < 0 {
+			break
+		}
+		if !carriesCredential(query[:end]) {
+			kept = append(kept, query[:end+1]...)
+		}
+		query = query[end+1:]
+	}
+	switch {
+	case !carriesCredential(query):
+		kept = append(kept, query...)
+	case len(kept) > 0:
+		kept = kept[:len(kept)-1]
+	}
+	return string(kept)
+}
+
+// mayCarryCredential is quick, and wrong only in saying yes.
+func mayCarryCredential(query string) bool {
+	for query != "" {
+		end := strings.IndexAny(query, "&;")
+		if end < 0 {
+			return carriesCredential(query)
+		}
+		if carriesCredential(query[:end]) {
+			return true
+		}
+		query = query[end+1:]
+	}
+	return false
+}
+
+// carriesCredential reports whether a parameter's decoded name is that of a
+// credential, in whatever case.
+func carriesCredential(parameter string) bool {
+	name, _, _ := strings.Cut(parameter, "=")
+	// No longer than when each byte is escaped.
+	if len(name) < len("hapikey") || len(name) > 3*len("access_token") {
+		return false
+	}
+	name = decode(name)
+	return strings.EqualFold(name, "hapikey") || strings.EqualFold(name, "access_token")
+}
+
+// decode undoes percent-encoding. Unlike url.QueryUnescape it takes what is
+// wrongly encoded as it stands, as lenient servers do.
+func decode(s string) string {
+	if !strings.ContainsAny(s, "%+") {
+		return s
+	}
+	decoded := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
+			decoded = append(decoded, unhex(s[i+1])<<4|unhex(s[i+2]))
+			i += 2
+		case s[i] == '+':
+			decoded = append(decoded, ' ')
+		default:
+			decoded = append(decoded, s[i])
+		}
+	}
+	return string(decoded)
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+func unhex(c byte) byte {
+	switch {
+	case c <= '9':
+		return c - '0'
+	case c <= 'F':
+		return c - 'A' + 10
+	default:
+		return c - 'a' + 10
+	}
+}

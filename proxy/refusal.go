@@ -1,0 +1,147 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"hubspot-auth-proxy/tokens"
+)
+
+// errorHeader is on every answer that the proxy makes itself, with its
+// category, so that nobody takes it for HubSpot's.
+const errorHeader = "X-Hubspot-Auth-Proxy-Error"
+
+// refusal is an answer that the proxy makes itself.
+type refusal struct {
+	status     int
+	category   string
+	message    string // says what to do next, and no secret
+	retryAfter time.Duration
+	allow      string
+}
+
+func methodRefused(method string) *refusal {
+	return &refusal{
+		status: http.StatusMethodNotAllowed, category: "METHOD_REFUSED",
+		message: method + " is not forwarded. Send HubSpot's API calls as they are, with the proxy as base URL; it is not an HTTP proxy to tunnel through.",
+		allow:   "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+	}
+}
+
+func requestInvalid(message string) *refusal {
+	return &refusal{status: http.StatusBadRequest, category: "REQUEST_INVALID", message: message}
+}
+
+func browserRefused(message string) *refusal {
+	return &refusal{status: http.StatusForbidden, category: "BROWSER_REFUSED", message: message}
+}
+
+func clientUnauthenticated() *refusal {
+	return &refusal{
+		status: http.StatusUnauthorized, category: "CLIENT_UNAUTHENTICATED",
+		message: "Callers of this proxy have to be known to it. Its operator can let anybody call with ALLOW_ANONYMOUS=true.",
+	}
+}
+
+func portalRequired() *refusal {
+	return &refusal{
+		status: http.StatusBadRequest, category: "PORTAL_REQUIRED",
+		message: "No portal is named. Put /portals/{id} before the path, send the header X-HubSpot-Portal-Id, or have DEFAULT_PORTAL set.",
+	}
+}
+
+func portalInvalid() *refusal {
+	return &refusal{
+		status: http.StatusBadRequest, category: "PORTAL_INVALID",
+		message: "The portal in the path or in X-HubSpot-Portal-Id is not a portal id: HubSpot's Hub ID, digits only, such as 62515.",
+	}
+}
+
+func portalConflict() *refusal {
+	return &refusal{
+		status: http.StatusBadRequest, category: "PORTAL_CONFLICT",
+		message: "The request names two different portals. Name one, by /portals/{id} in the path or by X-HubSpot-Portal-Id.",
+	}
+}
+
+func portalNotServed(portal string) *refusal {
+	return &refusal{
+		status: http.StatusForbidden, category: "PORTAL_NOT_CONNECTED",
+		message: "This proxy does not serve portal " + portal + ". Its operator can add it to SERVE_PORTALS.",
+	}
+}
+
+func portalNotConnected(portal string) *refusal {
+	return &refusal{
+		status: http.StatusForbidden, category: "PORTAL_NOT_CONNECTED",
+		message: "No credential is stored for portal " + portal + ". Check the id, or have the portal connected.",
+	}
+}
+
+func portalEnded(ended *tokens.EndedError) *refusal {
+	return &refusal{
+		status: http.StatusForbidden, category: "PORTAL_REAUTHORIZATION_REQUIRED",
+		message: "HubSpot has ended the grant of portal " + ended.Portal + " (" + ended.Code + "): the app was removed from it, or its access revoked. Install the app in the portal again, and give the proxy the new refresh token.",
+	}
+}
+
+func credentialUnavailable(u *tokens.UnavailableError) *refusal {
+	return &refusal{
+		status: http.StatusServiceUnavailable, category: "CREDENTIAL_UNAVAILABLE",
+		message:    "The credential of portal " + u.Portal + " cannot be had at the moment. Try again later; the proxy's log says why.",
+		retryAfter: u.RetryAfter,
+	}
+}
+
+func upstreamUnreachable() *refusal {
+	return &refusal{
+		status: http.StatusBadGateway, category: "UPSTREAM_UNREACHABLE",
+		message: "The connection to HubSpot failed, so that it is not known whether HubSpot has received the request. The proxy's log says why.",
+	}
+}
+
+func upstreamTimeout() *refusal {
+	return &refusal{
+		status: http.StatusGatewayTimeout, category: "UPSTREAM_TIMEOUT",
+		message: "HubSpot has not answered within UPSTREAM_TIMEOUT. It may have received the request.",
+	}
+}
+
+// refuse answers with the refusal, in the shape of HubSpot's own errors.
+func (a *answer) refuse(r *refusal) {
+	a.call.refused = r.category
+	header := a.Header()
+	clear(header)
+	header.Set("Content-Type", "application/json;charset=utf-8")
+	header.Set(errorHeader, r.category)
+	if r.allow != "" {
+		header.Set("Allow", r.allow)
+	}
+	if r.retryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.retryAfter.Seconds()))))
+	}
+	a.call.correlation = correlationID()
+	// Strings only: it cannot fail.
+	text, _ := json.Marshal(struct {
+		Status        string `json:"status"`
+		Message       string `json:"message"`
+		CorrelationID string `json:"correlationId"`
+		Category      string `json:"category"`
+	}{"error", r.message, a.call.correlation, r.category})
+	a.WriteHeader(r.status)
+	_, _ = a.Write(append(text, '\n'))
+}
+
+// correlationID returns a random id in the form of HubSpot's, by which the
+// answer's line in the log is found.
+func correlationID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,41 @@
+package proxy
+
+import "hubspot-auth-proxy/tokens"
+
+const (
+	portalHeader = "X-Hubspot-Portal-Id"
+	debugHeader  = "X-Hubspot-Auth-Proxy-Debug"
+)
+
+// route finds the portal that the request is for: by path prefix, header, or
+// default. HubSpot's own OAuth endpoints need none.
+func (p *Proxy) route(c *call) *refusal {
+	prefix, rest, hasPrefix := c.target.portalPrefix()
+	named := c.request.Header[portalHeader]
+	if hasPrefix {
+		named = append([]string{prefix}, named...)
+	}
+	for _, id := range named {
+		switch {
+		case !tokens.ValidPortal(id):
+			return portalInvalid()
+		case id != named[0]:
+			return portalConflict()
+		}
+	}
+	c.target = rest
+	switch {
+	case c.target.isOAuth():
+		return nil
+	case len(named) > 0:
+		c.portal = named[0]
+	case p.options.DefaultPortal != "":
+		c.portal = p.options.DefaultPortal
+	default:
+		return portalRequired()
+	}
+	if p.served != nil && !p.served[c.portal] {
+		return portalNotServed(c.portal)
+	}
+	return nil
+}

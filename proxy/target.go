@@ -1,0 +1,90 @@
+package proxy
+
+import (
+	"net/url"
+	"strings"
+)
+
+// target is what a request line asks for, in the very bytes that the client
+// sent.
+type target struct {
+	path     string // begins with a slash, or is *
+	query    string // without its question mark
+	hasQuery bool   // there is a question mark
+}
+
+// parseTarget takes a request's target apart (RFC 9112 section 3.2). Of the
+// absolute form only path and query count: whatever host it names, the request
+// goes to HubSpot.
+func parseTarget(raw string) (t target, ok bool) {
+	if !strings.HasPrefix(raw, "/") && raw != "*" {
+		_, afterScheme, absolute := strings.Cut(raw, "://")
+		if !absolute {
+			return target{}, false
+		}
+		raw = "/"
+		if i := strings.IndexAny(afterScheme, "/?"); i >= 0 {
+			raw = afterScheme[i:]
+		}
+		if raw[0] == '?' {
+			raw = "/" + raw
+		}
+	}
+	t.path, t.query, t.hasQuery = strings.Cut(raw, "?")
+	return t, true
+}
+
+// portalPrefix returns the id of a path that begins with /portals/{id}, and
+// the target without it. It looks at the raw path only: what means a slash or
+// a digit when it is decoded is none here.
+func (t target) portalPrefix() (id string, rest target, found bool) {
+	after, found := strings.CutPrefix(t.path, "/portals/")
+	if !found {
+		return "", t, false
+	}
+	id, t.path, _ = strings.Cut(after, "/")
+	t.path = "/" + t.path
+	return id, t, true
+}
+
+// isOAuth reports whether the target is one of HubSpot's OAuth endpoints, to
+// which callers bring their own credential.
+func (t target) isOAuth() bool { return strings.HasPrefix(t.path, "/oauth/") }
+
+// isTokenEndpoint reports whether the target is /oauth/{version}/token.
+func (t target) isTokenEndpoint() bool {
+	after, _ := strings.CutPrefix(t.path, "/oauth/")
+	version, last, _ := strings.Cut(after, "/")
+	return t.isOAuth() && version != "" && last == "token"
+}
+
+// strip removes the credentials from the query.
+func (t *target) strip() {
+	stripped := stripQuery(t.query)
+	if stripped == "" && t.query != "" {
+		t.hasQuery = false
+	}
+	t.query = stripped
+}
+
+// url returns the target's URL at the upstream, such that net/http writes the
+// target's own bytes.
+func (t target) url(upstream *url.URL) *url.URL {
+	u := &url.URL{Scheme: upstream.Scheme, Host: upstream.Host, RawQuery: t.query, ForceQuery: t.hasQuery}
+	if !strings.HasPrefix(t.path, "//") {
+		u.Opaque = t.path
+		return u
+	}
+	// net/http would take an opaque //a for an authority. Most such paths are
+	// written as they are in another way; the rest has bytes that no URL may
+	// have, and goes in absolute form, which every server has to understand.
+	if path, err := url.PathUnescape(t.path); err == nil {
+		u.Path, u.RawPath = path, t.path
+		if u.EscapedPath() == t.path {
+			return u
+		}
+	}
+	u.Path, u.RawPath = "", ""
+	u.Opaque = "//" + upstream.Host + t.path
+	return u
+}
