@@ -59,13 +59,17 @@ func (s *Source) event(payload string) {
 	}
 	snap := p.current.Load()
 	switch {
-	case snap == nil || !told.newer(snap.record):
+	case snap != nil && !told.newer(snap.record):
 	case told.state == removed:
 		// At once, whether or not Redis can be read now.
 		p.adopt(s.snapshot(p.id, told, generation, s.knownEpoch()))
 	default:
-		snap.checkAt.Store(0) // should the reading fail, the next use tries again
-		s.background(p, func() { s.check(p, snap) })
+		// If snap is nil, it is being read, and what is read may be older
+		// than the event.
+		if snap != nil {
+			snap.checkAt.Store(0) // should the reading fail, the next use tries again
+		}
+		s.background(&p.reading, func() { s.check(p, snap) })
 	}
 }
 
@@ -91,25 +95,19 @@ func (s *Source) resync() {
 }
 
 // restore asks for Redis' epoch until it is told, and stores what this process
-// knows if Redis has lost its data.
+// knows from another one: Redis has lost its data.
 func (s *Source) restore() {
-	before := s.epoch.Load()
-	epoch, err := s.store.epoch(s.life)
-	for err != nil {
-		s.heard(err)
+	for s.askEpoch(s.life) != nil {
 		select {
-		case <-s.life.Done():
+		case <-s.closing:
 			return
 		case <-time.After(jitter(time.Second/2, time.Second)):
 		}
-		epoch, err = s.store.epoch(s.life)
-	}
-	s.heard(nil)
-	s.epoch.Store(&epoch)
-	if before == nil || *before == epoch {
-		return
 	}
 	for p := range s.portals.Values() {
+		if snap := p.current.Load(); snap == nil || snap.epoch == s.knownEpoch() {
+			continue
+		}
 		var failure *redisError
 		if _, err := s.read(s.life, p); errors.As(err, &failure) {
 			return // and read again when Redis is back

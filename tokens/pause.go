@@ -23,8 +23,8 @@ type pause struct {
 }
 
 // extend begins a pause: as long as HubSpot asked for, else longer after each
-// failure, and not the same in all replicas.
-func (p *pause) extend(now time.Time, retryAfter time.Duration, err error) {
+// failure, and not the same in all replicas. It returns how long.
+func (p *pause) extend(now time.Time, retryAfter time.Duration, err error) time.Duration {
 	wait := min(retryAfter, longestPause)
 	if wait <= 0 {
 		wait = min(firstPause<<min(p.failures, 10), mostPause)
@@ -32,6 +32,7 @@ func (p *pause) extend(now time.Time, retryAfter time.Duration, err error) {
 	}
 	p.until, p.err = now.Add(wait), err
 	p.failures++
+	return wait
 }
 
 // check returns nil, or an error for the portal while the pause lasts.
@@ -63,10 +64,14 @@ func (s *Source) paused(p *portal) error {
 	return p.pause.check(p.id, now)
 }
 
-// resume ends all pauses: the token endpoint has given a token.
+// resume forgets failures: the token endpoint has given a token. A pause of the
+// app that still lasts stays, for it began after that call did.
 func (s *Source) resume(p *portal) {
+	now := s.now()
 	s.app.mu.Lock()
-	s.app.pause = pause{}
+	if !now.Before(s.app.until) {
+		s.app.pause = pause{}
+	}
 	s.app.mu.Unlock()
 	p.mu.Lock()
 	p.pause = pause{}

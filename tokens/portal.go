@@ -20,7 +20,7 @@ type portal struct {
 	id      string
 	current atomic.Pointer[snapshot] // nil: not read yet, or gone
 
-	busy atomic.Bool // a background reading or renewal is under way
+	reading, renewing atomic.Bool // in the background
 
 	mu       sync.Mutex // guards what follows, and writing current
 	pause    pause      // of renewals, after a failed one
@@ -39,6 +39,10 @@ type snapshot struct {
 	// the record, unless it was renewed and could not be stored yet.
 	stored int64
 	epoch  string // the life of Redis in which it was there
+
+	// from is what an unsaved snapshot was renewed from. Redis may have it
+	// as another generation than stored by now.
+	from record
 
 	checkAt atomic.Int64 // when to read it again, in ns since 1970
 }
@@ -78,22 +82,46 @@ func (s *snapshot) checkAfter(now time.Time, d time.Duration) {
 	s.checkAt.Store(now.Add(jitter(d, d+d/5)).UnixNano())
 }
 
-// adopt makes the record the portal's current one, unless what the process has
-// is newer. Whoever read or stored the record late does not undo a change that
-// came in between. It returns what is current then.
-func (p *portal) adopt(next *snapshot) *snapshot {
+// adopt makes a tombstone the portal's current record, unless what the process
+// has is newer.
+func (p *portal) adopt(tombstone *snapshot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if current := p.current.Load(); current == nil || !current.newer(tombstone.record) {
+		p.current.Store(tombstone)
+	}
+}
+
+// replace makes next current in the place of held, and reports whether it did:
+// whoever read or stored a record late does not undo a change that came in
+// between.
+func (p *portal) replace(held, next *snapshot) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current.Load() != held {
+		return false
+	}
+	if held != nil && held.credential != nil && next.credential != nil &&
+		held.secret.Equal(next.secret) && held.expiresAt.Equal(next.expiresAt) {
+		next.credential = held.credential // and what is known of it
+	}
+	p.current.Store(next)
+	return true
+}
+
+// succeed makes next, which was renewed from next.from, current, unless the
+// portal has got another credential meanwhile.
+func (p *portal) succeed(next *snapshot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	current := p.current.Load()
-	if current != nil && current.newer(next.record) {
-		return current
+	if current == nil || !current.sameTokens(next.from) {
+		return
 	}
-	if current != nil && current.credential != nil && next.credential != nil &&
-		current.secret.Equal(next.secret) && current.expiresAt.Equal(next.expiresAt) {
-		next.credential = current.credential // and what is known of it
-	}
+	// It may have been stored again meanwhile.
+	next.stored, next.epoch = current.stored, current.epoch
+	next.generation = next.stored + 1
 	p.current.Store(next)
-	return next
 }
 
 // drop forgets the snapshot, unless there is another one by now.

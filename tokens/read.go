@@ -12,38 +12,45 @@ import (
 // is ErrNotConnected, or says that Redis does not answer or the record cannot
 // be used.
 func (s *Source) read(ctx context.Context, p *portal) (*snapshot, error) {
-	before := p.current.Load()
-	r, err := s.store.load(ctx, p.id)
-	s.heard(err)
-	switch {
-	case errors.Is(err, errNoRecord):
-		return s.missing(ctx, p, before)
-	case err != nil:
-		return nil, err
-	}
-	if before != nil && before == p.current.Load() {
-		outlives, err := s.outlives(ctx, before, r)
-		if err != nil {
+	if s.knownEpoch() == "" { // without it, a loss could not be told later
+		if err := s.askEpoch(ctx); err != nil {
 			return nil, err
 		}
-		if outlives {
-			return s.save(ctx, p, before, r.generation)
+	}
+	for {
+		held := p.current.Load()
+		r, err := s.store.load(ctx, p.id)
+		s.heard(err)
+		switch {
+		case errors.Is(err, errNoRecord):
+			return s.missing(ctx, p, held)
+		case err != nil:
+			return nil, err
 		}
+		if held != nil {
+			outlives, err := s.outlives(ctx, held, r)
+			if err != nil {
+				return nil, err
+			}
+			if outlives {
+				return s.save(ctx, p, held, r.generation)
+			}
+		}
+		next := s.snapshot(p.id, r, r.generation, s.knownEpoch())
+		if p.replace(held, next) {
+			return next, nil
+		}
+		// Something took the place of held meanwhile, and what was read may
+		// be older than that.
 	}
-	next := s.snapshot(p.id, r, r.generation, s.knownEpoch())
-	if current := p.adopt(next); current != next {
-		return current, nil
-	}
-	if r.state == removed {
-		s.log.Info("portal was removed", zap.String("portal", p.id))
-	}
-	return next, nil
 }
 
 // check reads the portal's record again, to find what its events did not tell.
 func (s *Source) check(p *portal, snap *snapshot) {
 	if _, err := s.read(s.life, p); err != nil && !errors.Is(err, ErrNotConnected) {
-		snap.checkAfter(s.now(), checkSoon)
+		if snap != nil {
+			snap.checkAfter(s.now(), checkSoon)
+		}
 		s.noCredential(p.id, err)
 	}
 }
@@ -68,39 +75,56 @@ func (s *Source) missing(ctx context.Context, p *portal, held *snapshot) (*snaps
 }
 
 // outlives reports whether what the process holds is to replace what Redis
-// has: because Redis went back to an earlier state, as in a failover, or lost
-// its data and was given once more the seed that held was renewed from.
+// has: because Redis went back to an earlier state, as in a failover, or has
+// what held was renewed from, or lost its data and was given something older
+// by another process.
 func (s *Source) outlives(ctx context.Context, held *snapshot, r record) (bool, error) {
-	if held.newer(r) {
+	switch {
+	case r.state == removed:
+		return false, nil
+	case held.newer(r):
 		return true, nil
-	}
-	if held.renewedAt.IsZero() || !r.renewedAt.IsZero() || r.state == removed || !contains(held.seeds, r.seeds) {
+	case !held.saved() && held.from.sameTokens(r):
+		return true, nil
+	case !held.supersedes(r):
 		return false, nil
 	}
 	return s.lost(ctx, held)
 }
 
-// contains reports whether all seeds are among known ones. With none it is
-// not known where the record came from.
-func contains(known, seeds string) bool {
-	hashes := strings.Fields(seeds)
-	for _, hash := range hashes {
-		if !strings.Contains(known, hash) {
+// supersedes reports whether the record is older than s, provided that they
+// are of different lives of Redis, where generations tell nothing: it was
+// renewed before s was, or is a seed that s was renewed from.
+func (s *snapshot) supersedes(r record) bool {
+	seeds := strings.Fields(r.seeds)
+	for _, seed := range seeds {
+		if !strings.Contains(s.seeds, seed) {
 			return false
 		}
 	}
-	return len(hashes) > 0
+	if r.renewedAt.IsZero() {
+		// Without a seed, it is not known where the record came from.
+		return !s.renewedAt.IsZero() && len(seeds) > 0
+	}
+	return s.renewedAt.After(r.renewedAt)
 }
 
 // lost reports whether Redis has lost its data since it had the snapshot.
 func (s *Source) lost(ctx context.Context, held *snapshot) (bool, error) {
-	epoch, err := s.store.epoch(ctx)
-	s.heard(err)
-	if err != nil {
+	if err := s.askEpoch(ctx); err != nil {
 		return false, err
 	}
-	s.epoch.Store(&epoch)
-	return epoch != held.epoch, nil
+	return s.knownEpoch() != held.epoch, nil
+}
+
+// askEpoch makes Redis' epoch known.
+func (s *Source) askEpoch(ctx context.Context) error {
+	epoch, err := s.store.epoch(ctx)
+	s.heard(err)
+	if err == nil {
+		s.epoch.Store(&epoch)
+	}
+	return err
 }
 
 // knownEpoch returns Redis' epoch as last heard, empty if it was not yet.

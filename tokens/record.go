@@ -45,6 +45,11 @@ func (r record) newer(other record) bool {
 	return r.state == ended && other.state == active
 }
 
+// sameTokens reports whether r has the access and refresh token of other.
+func (r record) sameTokens(other record) bool {
+	return r.kind == other.kind && r.secret.Equal(other.secret) && r.refresh.Equal(other.refresh)
+}
+
 // expired reports whether r has no secret that HubSpot would accept at now.
 func (r record) expired(now time.Time) bool {
 	return r.secret.IsZero() || r.kind == OAuth && !now.Before(r.expiresAt)

@@ -3,8 +3,10 @@ package tokens
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -14,8 +16,9 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// errRedisURL does not quote the URL: it may hold a password.
-var errRedisURL = errors.New("not a Redis URL: give redis://, rediss:// or unix://, with ?master_name=…&addr=… for Sentinel, or further ?addr=… for Cluster, and no options that go-redis does not know")
+// errRedisURL does not quote the URL: it may hold a password. Replicas lag
+// behind, so that a record read from one could undo what is known already.
+var errRedisURL = errors.New("not a Redis URL: give redis://, rediss:// or unix://, with ?master_name=…&addr=… for Sentinel, or further ?addr=… for Cluster, and no options that go-redis does not know or that read from replicas")
 
 // OpenRedis returns a client of the Redis that the URL names, without
 // connecting to it yet: one server (redis://, rediss:// for TLS, unix://), one
@@ -24,7 +27,7 @@ var errRedisURL = errors.New("not a Redis URL: give redis://, rediss:// or unix:
 // as go-redis' ParseURL has it.
 func OpenRedis(address secret.Text) (redis.UniversalClient, error) {
 	u, err := url.Parse(address.Reveal())
-	if err != nil {
+	if err != nil || overflows(u.Query()) {
 		return nil, errRedisURL
 	}
 	switch query := u.Query(); {
@@ -37,39 +40,55 @@ func OpenRedis(address secret.Text) (redis.UniversalClient, error) {
 	}
 }
 
+// overflows reports whether an option is a number for which go-redis panics,
+// be it only at the first use of the client.
+func overflows(query url.Values) bool {
+	for _, values := range query {
+		for _, value := range values {
+			if n, err := strconv.ParseInt(value, 10, 64); err == nil && n > math.MaxInt32 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func openServer(address secret.Text) (redis.UniversalClient, error) {
 	options, err := redis.ParseURL(address.Reveal())
 	if err != nil {
 		return nil, errRedisURL
 	}
-	tune(&options.DialTimeout, &options.ContextTimeoutEnabled)
+	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
 	options.MaintNotificationsConfig = noNotifications()
 	return redis.NewClient(options), nil
 }
 
 func openSentinel(address secret.Text) (redis.UniversalClient, error) {
 	options, err := redis.ParseFailoverURL(address.Reveal())
-	if err != nil {
+	if err != nil || options.ReplicaOnly || options.RouteByLatency || options.RouteRandomly {
 		return nil, errRedisURL
 	}
-	tune(&options.DialTimeout, &options.ContextTimeoutEnabled)
+	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
 	return redis.NewFailoverClient(options), nil
 }
 
 func openCluster(address secret.Text) (redis.UniversalClient, error) {
 	options, err := redis.ParseClusterURL(address.Reveal())
-	if err != nil {
+	if err != nil || options.ReadOnly || options.RouteByLatency || options.RouteRandomly {
 		return nil, errRedisURL
 	}
-	tune(&options.DialTimeout, &options.ContextTimeoutEnabled)
+	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
 	options.MaintNotificationsConfig = noNotifications()
 	return redis.NewClusterClient(options), nil
 }
 
 // tune sets what all three kinds of client have in common.
-func tune(dial *time.Duration, contextTimeout *bool) {
+func tune(dial *time.Duration, dials *int, contextTimeout *bool) {
 	if *dial == 0 {
 		*dial = 2 * time.Second // within redisTimeout, so that a second try has a chance
+	}
+	if *dials == 0 {
+		*dials = 1 // commands are tried again as it is, and nobody is to wait for both
 	}
 	*contextTimeout = true
 }
@@ -88,7 +107,7 @@ func EmbeddedRedis() (client redis.UniversalClient, end func()) {
 	options := &redis.Options{
 		Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() },
 	}
-	tune(&options.DialTimeout, &options.ContextTimeoutEnabled)
+	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
 	options.MaintNotificationsConfig = noNotifications()
 	client = redis.NewClient(options)
 	stop, stopped := make(chan struct{}), make(chan struct{})
@@ -120,7 +139,7 @@ func letTimePass(server *miniredis.Miniredis, stop <-chan struct{}) {
 }
 
 // ErrEvicts is a warning: Redis may throw records away when its memory is full.
-var ErrEvicts = errors.New("Redis may evict portals when its memory is full: set its maxmemory-policy to noeviction")
+var ErrEvicts = errors.New("the Redis server may evict portals when its memory is full: set its maxmemory-policy to noeviction")
 
 // CheckRedis returns nil if Redis answers and keeps what it is given,
 // [ErrEvicts] if it may not keep it, and another error if it does not answer.

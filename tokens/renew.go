@@ -40,14 +40,12 @@ func (s *Source) replace(ctx context.Context, rejected *Credential, expired bool
 	if snap.kind != OAuth {
 		return s.reread(ctx, p, snap)
 	}
-	if snap.state == active && !p.mayRenew(rejected, expired, s.now()) {
+	if snap.state == ended {
+		snap.credential.dead.Store(true) // it was served until now
+	} else if !p.mayRenew(rejected, expired, s.now()) {
 		return nil, ErrNoOther
 	}
-	credential, err := s.renew(ctx, p, snap, rejection)
-	if ended := (*EndedError)(nil); errors.As(err, &ended) {
-		rejected.dead.Store(true)
-	}
-	return credential, err
+	return s.renew(ctx, p, snap, rejection)
 }
 
 // mayRenew reports whether it is time to renew a rejected credential: not if
@@ -96,58 +94,65 @@ func (s *Source) renew(ctx context.Context, p *portal, old *snapshot, why cause)
 	if err := s.paused(p); err != nil {
 		return nil, err
 	}
-	latest, err := s.read(ctx, p)
-	switch {
-	case errors.Is(err, ErrNotConnected):
-		return nil, err
-	case err != nil:
-		return s.call(p, old, why, true)
-	case latest.settles(old, s.now()):
-		return latest.answer(p.id, s.now())
-	}
-	release, latest, err := s.lease(ctx, p, old)
+	latest, alone, err := s.latest(ctx, p, old)
 	if err != nil {
 		return nil, err
 	}
-	defer release()
-	if latest != nil {
+	if !alone && !latest.settles(old, s.now()) {
+		release, err := s.lease(ctx, p, old)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		if latest, alone, err = s.latest(ctx, p, old); err != nil {
+			return nil, err
+		}
+	}
+	if latest.settles(old, s.now()) {
 		return latest.answer(p.id, s.now())
 	}
-	latest, err = s.read(ctx, p)
-	switch {
-	case errors.Is(err, ErrNotConnected):
-		return nil, err
-	case err != nil:
-		return s.call(p, old, why, true)
-	case latest.settles(old, s.now()):
-		return latest.answer(p.id, s.now())
-	}
-	return s.call(p, latest, why, false)
+	return s.call(p, latest, why, alone)
 }
 
-// lease takes the portal's lock and keeps it until release is called. If
-// another replica has renewed old before the lock was free, it returns that
-// snapshot instead; and nothing but release if Redis does not answer.
-func (s *Source) lease(ctx context.Context, p *portal, old *snapshot) (release func(), latest *snapshot, err error) {
+// latest reads the portal's record. If Redis does not answer, it returns what
+// the process has, old at least, and alone is true.
+func (s *Source) latest(ctx context.Context, p *portal, old *snapshot) (snap *snapshot, alone bool, err error) {
+	snap, err = s.read(ctx, p)
+	if failure := (*redisError)(nil); errors.As(err, &failure) {
+		if current := p.current.Load(); current != nil {
+			old = current // a flight that ended before this one has renewed it
+		}
+		return old, true, nil
+	}
+	if err != nil {
+		return nil, false, s.noCredential(p.id, err)
+	}
+	return snap, false, nil
+}
+
+// lease takes the portal's lock and keeps it until release is called. It
+// returns without the lock if Redis does not answer, and if another replica
+// has renewed old before the lock was free.
+func (s *Source) lease(ctx context.Context, p *portal, old *snapshot) (release func(), err error) {
 	release = func() {}
 	for {
 		lock, err := s.store.lock(ctx, p.id)
 		switch {
 		case err == nil:
-			return s.hold(lock), nil, nil
+			return s.hold(lock), nil
 		case !errors.Is(err, redislock.ErrNotObtained):
 			s.heard(&redisError{"lock in Redis", err})
-			return release, nil, nil
+			return release, nil
 		}
 		// The event of the change arrives in between; if it gets lost, the
 		// lock becomes free.
 		select {
 		case <-ctx.Done():
-			return release, nil, unavailable(p.id, 0, errors.New("another replica's renewal takes too long"))
+			return release, unavailable(p.id, 0, errors.New("another replica's renewal takes too long"))
 		case <-time.After(jitter(50*time.Millisecond, 150*time.Millisecond)):
 		}
 		if latest := p.current.Load(); latest != nil && latest.settles(old, s.now()) {
-			return release, latest, nil
+			return release, nil
 		}
 	}
 }
@@ -191,6 +196,9 @@ func (s *Source) call(p *portal, snap *snapshot, why cause, alone bool) (*Creden
 	if snap.kind != OAuth {
 		return snap.answer(p.id, s.now())
 	}
+	if err := s.paused(p); err != nil { // since the wait for the lock
+		return nil, err
+	}
 	began := s.now()
 	token, err := s.options.App.Refresh(s.life, snap.refresh)
 	if err != nil {
@@ -203,17 +211,20 @@ func (s *Source) call(p *portal, snap *snapshot, why cause, alone bool) (*Creden
 	if !token.Refresh.IsZero() {
 		r.refresh = token.Refresh
 	}
-	r.renewedAt, r.renewedFor = s.now(), why
-	r.expiresAt = began.Add(token.Life)
+	// As exact as they are stored, so that what is read later is the same.
+	r.renewedAt, r.renewedFor = s.now().Truncate(time.Millisecond), why
+	r.expiresAt = began.Add(token.Life).Truncate(time.Millisecond)
 	// Redis gives it a greater generation, as it gives to whatever another
 	// replica stores meanwhile.
-	r.generation++
-	return s.keep(p, s.snapshot(p.id, r, snap.stored, snap.epoch))
+	r.generation = snap.stored + 1
+	next := s.snapshot(p.id, r, snap.stored, snap.epoch)
+	next.from = snap.record
+	return s.keep(p, next)
 }
 
 // keep makes a renewed snapshot the current one and stores it.
 func (s *Source) keep(p *portal, next *snapshot) (*Credential, error) {
-	p.adopt(next)
+	p.succeed(next)
 	s.log.Info("renewed a portal's access token", zap.String("portal", p.id),
 		zap.String("for", string(next.renewedFor)), zap.Time("expires", next.expiresAt))
 	saved, err := s.save(s.life, p, next, next.stored)
@@ -239,14 +250,14 @@ func (s *Source) failed(p *portal, snap *snapshot, why cause, alone bool, err er
 	if refusal.Kind == hubspot.GrantEnded && !alone {
 		return s.grantEnded(p, snap, why, refusal)
 	}
-	now := s.now()
+	var wait time.Duration
 	if refusal.Kind == hubspot.AppRefused || refusal.Status == http.StatusTooManyRequests {
 		s.app.mu.Lock()
-		s.app.extend(now, refusal.RetryAfter, err)
+		wait = s.app.extend(s.now(), refusal.RetryAfter, err)
 		s.app.mu.Unlock()
 	} else {
 		p.mu.Lock()
-		p.pause.extend(now, refusal.RetryAfter, err)
+		wait = p.pause.extend(s.now(), refusal.RetryAfter, err)
 		p.mu.Unlock()
 	}
 	if refusal.Kind == hubspot.AppRefused {
@@ -254,7 +265,7 @@ func (s *Source) failed(p *portal, snap *snapshot, why cause, alone bool, err er
 	} else {
 		s.log.Warn("a portal's access token could not be renewed", zap.String("portal", p.id), zap.Error(err))
 	}
-	return nil, s.paused(p)
+	return nil, unavailable(p.id, wait, err)
 }
 
 // grantEnded marks the portal's grant as ended, unless somebody has connected
@@ -273,11 +284,14 @@ func (s *Source) grantEnded(p *portal, snap *snapshot, why cause, refusal *hubsp
 	r.state, r.endedCode = ended, refusal.Code
 	_, err = s.store.write(s.life, p.id, change{record: r, expected: r.generation, keep: true})
 	s.heard(err)
+	if changed := (*conflict)(nil); errors.As(err, &changed) {
+		return s.grantEnded(p, snap, why, refusal)
+	}
 	if err != nil {
 		return nil, unavailable(p.id, 0, err)
 	}
 	s.log.Warn("HubSpot has ended a portal's grant: it has to be connected again",
 		zap.String("portal", p.id), zap.String("code", refusal.Code))
-	p.adopt(s.snapshot(p.id, r, r.generation, s.knownEpoch()))
+	p.replace(latest, s.snapshot(p.id, r, r.generation, s.knownEpoch()))
 	return nil, &EndedError{Portal: p.id, Code: refusal.Code}
 }

@@ -19,32 +19,53 @@ func (s *Source) save(ctx context.Context, p *portal, snap *snapshot, expected i
 	for range 3 {
 		generation, err := s.store.write(ctx, p.id, change{record: snap.record, expected: expected})
 		s.heard(err)
-		var found *conflict
-		switch {
-		case err == nil:
+		if err == nil {
 			r := snap.record
 			r.generation = generation
-			return p.adopt(s.snapshot(p.id, r, generation, s.knownEpoch())), nil
-		case !errors.As(err, &found):
+			next := s.snapshot(p.id, r, generation, s.knownEpoch())
+			if !p.replace(snap, next) {
+				if current := p.current.Load(); current != nil {
+					return current, nil // it came later
+				}
+			}
+			return next, nil
+		}
+		var found *conflict
+		if !errors.As(err, &found) {
 			return nil, err
-		case found.generation == 0:
-			lost, err := s.lost(ctx, snap)
-			if err != nil {
-				return nil, err
-			}
-			if !lost {
-				p.drop(snap)
-				return nil, ErrNotConnected
-			}
-			s.log.Warn("Redis has lost its data; a portal is stored again", zap.String("portal", p.id))
-			expected = 0
-		case found.state != removed && found.generation < expected:
-			expected = found.generation
-		default:
+		}
+		var outlived bool
+		if expected, outlived, err = s.displace(ctx, p, snap); err != nil {
+			return nil, err
+		}
+		if outlived {
 			return s.read(ctx, p)
 		}
 	}
 	return nil, errors.New("the record changes too fast to be stored")
+}
+
+// displace looks at what Redis has in the place of what it was to have. It
+// returns the generation that the snapshot may replace, or that the snapshot
+// is outlived.
+func (s *Source) displace(ctx context.Context, p *portal, snap *snapshot) (expected int64, outlived bool, err error) {
+	r, err := s.store.load(ctx, p.id)
+	switch {
+	case errors.Is(err, errNoRecord):
+		lost, err := s.lost(ctx, snap)
+		if err == nil && !lost {
+			p.drop(snap)
+			err = ErrNotConnected
+		}
+		if err == nil {
+			s.log.Warn("Redis has lost its data; a portal is stored again", zap.String("portal", p.id))
+		}
+		return 0, false, err
+	case err != nil:
+		return 0, false, err
+	}
+	outlives, err := s.outlives(ctx, snap, r)
+	return r.generation, !outlives, err
 }
 
 // unsaved is the portals whose newest record Redis does not have yet. They
@@ -79,10 +100,14 @@ func (u *unsaved) portal(id string) *portal {
 	return u.portals[id]
 }
 
+// remove takes a portal out, unless it was renewed once more and is unsaved
+// again.
 func (u *unsaved) remove(p *portal) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	delete(u.portals, p.id)
+	if snap := p.current.Load(); snap == nil || snap.saved() {
+		delete(u.portals, p.id)
+	}
 }
 
 func (u *unsaved) all() []*portal {
@@ -113,18 +138,24 @@ func (s *Source) saveUnsaved() {
 	}
 }
 
-// saveAll tries to store each unsaved portal once, until Redis fails.
+// saveAll tries to store each unsaved portal once, until Redis fails. A record
+// that cannot be replaced does not keep the others from being stored.
 func (s *Source) saveAll(ctx context.Context) error {
+	var errs []error
 	for _, p := range s.unsaved.all() {
 		snap := p.current.Load()
 		if snap != nil && !snap.saved() {
 			_, err := s.save(ctx, p, snap, snap.stored)
 			if err != nil && !errors.Is(err, ErrNotConnected) {
-				return fmt.Errorf("store portal %s, which was renewed: %w", p.id, err)
+				errs = append(errs, fmt.Errorf("store portal %s, which was renewed: %w", p.id, err))
+				if failure := (*redisError)(nil); errors.As(err, &failure) {
+					break
+				}
+				continue
 			}
 			s.log.Info("a renewed portal is stored at last", zap.String("portal", p.id))
 		}
 		s.unsaved.remove(p)
 	}
-	return nil
+	return errors.Join(errs...)
 }

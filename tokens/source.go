@@ -2,6 +2,8 @@ package tokens
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,10 +77,10 @@ type Source struct {
 	life context.Context // of the work in the background
 	end  context.CancelFunc
 
-	mu     sync.Mutex // guards closed, and work against being waited for as it begins
-	closed bool
-	work   sync.WaitGroup // reading, renewing, storing
-	loops  sync.WaitGroup // until end
+	mu      sync.Mutex // guards closing it, and work against being waited for as it begins
+	closing chan struct{}
+	work    sync.WaitGroup // reading, renewing, storing
+	loops   sync.WaitGroup // until end
 }
 
 // NewSource returns a source that listens for the changes of other replicas
@@ -91,6 +93,7 @@ func NewSource(options Options) *Source {
 		store:   store{redis: options.Redis, prefix: options.Prefix},
 		portals: otter.Must(&otter.Options[string, *portal]{MaximumSize: maxPortals}),
 		unknown: otter.Must(&otter.Options[string, time.Time]{MaximumSize: maxUnknown}),
+		closing: make(chan struct{}),
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -110,18 +113,22 @@ func NewSource(options Options) *Source {
 // something was left undone.
 func (s *Source) Close(ctx context.Context) error {
 	s.mu.Lock()
-	s.closed = true
+	if !s.closed() {
+		close(s.closing)
+	}
 	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		s.work.Wait()
 	}()
+	var err error
 	select {
 	case <-done:
 	case <-ctx.Done():
+		err = fmt.Errorf("renewals under way are broken off: %w", context.Cause(ctx))
 	}
-	err := s.saveAll(ctx)
+	err = errors.Join(err, s.saveAll(ctx))
 	s.end()
 	s.loops.Wait()
 	<-done
@@ -133,10 +140,20 @@ func (s *Source) Close(ctx context.Context) error {
 func (s *Source) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
-		s.work.Add(1)
+	if s.closed() {
+		return false
 	}
-	return !s.closed
+	s.work.Add(1)
+	return true
+}
+
+func (s *Source) closed() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
 }
 
 // Credential returns the portal's credential: from the cache, else from Redis,
@@ -178,6 +195,9 @@ func (s *Source) Renew(ctx context.Context, rejected *Credential, expired bool) 
 		credential, err := s.wait(ctx, rejected.Portal, func(ctx context.Context) (*Credential, error) {
 			return s.replace(ctx, rejected, expired)
 		})
+		if gone := (*EndedError)(nil); errors.As(err, &gone) {
+			rejected.dead.Store(true)
+		}
 		if err != nil || !credential.Secret.Equal(rejected.Secret) {
 			return credential, err
 		}
@@ -248,34 +268,39 @@ func (s *Source) portal(id string) *portal {
 	return p
 }
 
-// attend begins what the portal needs, in the background: to be read again, or
-// renewed.
+// attend begins what the portal needs, in the background: to be renewed, which
+// begins with reading it again, or that only. It is read also while a renewal
+// is under way, for that may take long.
 func (s *Source) attend(p *portal, snap *snapshot, now time.Time) {
-	switch {
-	case now.UnixNano() >= snap.checkAt.Load():
-		s.background(p, func() { s.check(p, snap) })
-	case !snap.renewAt.IsZero() && !now.Before(snap.renewAt) && s.paused(p) == nil:
-		s.background(p, func() {
+	if !snap.renewAt.IsZero() && !now.Before(snap.renewAt) && s.paused(p) == nil {
+		began := s.background(&p.renewing, func() {
 			<-s.flight(p.id, func(ctx context.Context) (*Credential, error) {
 				return s.renew(ctx, p, snap, expiry)
 			})
 		})
+		if began {
+			return
+		}
+	}
+	if now.UnixNano() >= snap.checkAt.Load() {
+		s.background(&p.reading, func() { s.check(p, snap) })
 	}
 }
 
-// background does something for the portal without anybody waiting, unless
-// something is being done for it already.
-func (s *Source) background(p *portal, do func()) {
-	if !p.busy.CompareAndSwap(false, true) {
-		return
+// background does something for a portal without anybody waiting, unless busy
+// tells that it is being done already. It reports whether it began.
+func (s *Source) background(busy *atomic.Bool, do func()) bool {
+	if !busy.CompareAndSwap(false, true) {
+		return false
 	}
 	if !s.begin() {
-		p.busy.Store(false)
-		return
+		busy.Store(false)
+		return false
 	}
 	go func() {
 		defer s.work.Done()
-		defer p.busy.Store(false)
+		defer busy.Store(false)
 		do()
 	}()
+	return true
 }

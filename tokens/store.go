@@ -48,7 +48,7 @@ type store struct {
 
 // conflict is why a record was not written: what Redis has instead.
 type conflict struct {
-	generation int64 // 0 if there is no record
+	generation int64 // 0 if there is no record, -1 if it is damaged
 	state      state
 }
 
@@ -112,10 +112,13 @@ func (s store) epoch(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	key := s.prefix + "epoch"
-	if err := s.redis.SetNX(ctx, key, rand.Text(), 0).Err(); err != nil {
-		return "", &redisError{"write to Redis", err}
-	}
 	epoch, err := s.redis.Get(ctx, key).Result()
+	if errors.Is(err, redis.Nil) {
+		if err := s.redis.SetNX(ctx, key, rand.Text(), 0).Err(); err != nil {
+			return "", &redisError{"write to Redis", err}
+		}
+		epoch, err = s.redis.Get(ctx, key).Result()
+	}
 	if err != nil {
 		return "", &redisError{"read from Redis", err}
 	}

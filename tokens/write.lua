@@ -10,16 +10,20 @@
 -- ARGV[5]  channel of the events
 -- ARGV[6]  the portal
 -- ARGV[7]  the new state
--- ARGV[8…] fields and values
+-- ARGV[8…] fields and values, the schema first
 --
--- Answers {1 if written, else 0; the generation; the state} of what is there
--- afterwards.
-local known = redis.call('HMGET', KEYS[1], 'generation', 'state', 'seeds')
+-- Answers {1 if written, else 0; the generation, -1 if it is damaged; the
+-- state} of what is there afterwards.
+local known = redis.call('HMGET', KEYS[1], 'generation', 'state', 'seeds', 'schema')
 local generation = tonumber(known[1] or '0')
 local state = known[2] or ''
 local seeds = known[3] or ARGV[4]
+local schema = known[4] or ARGV[9]
 
-if ARGV[1] ~= 'any' and (state == 'removed' or generation ~= tonumber(ARGV[1])) then
+if not (generation and generation >= 0 and generation < 2^53) then
+  generation = -1
+end
+if ARGV[1] ~= 'any' and (state == 'removed' or schema ~= ARGV[9] or generation ~= tonumber(ARGV[1])) then
   return {0, generation, state}
 end
 if ARGV[3] ~= '' then

@@ -19,6 +19,11 @@ type Error struct {
 	// `error` (RFC 6749 section 5.2), else empty.
 	Code string
 
+	// Message is HubSpot's own, for the person who connects a portal. It is no
+	// part of the error's text, and not to be logged: HubSpot may put anything
+	// into it.
+	Message string
+
 	// RetryAfter is how long HubSpot asked to be left alone, 0 if it did not
 	// say.
 	RetryAfter time.Duration
@@ -80,11 +85,13 @@ func (e *Error) Unwrap() error { return e.cause }
 func refusal(res *http.Response, body []byte) *Error {
 	e := &Error{Status: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"))}
 	var answer struct {
-		Status string `json:"status"`
-		Error  string `json:"error"`
+		Status  string `json:"status"`
+		Error   string `json:"error"`
+		Message string `json:"message"`
 	}
 	// Answers that are no JSON, such as an edge's web page, have no code.
 	_ = json.Unmarshal(body, &answer)
+	e.Message = answer.Message
 	for _, code := range []string{answer.Status, answer.Error} {
 		if !looksLikeCode(code) || code == "error" {
 			continue
@@ -93,7 +100,7 @@ func refusal(res *http.Response, body []byte) *Error {
 			e.Code = code
 		}
 		if kind, known := kinds[code]; known && lasting(res.StatusCode) {
-			e.Code, e.Kind = code, kind
+			e.Kind = kind
 			break
 		}
 	}

@@ -65,6 +65,9 @@ type Token struct {
 	// Life is how long the access token is valid from the moment it was
 	// issued: 30 minutes, as HubSpot does it today.
 	Life time.Duration
+
+	// Portal is whose token it is, empty if the answer did not say.
+	Portal string
 }
 
 // Refresh exchanges a refresh token for a new access token, by one call of the
@@ -76,32 +79,42 @@ func (a *App) Refresh(ctx context.Context, refresh secret.Text) (Token, error) {
 	})
 }
 
-// call posts the form, with the app's credentials in it: HubSpot takes them in
-// the body only, not by HTTP Basic.
+// call asks the token endpoint for a token.
 func (a *App) call(ctx context.Context, form url.Values) (Token, error) {
+	body, contentType, err := a.post(ctx, a.TokenURL, form)
+	if err != nil {
+		return Token{}, err
+	}
+	return parseToken(contentType, body)
+}
+
+// post posts the form, with the app's credentials in it: HubSpot takes them in
+// the body only, not by HTTP Basic. It returns the body of an answer with
+// status 200.
+func (a *App) post(ctx context.Context, endpoint string, form url.Values) (body []byte, contentType string, err error) {
 	form.Set("client_id", a.ClientID)
 	form.Set("client_secret", a.ClientSecret.Reveal())
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.TokenURL, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
-		return Token{}, &Error{Problem: "the token URL is not valid", cause: err}
+		return nil, "", &Error{Problem: "the token URL is not valid", cause: err}
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
 	res, err := a.Client.Do(req)
 	if err != nil {
-		return Token{}, &Error{Problem: "no answer", cause: err}
+		return nil, "", &Error{Problem: "no answer", cause: err}
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	body, err = io.ReadAll(io.LimitReader(res.Body, maxBody+1))
 	switch {
 	case err != nil:
-		return Token{}, &Error{Status: res.StatusCode, Problem: "the answer broke off", cause: err}
+		return nil, "", &Error{Status: res.StatusCode, Problem: "the answer broke off", cause: err}
 	case len(body) > maxBody:
-		return Token{}, &Error{Status: res.StatusCode, Problem: fmt.Sprintf("the answer is longer than %d bytes", maxBody)}
+		return nil, "", &Error{Status: res.StatusCode, Problem: fmt.Sprintf("the answer is longer than %d bytes", maxBody)}
 	case res.StatusCode != http.StatusOK:
-		return Token{}, refusal(res, body)
+		return nil, "", refusal(res, body)
 	}
-	return parseToken(res.Header.Get("Content-Type"), body)
+	return body, res.Header.Get("Content-Type"), nil
 }
 
 // parseToken takes the answer of a call that succeeded apart. An answer that
@@ -112,9 +125,10 @@ func parseToken(contentType string, body []byte) (Token, error) {
 		return Token{}, &Error{Status: http.StatusOK, Problem: what}
 	}
 	var answer struct {
-		AccessToken  string      `json:"access_token"`
-		RefreshToken string      `json:"refresh_token"`
-		ExpiresIn    json.Number `json:"expires_in"`
+		AccessToken  string          `json:"access_token"`
+		RefreshToken string          `json:"refresh_token"`
+		ExpiresIn    json.Number     `json:"expires_in"`
+		HubID        json.RawMessage `json:"hub_id"`
 	}
 	if media, _, _ := mime.ParseMediaType(contentType); media == "text/html" {
 		return problem("the answer is a web page")
@@ -136,7 +150,17 @@ func parseToken(contentType string, body []byte) (Token, error) {
 		Access:  secret.New(answer.AccessToken),
 		Refresh: secret.New(answer.RefreshToken),
 		Life:    time.Duration(seconds) * time.Second,
+		Portal:  digits(answer.HubID),
 	}, nil
+}
+
+// digits returns a JSON number's text, or nothing if it is none: who renews a
+// token can do without a hub_id.
+func digits(number json.RawMessage) string {
+	if _, err := strconv.ParseUint(string(number), 10, 63); err != nil {
+		return ""
+	}
+	return string(number)
 }
 
 // maxLife keeps a nonsensical expires_in, in seconds, from overflowing a

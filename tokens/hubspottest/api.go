@@ -33,6 +33,10 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, body any) {
 	if s.early401.Load() {
 		// Without full duplex, net/http reads on before it sends the head.
 		_ = http.NewResponseController(w).EnableFullDuplex()
+		if r.ProtoMajor == 1 {
+			// And it must not read the rest for another request.
+			w.Header().Set("Connection", "close")
+		}
 	} else {
 		readBody(r)
 	}

@@ -1,6 +1,7 @@
 package hubspottest
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -114,9 +115,10 @@ func readBody(r *http.Request) receivedBody {
 	return receivedBody{bytes: n, sha256: hex.EncodeToString(sum.Sum(nil))}
 }
 
-// writeEcho is the default answer of the API.
+// writeEcho is the default answer of the API, to be read by people too.
 func writeEcho(w http.ResponseWriter, r *http.Request, v verdict, body receivedBody) {
-	writeJSON(w, http.StatusOK, encode(Echo{
+	var text bytes.Buffer
+	_ = json.Indent(&text, marshal(encode(Echo{
 		Method:           r.Method,
 		Target:           r.RequestURI,
 		Host:             r.Host,
@@ -129,5 +131,6 @@ func writeEcho(w http.ResponseWriter, r *http.Request, v verdict, body receivedB
 		Trailer:          r.Trailer,
 		Portal:           v.portal,
 		Credential:       v.kind,
-	}))
+	})), "", "  ") // valid JSON, as it was just made
+	writeBody(w, http.StatusOK, nil, text.Bytes())
 }

@@ -22,6 +22,8 @@ func (s *Server) serveAccepted(w http.ResponseWriter, r *http.Request, v verdict
 	}
 	body := readBody(r)
 	switch r.URL.Path {
+	case "/account-info/v3/details", "/account-info/2026-03/details", "/account-info/2026-09/details":
+		serveAccount(w, v)
 	case "/fake/download":
 		serveDownload(w, r)
 	case "/fake/events":

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Canary is part of every access token, every refresh token and of
-// [ClientSecret], so that a test can search any output for leaks. Tokens and
+// Canary is part of every access token, every refresh token, every code of the
+// authorize page and of [ClientSecret], so that a test can search any output for leaks. Tokens and
 // keys that the test itself sets should contain it too.
 const Canary = "hst-canary"
 
-// ClientID and ClientSecret are those of the fake app. The token endpoint
-// takes no others.
+// ClientID and ClientSecret are those of the fake app. The authorize page and
+// the token endpoint take no others.
 const (
 	ClientID     = "5fca1b2e-0000-4000-8000-hubspottest0"
 	ClientSecret = Canary + "-client-secret-6f1c0a"
@@ -28,6 +28,7 @@ type ledger struct {
 	grants  map[string]*grant       // by refresh token
 	bearers map[string]*accessToken // by token, static ones too
 	apiKeys map[string]*portal      // by hapikey
+	codes   map[string]*code        // of the authorize page, by code
 }
 
 type portal struct {
@@ -46,8 +47,12 @@ type portal struct {
 type grant struct {
 	portal *portal
 	token  string
+	scopes []string
 	ended  bool
 }
+
+// defaultScopes are those of a grant that did not come by the authorize page.
+func defaultScopes() []string { return []string{RequiredScope, "crm.objects.contacts.read"} }
 
 type accessToken struct {
 	portal  *portal
@@ -62,6 +67,7 @@ func newLedger() ledger {
 		grants:  map[string]*grant{},
 		bearers: map[string]*accessToken{},
 		apiKeys: map[string]*portal{},
+		codes:   map[string]*code{},
 	}
 }
 
@@ -76,11 +82,11 @@ func (l *ledger) portal(name string) *portal {
 }
 
 // connect gives the portal a new grant and ends the former.
-func (l *ledger) connect(p *portal) *grant {
+func (l *ledger) connect(p *portal, scopes []string) *grant {
 	if p.grant != nil {
 		p.grant.ended = true
 	}
-	p.grant = &grant{portal: p, token: "na1-" + Canary + "-refresh-" + rand.Text()}
+	p.grant = &grant{portal: p, token: "na1-" + Canary + "-refresh-" + rand.Text(), scopes: scopes}
 	l.grants[p.grant.token] = p.grant
 	return p.grant
 }
@@ -112,7 +118,7 @@ func newAccessToken() string {
 func (s *Server) Connect(portal string) (refreshToken string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ledger.connect(s.ledger.portal(portal)).token
+	return s.ledger.connect(s.ledger.portal(portal), defaultScopes()).token
 }
 
 // Disconnect ends the portal's grant, as if someone had uninstalled the app:

@@ -1,21 +1,25 @@
 // Package hubspottest is a fake HubSpot on a loopback port, in the manner of
-// net/http/httptest: a token endpoint that refreshes OAuth tokens, and an API
-// that checks the credential of every request and echoes what it received.
+// net/http/httptest: an authorize page, a token endpoint that gives and
+// refreshes OAuth tokens, and an API that checks the credential of every
+// request and echoes what it received.
 //
 // A test makes a [Server], gives it portals ([Server.Connect],
-// [Server.SetAccessToken], [Server.SetAPIKey]), points the program under test
-// at its URL, lets things go wrong ([Server.Expire], [Server.SetToken],
-// [Server.SetEarly401], the paths below), and asserts with [DecodeEcho] and
-// the counters what arrived. Bodies and headers of its errors are copied from
-// real answers.
+// [Server.Authorize], [Server.SetAccessToken], [Server.SetAPIKey]), points the
+// program under test at its URL, lets things go wrong ([Server.Expire],
+// [Server.SetToken], [Server.SetEarly401], the paths below), and asserts with
+// [DecodeEcho] and the counters what arrived. Bodies and headers of its errors
+// are copied from real answers.
 //
 // # Paths
 //
 // Every path except /oauth/… and /fake/expire/… wants a credential, and every
 // path not in this list answers an [Echo].
 //
+//	/oauth/authorize                       the authorize page; POST: its form
 //	/oauth/{v1,v3,2026-03,2026-09}/token   the token endpoint
+//	/oauth/{…, not v1}/token/introspect    POST: whose token it is
 //	/oauth/…                               an Echo, without a credential
+//	/account-info/{v3,…}/details           whose credential was sent
 //	/fake/expire/{portal}                  POST: does Expire(portal), without a credential
 //	/fake/download?bytes=N[&chunked=1]     N bytes, byte i being i mod 251; chunked: without Content-Length
 //	/fake/events?n=N                       N server-sent events, each after the first when NextEvent is called
@@ -195,6 +199,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.serveExpire(w, portal)
 	case isTokenPath(r.URL.Path):
 		s.serveToken(w, r)
+	case isIntrospectPath(r.URL.Path):
+		s.serveIntrospect(w, r)
+	case r.URL.Path == authorizePath:
+		s.serveAuthorize(w, r)
 	default:
 		s.serveAPI(w, r)
 	}

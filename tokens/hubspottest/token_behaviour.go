@@ -29,6 +29,9 @@ type TokenBehaviour struct {
 	// rotated then.
 	OmitRefreshToken bool
 
+	// OmitHubID leaves hub_id out of the answer.
+	OmitHubID bool
+
 	// EmptyAccessToken answers 200 with an access_token that is empty.
 	EmptyAccessToken bool
 

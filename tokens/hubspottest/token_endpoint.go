@@ -46,7 +46,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", http.MethodPost)
 		writeJSON(w, http.StatusMethodNotAllowed, otherStatus(http.StatusMethodNotAllowed))
 	default:
-		s.refresh(w, r, form, b)
+		s.give(w, r, form, b)
 	}
 }
 
@@ -90,16 +90,18 @@ func tokenCallViolation(r *http.Request) string {
 		return "client_secret in the query"
 	case query.Has("refresh_token"):
 		return "refresh_token in the query"
+	case query.Has("code"):
+		return "code in the query"
 	case len(r.Header.Values("Authorization")) > 0:
 		return "Authorization header"
 	}
 	return ""
 }
 
-// refresh is the regular answer.
-func (s *Server) refresh(w http.ResponseWriter, r *http.Request, form url.Values, b TokenBehaviour) {
+// give is the regular answer.
+func (s *Server) give(w http.ResponseWriter, r *http.Request, form url.Values, b TokenBehaviour) {
 	switch {
-	case tokenCallViolation(r) != "", form.Get("grant_type") != "refresh_token":
+	case tokenCallViolation(r) != "", form.Get("grant_type") != "refresh_token" && form.Get("grant_type") != "authorization_code":
 		writeTokenError(w, http.StatusBadRequest, "BAD_GRANT_TYPE", b.OldShape)
 		return
 	case form.Get("client_id") != ClientID:
@@ -109,23 +111,53 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request, form url.Values
 		writeTokenError(w, http.StatusBadRequest, "BAD_CLIENT_SECRET", b.OldShape)
 		return
 	}
-	answer, ok := s.renew(form.Get("refresh_token"), b)
-	if !ok {
-		writeTokenError(w, http.StatusBadRequest, "BAD_REFRESH_TOKEN", b.OldShape)
+	take := s.renew
+	if form.Get("grant_type") == "authorization_code" {
+		take = s.exchange
+	}
+	answer, problem := take(form, b)
+	if problem != "" {
+		writeTokenError(w, http.StatusBadRequest, problem, b.OldShape)
 		return
 	}
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// renew issues an access token for a refresh token. It reports false if that
-// is unknown or has ended.
-func (s *Server) renew(refreshToken string, b TokenBehaviour) (tokenAnswer, bool) {
+// exchange makes a grant of a code, which serves once. It returns HubSpot's
+// error code if there is none to be made.
+func (s *Server) exchange(form url.Values, b TokenBehaviour) (answer tokenAnswer, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := s.ledger.grants[refreshToken]
-	if g == nil || g.ended {
-		return tokenAnswer{}, false
+	c := s.ledger.codes[form.Get("code")]
+	switch {
+	case c == nil || c.used:
+		return tokenAnswer{}, "BAD_AUTH_CODE"
+	case c.expired:
+		return tokenAnswer{}, "EXPIRED_AUTH_CODE"
+	case form.Get("redirect_uri") != c.redirectURI:
+		return tokenAnswer{}, "BAD_REDIRECT_URI"
 	}
+	c.used = true
+	return s.ledger.answer(s.ledger.connect(s.ledger.portal(c.portal), c.scopes), b), ""
+}
+
+// renew issues an access token for a refresh token. It returns HubSpot's error
+// code if that is unknown or has ended.
+func (s *Server) renew(form url.Values, b TokenBehaviour) (answer tokenAnswer, problem string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.ledger.grants[form.Get("refresh_token")]
+	if g == nil || g.ended {
+		return tokenAnswer{}, "BAD_REFRESH_TOKEN"
+	}
+	if b.Rotate && !b.OmitRefreshToken {
+		g = s.ledger.connect(g.portal, g.scopes)
+	}
+	return s.ledger.answer(g, b), ""
+}
+
+// answer issues an access token of the grant.
+func (l *ledger) answer(g *grant, b TokenBehaviour) tokenAnswer {
 	life := b.Life
 	if life == 0 {
 		life = defaultLife
@@ -135,19 +167,18 @@ func (s *Server) renew(refreshToken string, b TokenBehaviour) (tokenAnswer, bool
 		ExpiresIn:    secondsUp(life),
 		TokenType:    "bearer",
 		TokenUse:     "access_token",
-		Scopes:       []string{"oauth", "crm.objects.contacts.read"},
+		Scopes:       g.scopes,
 	}
-	answer.HubID, _ = strconv.ParseInt(g.portal.name, 10, 64)
+	if !b.OmitHubID {
+		answer.HubID, _ = strconv.ParseInt(g.portal.name, 10, 64)
+	}
 	if !b.EmptyAccessToken {
-		answer.AccessToken = s.ledger.issue(g.portal, life)
+		answer.AccessToken = l.issue(g.portal, life)
 	}
-	switch {
-	case b.OmitRefreshToken:
+	if b.OmitRefreshToken {
 		answer.RefreshToken = ""
-	case b.Rotate:
-		answer.RefreshToken = s.ledger.connect(g.portal).token
 	}
-	return answer, true
+	return answer
 }
 
 // secondsUp rounds up to whole seconds.

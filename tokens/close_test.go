@@ -1,0 +1,147 @@
+package tokens_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// closing closes the source in another goroutine.
+func closing(s *tokens.Source, timeout time.Duration) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		defer cancel()
+		done <- s.Close(ctx)
+	}()
+	return done
+}
+
+func TestCloseWaitsForARenewalUnderWay(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, g, client := newHub(t), &gate{}, connect(t)
+		s := newSource(t, hub, tokens.Options{Redis: client, App: lateApp(t, hub, g)})
+		seed(t, s, hub, portalID)
+		g.close()
+		call := later(func() (*tokens.Credential, error) { return s.Credential(t.Context(), portalID) })
+		eventually(t, "the answer is held up", func() bool { return g.held.Load() == 1 })
+		done := closing(s, 20*time.Second)
+		eventually(t, "nothing new begins", func() bool { return answers(t, s, "1", &tokens.UnavailableError{}) })
+		select {
+		case err := <-done:
+			t.Fatalf("it does not wait: %v", err)
+		default:
+		}
+		g.open()
+		if err := <-done; err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		r := await(t, call)
+		if r.err != nil || !secret.New(field(t, client, "access_token")).Equal(r.credential.Secret) {
+			t.Errorf("the renewal is not stored: %v", r.err)
+		}
+		if client.Exists(t.Context(), lockKey).Val() != 0 {
+			t.Error("the lock is left")
+		}
+		if get(t, s, portalID) != r.credential {
+			t.Error("what is cached is not served any more")
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Errorf("closed again: %v", err)
+		}
+	})
+}
+
+func TestCloseSaysThatARenewalIsBrokenOff(t *testing.T) {
+	t.Parallel()
+	client, end := tokens.EmbeddedRedis()
+	t.Cleanup(end)
+	hub := newHub(t)
+	s := newSource(t, hub, tokens.Options{Redis: client})
+	seed(t, s, hub, portalID)
+	hub.SetToken(hubspottest.TokenBehaviour{Hang: true})
+	call := later(func() (*tokens.Credential, error) { return s.Credential(t.Context(), portalID) })
+	untilCalls(t, hub, 1)
+	if err := <-closing(s, 50*time.Millisecond); !isError(t, err, context.DeadlineExceeded) {
+		t.Errorf("Close: %v", err)
+	}
+	if r := await(t, call); !isError(t, r.err, &tokens.UnavailableError{}) {
+		t.Errorf("the call gets %v", r.err)
+	}
+}
+
+func TestCloseStoresWhatIsUnsaved(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]bool{"Redis is back": false, "Redis is away": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			hub, now, client := newHub(t), newClock(), dial(t, server)
+			hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+			s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+			seed(t, s, hub, portalID)
+			old := get(t, s, portalID)
+			c := cutoff(client)
+			c.Store(true)
+			now.advance(tokenLife)
+			renewed := get(t, s, portalID)
+			c.Store(away)
+			err := <-closing(s, 10*time.Second)
+			if away && !isError(t, err, errCut) || !away && err != nil {
+				t.Errorf("Close: %v", err)
+			}
+			want := map[bool]*tokens.Credential{true: old, false: renewed}[away]
+			if !secret.New(field(t, dial(t, server), "access_token")).Equal(want.Secret) {
+				t.Error("another token is stored")
+			}
+		})
+	}
+}
+
+// What asks for Redis' epoch, again and again, has nothing to finish.
+func TestCloseDoesNotWaitForARedisThatIsAway(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := dial(t, server)
+	var asked atomic.Int64
+	client.AddHook(hook{before: func(cmd redis.Cmder) error {
+		if cmd.Name() != "get" {
+			return nil
+		}
+		asked.Add(1)
+		return errCut
+	}})
+	s := newSource(t, newHub(t), tokens.Options{Redis: client})
+	eventually(t, "the epoch was asked for", func() bool { return asked.Load() > 0 })
+	begin := time.Now()
+	if err := <-closing(s, 20*time.Second); err != nil || time.Since(begin) > 10*time.Second {
+		t.Errorf("Close: %v after %v", err, time.Since(begin))
+	}
+}
+
+// Not parallel, so that no other test's goroutines are about.
+func TestCloseLeavesNoGoroutine(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	client, end := tokens.EmbeddedRedis()
+	hub := hubspottest.NewServer()
+	app := newApp(t, hub, nil)
+	s := tokens.NewSource(tokens.Options{Redis: client, Prefix: "hubspot:", App: app})
+	seed(t, s, hub, portalID)
+	get(t, s, portalID)
+	if err := s.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	end()
+	app.Client.CloseIdleConnections()
+	hub.Close()
+	goleak.VerifyNone(t, before)
+}

@@ -1,0 +1,274 @@
+package tokens_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// load calls Credential all the time until stop is called, which returns how
+// often. Each call must succeed.
+func load(t *testing.T, s *tokens.Source) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var callers sync.WaitGroup
+	for range 8 {
+		callers.Go(func() {
+			ticker := time.NewTicker(2 * time.Millisecond)
+			defer ticker.Stop()
+			for ctx.Err() == nil {
+				if _, err := s.Credential(t.Context(), portalID); err != nil {
+					t.Errorf("a call failed: %v", err)
+					return
+				}
+				<-ticker.C
+			}
+		})
+	}
+	return sync.OnceFunc(func() { cancel(); callers.Wait() })
+}
+
+func TestAKnownPortalIsServedAndRenewedWhileRedisIsAway(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		options []redistest.Option
+		stop    func(*redistest.Server)
+		start   func(*redistest.Server)
+	}{
+		{"killed, its data kept", []redistest.Option{redistest.Persist()}, (*redistest.Server).Kill, (*redistest.Server).Restart},
+		{"killed, its data lost", nil, (*redistest.Server).Kill, (*redistest.Server).Restart},
+		{"paused", nil, (*redistest.Server).Pause, (*redistest.Server).Resume},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t, tt.options...)
+			hub, now := newHub(t), newClock()
+			hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+			s := newSource(t, hub, tokens.Options{Redis: dial(t, server), Now: now.now})
+			seed(t, s, hub, portalID)
+			current := get(t, s, portalID)
+
+			stop := load(t, s)
+			defer stop()
+			tt.stop(server)
+			now.advance(tokenLife - 2*time.Minute)
+			eventually(t, "it is renewed ahead", func() bool { return hasOther(s, current) })
+			current = get(t, s, portalID)
+			now.advance(tokenLife)
+			eventually(t, "it is renewed when it has expired", func() bool { return hasOther(s, current) })
+			current = get(t, s, portalID)
+			tt.start(server)
+			client := dial(t, server)
+			eventually(t, "what was renewed is stored", func() bool {
+				return secret.New(field(t, client, "access_token")).Equal(current.Secret)
+			})
+			stop()
+			wantCalls(t, hub, 3)
+			// The stored refresh token is the one that works.
+			now.advance(tokenLife)
+			get(t, newSource(t, hub, tokens.Options{Redis: client, Now: now.now}), portalID)
+		})
+	}
+}
+
+func TestWithoutRedisAnEndedGrantIsNotFinal(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Persist())
+	hub, now := newHub(t), newClock()
+	hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+	clientA := dial(t, server)
+	a := newSource(t, hub, tokens.Options{Redis: clientA, Now: now.now})
+	b := newSource(t, hub, tokens.Options{Redis: dial(t, server), Now: now.now})
+	seed(t, a, hub, portalID)
+	get(t, a, portalID)
+	get(t, b, portalID)
+	now.advance(tokenLife)
+	cutA := cutoff(clientA)
+	cutA.Store(true)
+	server.Kill()
+	newer := get(t, b, portalID) // and the former refresh token has ended
+	if !answers(t, a, portalID, &tokens.UnavailableError{}) {
+		t.Error("it is not merely unavailable")
+	}
+	server.Restart()
+	eventually(t, "the newer one is stored", func() bool {
+		return secret.New(field(t, dial(t, server), "access_token")).Equal(newer.Secret)
+	})
+	cutA.Store(false)
+	eventually(t, "a has the newer one", func() bool {
+		now.advance(time.Second)
+		c, err := a.Credential(t.Context(), portalID)
+		return err == nil && c.Secret.Equal(newer.Secret)
+	})
+	wantCalls(t, hub, 3)
+}
+
+// Two processes write back what they hold; one of them has renewed meanwhile.
+func TestOfWhatIsWrittenBackTheNewestStays(t *testing.T) {
+	for name, lastWritten := range map[string]bool{"the newest last": true, "the newest first": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			hub, now := newHub(t), newClock()
+			hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+			clientA, clientB := dial(t, server), dial(t, server)
+			a := newSource(t, hub, tokens.Options{Redis: clientA, Now: now.now})
+			b := newSource(t, hub, tokens.Options{Redis: clientB, Now: now.now})
+			seed(t, a, hub, portalID)
+			old := get(t, a, portalID)
+			get(t, b, portalID)
+			cutA, cutB := cutoff(clientA), cutoff(clientB)
+			cutA.Store(true)
+			cutB.Store(true)
+			server.Kill()
+			now.advance(time.Minute)
+			newest, err := a.Renew(t.Context(), old, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			server.Restart()
+			client := dial(t, server)
+			stored := func(c *tokens.Credential) func() bool {
+				return func() bool { return secret.New(field(t, client, "access_token")).Equal(c.Secret) }
+			}
+			if lastWritten {
+				cutB.Store(false)
+				eventually(t, "b has written", stored(old))
+				cutA.Store(false)
+			} else {
+				cutA.Store(false)
+				eventually(t, "a has written", stored(newest))
+				cutB.Store(false)
+			}
+			for _, s := range []*tokens.Source{a, b} {
+				eventually(t, "both have the newest", func() bool { return get(t, s, portalID).Secret.Equal(newest.Secret) })
+			}
+			eventually(t, "Redis has the newest", stored(newest))
+			now.advance(tokenLife)
+			get(t, b, portalID) // by its refresh token
+		})
+	}
+}
+
+func TestASeedAppliedToAnEmptiedRedisDisplacesNothingNewer(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	hub, now := newHub(t), newClock()
+	hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+	clientA := dial(t, server)
+	a := newSource(t, hub, tokens.Options{Redis: clientA, Now: now.now})
+	first := seed(t, a, hub, portalID)
+	held := get(t, a, portalID)
+	cutA := cutoff(clientA)
+	cutA.Store(true)
+	server.Restart()
+	b := newSource(t, hub, tokens.Options{Redis: dial(t, server), Now: now.now})
+	put(t, b, portalID, tokens.OAuth, first)
+	if !answers(t, b, portalID, &tokens.EndedError{}) {
+		t.Error("the seed's refresh token should have ended")
+	}
+	cutA.Store(false)
+	eventually(t, "b has what a holds", func() bool {
+		c, err := b.Credential(t.Context(), portalID)
+		return err == nil && c.Secret.Equal(held.Secret)
+	})
+	now.advance(tokenLife)
+	get(t, b, portalID)
+}
+
+// What is renewed from was stored again, by this process itself, while the
+// token endpoint was asked.
+func TestARedisThatIsEmptiedDuringARenewalLosesNothing(t *testing.T) {
+	for name, cutOff := range map[string]bool{"and is there": false, "and is away again": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			hub, now, g := newHub(t), newClock(), &gate{}
+			hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+			client := dial(t, server)
+			s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now, App: lateApp(t, hub, g)})
+			seed(t, s, hub, portalID)
+			old := get(t, s, portalID)
+			now.advance(time.Minute)
+			g.close()
+			call := later(func() (*tokens.Credential, error) { return s.Renew(t.Context(), old, true) })
+			eventually(t, "the answer is held up", func() bool { return g.held.Load() == 1 })
+			server.Restart()
+			direct := dial(t, server)
+			eventually(t, "the old one is stored again", func() bool {
+				return secret.New(field(t, direct, "access_token")).Equal(old.Secret)
+			})
+			now.advance(time.Second)
+			c := cutoff(client)
+			c.Store(cutOff)
+			g.open()
+			r := await(t, call)
+			if r.err != nil || r.credential.Secret.Equal(old.Secret) {
+				t.Fatalf("no new token: %v", r.err)
+			}
+			c.Store(false)
+			eventually(t, "the new one is stored", func() bool {
+				return secret.New(field(t, direct, "access_token")).Equal(r.credential.Secret)
+			})
+			now.advance(tokenLife)
+			get(t, s, portalID) // by its refresh token
+		})
+	}
+}
+
+// All callers at once, at the end of the token's life.
+func TestWithoutRedisAProcessRenewsOncePerExpiry(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	hub, now := newHub(t), newClock()
+	hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+	client := dial(t, server)
+	s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+	seed(t, s, hub, portalID)
+	get(t, s, portalID)
+	cutoff(client).Store(true)
+	for i := range 30 {
+		now.advance(tokenLife)
+		for _, r := range together(200, func() (*tokens.Credential, error) { return s.Credential(t.Context(), portalID) }) {
+			if r.err != nil {
+				t.Fatal(r.err)
+			}
+		}
+		wantCalls(t, hub, 2+i)
+	}
+}
+
+// The removal came while this process, cut off from Redis, renewed twice, and
+// Redis' clock is behind.
+func TestARemovalOutlivesRenewalsDoneWithoutRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	hub, now := newHub(t), newClock()
+	clientA := dial(t, server)
+	a := newSource(t, hub, tokens.Options{Redis: clientA, Now: now.now})
+	b := newSource(t, hub, tokens.Options{Redis: dial(t, server), Now: now.now})
+	seed(t, b, hub, portalID)
+	get(t, b, portalID)
+	silently(t, dial(t, server), "generation", "8000000000000000")
+	get(t, a, portalID)
+	cutA := cutoff(clientA)
+	cutA.Store(true)
+	for range 2 {
+		now.advance(tokenLife)
+		get(t, a, portalID)
+	}
+	if err := b.Remove(t.Context(), portalID); err != nil {
+		t.Fatal(err)
+	}
+	cutA.Store(false)
+	eventually(t, "it is removed", func() bool {
+		now.advance(time.Second)
+		return answers(t, a, portalID, tokens.ErrNotConnected)
+	})
+}

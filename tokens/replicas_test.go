@@ -1,0 +1,229 @@
+package tokens_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+func TestReplicasCallTheTokenEndpointOncePerExpiry(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	hub, now := newHub(t), newClock()
+	hub.SetToken(hubspottest.TokenBehaviour{Latency: 100 * time.Millisecond})
+	var sources []*tokens.Source
+	for range 5 {
+		sources = append(sources, newSource(t, hub, tokens.Options{Redis: dial(t, server), Now: now.now}))
+	}
+	seed(t, sources[0], hub, portalID)
+	var last string
+	for expiry := range 3 { // at first nobody has cached anything
+		next := make(chan *tokens.Source, 1000)
+		for i := range cap(next) {
+			next <- sources[i%len(sources)]
+		}
+		results := together(cap(next), func() (*tokens.Credential, error) { return (<-next).Credential(t.Context(), portalID) })
+		token := results[0].credential.Secret.Reveal()
+		for _, r := range results {
+			if r.err != nil || r.credential.Secret.Reveal() != token || token == last {
+				t.Fatalf("not the new token: %v", r.err)
+			}
+		}
+		last = token
+		wantCalls(t, hub, 1+expiry)
+		now.advance(tokenLife)
+	}
+}
+
+// late makes a source whose renewal of the expired token was answered by
+// HubSpot, but the answer has not arrived yet and the lock is lost; and
+// another source.
+func late(t *testing.T, connect connector, behaviour hubspottest.TokenBehaviour) (hub *hubspottest.Server, now *clock, s, other *tokens.Source, g *gate, call <-chan result) {
+	t.Helper()
+	hub, now, g = newHub(t), newClock(), &gate{}
+	hub.SetToken(behaviour)
+	client := connect(t)
+	s = newSource(t, hub, tokens.Options{Redis: client, Now: now.now, App: lateApp(t, hub, g)})
+	other = newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
+	seed(t, s, hub, portalID)
+	get(t, s, portalID)
+	get(t, other, portalID)
+	now.advance(tokenLife)
+	g.close()
+	call = later(func() (*tokens.Credential, error) { return s.Credential(t.Context(), portalID) })
+	eventually(t, "the answer is held up", func() bool { return g.held.Load() == 1 })
+	if err := client.Del(t.Context(), lockKey).Err(); err != nil {
+		t.Fatal(err)
+	}
+	return hub, now, s, other, g, call
+}
+
+func TestALateAnswerDoesNotOverwriteANewerRecord(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, _, s, other, g, call := late(t, connect, hubspottest.TokenBehaviour{})
+		newer := get(t, other, portalID)
+		client := connect(t)
+		generation := field(t, client, "generation")
+		g.open()
+		if r := await(t, call); r.err != nil || !r.credential.Secret.Equal(newer.Secret) {
+			t.Errorf("the late one gets another token: %v", r.err)
+		}
+		if field(t, client, "generation") != generation || !secret.New(field(t, client, "access_token")).Equal(newer.Secret) {
+			t.Error("the newer record was overwritten")
+		}
+		for _, s := range []*tokens.Source{s, other} {
+			if !get(t, s, portalID).Secret.Equal(newer.Secret) {
+				t.Error("a source has another token")
+			}
+		}
+		wantCalls(t, hub, 3)
+	})
+}
+
+func TestALateAnswerWithTheOnlyRefreshTokenRevivesThePortal(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, s, other, g, call := late(t, connect, hubspottest.TokenBehaviour{Rotate: true})
+		client := connect(t)
+		generation := field(t, client, "generation")
+		if !answers(t, other, portalID, &tokens.EndedError{}) {
+			t.Error("the other has a token")
+		}
+		if field(t, client, "state") != "ended" || field(t, client, "ended_code") != "BAD_REFRESH_TOKEN" || field(t, client, "generation") != generation {
+			t.Error("the record is not marked as ended, with its generation")
+		}
+		eventually(t, "the late one knows", func() bool {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel() // it does not wait for its own renewal
+			_, err := s.Credential(ctx, portalID)
+			return isError(t, err, &tokens.EndedError{})
+		})
+		g.open()
+		if r := await(t, call); r.err != nil {
+			t.Fatalf("the late one gets no token: %v", r.err)
+		}
+		revived := get(t, s, portalID)
+		eventually(t, "the other has the token", func() bool {
+			c, err := other.Credential(t.Context(), portalID)
+			return err == nil && c.Secret.Equal(revived.Secret)
+		})
+		now.advance(tokenLife)
+		get(t, other, portalID) // with the new refresh token
+		wantCalls(t, hub, 4)
+	})
+}
+
+func TestAPortalRemovedDuringARenewalStaysRemoved(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, s, other, g, call := late(t, connect, hubspottest.TokenBehaviour{Rotate: true})
+		if err := other.Remove(t.Context(), portalID); err != nil {
+			t.Fatal(err)
+		}
+		g.open()
+		if r := await(t, call); !isError(t, r.err, tokens.ErrNotConnected) {
+			t.Errorf("the late one gets %v", r.err)
+		}
+		now.advance(10 * time.Second)
+		third := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
+		for _, s := range []*tokens.Source{s, other, third} {
+			if !answers(t, s, portalID, tokens.ErrNotConnected) {
+				t.Error("the portal is served")
+			}
+		}
+		client := connect(t)
+		if field(t, client, "state") != "removed" || field(t, client, "refresh_token")+field(t, client, "access_token") != "" {
+			t.Error("the record is no tombstone")
+		}
+		// A new grant is taken.
+		hub.SetToken(hubspottest.TokenBehaviour{})
+		seed(t, s, hub, portalID)
+		eventually(t, "the new grant is in force", func() bool { _, err := other.Credential(t.Context(), portalID); return err == nil })
+	})
+}
+
+func TestAChangeByAnotherReplicaArrivesByEvent(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now := newHub(t), newClock() // it stands still: nothing is read again by itself
+		a := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
+		b := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
+		put(t, a, portalID, tokens.APIKey, "1")
+		get(t, b, portalID)
+		put(t, a, portalID, tokens.APIKey, "2")
+		eventually(t, "the new value is in force", func() bool { return get(t, b, portalID).Secret.Reveal() == "2" })
+		if err := a.Remove(t.Context(), portalID); err != nil {
+			t.Fatal(err)
+		}
+		if !answers(t, a, portalID, tokens.ErrNotConnected) {
+			t.Error("who removed it still serves it")
+		}
+		eventually(t, "it is removed", func() bool { return answers(t, b, portalID, tokens.ErrNotConnected) })
+	})
+}
+
+func TestAChangeWhoseEventWasLostIsFoundWithinTheTimeOfRereading(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, client := newHub(t), newClock(), connect(t)
+		s := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
+		put(t, s, portalID, tokens.APIKey, "1")
+		eventually(t, "it is known", func() bool { _, err := s.Credential(t.Context(), portalID); return err == nil })
+		silently(t, client, "state", "removed")
+		now.advance(72 * time.Second) // 60 s and a fifth
+		eventually(t, "it is removed", func() bool {
+			now.advance(time.Second) // a reading may have been under way
+			return answers(t, s, portalID, tokens.ErrNotConnected)
+		})
+	})
+}
+
+func TestAReadingThatBeganBeforeAnEventDoesNotUndoIt(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, reading := newHub(t), newClock(), &gate{}
+		hooked := connect(t)
+		if client, shared := hooked.(*redis.Client), connect(t) == hooked; shared {
+			hooked = redis.NewClient(client.Options())
+			t.Cleanup(func() { _ = hooked.Close() })
+		}
+		t.Cleanup(reading.open)
+		hooked.AddHook(hook{after: func(cmd redis.Cmder) {
+			if cmd.Name() == "hgetall" && strings.Contains(cmd.String(), recordKey) {
+				reading.pass()
+			}
+		}})
+		a := newSource(t, hub, tokens.Options{Redis: hooked, Now: now.now})
+		b := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
+		put(t, b, portalID, tokens.APIKey, "1")
+		put(t, b, "1", tokens.APIKey, "1")
+		get(t, a, "1")
+		eventually(t, "a gets events", func() bool {
+			return client(connect(t)).PubSubNumSub(t.Context(), "hubspot:events").Val()["hubspot:events"] >= 2
+		})
+
+		reading.close()
+		call := later(func() (*tokens.Credential, error) { return a.Credential(t.Context(), portalID) })
+		eventually(t, "the record is read", func() bool { return reading.held.Load() > 0 })
+		if err := b.Remove(t.Context(), portalID); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Remove(t.Context(), "1"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a has got both events", func() bool { return answers(t, a, "1", tokens.ErrNotConnected) })
+		reading.open()
+		if r := await(t, call); !isError(t, r.err, tokens.ErrNotConnected) {
+			t.Errorf("the first call gets %v", r.err)
+		}
+		if !answers(t, a, portalID, tokens.ErrNotConnected) {
+			t.Error("the removed portal is served")
+		}
+	})
+}
+
+// client is for commands that UniversalClient has not.
+func client(c redis.UniversalClient) *redis.Client { return c.(*redis.Client) }

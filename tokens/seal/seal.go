@@ -1,0 +1,171 @@
+// Package seal encrypts the secrets that are stored in Redis, each bound to
+// its portal and field, under keys that can be exchanged while they are in use.
+package seal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// prefix begins every sealed value. No credential of HubSpot's begins so.
+const prefix = "sealed:"
+
+// keySize is the size of a key in bytes: that of AES-256.
+const keySize = 32
+
+var keyID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+
+// A Ring is the keys that values are sealed with. The zero value has none:
+// values are then stored as they are. A Ring does not change, and is safe for
+// concurrent use.
+type Ring struct {
+	keys []key // the first one seals, all open
+}
+
+type key struct {
+	id    string
+	bytes secret.Text
+}
+
+// Parse reads a comma-separated list of keys, each an id, a colon and 32 bytes
+// in base64. An empty list is a Ring without keys. Its errors name an id at
+// most, never a key.
+func Parse(list secret.Text) (Ring, error) {
+	var ring Ring
+	if list.IsZero() {
+		return ring, nil
+	}
+	for i, item := range strings.Split(list.Reveal(), ",") {
+		id, encoded, found := strings.Cut(strings.TrimSpace(item), ":")
+		if !found || !keyID.MatchString(id) {
+			return Ring{}, fmt.Errorf("key %d is not id:key, with an id of letters, digits, - and _", i+1)
+		}
+		bytes, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil || len(bytes) != keySize {
+			return Ring{}, fmt.Errorf("the key %q is not base64 of %d bytes", id, keySize)
+		}
+		if _, known := ring.find(id); known {
+			return Ring{}, fmt.Errorf("the id %q is given twice", id)
+		}
+		ring.keys = append(ring.keys, key{id: id, bytes: secret.New(string(bytes))})
+	}
+	return ring, nil
+}
+
+// Generate returns a new random key in the form that [Parse] reads.
+func Generate(id string) (secret.Text, error) {
+	if !keyID.MatchString(id) {
+		return secret.Text{}, errors.New("a key's id has 1 to 32 letters, digits, - and _")
+	}
+	var bytes [keySize]byte
+	_, _ = rand.Read(bytes[:]) // never fails
+	return secret.New(id + ":" + base64.StdEncoding.EncodeToString(bytes[:])), nil
+}
+
+// IsZero reports whether the ring has no keys.
+func (r Ring) IsZero() bool { return len(r.keys) == 0 }
+
+// Current returns the id of the key that seals, empty if there is none.
+func (r Ring) Current() string {
+	if r.IsZero() {
+		return ""
+	}
+	return r.keys[0].id
+}
+
+func (r Ring) find(id string) (key, bool) {
+	for _, k := range r.keys {
+		if k.id == id {
+			return k, true
+		}
+	}
+	return key{}, false
+}
+
+// Seal returns the value as it is to be stored in the portal's field: sealed
+// with the first key, or as it is if there is none. An empty value stays
+// empty.
+func (r Ring) Seal(portal, field string, value secret.Text) string {
+	if r.IsZero() || value.IsZero() {
+		return value.Reveal()
+	}
+	k := r.keys[0]
+	sealed := k.aead(portal).Seal(nil, nil, []byte(value.Reveal()), additional(portal, field))
+	return prefix + k.id + ":" + base64.RawStdEncoding.EncodeToString(sealed)
+}
+
+// Open returns the value that is stored in the portal's field. What was stored
+// before there were keys is returned as it is. Its error is an [*OpenError].
+func (r Ring) Open(portal, field, stored string) (secret.Text, error) {
+	rest, sealed := strings.CutPrefix(stored, prefix)
+	if !sealed {
+		return secret.New(stored), nil
+	}
+	id, encoded, _ := strings.Cut(rest, ":")
+	fail := func(problem string) (secret.Text, error) {
+		if !keyID.MatchString(id) {
+			id = "?"
+		}
+		return secret.Text{}, &OpenError{Portal: portal, Field: field, Key: id, Problem: problem}
+	}
+	k, known := r.find(id)
+	if !known {
+		return fail("is not among ENCRYPTION_KEYS")
+	}
+	bytes, err := base64.RawStdEncoding.DecodeString(encoded)
+	if err != nil {
+		return fail("does not open it: it is damaged")
+	}
+	value, err := k.aead(portal).Open(nil, nil, bytes, additional(portal, field))
+	if err != nil {
+		return fail("does not open it: it is damaged, was sealed for another portal, or the key is another one of that id")
+	}
+	return secret.New(string(value)), nil
+}
+
+// Sealed reports whether a stored value is sealed with the ring's first key,
+// or need not be.
+func (r Ring) Sealed(stored string) bool {
+	return stored == "" || !r.IsZero() && strings.HasPrefix(stored, prefix+r.keys[0].id+":")
+}
+
+// An OpenError says which stored value does not open. It holds no secret.
+type OpenError struct {
+	Portal, Field, Key, Problem string
+}
+
+// Error names the portal, the field and the key's id.
+func (e *OpenError) Error() string {
+	return fmt.Sprintf("%s of portal %s is sealed with key %q, which %s", e.Field, e.Portal, e.Key, e.Problem)
+}
+
+// aead returns the cipher for one portal. Each portal has a key of its own,
+// derived from the ring's (RFC 5869), so that random nonces never run short.
+func (k key) aead(portal string) cipher.AEAD {
+	derived, err := hkdf.Key(sha256.New, []byte(k.bytes.Reveal()), nil, "hubspot-auth-proxy portal "+portal, keySize)
+	if err != nil {
+		panic("seal: " + err.Error()) // of wrong sizes only, and they are ours
+	}
+	block, err := aes.NewCipher(derived)
+	if err != nil {
+		panic("seal: " + err.Error())
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic("seal: " + err.Error())
+	}
+	return aead
+}
+
+// additional binds a sealed value to its place.
+func additional(portal, field string) []byte { return []byte(portal + "\x00" + field) }

@@ -1,0 +1,135 @@
+package seal_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"hubspot-auth-proxy/tokens/seal"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+const canary = "canary-refresh-token"
+
+func ring(t *testing.T, lists ...secret.Text) seal.Ring {
+	t.Helper()
+	var all []string
+	for _, list := range lists {
+		all = append(all, list.Reveal())
+	}
+	r, err := seal.Parse(secret.New(strings.Join(all, ",")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func newKey(t *testing.T, id string) secret.Text {
+	t.Helper()
+	k, err := seal.Generate(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func TestASealedValueOpensInItsPlaceOnly(t *testing.T) {
+	r := ring(t, newKey(t, "a"))
+	stored := r.Seal("1", "refresh_token", secret.New(canary))
+	if strings.Contains(stored, canary) {
+		t.Fatalf("it is stored as it is: %s", stored)
+	}
+	if value, err := r.Open("1", "refresh_token", stored); err != nil || value.Reveal() != canary {
+		t.Errorf("in its place: %v, %v", value, err)
+	}
+	if again := r.Seal("1", "refresh_token", secret.New(canary)); again == stored {
+		t.Error("sealing twice gives the same: the nonce is not random")
+	}
+	for _, place := range [][2]string{{"2", "refresh_token"}, {"1", "access_token"}, {"1\x00refresh", "_token"}} {
+		_, err := r.Open(place[0], place[1], stored)
+		if failure := (*seal.OpenError)(nil); !errors.As(err, &failure) || failure.Portal != place[0] || failure.Key != "a" {
+			t.Errorf("moved to %q: %v", place, err)
+		}
+	}
+}
+
+func TestTheFirstKeySealsAndAllOpen(t *testing.T) {
+	old, young := newKey(t, "old"), newKey(t, "young")
+	stored := ring(t, old).Seal("1", "f", secret.New(canary))
+	both := ring(t, young, old)
+	if value, err := both.Open("1", "f", stored); err != nil || value.Reveal() != canary {
+		t.Errorf("the second key does not open: %v", err)
+	}
+	if both.Sealed(stored) || !both.Sealed(both.Seal("1", "f", secret.New(canary))) {
+		t.Error("Sealed does not tell the first key from others")
+	}
+	if both.Current() != "young" {
+		t.Errorf("Current = %q", both.Current())
+	}
+	if _, err := ring(t, young).Open("1", "f", stored); err == nil || !strings.Contains(err.Error(), `"old"`) {
+		t.Errorf("a key that is gone: %v", err)
+	}
+	if _, err := ring(t, newKey(t, "old")).Open("1", "f", stored); err == nil {
+		t.Error("another key of the same id opens")
+	}
+}
+
+func TestWhatWasStoredBeforeThereWereKeysIsRead(t *testing.T) {
+	r := ring(t, newKey(t, "a"))
+	if value, err := r.Open("1", "f", canary); err != nil || value.Reveal() != canary || r.Sealed(canary) {
+		t.Errorf("%v, %v", value, err)
+	}
+	var none seal.Ring
+	if got := none.Seal("1", "f", secret.New(canary)); got != canary {
+		t.Errorf("without keys it is stored as %q", got)
+	}
+	if got := r.Seal("1", "f", secret.Text{}); got != "" {
+		t.Errorf("nothing is stored as %q", got)
+	}
+}
+
+func TestWrongKeysAreToldWithoutThem(t *testing.T) {
+	good := newKey(t, "a").Reveal()
+	for _, list := range []string{canary, "a:" + canary, "a:" + good, good + "," + good, "bad id:" + good[2:], good + ",", ":" + good[2:]} {
+		_, err := seal.Parse(secret.New(list))
+		if err == nil {
+			t.Errorf("%q is taken", list)
+			continue
+		}
+		if strings.Contains(err.Error(), canary) || strings.Contains(err.Error(), good[2:]) {
+			t.Errorf("the error shows a key: %v", err)
+		}
+	}
+	if _, err := seal.Generate("a b"); err == nil {
+		t.Error("a key with a blank in its id")
+	}
+	if out := fmt.Sprintf("%+v %#v", ring(t, secret.New(good)), ring(t, secret.New(good))); strings.Contains(out, good[2:]) {
+		t.Errorf("a ring prints its keys: %s", out)
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	key, err := seal.Generate("a")
+	if err != nil {
+		f.Fatal(err)
+	}
+	r, err := seal.Parse(key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("sealed:a:")
+	f.Add("sealed::")
+	f.Add("sealed:b:AAAA")
+	f.Add(r.Seal("1", "f", secret.New(canary)))
+	f.Fuzz(func(t *testing.T, stored string) {
+		// Nothing is opened but what was sealed; all else is an error or plain.
+		value, err := r.Open("2", "f", stored)
+		if strings.HasPrefix(stored, "sealed:") && err == nil {
+			t.Errorf("%q opens as %q", stored, value.Reveal())
+		}
+		if !strings.HasPrefix(stored, "sealed:") && value.Reveal() != stored {
+			t.Errorf("%q is read as %q", stored, value.Reveal())
+		}
+	})
+}

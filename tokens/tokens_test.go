@@ -1,0 +1,454 @@
+package tokens_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childRedis) != "" {
+		beChild()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+const (
+	portalID  = "62515"
+	recordKey = "hubspot:portal:{62515}"
+	lockKey   = "hubspot:lock:{62515}"
+	tokenLife = 1800 * time.Second // the fake's default
+)
+
+// clock is a clock that stands still between the test's steps.
+type clock struct {
+	mu   sync.Mutex
+	time time.Time
+	step time.Duration // added at each look
+}
+
+// newClock returns a clock as exact as times in Redis.
+func newClock() *clock { return &clock{time: time.Now().Truncate(time.Millisecond)} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.time = c.time.Add(c.step)
+	return c.time
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.time = c.time.Add(d)
+}
+
+// connector gives each caller a client of one Redis.
+type connector func(t *testing.T) redis.UniversalClient
+
+// onEachRedis runs the test with the embedded Redis, and with a real one if
+// that is installed.
+func onEachRedis(t *testing.T, test func(t *testing.T, connect connector)) {
+	t.Parallel()
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		client, end := tokens.EmbeddedRedis()
+		t.Cleanup(end)
+		test(t, func(*testing.T) redis.UniversalClient { return client })
+	})
+	t.Run("real", func(t *testing.T) {
+		t.Parallel()
+		server := redistest.Start(t)
+		test(t, func(t *testing.T) redis.UniversalClient { return dial(t, server) })
+	})
+}
+
+// dial returns a client of the server as the program makes it.
+func dial(t *testing.T, server *redistest.Server) redis.UniversalClient {
+	t.Helper()
+	client, err := tokens.OpenRedis(secret.New(server.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func newHub(t *testing.T) *hubspottest.Server {
+	t.Helper()
+	hub := hubspottest.NewServer()
+	t.Cleanup(hub.Close)
+	return hub
+}
+
+// newApp returns the fake's app; wrap, if given, wraps its transport.
+func newApp(t *testing.T, hub *hubspottest.Server, wrap func(http.RoundTripper) http.RoundTripper) *hubspot.App {
+	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	var wrapped http.RoundTripper = transport
+	if wrap != nil {
+		wrapped = wrap(transport)
+	}
+	return &hubspot.App{
+		ClientID:     hubspottest.ClientID,
+		ClientSecret: secret.New(hubspottest.ClientSecret),
+		TokenURL:     hub.TokenURL(),
+		Client:       hubspot.NewClient(wrapped, 15*time.Second),
+	}
+}
+
+// newSource returns a source with those options, or else the usual ones. At
+// the test's end it is closed, and its log searched for secrets.
+func newSource(t *testing.T, hub *hubspottest.Server, options tokens.Options) *tokens.Source {
+	t.Helper()
+	if options.Prefix == "" {
+		options.Prefix = "hubspot:"
+	}
+	if options.App == nil {
+		options.App = newApp(t, hub, nil)
+	}
+	if options.RefreshAhead == 0 {
+		options.RefreshAhead = 5 * time.Minute
+	}
+	var log logBuffer
+	options.Log = zap.New(zapcore.NewCore(
+		zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), &log, zap.DebugLevel))
+	s := tokens.NewSource(options)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = s.Close(ctx) // tests of Close look at its error
+		log.check(t)
+	})
+	return s
+}
+
+// logBuffer keeps all log lines.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(line)
+}
+
+func (b *logBuffer) Sync() error { return nil }
+
+func (b *logBuffer) check(t *testing.T) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if strings.Contains(b.text.String(), hubspottest.Canary) {
+		t.Errorf("the log has a secret:\n%s", &b.text)
+	}
+	if t.Failed() {
+		t.Logf("the log of a source:\n%s", &b.text)
+	}
+}
+
+// seed connects the portal at HubSpot and seeds its refresh token.
+func seed(t *testing.T, s *tokens.Source, hub *hubspottest.Server, portal string) (refreshToken string) {
+	t.Helper()
+	refreshToken = hub.Connect(portal)
+	put(t, s, portal, tokens.OAuth, refreshToken)
+	return refreshToken
+}
+
+// put seeds a value that was not seeded before.
+func put(t *testing.T, s *tokens.Source, portal string, kind tokens.Kind, value string) {
+	t.Helper()
+	stored, err := s.Seed(t.Context(), tokens.Seed{Portal: portal, Kind: kind, Secret: secret.New(value)})
+	if err != nil || !stored {
+		t.Fatalf("Seed = %t, %v", stored, err)
+	}
+}
+
+// get returns the portal's credential.
+func get(t *testing.T, s *tokens.Source, portal string) *tokens.Credential {
+	t.Helper()
+	credential, err := s.Credential(t.Context(), portal)
+	if err != nil {
+		t.Fatalf("Credential: %v", err)
+	}
+	return credential
+}
+
+// hasOther reports whether the source has another credential than old by now.
+func hasOther(s *tokens.Source, old *tokens.Credential) bool {
+	credential, err := s.Credential(context.Background(), old.Portal)
+	return err == nil && !credential.Secret.Equal(old.Secret)
+}
+
+// answers reports whether the source answers with the error that target, as
+// for errors.As or errors.Is, stands for.
+func answers(t *testing.T, s *tokens.Source, portal string, target error) bool {
+	t.Helper()
+	_, err := s.Credential(t.Context(), portal)
+	return isError(t, err, target)
+}
+
+// isError reports whether err is the target, or of its type, and fails the
+// test if its text has a secret.
+func isError(t *testing.T, err, target error) bool {
+	t.Helper()
+	if err != nil && strings.Contains(err.Error(), hubspottest.Canary) {
+		t.Errorf("the error has a secret: %v", err)
+	}
+	switch target := target.(type) {
+	case *tokens.EndedError:
+		return errors.As(err, &target)
+	case *tokens.UnavailableError:
+		return errors.As(err, &target) && target.RetryAfter >= time.Second
+	}
+	return errors.Is(err, target)
+}
+
+// eventually waits until the condition is true.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	for !condition() {
+		select {
+		case <-ticker.C:
+		case <-deadline.C:
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// untilCalls waits until the token endpoint was called that often for the
+// portal.
+func untilCalls(t *testing.T, hub *hubspottest.Server, calls int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := hub.Until(ctx, func() bool { return hub.TokenCalls(portalID) >= calls }); err != nil {
+		t.Fatalf("%d token calls, want %d: %v", hub.TokenCalls(portalID), calls, err)
+	}
+}
+
+func wantCalls(t *testing.T, hub *hubspottest.Server, want int) {
+	t.Helper()
+	if got := hub.TokenCalls(portalID); got != want {
+		t.Errorf("%d token calls, want %d", got, want)
+	}
+	if violations := hub.Violations(); len(violations) > 0 {
+		t.Errorf("%v", violations)
+	}
+}
+
+// field returns a field of the portal's record in Redis.
+func field(t *testing.T, client redis.UniversalClient, name string) string {
+	t.Helper()
+	value, err := client.HGet(t.Context(), recordKey, name).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		t.Fatal(err)
+	}
+	return value
+}
+
+// result is what a call in another goroutine came to.
+type result struct {
+	credential *tokens.Credential
+	err        error
+}
+
+// together does n calls at the same moment and returns their results.
+func together(n int, call func() (*tokens.Credential, error)) []result {
+	results := make([]result, n)
+	begin := make(chan struct{})
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			<-begin
+			results[i].credential, results[i].err = call()
+		})
+	}
+	close(begin)
+	all.Wait()
+	return results
+}
+
+// later does a call in another goroutine.
+func later(call func() (*tokens.Credential, error)) <-chan result {
+	done := make(chan result, 1)
+	go func() {
+		credential, err := call()
+		done <- result{credential, err}
+	}()
+	return done
+}
+
+// await returns the result of a call by later.
+func await(t *testing.T, done <-chan result) result {
+	t.Helper()
+	select {
+	case r := <-done:
+		return r
+	case <-time.After(20 * time.Second):
+		t.Fatal("the call does not return")
+		return result{}
+	}
+}
+
+// gate holds things up while it is closed. The zero value is open.
+type gate struct {
+	mu     sync.Mutex
+	closed chan struct{} // nil: open
+	held   atomic.Int64  // how many were held up so far
+}
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = make(chan struct{})
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed != nil {
+		close(g.closed)
+		g.closed = nil
+	}
+}
+
+// leave opens the gate for who comes from now on, and returns what opens it
+// for those that it holds up.
+func (g *gate) leave() (release func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	closed := g.closed
+	g.closed = nil
+	return func() { close(closed) }
+}
+
+func (g *gate) pass() {
+	g.mu.Lock()
+	closed := g.closed
+	g.mu.Unlock()
+	if closed != nil {
+		g.held.Add(1)
+		select {
+		case <-closed:
+		case <-time.After(25 * time.Second): // the test has failed
+		}
+	}
+}
+
+// lateAnswers is a transport whose answers arrive when the gate is open.
+type lateAnswers struct {
+	http.RoundTripper
+	*gate
+}
+
+func (l lateAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := l.RoundTripper.RoundTrip(r)
+	l.pass()
+	return response, err
+}
+
+// lateApp returns an app whose answers are held up by the gate.
+func lateApp(t *testing.T, hub *hubspottest.Server, g *gate) *hubspot.App {
+	t.Cleanup(g.open)
+	return newApp(t, hub, func(transport http.RoundTripper) http.RoundTripper {
+		return lateAnswers{transport, g}
+	})
+}
+
+// hook is called for each command of a client, and after it.
+type hook struct {
+	before func(redis.Cmder) error // an error is the command's answer
+	after  func(redis.Cmder)
+}
+
+func (h hook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if h.before != nil {
+			if err := h.before(cmd); err != nil {
+				cmd.SetErr(err)
+				return err
+			}
+		}
+		err := next(ctx, cmd)
+		if h.after != nil {
+			h.after(cmd)
+		}
+		return err
+	}
+}
+
+func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// counter counts the commands that name the key.
+func counter(client redis.UniversalClient, key string) *atomic.Int64 {
+	var count atomic.Int64
+	client.AddHook(hook{before: func(cmd redis.Cmder) error {
+		for _, arg := range cmd.Args() {
+			if arg == key {
+				count.Add(1)
+				break
+			}
+		}
+		return nil
+	}})
+	return &count
+}
+
+// cut is a switch that makes every command of a client fail.
+type cut struct{ atomic.Bool }
+
+var errCut = errors.New("cut off by the test")
+
+func cutoff(client redis.UniversalClient) *cut {
+	var c cut
+	client.AddHook(hook{before: func(redis.Cmder) error {
+		if c.Load() {
+			return errCut
+		}
+		return nil
+	}})
+	return &c
+}
+
+// silently sets fields of the portal's record, as a write whose event was lost.
+func silently(t *testing.T, client redis.UniversalClient, fields ...any) {
+	t.Helper()
+	ctx := t.Context()
+	if err := client.HIncrBy(ctx, recordKey, "generation", 1).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.HSet(ctx, recordKey, fields...).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
