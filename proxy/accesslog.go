@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"net/http"
-	"path"
 	"strings"
 	"time"
 
@@ -58,16 +57,28 @@ func (p *Proxy) end(a *answer) {
 
 // loggedPath returns what the log has of a path. HubSpot's older introspection
 // has a token in the path: nothing of a path is told after the second segment
-// from /oauth/ on, however it is written.
+// from /oauth/ on, however that is written, and whatever may follow it.
 func loggedPath(raw string) string {
-	const most = 512
-	decoded := strings.ToLower(path.Clean(decode(decode(raw))))
-	if decoded == "/oauth" || strings.Contains(decoded, "/oauth/") {
-		_, after, _ := strings.Cut(decoded, "/oauth/")
-		version, _, _ := strings.Cut(after, "/")
-		return "/oauth/" + version
+	raw = raw[:min(len(raw), maxLogged)]
+	oauth := false
+	for segment := range strings.FieldsFuncSeq(decode(decode(raw)), isSeparator) {
+		// What follows a semicolon is no part of the name for some servers.
+		name, _, _ := strings.Cut(segment, ";")
+		if oauth {
+			return "/oauth/" + name
+		}
+		oauth = strings.EqualFold(strings.TrimSpace(name), "oauth")
 	}
-	return raw[:min(len(raw), most)]
+	if oauth {
+		return "/oauth"
+	}
+	return raw
 }
+
+// maxLogged is how much of a path is logged, in bytes.
+const maxLogged = 512
+
+// isSeparator reports whether some server takes the character for a slash.
+func isSeparator(c rune) bool { return c == '/' || c == '\\' }
 
 var _ http.Handler = (*Proxy)(nil)

@@ -30,6 +30,11 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // WriteHeader sends the header, of an informational answer (1xx) too.
 func (a *answer) WriteHeader(status int) {
+	if status == http.StatusContinue {
+		// The server sends its own as the body is read, which HubSpot's 100
+		// lets the transport do: the client would get both.
+		return
+	}
 	header := a.Header()
 	a.call.conceal(header)
 	if status < 200 {
@@ -56,9 +61,11 @@ func (a *answer) WriteHeader(status int) {
 // mustClose reports whether the connection must end with this answer: because
 // bytes of the body that are still to come would be taken for a request, or
 // because the request may have had a Content-Length beside its chunked body,
-// which net/http does not tell (RFC 9112 section 6.3).
+// which net/http does not tell (RFC 9112 section 6.3). Nor does it tell of
+// HTTP/1.0 with a chunked body, which it takes for none (section 6.1).
 func (a *answer) mustClose() bool {
-	return a.call.unread() || len(a.call.request.TransferEncoding) > 0
+	r := a.call.request
+	return a.call.unread() || len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
 }
 
 // Write sends a part of the body.
@@ -78,7 +85,9 @@ func (c *call) explain(header http.Header) {
 		header.Set("X-Hubspot-Auth-Proxy-Credential", string(c.used[len(c.used)-1].Kind))
 	}
 	header.Set("X-Hubspot-Auth-Proxy-Attempts", strconv.Itoa(c.attempts))
-	header.Add("Server-Timing", c.spans.String())
+	if timing := c.spans.String(); timing != "" {
+		header.Add("Server-Timing", timing)
+	}
 }
 
 // String returns the spans as Server-Timing has them, in milliseconds

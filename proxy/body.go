@@ -150,34 +150,46 @@ func (r *bodyReader) took(data []byte, err error) (int, error) {
 	b := r.body
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.keep(data, r.over() && !b.closed)
 	b.size += int64(len(data))
+	b.keep(data, r.over() && !b.closed)
 	b.err = err
 	if err == io.EOF {
 		b.done.Store(true)
+	}
+	if r.over() {
+		// A transport that was given the body's end now would use the
+		// connection again, of whose state nobody knows.
+		return 0, errBodyClosed
 	}
 	r.skip(len(data))
 	return len(data), err
 }
 
-// keep adds data to what is kept, or forgets all if that is too much. What a
-// reader has read after its attempt was over must not be lost, whatever the
-// limit: the next attempt needs it, and it is one read at most.
+// keep adds data, which size counts already, to what is kept, or forgets all
+// if that is too much. What a reader has read after its attempt was over must
+// not be lost, whatever the limit: the next attempt needs it, and it is one
+// read at most.
 func (b *body) keep(data []byte, must bool) {
-	if b.lost || len(data) == 0 {
+	if b.lost {
 		return
 	}
-	if !must && b.size+int64(len(data)) > b.limit {
+	if !must && b.size > b.limit {
 		b.forget()
 		return
 	}
-	last := len(b.kept) - 1
-	if last >= 0 && cap(b.kept[last])-len(b.kept[last]) >= len(data) {
-		b.kept[last] = append(b.kept[last], data...)
+	if last := len(b.kept) - 1; last >= 0 {
+		free := cap(b.kept[last]) - len(b.kept[last])
+		n := min(free, len(data))
+		b.kept[last] = append(b.kept[last], data[:n]...)
+		data = data[n:]
+	}
+	if len(data) == 0 {
 		return
 	}
 	size := b.chunkSize(len(data))
-	if !b.memory.take(size) && !must {
+	if must {
+		b.memory.overdraw(size)
+	} else if !b.memory.take(size) {
 		b.forget()
 		return
 	}
@@ -185,15 +197,15 @@ func (b *body) keep(data []byte, must bool) {
 	b.kept = append(b.kept, append(make([]byte, 0, size), data...))
 }
 
-// chunkSize returns the size of a new chunk for n bytes and some of what
-// follows: few chunks, however small the reads, and none of them larger than
-// it has to be.
+// chunkSize returns the size of a new chunk for the last n bytes and some of
+// what follows: few chunks, however small the reads, and none of them larger
+// than it has to be.
 func (b *body) chunkSize(n int) int {
-	size := 4 << 10
+	size := int64(4 << 10)
 	if b.length >= 0 {
-		size = int(min(b.length-b.size, 32<<10))
+		size = min(int64(n)+b.length-b.size, 32<<10)
 	}
-	return max(n, size)
+	return max(n, int(size))
 }
 
 // skip moves the reader over n bytes that it has given without them being

@@ -14,7 +14,7 @@ func (p *Proxy) refuseBrowser(r *http.Request) *refusal {
 	switch {
 	case fromPage(r.Header):
 		return browserRefused("Calls from web pages are refused. Call the proxy from a server, without the headers Origin and Sec-Fetch-*.")
-	case p.options.Loopback && !isLoopbackHost(r.Host):
+	case p.options.Loopback && !IsLoopbackHost(r.Host):
 		return browserRefused("This proxy listens on loopback and answers to localhost and loopback addresses only. Use http://localhost or http://127.0.0.1 as its base URL.")
 	}
 	return nil
@@ -39,8 +39,10 @@ func fromPage(header http.Header) bool {
 	return false
 }
 
-// isLoopbackHost reports whether a Host header names this machine itself.
-func isLoopbackHost(host string) bool {
+// IsLoopbackHost reports whether a Host header, with or without a port, names
+// this machine itself. A server that listens on loopback gets others from a
+// browser only that was deceived about where a name leads (DNS rebinding).
+func IsLoopbackHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}

@@ -20,6 +20,8 @@ type call struct {
 	portal string // empty for HubSpot's own OAuth endpoints
 	body   *body  // nil if there is none
 
+	announced []string // trailers that the client will send
+
 	used     []*tokens.Credential // one for each time it was sent
 	attempts int
 	spans    spans
@@ -86,5 +88,8 @@ func (m *memory) take(n int) bool {
 	m.left.Add(int64(n))
 	return false
 }
+
+// overdraw takes n bytes that must be kept, be they left or not.
+func (m *memory) overdraw(n int) { m.left.Add(int64(-n)) }
 
 func (m *memory) give(n int) { m.left.Add(int64(n)) }

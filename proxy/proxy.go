@@ -104,7 +104,10 @@ func New(options Options) *Proxy {
 		Transport:    &transport{credentials: options.Credentials, upstream: p.upstream},
 		ErrorHandler: p.answerError,
 		BufferPool:   new(bufferPool),
-		ErrorLog:     zap.NewStdLog(p.log),
+		// Answers whose end HubSpot has announced may come slowly too; the
+		// others are flushed at once.
+		FlushInterval: 10 * time.Millisecond,
+		ErrorLog:      zap.NewStdLog(p.log),
 	}
 	return p
 }
@@ -139,10 +142,10 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.ProtoMajor == 1 {
-		// Else net/http reads and closes the body under the transport when an
-		// answer begins before that has closed it, which cuts some answers
-		// short (golang.org/issue/57786). Its error says that the writer is
-		// no server's; then there is nothing to switch.
+		// An answer may begin before the request has ended. Else net/http may
+		// read and close the body under the transport then, which cuts answers
+		// short (golang.org/issue/57786). Its error says that the writer is no
+		// server's; then there is nothing to switch.
 		_ = http.NewResponseController(rw).EnableFullDuplex()
 	}
 	p.reverse.ServeHTTP(a, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))

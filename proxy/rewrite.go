@@ -16,13 +16,16 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL = c.target.url(p.options.Upstream)
 	r.Out.Host = "" // the upstream's
 	header := r.Out.Header
-	for _, name := range []string{"Authorization", portalHeader, debugHeader} {
+	// ReverseProxy keeps Connection and Upgrade where they belong together, but
+	// no other protocol is spoken here. Java's client offers h2c on every
+	// request.
+	for _, name := range []string{"Authorization", portalHeader, debugHeader, "Connection", "Upgrade"} {
 		delete(header, name)
 	}
 	restore(header, r.In.Header)
 	disguise(header)
-	// The server fills this map when the body ends.
-	r.Out.Trailer = r.In.Trailer
+	c.announce(r.In.Trailer)
+	r.Out.Trailer = nil // each attempt gets its own
 }
 
 // restore puts back what ReverseProxy has removed for the sake of servers that

@@ -18,8 +18,8 @@ type target struct {
 // goes to HubSpot.
 func parseTarget(raw string) (t target, ok bool) {
 	if !strings.HasPrefix(raw, "/") && raw != "*" {
-		_, afterScheme, absolute := strings.Cut(raw, "://")
-		if !absolute {
+		scheme, afterScheme, absolute := strings.Cut(raw, "://")
+		if !absolute || scheme == "" || strings.ContainsAny(scheme, ":/?#") {
 			return target{}, false
 		}
 		raw = "/"

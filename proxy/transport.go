@@ -43,23 +43,28 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || response.StatusCode != http.StatusUnauthorized {
 		return accepted(credential, response, err)
 	}
-	rejection := readRejection(response)
 	if c.body != nil {
+		// Before the answer is read: a connection that the body was not sent
+		// whole on must not be used again.
 		c.body.endAttempt()
-		if !c.body.repeatable() {
-			// The credential is renewed all the same: the client's own next
-			// try then works.
-			go t.renew(context.WithoutCancel(r.Context()), credential, rejection)
-			return response, nil
-		}
+	}
+	rejection := readRejection(response)
+	if c.body != nil && !c.body.repeatable() {
+		// The credential is renewed all the same: the client's own next try
+		// then works.
+		go t.renew(context.WithoutCancel(r.Context()), credential, rejection)
+		return response, nil
 	}
 	began = time.Now()
 	other, err := t.renew(r.Context(), credential, rejection)
 	c.spans.renewal = time.Since(began)
-	if err != nil {
+	if err != nil && r.Context().Err() == nil {
 		return response, nil
 	}
 	_ = response.Body.Close()
+	if err != nil {
+		return nil, err // to a client that has left
+	}
 	response, err = t.send(r, c, other)
 	return accepted(other, response, err)
 }
@@ -85,14 +90,15 @@ func (t *transport) send(r *http.Request, c *call, credential *tokens.Credential
 	}
 	out.Body = nil
 	if c.body != nil {
-		out.Body = c.body.reader()
+		out.Trailer = c.trailer()
+		out.Body = c.fill(out.Trailer, c.body.reader())
 		// For connections that turn out to be dead before anything was
 		// written to them.
 		out.GetBody = func() (io.ReadCloser, error) {
 			if !c.body.repeatable() {
 				return nil, errBodyClosed
 			}
-			return c.body.reader(), nil
+			return c.fill(out.Trailer, c.body.reader()), nil
 		}
 	}
 	c.attempts++

@@ -1,0 +1,227 @@
+package proxy_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/tokens/hubspottest"
+)
+
+// logLine is what the tests read of a line of the access log.
+type logLine struct {
+	Msg         string `json:"msg"`
+	Portal      string `json:"portal"`
+	Method      string `json:"method"`
+	Path        string `json:"path"`
+	Status      int    `json:"status"`
+	Bytes       int64  `json:"bytes"`
+	Attempts    int    `json:"attempts"`
+	Category    string `json:"category"`
+	Correlation string `json:"correlation_id"`
+	Complete    bool   `json:"complete"`
+}
+
+// accessLog returns the lines of requests, when there are n: a line is written
+// after the client has its answer.
+func (r *rig) accessLog(n int) (lines []logLine) {
+	r.t.Helper()
+	r.answersSettle(func() bool {
+		lines = nil
+		for text := range strings.Lines(r.logs.String()) {
+			var line logLine
+			if err := json.Unmarshal([]byte(text), &line); err != nil {
+				r.t.Fatalf("%q: %v", text, err)
+			}
+			if line.Msg == "request" {
+				lines = append(lines, line)
+			}
+		}
+		return len(lines) >= n
+	})
+	if len(lines) != n {
+		r.t.Fatalf("%d lines, not %d", len(lines), n)
+	}
+	return lines
+}
+
+// answersSettle makes requests on a connection of its own, which take time
+// without sleeping, until the condition is true.
+func (r *rig) answersSettle(condition func() bool) {
+	r.t.Helper()
+	for range 2000 {
+		if condition() {
+			return
+		}
+		conn := r.raw("") // a round trip through the kernel
+		_ = conn.Close()
+	}
+}
+
+func TestEachRequestHasALineInTheLog(t *testing.T) {
+	r := startKinds(t, setup{})
+	first := r.answerTo("GET /crm/v3/a%2Fb?email=a%40b HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	second := r.answerTo("POST /portals/62517/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc")
+	r.hub.Expire(portalID)
+	third := r.answerTo(head())
+	fourth := r.answerTo("GET /portals/1/c?d HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	r.answerTo("CONNECT a:1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	fifth := r.answerTo("GET /oauth/v1/access-tokens/TOKEN HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+	var body struct {
+		CorrelationID string `json:"correlationId"`
+	}
+	if err := json.Unmarshal([]byte(fourth.text), &body); err != nil || body.CorrelationID == "" {
+		t.Fatalf("%q: %v", fourth.text, err)
+	}
+	const correlation = "X-Hubspot-Correlation-Id"
+	size := func(a received) int64 { return int64(len(a.text)) }
+	lines := r.accessLog(6)
+	want := []logLine{
+		{"request", portalID, "GET", "/crm/v3/a%2Fb", 200, size(first), 1, "", first.Header.Get(correlation), true},
+		{"request", keyPortal, "POST", "/b", 200, size(second), 1, "", second.Header.Get(correlation), true},
+		{"request", portalID, "GET", "/a", 200, size(third), 2, "", third.Header.Get(correlation), true},
+		{"request", "1", "GET", "/c", 403, size(fourth), 0, "PORTAL_NOT_CONNECTED", body.CorrelationID, true},
+		{"request", "", "CONNECT", "", 405, lines[4].Bytes, 0, "METHOD_REFUSED", lines[4].Correlation, true},
+		{"request", "", "GET", "/oauth/v1", 200, size(fifth), 1, "", fifth.Header.Get(correlation), true},
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestThereIsNoAccessLogIfItIsOff(t *testing.T) {
+	r := startKinds(t, setup{proxy: func(o *proxy.Options) { o.AccessLog = false }})
+	r.arrived(head())
+	if log := r.logs.String(); strings.Contains(log, `"path"`) {
+		t.Error(log)
+	}
+}
+
+func TestATokenInAPathIsNotLogged(t *testing.T) {
+	for _, path := range []string{
+		"/oauth/v1/access-tokens/TOKEN", "/oauth/v1/refresh-tokens/TOKEN?a=TOKEN", "//oauth/v1/access-tokens/TOKEN", "/oauth//v1/x/TOKEN",
+		"/%6fauth/v1/access-tokens/TOKEN", "/%256fauth/v1/x/TOKEN", "/oauth%2Fv1%2Fx%2FTOKEN", "/oauth%252Fv1%252Fx%252FTOKEN", "/OAuth/v1/x/TOKEN",
+		"/./oauth/v1/x/TOKEN", "/a/../oauth/v1/x/TOKEN", "/a/%2e%2e/oauth/v1/x/TOKEN", "/oauth/./v1/TOKEN", "/oauth/v1/x/TOKEN/../../../../a",
+		"/oauth;a=b/v1/x/TOKEN", "/oauth/v1;TOKEN/x", "/oauth\\v1\\x\\TOKEN", "/%5Coauth%5Cv1%5CTOKEN", "/a/oauth/v1/x/TOKEN", "/oauth/oauth/v1/x/TOKEN",
+		"/portals/1/oauth/v1/x/TOKEN", "/portals/x/oauth/v1/x/TOKEN", "/portals/x//oauth/v1/x/TOKEN", "//portals/1/oauth/v1/x/TOKEN", "/oauth%20/v1/x/TOKEN",
+		"http://localhost/oauth/v1/x/TOKEN", "mailto:/oauth/v1/x/TOKEN", "mailto:TOKEN", "/" + strings.Repeat("a", 600) + "TOKEN",
+	} {
+		r := startKinds(t, setup{})
+		got := r.answerTo("GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		line := r.accessLog(1)[0]
+		if log := r.logs.String(); strings.Contains(log, "TOKEN") {
+			t.Errorf("%s was answered %d, and the log has\n%s", path, got.StatusCode, log)
+		}
+		if strings.Contains(path, "auth") && !strings.HasPrefix(path, "mailto") && !strings.HasPrefix(line.Path, "/oauth") {
+			t.Errorf("%s is logged as %q", path, line.Path)
+		}
+	}
+}
+
+func TestOtherPathsAreLoggedAsTheyAre(t *testing.T) {
+	r := startKinds(t, setup{})
+	paths := []string{"/", "//a", "/crm/v3/objects/oauth_clients", "/a/b-oauth/c", "/a%2Fb/../c", "/a;b", "/x\\y", "/%zz", "/oauthx/v1/a"}
+	for _, path := range paths {
+		r.answerTo("GET " + strings.ReplaceAll(path, "%zz", "%7A") + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	}
+	for i, line := range r.accessLog(len(paths)) {
+		if want := strings.ReplaceAll(paths[i], "%zz", "%7A"); line.Path != want {
+			t.Errorf("%q is logged as %q", want, line.Path)
+		}
+	}
+}
+
+func TestAClientThatLeftIsLoggedAs499(t *testing.T) {
+	for _, path := range []string{"/fake/hang", "/fake/events?n=2"} {
+		r := startKinds(t, setup{})
+		conn := r.raw("GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if err := r.hub.Until(t.Context(), func() bool { return r.hub.Requests() == 1 }); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+		if err := r.hub.Until(t.Context(), func() bool { return r.hub.Cancelled() == 1 }); err != nil {
+			t.Fatal(err)
+		}
+		if line := r.accessLog(1)[0]; line.Status != 499 || line.Complete || line.Category != "" || line.Portal != portalID {
+			t.Errorf("%s: %+v", path, line)
+		}
+	}
+}
+
+func TestAnAnswerThatHubSpotBrokeOffIsLoggedAsIncomplete(t *testing.T) {
+	r := startKinds(t, setup{})
+	if got := r.answerTo("GET /fake/break?bytes=100000 HTTP/1.1\r\nHost: localhost\r\n\r\n"); got.err == nil {
+		t.Error("the answer ended cleanly")
+	}
+	if line := r.accessLog(1)[0]; line.Status != 200 || line.Complete {
+		t.Errorf("%+v", line)
+	}
+}
+
+// Every place that a secret can come in by, to every answer of the proxy's
+// own and to its log at level debug.
+func TestNoSecretIsLoggedOrAnswered(t *testing.T) {
+	const canary = hubspottest.Canary + "-sent"
+	r := startKinds(t, setup{})
+	r.hub.SetGzip401(true)
+	var targets []string
+	for _, portal := range []string{"", "/portals/1", "/portals/62516", "/portals/62517", "/portals/x"} {
+		for _, path := range []string{
+			"/a?hapikey=" + canary + "&access_token=" + canary, "/oauth/v1/access-tokens/" + canary, "//oauth/v1/" + "x/" + canary,
+			"/fake/reflect", "/fake/redirect?to=/b", "/fake/reset", "/fake/malformed", "/fake/break?bytes=10", "/fake/status?code=401", "/fake/trailers", "/fake/hints",
+		} {
+			targets = append(targets, portal+path)
+		}
+	}
+	targets = append(targets, "http://"+canary+"/a", "http://u:"+canary+"@localhost/oauth/v1/x/"+canary, canary+":1", "mailto:"+canary, "*?"+canary)
+	for _, target := range targets {
+		for _, method := range []string{"GET", "POST", "TRACE"} {
+			for _, host := range []string{"localhost", canary} {
+				noSecret(t, method+" "+target, r.ownAnswer(method+" "+target+" HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\nAuthorization: Bearer "+canary+
+					"\r\nProxy-Authorization: Basic "+canary+"\r\nX-HubSpot-Auth-Proxy-Debug: 1\r\nContent-Length: 0\r\n\r\n"))
+			}
+		}
+	}
+	for _, header := range []string{
+		"X-HubSpot-Portal-Id: " + canary, "Origin: " + canary, "Upgrade: " + canary + "\r\nConnection: Upgrade", "Transfer-Encoding: " + canary,
+		"Content-Length: " + canary, canary, "Expect: " + canary,
+	} {
+		noSecret(t, header, r.ownAnswer(head(header, "Connection: close")))
+	}
+	noSecret(t, "the log", r.logs.String())
+}
+
+// ownAnswer returns what of an answer must not have a secret: what HubSpot
+// itself says in a body passes as it is.
+func (r *rig) ownAnswer(request string) string {
+	r.t.Helper()
+	answer := r.rawAnswer(request)
+	header, _, _ := strings.Cut(answer, "\r\n\r\n")
+	if strings.Contains(header, own+"Error") || !strings.HasPrefix(header, "HTTP/1.1 2") {
+		return answer
+	}
+	return header
+}
+
+func TestTheAnswerToHeadHasNoBody(t *testing.T) {
+	r := startKinds(t, setup{})
+	got := r.rawAnswer("HEAD /portals/x/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+	if _, body, _ := strings.Cut(got, "\r\n\r\n"); body != "" || !strings.HasPrefix(got, "HTTP/1.1 400 ") {
+		t.Errorf("%q", got)
+	}
+	response, err := r.client.Head(r.url("/a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK || response.ContentLength <= 0 {
+		t.Errorf("status %d, length %d", response.StatusCode, response.ContentLength)
+	}
+}

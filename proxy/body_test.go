@@ -1,0 +1,325 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+// pattern returns n bytes, none of which is like its neighbours.
+func pattern(n int) []byte {
+	data := make([]byte, n)
+	for i := range data {
+		data[i] = byte(i % 251)
+	}
+	return data
+}
+
+// memoryOf returns a memory of n bytes.
+func memoryOf(n int64) *memory {
+	m := new(memory)
+	m.left.Store(n)
+	return m
+}
+
+func TestASecondAttemptReadsTheBodyFromItsStart(t *testing.T) {
+	for _, size := range []int{0, 1, 1 << 10, 64<<10 - 1, 64 << 10} {
+		whole := pattern(size)
+		for _, length := range []int64{-1, int64(size)} {
+			b := newBody(bytes.NewReader(whole), length, memoryOf(1<<20), 64<<10)
+			for attempt := range 3 {
+				got, err := io.ReadAll(b.reader())
+				if err != nil || !bytes.Equal(got, whole) {
+					t.Errorf("size %d, length %d, attempt %d: %d bytes, %v", size, length, attempt, len(got), err)
+				}
+				b.endAttempt()
+				if !b.repeatable() {
+					t.Errorf("size %d, length %d: not repeatable", size, length)
+				}
+			}
+		}
+	}
+}
+
+func TestABodyOverTheLimitStreamsOnceAndKeepsNothing(t *testing.T) {
+	whole := pattern(64<<10 + 1)
+	m := memoryOf(1 << 20)
+	b := newBody(bytes.NewReader(whole), -1, m, 64<<10)
+	got, err := io.ReadAll(b.reader())
+	if err != nil || !bytes.Equal(got, whole) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if left := m.left.Load(); left != 1<<20 {
+		t.Errorf("%d bytes are left of %d", left, 1<<20)
+	}
+	b.endAttempt()
+	if b.repeatable() {
+		t.Error("repeatable")
+	}
+	if n, err := b.reader().Read(make([]byte, 8)); n != 0 || err == nil || err == io.EOF {
+		t.Errorf("a reader of what is lost gives %d bytes, %v", n, err)
+	}
+}
+
+func TestMemoryThatIsUsedUpMakesABodyUnrepeatable(t *testing.T) {
+	whole := pattern(16 << 10)
+	m := memoryOf(8 << 10)
+	b := newBody(bytes.NewReader(whole), -1, m, 1<<20)
+	got, err := io.ReadAll(b.reader())
+	if err != nil || !bytes.Equal(got, whole) || b.repeatable() {
+		t.Errorf("%d bytes, %v, repeatable %v", len(got), err, b.repeatable())
+	}
+	b.close()
+	if left := m.left.Load(); left != 8<<10 {
+		t.Errorf("%d bytes are left of %d", left, 8<<10)
+	}
+}
+
+// heldReader gives one piece each time it is allowed to.
+type heldReader struct {
+	asked chan struct{}
+	give  chan []byte
+}
+
+func (h heldReader) Read(p []byte) (int, error) {
+	h.asked <- struct{}{}
+	data, open := <-h.give
+	if !open {
+		return 0, io.EOF
+	}
+	return copy(p, data), nil
+}
+
+// What a transport is just reading for the attempt that is over is neither
+// lost nor given to two attempts, and needs no memory that is free.
+func TestAReadUnderWayIsKeptForTheNextAttempt(t *testing.T) {
+	for _, left := range []int64{1 << 20, 0} {
+		source := heldReader{make(chan struct{}), make(chan []byte)}
+		m := memoryOf(left)
+		b := newBody(source, -1, m, 4)
+		first := make(chan error)
+		go func() {
+			_, err := b.reader().Read(make([]byte, 64))
+			first <- err
+		}()
+		<-source.asked
+		b.endAttempt()
+		if !b.repeatable() {
+			t.Fatal("not repeatable")
+		}
+		second := make(chan []byte)
+		go func() {
+			got, _ := io.ReadAll(b.reader())
+			second <- got
+		}()
+		source.give <- []byte("more than the limit")
+		if err := <-first; err == nil || err == io.EOF {
+			t.Errorf("the attempt that is over read on: %v", err)
+		}
+		<-source.asked
+		close(source.give)
+		if got := <-second; string(got) != "more than the limit" {
+			t.Errorf("memory %d: the second attempt read %q", left, got)
+		}
+		b.close()
+		if now := m.left.Load(); now != left {
+			t.Errorf("memory %d: %d bytes are left afterwards", left, now)
+		}
+	}
+}
+
+func TestReadersOfAnAttemptThatIsOverFail(t *testing.T) {
+	b := newBody(bytes.NewReader(pattern(100)), 100, memoryOf(1<<20), 1<<20)
+	old := b.reader()
+	if _, err := io.ReadFull(old, make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	b.endAttempt()
+	if n, err := old.Read(make([]byte, 10)); n != 0 || err == nil || err == io.EOF {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	closed := b.reader()
+	_ = closed.Close()
+	if n, err := closed.Read(make([]byte, 10)); n != 0 || err == nil || err == io.EOF {
+		t.Errorf("closed: %d bytes, %v", n, err)
+	}
+	fresh := b.reader()
+	b.close()
+	if n, err := fresh.Read(make([]byte, 10)); n != 0 || err == nil || err == io.EOF {
+		t.Errorf("after close: %d bytes, %v", n, err)
+	}
+}
+
+func TestTheClientsErrorReachesEveryReader(t *testing.T) {
+	broken := errors.New("broken off")
+	b := newBody(io.MultiReader(bytes.NewReader(pattern(100)), iotest.ErrReader(broken)), -1, memoryOf(1<<20), 1<<20)
+	for range 2 {
+		got, err := io.ReadAll(b.reader())
+		if len(got) != 100 || err != broken {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+		b.endAttempt()
+	}
+	if b.failure() != broken || b.done.Load() {
+		t.Errorf("failure %v, done %v", b.failure(), b.done.Load())
+	}
+}
+
+// Whatever the sizes of the reads, hardly more memory is taken than bytes are
+// kept.
+func TestSmallReadsTakeLittleMemory(t *testing.T) {
+	const limit, chunk = 256 << 10, 32 << 10
+	for _, size := range []int{1, 7, 100, 2049, 4097, 5000, 16<<10 + 1, 20 << 10} {
+		for _, length := range []int64{-1, limit} {
+			m := memoryOf(1 << 30)
+			b := newBody(&piecesReader{data: pattern(limit), size: func() int { return size }}, length, m, limit)
+			if got, err := io.ReadAll(b.reader()); err != nil || !bytes.Equal(got, pattern(limit)) {
+				t.Fatalf("%d bytes, %v", len(got), err)
+			}
+			if taken := 1<<30 - m.left.Load(); taken > limit+chunk || !b.repeatable() {
+				t.Errorf("reads of %d, length %d: %d bytes are taken for %d", size, length, taken, limit)
+			}
+			if len(b.kept) > limit/(4<<10)+2 {
+				t.Errorf("reads of %d, length %d: %d chunks", size, length, len(b.kept))
+			}
+		}
+	}
+}
+
+// piecesReader gives data in pieces of some size, then err or io.EOF.
+type piecesReader struct {
+	data    []byte
+	size    func() int
+	err     error
+	withErr bool // the last piece comes together with the error
+}
+
+func (r *piecesReader) Read(p []byte) (int, error) {
+	end := r.err
+	if end == nil {
+		end = io.EOF
+	}
+	if len(r.data) == 0 {
+		return 0, end
+	}
+	n := copy(p[:min(len(p), r.size())], r.data)
+	r.data = r.data[n:]
+	if len(r.data) == 0 && r.withErr {
+		return n, end
+	}
+	return n, nil
+}
+
+// attempts plays a request that is sent twice, at random: readers that are
+// replaced within an attempt (GetBody), an attempt that ends while its reader
+// reads, a source that fails. It returns what the second attempt read.
+func attempts(random *rand.Rand, whole []byte, limit, left int64, source io.Reader, length int64) (m *memory, b *body, got []byte, err error) {
+	m = memoryOf(left)
+	b = newBody(source, length, m, limit)
+	var work sync.WaitGroup
+	steps, sizes := random.IntN(40), random.IntN(5000)+1
+	first := b.reader()
+	if random.IntN(3) == 0 { // as a transport does with a connection that is dead
+		_, _ = first.Read(make([]byte, random.IntN(100)+1))
+		_ = first.Close()
+		first = b.reader()
+	}
+	work.Go(func() {
+		defer first.Close()
+		for range steps {
+			if _, err := first.Read(make([]byte, sizes)); err != nil {
+				return
+			}
+		}
+	})
+	for range random.IntN(2000) {
+		_ = b.repeatable() // time passes
+	}
+	b.endAttempt()
+	if !b.repeatable() {
+		err = errBodyClosed
+	} else {
+		got, err = io.ReadAll(b.reader())
+	}
+	work.Wait()
+	return m, b, got, err
+}
+
+func TestAnyInterleavingGivesTheSecondAttemptTheWholeBodyOrAnError(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	wholes, deadline := 0, time.Now().Add(20*time.Second)
+	for range 3000 {
+		if time.Now().After(deadline) {
+			break
+		}
+		wholes += checkInterleaving(t, random)
+	}
+	if wholes < 100 {
+		t.Errorf("only %d second attempts read a whole body", wholes)
+	}
+}
+
+// checkInterleaving reports 1 if the second attempt read the whole body.
+func checkInterleaving(t *testing.T, random *rand.Rand) int {
+	t.Helper()
+	whole := pattern(random.IntN(100_000))
+	source := &piecesReader{data: whole, withErr: random.IntN(2) == 0}
+	seed := random.Uint64()
+	pieces := rand.New(rand.NewPCG(seed, seed)) // used under body.reading
+	source.size = func() int { return pieces.IntN(8000) + 1 }
+	if random.IntN(4) == 0 {
+		source.err = io.ErrUnexpectedEOF
+	}
+	length := int64(-1)
+	if random.IntN(2) == 0 {
+		length = int64(len(whole))
+	}
+	limit, left := int64(random.IntN(150_000)), int64(random.IntN(200_000))
+	m, b, got, err := attempts(random, whole, limit, left, source, length)
+	if !bytes.HasPrefix(whole, got) {
+		t.Fatalf("the second attempt read %d bytes that the client did not send so", len(got))
+	}
+	if err == nil && (len(got) != len(whole) || source.err != nil) {
+		t.Fatalf("the second attempt read %d bytes of %d and a clean end", len(got), len(whole))
+	}
+	b.close()
+	if now := m.left.Load(); now != left {
+		t.Fatalf("%d bytes are left of %d", now, left)
+	}
+	if err == nil {
+		return 1
+	}
+	return 0
+}
+
+func FuzzSecondAttempt(f *testing.F) {
+	f.Add(uint64(1), uint64(2))
+	f.Fuzz(func(t *testing.T, a, b uint64) {
+		checkInterleaving(t, rand.New(rand.NewPCG(a, b)))
+	})
+}
+
+// Reading after the handler's end is forbidden, and memory is given back once
+// only, however the readers and the end fall together.
+func TestCloseGivesMemoryBackOnceWhileReadersRead(t *testing.T) {
+	for range 300 {
+		m := memoryOf(64 << 10)
+		b := newBody(bytes.NewReader(pattern(100_000)), -1, m, 50_000)
+		var work sync.WaitGroup
+		for range 3 {
+			work.Go(func() { _, _ = io.Copy(io.Discard, b.reader()) })
+		}
+		work.Go(b.endAttempt)
+		work.Go(b.close)
+		work.Go(b.close)
+		work.Wait()
+		if left := m.left.Load(); left != 64<<10 {
+			t.Fatalf("%d bytes are left of %d", left, 64<<10)
+		}
+	}
+}

@@ -1,0 +1,78 @@
+package proxy_test
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/proxy"
+)
+
+// scripted is an upstream that answers every request with the same bytes, and
+// keeps the bytes of each. It is for what the fake HubSpot does not do.
+type scripted struct {
+	url  *url.URL
+	sent chan string // the requests, each as it came
+}
+
+// script starts one; it ends with the test.
+func script(t *testing.T, answer string) *scripted {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &scripted{
+		url:  &url.URL{Scheme: "http", Host: listener.Addr().String()},
+		sent: make(chan string, 64),
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			s.serve(conn, answer)
+		}
+	}()
+	t.Cleanup(func() {
+		_ = listener.Close()
+		<-done
+	})
+	return s
+}
+
+// serve answers the one request of a connection.
+func (s *scripted) serve(conn net.Conn, answer string) {
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	var raw bytes.Buffer
+	request, err := http.ReadRequest(bufio.NewReader(io.TeeReader(conn, &raw)))
+	if err != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, request.Body)
+	s.sent <- raw.String()
+	_, _ = io.WriteString(conn, answer)
+}
+
+func (s *scripted) set(o *proxy.Options) { o.Upstream = s.url }
+
+// request returns the bytes of the next request.
+func (s *scripted) request(t *testing.T) string {
+	t.Helper()
+	select {
+	case request := <-s.sent:
+		return request
+	case <-time.After(10 * time.Second):
+		t.Fatal("no request came")
+		return ""
+	}
+}
