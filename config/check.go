@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
+
+	"hubspot-auth-proxy/tokens/seal"
 )
 
 var (
@@ -28,6 +31,10 @@ const (
 	accessToken  = "HUBSPOT_ACCESS_TOKEN"
 	apiKey       = "HUBSPOT_API_KEY"
 	refreshToken = "HUBSPOT_REFRESH_TOKEN"
+	redirectURL  = "HUBSPOT_REDIRECT_URL"
+	authorizeURL = "HUBSPOT_AUTHORIZE_URL"
+	scopes       = "HUBSPOT_SCOPES"
+	optScopes    = "HUBSPOT_OPTIONAL_SCOPES"
 )
 
 // check looks at every setting, and at those that must go together.
@@ -36,9 +43,13 @@ func (l *loader) check() {
 	l.checkUpstream()
 	l.checkNumbers()
 	l.checkRedis()
+	l.checkKeys()
 	l.checkApp()
+	l.checkConnect()
 	l.checkCredential()
+	l.checkSeedFile()
 	l.checkPortals()
+	l.checkPassword()
 	l.checkLogs()
 }
 
@@ -81,45 +92,6 @@ func (l *loader) checkAddr(name, addr string) {
 func isPort(text string) bool {
 	_, err := strconv.ParseUint(text, 10, 16)
 	return err == nil
-}
-
-// checkUpstream quotes neither URL: a wrong one may hold a password.
-func (l *loader) checkUpstream() {
-	u := l.UpstreamURL
-	l.checkServer("UPSTREAM_URL", u)
-	if u.Host != "" && (u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "") {
-		l.fault("UPSTREAM_URL", "has a path, a query or a fragment", "give scheme, host and port only, such as https://api.hubapi.com")
-	}
-	if l.given("HUBSPOT_TOKEN_URL") {
-		l.checkServer("HUBSPOT_TOKEN_URL", l.HubSpotTokenURL)
-		if l.HubSpotTokenURL.Fragment != "" {
-			l.fault("HUBSPOT_TOKEN_URL", "has a fragment", "leave out the # and what follows it")
-		}
-	}
-}
-
-// checkServer checks what comes before a URL's path.
-func (l *loader) checkServer(name string, u *url.URL) {
-	switch {
-	case u.Scheme != "https" && u.Scheme != "http", !hasHost(u):
-		l.fault(name, "is not an absolute https URL with a host", "give one such as https://api.hubapi.com")
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		l.fault(name, "is http to a host that is not loopback, which would send credentials in the clear", "use https")
-	}
-	if u.User != nil {
-		l.fault(name, "has a user name or password", "leave out what stands before the @")
-	}
-}
-
-// hasHost tells whether u has a host and, if it has a port, a possible one.
-func hasHost(u *url.URL) bool {
-	port := u.Port()
-	return u.Hostname() != "" && !strings.HasSuffix(u.Host, ":") && (port == "" || isPort(port))
-}
-
-func isLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
 func (l *loader) checkNumbers() {
@@ -171,17 +143,27 @@ func isRedisURL(text string) bool {
 	return false
 }
 
+func (l *loader) checkKeys() {
+	if _, err := seal.Parse(l.EncryptionKeys); err != nil {
+		l.fault("ENCRYPTION_KEYS", err.Error(), "give a list such as k1:BASE64,k2:BASE64, each key as keys generate prints it")
+	}
+}
+
 func (l *loader) checkApp() {
-	l.require([]string{clientID, clientSecret}, clientID, clientSecret, refreshToken)
+	l.require([]string{clientID, clientSecret}, clientID, clientSecret, redirectURL, refreshToken)
 	l.checkHeaderSafe(clientID, l.HubSpotClientID)
 	l.checkHeaderSafe(clientSecret, l.HubSpotClientSecret.Reveal())
 }
 
 // checkHeaderSafe quotes nothing, because the value is a credential.
 func (l *loader) checkHeaderSafe(name, value string) {
-	if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if !headerSafe(value) {
 		l.fault(name, "has a space, a line break or another character that no credential has", "copy it again, and nothing around it")
 	}
+}
+
+func headerSafe(value string) bool {
+	return !strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func (l *loader) checkCredential() {
@@ -232,6 +214,14 @@ func (l *loader) environmentPortal() string {
 func (l *loader) checkPortalID(name, id string) {
 	if id != "" && !portalID.MatchString(id) {
 		l.fault(name, quote(id)+" is not a portal id", "give a number such as 62515")
+	}
+}
+
+// checkPassword refuses what HTTP Basic does (RFC 7617), and no browser sends.
+func (l *loader) checkPassword() {
+	password := l.AdminPassword.Reveal()
+	if !utf8.ValidString(password) || strings.ContainsFunc(password, unicode.IsControl) {
+		l.fault("ADMIN_PASSWORD", "has a line break or another control character, or is not UTF-8", "give one that can be typed")
 	}
 }
 

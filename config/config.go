@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"hubspot-auth-proxy/tokens/seal"
 	"hubspot-auth-proxy/tokens/secret"
 )
 
@@ -75,10 +76,29 @@ type Config struct {
 	// and no white space, and is never empty.
 	RedisPrefix string `env:"REDIS_PREFIX" envDefault:"hubspot:"`
 
+	// EncryptionKeys are the keys that [Config.Keys] returns, as text. Empty
+	// means that secrets are stored as they are.
+	EncryptionKeys secret.Text `env:"ENCRYPTION_KEYS"`
+
 	// HubSpotClientID and HubSpotClientSecret are the HubSpot app's. Either
 	// both are set or none; empty means that nothing can be renewed.
 	HubSpotClientID     string      `env:"HUBSPOT_CLIENT_ID"`
 	HubSpotClientSecret secret.Text `env:"HUBSPOT_CLIENT_SECRET"`
+
+	// HubSpotRedirectURL is where HubSpot sends a browser after consent: https,
+	// or http to loopback, without a fragment. Nil means that there is no
+	// connect flow. Set, so are HubSpotClientID and HubSpotClientSecret.
+	HubSpotRedirectURL *url.URL `env:"HUBSPOT_REDIRECT_URL"`
+
+	// HubSpotScopes and HubSpotOptionalScopes are what the connect flow asks
+	// for, each separated from the next by one space. Empty if
+	// HubSpotRedirectURL is nil.
+	HubSpotScopes         string `env:"HUBSPOT_SCOPES"`
+	HubSpotOptionalScopes string `env:"HUBSPOT_OPTIONAL_SCOPES"`
+
+	// HubSpotAuthorizeURL is HubSpot's consent page: https, or http to
+	// loopback, without a query or a fragment. Never nil.
+	HubSpotAuthorizeURL *url.URL `env:"HUBSPOT_AUTHORIZE_URL" envDefault:"https://app.hubspot.com/oauth/authorize"`
 
 	// HubSpotTokenURL is HubSpot's token endpoint: https, or http to loopback.
 	// Unset, it is UpstreamURL with the path /oauth/2026-03/token. Never nil.
@@ -100,6 +120,10 @@ type Config struct {
 	HubSpotAPIKey       secret.Text `env:"HUBSPOT_API_KEY"`
 	HubSpotRefreshToken secret.Text `env:"HUBSPOT_REFRESH_TOKEN"`
 
+	// SeedFile is the path of a file for [ReadSeed], which could be opened when
+	// the settings were read. Empty means that there is none.
+	SeedFile string `env:"SEED_FILE"`
+
 	// DefaultPortal is what DEFAULT_PORTAL says. What applies to calls that
 	// name no portal is what [Config.Default] returns.
 	DefaultPortal string `env:"DEFAULT_PORTAL"`
@@ -111,6 +135,10 @@ type Config struct {
 	// AllowAnonymous says whether callers need no client key. Nil means that
 	// the bound address decides: true on loopback, else false.
 	AllowAnonymous *bool `env:"ALLOW_ANONYMOUS"`
+
+	// AdminPassword is that of the user admin, for the operator's pages. Empty
+	// means that they are served on loopback only, and without one.
+	AdminPassword secret.Text `env:"ADMIN_PASSWORD"`
 
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `env:"LOG_LEVEL" envDefault:"info"`
@@ -124,6 +152,13 @@ type Config struct {
 
 	// Where a setting came from, by the variable's name, if it was given.
 	sources map[string]string
+}
+
+// Keys returns the keys that secrets are sealed with: none if ENCRYPTION_KEYS
+// is unset.
+func (c Config) Keys() seal.Ring {
+	ring, _ := seal.Parse(c.EncryptionKeys) // checked by Load
+	return ring
 }
 
 // unnamed is what the environment's portal is called if it has no id.

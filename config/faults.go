@@ -16,8 +16,8 @@ type Fault struct {
 // Error returns the fault as one line: NAME: what is wrong; what to do.
 func (f Fault) Error() string { return f.Name + ": " + f.Problem + "; " + f.Remedy }
 
-// Faults is everything that is wrong with the settings. As an error that
-// [Load] returned it has at least one.
+// Faults is everything that is wrong with the settings, or with SEED_FILE. As an error that
+// [Load] or [ReadSeed] returned it has at least one.
 type Faults []Fault
 
 // Error returns one line for each fault, without a line break at the end.

@@ -34,7 +34,15 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		ids       = " is not a portal id; give ids separated by commas, such as 62515,62516"
 		readable  = "; give the path of a file that this process may read"
 		hidden    = "cannot read the file it names (not shown, as it begins with neither / nor . and may be the secret itself): no such file or directory" + readable
+		app       = "HUBSPOT_CLIENT_ID=a HUBSPOT_CLIENT_SECRET=b "
+		keys      = "; give a list such as k1:BASE64,k2:BASE64, each key as keys generate prints it"
+		redirect  = "https://proxy.example.com/callback, exactly as the HubSpot app has it"
+		fragment  = "has a fragment; leave out the # and what follows it"
+		password  = "ADMIN_PASSWORD: has a line break or another control character, or is not UTF-8; give one that can be typed"
 	)
+	needs := func(name string) string {
+		return "HUBSPOT_" + name + ": is not set, but needed with HUBSPOT_REDIRECT_URL; set it too, or unset HUBSPOT_REDIRECT_URL"
+	}
 	for _, test := range []struct {
 		environ string // variables, separated by spaces
 		want    string // faults, a line each
@@ -111,6 +119,29 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 			"HUBSPOT_CLIENT_SECRET: is not set, but needed with HUBSPOT_REFRESH_TOKEN; set it too, or unset HUBSPOT_REFRESH_TOKEN"},
 		{"HUBSPOT_ACCESS_TOKEN=a HUBSPOT_API_KEY=b", "HUBSPOT_ACCESS_TOKEN: is set, and so is HUBSPOT_API_KEY; keep one of them: a portal has one credential"},
 		{"HUBSPOT_PORTAL_ID=1", "HUBSPOT_PORTAL_ID: is set, but no credential of that portal; set one of HUBSPOT_ACCESS_TOKEN, HUBSPOT_API_KEY and HUBSPOT_REFRESH_TOKEN, or give the id as DEFAULT_PORTAL"},
+
+		{"ENCRYPTION_KEYS=x", "ENCRYPTION_KEYS: key 1 is not id:key, with an id of letters, digits, - and _" + keys},
+		{"ENCRYPTION_KEYS=a:YQ==", `ENCRYPTION_KEYS: the key "a" is not base64 of 32 bytes` + keys},
+		{"HUBSPOT_REDIRECT_URL=https://h/callback", needs("CLIENT_ID") + "\n" + needs("CLIENT_SECRET")},
+		{app + "HUBSPOT_REDIRECT_URL=https://h/callback", ""},
+		{app + "HUBSPOT_REDIRECT_URL=http://[::1]:8081/callback", ""},
+		{app + "HUBSPOT_REDIRECT_URL=/callback", "HUBSPOT_REDIRECT_URL: is not an absolute https URL with a host; give one such as " + redirect},
+		{app + "HUBSPOT_REDIRECT_URL=https://h:x", "HUBSPOT_REDIRECT_URL: is not a URL; give one such as " + redirect},
+		{app + "HUBSPOT_REDIRECT_URL=http://h/callback", "HUBSPOT_REDIRECT_URL: " + clear},
+		{app + "HUBSPOT_REDIRECT_URL=https://u@h/callback", "HUBSPOT_REDIRECT_URL: " + user},
+		{app + "HUBSPOT_REDIRECT_URL=https://h/callback#a", "HUBSPOT_REDIRECT_URL: " + fragment},
+		{"HUBSPOT_SCOPES=oauth", "HUBSPOT_REDIRECT_URL: is not set, but needed with HUBSPOT_SCOPES; set it too, or unset HUBSPOT_SCOPES"},
+		{"HUBSPOT_SCOPES=a HUBSPOT_OPTIONAL_SCOPES=b", "HUBSPOT_REDIRECT_URL: is not set, but needed with HUBSPOT_SCOPES and HUBSPOT_OPTIONAL_SCOPES; set it too, or unset HUBSPOT_SCOPES and HUBSPOT_OPTIONAL_SCOPES"},
+		{app + "HUBSPOT_REDIRECT_URL=https://h HUBSPOT_SCOPES=a,b", `HUBSPOT_SCOPES: "a,b" is not a scope; give scopes separated by spaces, such as oauth crm.objects.contacts.read`},
+		{"HUBSPOT_AUTHORIZE_URL=http://h/a", "HUBSPOT_AUTHORIZE_URL: " + clear},
+		{"HUBSPOT_AUTHORIZE_URL=https://h/a#b", "HUBSPOT_AUTHORIZE_URL: " + fragment},
+		{"HUBSPOT_AUTHORIZE_URL=https://h/a?", "HUBSPOT_AUTHORIZE_URL: has a query; leave out the ? and what follows it, which is added for each connection"},
+		{"HUBSPOT_AUTHORIZE_URL=h", "HUBSPOT_AUTHORIZE_URL: is not an absolute https URL with a host; give one such as https://app.hubspot.com/oauth/authorize"},
+		{"ADMIN_PASSWORD=a\tb", password},
+		{"ADMIN_PASSWORD=\xff", password},
+		{"SEED_FILE=/does/not/exist", `SEED_FILE: cannot read "/does/not/exist": no such file or directory` + readable},
+		{"SEED_FILE=x", "SEED_FILE: " + hidden},
+		{"SEED_FILE=" + dir, "SEED_FILE: " + quoted(dir) + " is a directory" + readable},
 
 		{"HUBSPOT_API_KEY=a HUBSPOT_PORTAL_ID=default", `HUBSPOT_PORTAL_ID: "default"` + id},
 		{"DEFAULT_PORTAL=0", `DEFAULT_PORTAL: "0"` + id},

@@ -73,11 +73,7 @@ func (l *loader) gather(environ map[string]string) {
 func (l *loader) readFile(name, path string) (text string, ok bool) {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		// Only its cause: the path it quotes may hold a line break or a secret.
-		if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
-			err = cause.Err
-		}
-		l.fault(name, fmt.Sprintf("cannot read %s: %v", quotePath(path), err), "give the path of a file that this process may read")
+		l.faults = append(l.faults, unreadable(name, path, err))
 		return "", false
 	}
 	text, cut := strings.CutSuffix(string(content), "\n")
@@ -88,6 +84,16 @@ func (l *loader) readFile(name, path string) (text string, ok bool) {
 		l.fault(name, "the file "+quotePath(path)+" is empty", "put the value into it, or unset "+name)
 	}
 	return text, text != ""
+}
+
+// unreadable tells why the file at path, which the variable name gives, could
+// not be read.
+func unreadable(name, path string, err error) Fault {
+	// Only its cause: the path it quotes may hold a line break or a secret.
+	if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
+		err = cause.Err
+	}
+	return Fault{name, fmt.Sprintf("cannot read %s: %v", quotePath(path), err), "give the path of a file that this process may read"}
 }
 
 // quotePath quotes only what begins like a path, because the commonest mistake
@@ -137,7 +143,7 @@ func (l *loader) refuse(err error) {
 	case time.Duration:
 		l.fault(name, quote(value)+" is not a duration", "give one with its unit, such as 30s or 5m")
 	case *url.URL:
-		l.fault(name, "is not a URL", "give one such as https://api.hubapi.com") // not quoted: it may hold a password
+		l.fault(name, "is not a URL", "give one such as "+urlExample(name)) // not quoted: it may hold a password
 	default:
 		panic(fmt.Sprintf("config: no words for a wrong %v", field.Type))
 	}
@@ -152,6 +158,8 @@ func (l *loader) complete() {
 	if l.HubSpotTokenURL == nil {
 		l.HubSpotTokenURL = &url.URL{Scheme: l.UpstreamURL.Scheme, Host: l.UpstreamURL.Host, Path: "/oauth/2026-03/token"}
 	}
+	l.HubSpotScopes = strings.Join(strings.Fields(l.HubSpotScopes), " ")
+	l.HubSpotOptionalScopes = strings.Join(strings.Fields(l.HubSpotOptionalScopes), " ")
 	for i, id := range l.ServePortals {
 		l.ServePortals[i] = strings.TrimSpace(id)
 	}

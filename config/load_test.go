@@ -20,18 +20,19 @@ var ignoreSources = cmpopts.IgnoreUnexported(config.Config{})
 
 func defaults() config.Config {
 	return config.Config{
-		ListenAddr:      "127.0.0.1:8080",
-		AdminAddr:       "127.0.0.1:8081",
-		UpstreamURL:     &url.URL{Scheme: "https", Host: "api.hubapi.com"},
-		UpstreamTimeout: 120 * time.Second,
-		RetryBodyLimit:  1 << 20,
-		RetryMemory:     32 << 20,
-		ShutdownTimeout: 20 * time.Second,
-		RedisPrefix:     "hubspot:",
-		HubSpotTokenURL: &url.URL{Scheme: "https", Host: "api.hubapi.com", Path: "/oauth/2026-03/token"},
-		RefreshAhead:    5 * time.Minute,
-		LogLevel:        "info",
-		AccessLog:       true,
+		ListenAddr:          "127.0.0.1:8080",
+		AdminAddr:           "127.0.0.1:8081",
+		UpstreamURL:         &url.URL{Scheme: "https", Host: "api.hubapi.com"},
+		UpstreamTimeout:     120 * time.Second,
+		RetryBodyLimit:      1 << 20,
+		RetryMemory:         32 << 20,
+		ShutdownTimeout:     20 * time.Second,
+		RedisPrefix:         "hubspot:",
+		HubSpotAuthorizeURL: &url.URL{Scheme: "https", Host: "app.hubspot.com", Path: "/oauth/authorize"},
+		HubSpotTokenURL:     &url.URL{Scheme: "https", Host: "api.hubapi.com", Path: "/oauth/2026-03/token"},
+		RefreshAhead:        5 * time.Minute,
+		LogLevel:            "info",
+		AccessLog:           true,
 	}
 }
 
@@ -55,6 +56,7 @@ func TestUnsetAndEmptyVariablesHaveTheirDefaults(t *testing.T) {
 }
 
 func TestEverySettingIsRead(t *testing.T) {
+	keys := "k1:" + strings.Repeat("A", 43) + "="
 	pem := write(t, "pem", "not looked at")
 	got, err := config.Load([]string{
 		"LISTEN_ADDR=:0", "ADMIN_ADDR=[::1]:9", "TLS_CERT_FILE=" + pem, "TLS_KEY_FILE=" + pem, "TLS_CLIENT_CA_FILE=" + pem,
@@ -62,6 +64,8 @@ func TestEverySettingIsRead(t *testing.T) {
 		"SHUTDOWN_DELAY=2s", "SHUTDOWN_TIMEOUT=0s", "REDIS_URL=rediss://u:p@h:1?master_name=m&addr=x:1", "REDIS_PREFIX=x",
 		"HUBSPOT_CLIENT_ID=id", "HUBSPOT_CLIENT_SECRET=cs", "REFRESH_AHEAD=1m", "HUBSPOT_PORTAL_ID=62515",
 		"HUBSPOT_REFRESH_TOKEN=rt", "DEFAULT_PORTAL=62515", "SERVE_PORTALS= 62515 ,1", "ALLOW_ANONYMOUS=false",
+		"ENCRYPTION_KEYS=" + keys, "HUBSPOT_REDIRECT_URL=http://localhost:8081/callback?a=b", "HUBSPOT_SCOPES= oauth \t crm.objects.contacts.read\n",
+		"HUBSPOT_OPTIONAL_SCOPES=tickets  e-commerce", "HUBSPOT_AUTHORIZE_URL=http://127.0.0.1:1/a", "SEED_FILE=" + pem, "ADMIN_PASSWORD=a pass ä",
 		"LOG_LEVEL=warn", "LOG_FORMAT=console", "ACCESS_LOG=false",
 	})
 	if err != nil {
@@ -71,7 +75,11 @@ func TestEverySettingIsRead(t *testing.T) {
 		ListenAddr: ":0", AdminAddr: "[::1]:9", TLSCertFile: pem, TLSKeyFile: pem, TLSClientCAFile: pem,
 		UpstreamURL: &url.URL{Scheme: "http", Host: "[::1]:99"}, UpstreamTimeout: time.Second, UpstreamHTTP2: true, RetryMemory: 1,
 		ShutdownDelay: 2 * time.Second, RedisURL: secret.New("rediss://u:p@h:1?master_name=m&addr=x:1"), RedisPrefix: "x",
-		HubSpotClientID: "id", HubSpotClientSecret: secret.New("cs"),
+		EncryptionKeys: secret.New(keys), SeedFile: pem, AdminPassword: secret.New("a pass ä"),
+		HubSpotRedirectURL: &url.URL{Scheme: "http", Host: "localhost:8081", Path: "/callback", RawQuery: "a=b"},
+		HubSpotScopes:      "oauth crm.objects.contacts.read", HubSpotOptionalScopes: "tickets e-commerce",
+		HubSpotAuthorizeURL: &url.URL{Scheme: "http", Host: "127.0.0.1:1", Path: "/a"},
+		HubSpotClientID:     "id", HubSpotClientSecret: secret.New("cs"),
 		HubSpotTokenURL: &url.URL{Scheme: "http", Host: "[::1]:99", Path: "/oauth/2026-03/token"},
 		RefreshAhead:    time.Minute, HubSpotPortalID: "62515", HubSpotRefreshToken: secret.New("rt"),
 		DefaultPortal: "62515", ServePortals: []string{"62515", "1"}, AllowAnonymous: new(bool),
@@ -79,6 +87,12 @@ func TestEverySettingIsRead(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got, ignoreSources); diff != "" {
 		t.Error(diff)
+	}
+	if id := got.Keys().Current(); id != "k1" {
+		t.Errorf("Keys() seals with %q, want k1", id)
+	}
+	if !defaults().Keys().IsZero() {
+		t.Error("Keys() without ENCRYPTION_KEYS has keys")
 	}
 }
 

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,44 +13,53 @@ import (
 
 const canary = "canary-5ecre7"
 
-var secrets = []string{"REDIS_URL", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_API_KEY", "HUBSPOT_REFRESH_TOKEN"}
+var secrets = []string{"REDIS_URL", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_API_KEY", "HUBSPOT_REFRESH_TOKEN", "ENCRYPTION_KEYS", "ADMIN_PASSWORD"}
 
 func TestPrintShowsEachSettingAndWhereItCameFrom(t *testing.T) {
 	key := write(t, "key", canary)
 	got := output(t, "HUBSPOT_API_KEY_FILE="+key, "REDIS_URL=redis://:"+canary+"@h", "LISTEN_ADDR=127.0.0.1:8080",
-		"UPSTREAM_URL=http://localhost:1/", "SERVE_PORTALS=1, 2", "ALLOW_ANONYMOUS=true", "HUBSPOT_PORTAL_ID=1")
+		"UPSTREAM_URL=http://localhost:1/", "SERVE_PORTALS=1, 2", "ALLOW_ANONYMOUS=true", "HUBSPOT_PORTAL_ID=1",
+		"ENCRYPTION_KEYS=k1:"+strings.Repeat("A", 43)+"=", "ADMIN_PASSWORD="+canary, "HUBSPOT_CLIENT_ID=a", "HUBSPOT_CLIENT_SECRET="+canary,
+		"HUBSPOT_REDIRECT_URL=https://h/callback", "HUBSPOT_SCOPES=oauth  tickets", "SEED_FILE="+key)
 	want := `
-NAME                   VALUE                                   SOURCE
-LISTEN_ADDR            127.0.0.1:8080                          environment
-ADMIN_ADDR             127.0.0.1:8081                          default
-TLS_CERT_FILE                                                  unset
-TLS_KEY_FILE                                                   unset
-TLS_CLIENT_CA_FILE                                             unset
-UPSTREAM_URL           http://localhost:1                      environment
-UPSTREAM_TIMEOUT       2m0s                                    default
-UPSTREAM_HTTP2         false                                   default
-RETRY_BODY_LIMIT       1048576                                 default
-RETRY_MEMORY           33554432                                default
-SHUTDOWN_DELAY         0s                                      default
-SHUTDOWN_TIMEOUT       20s                                     default
-REDIS_URL              [redacted]                              environment
-REDIS_PREFIX           hubspot:                                default
-HUBSPOT_CLIENT_ID                                              unset
-HUBSPOT_CLIENT_SECRET                                          unset
-HUBSPOT_TOKEN_URL      http://localhost:1/oauth/2026-03/token  default
-REFRESH_AHEAD          5m0s                                    default
-HUBSPOT_PORTAL_ID      1                                       environment
-HUBSPOT_ACCESS_TOKEN                                           unset
-HUBSPOT_API_KEY        [redacted]                              file ` + key + `
-HUBSPOT_REFRESH_TOKEN                                          unset
-DEFAULT_PORTAL                                                 unset
-SERVE_PORTALS          1,2                                     environment
-ALLOW_ANONYMOUS        true                                    environment
-LOG_LEVEL              info                                    default
-LOG_FORMAT                                                     unset
-ACCESS_LOG             true                                    default
+NAME VALUE SOURCE
+LISTEN_ADDR 127.0.0.1:8080 environment
+ADMIN_ADDR 127.0.0.1:8081 default
+TLS_CERT_FILE unset
+TLS_KEY_FILE unset
+TLS_CLIENT_CA_FILE unset
+UPSTREAM_URL http://localhost:1 environment
+UPSTREAM_TIMEOUT 2m0s default
+UPSTREAM_HTTP2 false default
+RETRY_BODY_LIMIT 1048576 default
+RETRY_MEMORY 33554432 default
+SHUTDOWN_DELAY 0s default
+SHUTDOWN_TIMEOUT 20s default
+REDIS_URL [redacted] environment
+REDIS_PREFIX hubspot: default
+ENCRYPTION_KEYS [redacted] environment
+HUBSPOT_CLIENT_ID a environment
+HUBSPOT_CLIENT_SECRET [redacted] environment
+HUBSPOT_REDIRECT_URL https://h/callback environment
+HUBSPOT_SCOPES oauth tickets environment
+HUBSPOT_OPTIONAL_SCOPES unset
+HUBSPOT_AUTHORIZE_URL https://app.hubspot.com/oauth/authorize default
+HUBSPOT_TOKEN_URL http://localhost:1/oauth/2026-03/token default
+REFRESH_AHEAD 5m0s default
+HUBSPOT_PORTAL_ID 1 environment
+HUBSPOT_ACCESS_TOKEN unset
+HUBSPOT_API_KEY [redacted] file ` + key + `
+HUBSPOT_REFRESH_TOKEN unset
+SEED_FILE ` + key + ` environment
+DEFAULT_PORTAL unset
+SERVE_PORTALS 1,2 environment
+ALLOW_ANONYMOUS true environment
+ADMIN_PASSWORD [redacted] environment
+LOG_LEVEL info default
+LOG_FORMAT unset
+ACCESS_LOG true default
 `
-	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got); diff != "" {
+	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), regexp.MustCompile(` +`).ReplaceAllString(got, " ")); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -68,7 +78,7 @@ func TestPrintTellsThatItCannotWrite(t *testing.T) {
 }
 
 func TestNoSecretIsPrintedWhateverIsWrong(t *testing.T) {
-	spoilt := []string{canary, canary + "\n", " " + canary, canary + "\x00", "redis://:" + canary + "@h", "redis://:" + canary + "@h:x", "redis://:" + canary + "%zz@h", canary + "://h", "http://u:" + canary + "@h/"}
+	spoilt := []string{canary, canary + "\n", " " + canary, canary + "\x00", "redis://:" + canary + "@h", "redis://:" + canary + "@h:x", "redis://:" + canary + "%zz@h", "a b" + canary + "://h", "http://u:" + canary + "@h/"}
 	for _, name := range secrets {
 		for _, value := range spoilt {
 			file := write(t, "secret", value)
@@ -79,10 +89,12 @@ func TestNoSecretIsPrintedWhateverIsWrong(t *testing.T) {
 			noCanary(t, name+"="+value, "HUBSPOT_PORTAL_ID=62515", "HUBSPOT_CLIENT_ID=a", "LOG_LEVEL=x")
 		}
 	}
-	for _, name := range []string{"UPSTREAM_URL", "HUBSPOT_TOKEN_URL"} {
+	for _, name := range []string{"UPSTREAM_URL", "HUBSPOT_TOKEN_URL", "HUBSPOT_REDIRECT_URL", "HUBSPOT_AUTHORIZE_URL"} {
 		noCanary(t, name+"=https://u:"+canary+"@h")
 		noCanary(t, name+"=https://u:"+canary+"@h:x")
 	}
+	noCanary(t, "SEED_FILE={portals: [{access_token: "+canary+"}]}")
+	noCanary(t, "ENCRYPTION_KEYS=k1:"+canary+",k2:"+canary)
 	noCanary(t, "TLS_KEY_FILE=-----BEGIN PRIVATE KEY-----\n"+canary)
 }
 

@@ -1,0 +1,119 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// seedFile is the variable that names the file. All of the file's faults bear
+// its name.
+const seedFile = "SEED_FILE"
+
+// seedLimit is how many bytes a seed file may have. A portal takes about a
+// hundred.
+const seedLimit = 16 << 20
+
+// A Seed is the portals and clients that SEED_FILE lists, in its order. Either
+// may be empty. It prints no secret.
+type Seed struct {
+	Portals []SeedPortal
+	Clients []SeedClient
+}
+
+// A SeedPortal is one portal and its credential.
+type SeedPortal struct {
+	// ID is its Hub ID. No two portals of a Seed have the same.
+	ID string
+
+	// Name is for people: one line of any text. Empty if the file has none.
+	Name string
+
+	// The credential. One of them is set, and has only characters that a
+	// header can carry.
+	RefreshToken secret.Text
+	AccessToken  secret.Text
+	APIKey       secret.Text
+}
+
+// A SeedClient is one caller of the proxy.
+type SeedClient struct {
+	// Name has 1 to 64 letters, digits, dots, - and _. No two clients of a
+	// Seed have the same.
+	Name string
+
+	// Either Key is set, which begins with hap_, or KeySHA256, the SHA-256 of
+	// such a key in lower-case hex. No two clients of a Seed have the same key.
+	Key       secret.Text
+	KeySHA256 string
+
+	// Portals are the ids of those that it may use, each once, or "*" alone,
+	// which is all. Never empty.
+	Portals []string
+
+	// ReadOnly says that it may read only.
+	ReadOnly bool
+}
+
+// ReadSeed reads the file at path, which is YAML or JSON of at most 16 MiB.
+// An error is [Faults], which tells all that is wrong, each with its line and
+// column. Only syntax that cannot be read hides what else is wrong. No fault
+// quotes a value of the file, and a key only if it looks like one.
+//
+// A file without anything in it is a fault, because a file that was cut short
+// while it was written would else take every client's right away. A seed of
+// nothing is {}.
+func ReadSeed(path string) (Seed, error) {
+	content, faults := readSeedFile(path)
+	if len(faults) > 0 {
+		return Seed{}, faults
+	}
+	return parseSeed(content)
+}
+
+func readSeedFile(path string) ([]byte, Faults) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, Faults{unreadable(seedFile, path, err)}
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	content, err := io.ReadAll(io.LimitReader(file, seedLimit+1))
+	if err != nil {
+		return nil, Faults{unreadable(seedFile, path, err)}
+	}
+	if len(content) > seedLimit {
+		return nil, Faults{{seedFile, fmt.Sprintf("has more than %d MiB", seedLimit>>20), "leave out what is not needed, or connect portals by the portal command"}}
+	}
+	return content, nil
+}
+
+// checkSeedFile only opens the file: a pipe could not be read again.
+func (l *loader) checkSeedFile() {
+	if l.SeedFile == "" {
+		return
+	}
+	file, err := os.Open(l.SeedFile)
+	if err != nil {
+		l.faults = append(l.faults, unreadable(seedFile, l.SeedFile, err))
+		return
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	if info, err := file.Stat(); err == nil && info.IsDir() {
+		l.fault(seedFile, quotePath(l.SeedFile)+" is a directory", "give the path of a file that this process may read")
+	}
+}
+
+func parseSeed(content []byte) (Seed, error) {
+	var p seedParser
+	root := p.parse(content)
+	var seed Seed
+	if root != nil {
+		seed = p.seed(root)
+	}
+	if faults := p.sorted(); len(faults) > 0 {
+		return Seed{}, faults
+	}
+	return seed, nil
+}

@@ -1,0 +1,121 @@
+package config_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"hubspot-auth-proxy/config"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+const hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+const seedYAML = `# what the README shows
+portals:
+  - id: 62515
+    name: Acme & Söhne
+    refresh_token: eu1-r   # rotated by HubSpot
+  - id: "9223372036854775807"
+    access_token: 'pat-na1-a'
+  - {id: 9007199254740993, api_key: "k"}
+clients:
+  - name: billing
+    key_sha256: ` + hash + `
+    portals: [62515, "9007199254740993"]
+    read_only: true
+  - name: ops
+    key: hap_x
+    portals:
+      - "*"
+`
+
+const seedJSON = `{"portals": [
+	{"id": 62515, "name": "Acme & S\u00f6hne", "refresh_token": "eu1-r"},
+	{"id": "9223372036854775807", "access_token": "pat-na1-a"},
+	{"id": 9007199254740993, "api_key": "k"}
+], "clients": [
+	{"name": "billing", "key_sha256": "` + hash + `", "portals": [62515, "9007199254740993"], "read_only": true},
+	{"name": "ops", "key": "hap_x", "portals": ["*"]}
+]}`
+
+func TestASeedIsReadAsYAMLAndAsJSON(t *testing.T) {
+	want := config.Seed{
+		Portals: []config.SeedPortal{
+			{ID: "62515", Name: "Acme & Söhne", RefreshToken: secret.New("eu1-r")},
+			{ID: "9223372036854775807", AccessToken: secret.New("pat-na1-a")},
+			{ID: "9007199254740993", APIKey: secret.New("k")},
+		},
+		Clients: []config.SeedClient{
+			{Name: "billing", KeySHA256: hash, Portals: []string{"62515", "9007199254740993"}, ReadOnly: true},
+			{Name: "ops", Key: secret.New("hap_x"), Portals: []string{"*"}},
+		},
+	}
+	for name, content := range map[string]string{
+		"YAML": seedYAML, "CRLF": strings.ReplaceAll(seedYAML, "\n", "\r\n"), "BOM": "\ufeff" + seedYAML,
+		"marked": "---\n" + seedYAML + "...\n", "JSON": seedJSON, "JSON CRLF": strings.ReplaceAll(seedJSON, "\n", "\r\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := config.ReadSeed(write(t, "seed", content))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestASeedOfNothingIsWrittenAsSuch(t *testing.T) {
+	for _, content := range []string{"{}", "{}\n", "portals: []", `{"portals": [], "clients": []}`} {
+		got, err := config.ReadSeed(write(t, "seed", content))
+		if err != nil || len(got.Portals)+len(got.Clients) > 0 {
+			t.Errorf("%q: %v, %v", content, got, err)
+		}
+	}
+}
+
+func TestASeedPrintsNoSecret(t *testing.T) {
+	content := "portals: [{id: 1, refresh_token: canary-5ecre7}, {id: 2, access_token: canary-5ecre7}, {id: 3, api_key: canary-5ecre7}]\n" +
+		"clients: [{name: a, key: hap_canary-5ecre7, portals: [1]}]"
+	seed, err := config.ReadSeed(write(t, "seed", content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := seed.Portals[2].APIKey.Reveal(); got != canary {
+		t.Errorf("the API key is %q", got)
+	}
+	encoded, err := json.Marshal(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, out := range []string{fmt.Sprintf("%v %+v %#v %+v", seed, seed, seed, &seed), string(encoded)} {
+		if strings.Contains(out, canary) {
+			t.Error(out)
+		}
+	}
+}
+
+func TestASeedFileThatCannotBeReadIsAFault(t *testing.T) {
+	dir, large := t.TempDir(), write(t, "large", "")
+	if err := os.Truncate(large, 16<<20+1); err != nil {
+		t.Fatal(err)
+	}
+	const readable = "; give the path of a file that this process may read"
+	for path, want := range map[string]string{
+		"/does/not/exist":     `SEED_FILE: cannot read "/does/not/exist": no such file or directory` + readable,
+		dir:                   "SEED_FILE: cannot read " + quoted(dir) + ": is a directory" + readable,
+		"{api_key: " + canary: "SEED_FILE: cannot read the file it names (not shown, as it begins with neither / nor . and may be the secret itself): no such file or directory" + readable,
+		large:                 "SEED_FILE: has more than 16 MiB; leave out what is not needed, or connect portals by the portal command",
+	} {
+		_, err := config.ReadSeed(path)
+		if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
+			t.Error(diff)
+		}
+	}
+}

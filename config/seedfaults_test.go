@@ -1,0 +1,192 @@
+package config_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"hubspot-auth-proxy/config"
+)
+
+// placed gives each fault of a test the words that all have.
+func placed(faults string) string {
+	var lines []string
+	for line := range strings.SplitSeq(faults, "\n") {
+		at, text, _ := strings.Cut(line, " ")
+		row, column, _ := strings.Cut(at, ":")
+		lines = append(lines, fmt.Sprintf("SEED_FILE: line %s, column %s: %s", row, column, text))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
+	const (
+		empty    = "1:1 the file is empty, as one is that was cut short; write {} to seed nothing, or unset SEED_FILE"
+		syntax   = " this is neither YAML nor JSON; look there and just before it for a quote, bracket, colon or comma too few or too many, or a line that is indented otherwise than its neighbours"
+		noFile   = "the file is not a mapping; give it as KEY: VALUE, with the keys portals, clients"
+		noPortal = "a portal is not a mapping; give it as KEY: VALUE, with the keys id, name, refresh_token, access_token, api_key"
+		noClient = "a client is not a mapping; give it as KEY: VALUE, with the keys name, key, key_sha256, portals, read_only"
+		second   = " a second document begins; put all into one, without a line of --- or ... between"
+		deep     = " the file is nested too deep; write portals and clients, and no lists or mappings within their values"
+		isText   = " is not text; give text, in quotes if it looks like something else"
+		isEmpty  = " is empty; give its value, or leave the key out"
+		id       = "id is not a portal id; give a number such as 62515"
+		listed   = `this is not a portal id; give a number such as 62515, or "*" for all portals`
+		char     = " has a space, a line break or another character that no credential has; copy it again, and nothing around it"
+		printed  = "name has a control character, a line break or another that is not printed; give one line of text"
+		cname    = "name is not a client's name; give 1 to 64 letters, digits, dots, - and _, a letter or digit first"
+		sha      = "key_sha256 is not a SHA-256 in lower-case hex; give the 64 digits that printf %s KEY | sha256sum prints"
+		hap      = "key does not begin with hap_, or ends there; give a key that client add has made"
+		one      = "keep one of them"
+		none     = `the client has no portals; give ids, such as portals: [62515], or ["*"] for all`
+		all      = `"*" is given beside other portals; keep ["*"], which is all, or the others`
+		portals  = "portals is not a list; give a list, such as [{id: 62515, access_token: …}]"
+		list     = "portals is not a list; give a list, such as [62515, 62516]"
+		truth    = "read_only is neither true nor false; give one of them, without quotes"
+		client   = "clients: [{name: a, key: hap_x, portals: [1]"
+	)
+	foreign := func(kind string) string {
+		return "there is a YAML " + kind + `, and this file may have none; write the value itself, in quotes if it begins so, such as "*"`
+	}
+	for _, test := range []struct{ content, want string }{
+		{"", empty}, {" \n\n", empty}, {"# nothing\n", empty}, {"---\n", empty}, {"null", empty}, {"\ufeff", empty},
+		{"- a", "1:1 " + noFile}, {"a", "1:1 " + noFile}, {`["a"]`, "1:1 " + noFile}, {"\n 5", "2:2 " + noFile},
+		{"{}\n---\n{}", "2:1" + second}, {"portals: []\n...\nportals: []", "3:1" + second},
+
+		{"portals:\n  - id: \"1\n", "2:9" + syntax}, {"portals: [", "1:10" + syntax}, {"portals:\n\t- id: 1", "2:1" + syntax},
+		{"portals: @x", "1:10" + syntax}, {"portals: []\nclients", "2:1" + syntax}, {"a: b: c", "1:4" + syntax},
+		{"portals: []\nclients: \xff", "2:10 the file is not UTF-8 from here on; save it as UTF-8"},
+		{"\xff\xfep\x00", "1:1 the file is not UTF-8 from here on; save it as UTF-8"},
+		{strings.Repeat("[", 1<<20), "1:33" + deep}, {strings.Repeat("- ", 1<<19), "1:67" + deep},
+		{strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40), "1:161" + deep},
+		{"portals: [*]", "1:11 " + foreign("alias (*)")}, {"portals:\n- *a", "2:3 " + foreign("alias (*)")},
+		{"portals: &a []\nclients: *a", "1:10 " + foreign("anchor (&)") + "\n2:10 " + foreign("alias (*)")},
+		{"portals: !!seq []", "1:10 " + foreign("tag (!)")}, {"<<: {}", "1:1 " + foreign("merge key (<<)")},
+		{"? portals\n: []", "1:1 " + foreign("complex key (?)")}, {"%YAML 1.2\n---\n{}", "1:1 " + foreign("directive (%)")},
+
+		{"portal: []", `1:1 "portal" is not a key of the file; give one of portals, clients`},
+		{"portals: []\nclients: []\nportals: []", "3:1 portals is given twice, first on line 1; " + one},
+		{"1: []", "1:1 this is not a key of the file (not shown, as it may be a secret); give one of portals, clients"},
+		{"portals:", "1:1 " + portals}, {"portals: {}", "1:10 " + portals}, {"portals: 1", "1:10 " + portals},
+		{"portals:\n  - 62515", "2:5 " + noPortal}, {"portals: [[]]", "1:11 " + noPortal}, {"portals:\r\n  - a\r\n  - b", "2:5 " + noPortal + "\n3:5 " + noPortal},
+		{"portals:\n  - name: a\n    api_key: k", "2:5 the portal has no id; give its Hub ID, such as id: 62515"},
+		{"portals:\n  - id: 1", "2:5 the portal has no credential; give one of refresh_token, access_token, api_key"},
+		{"portals: [{api_key: k, id: 1, access_token: t}]", "1:31 access_token is given beside api_key; " + one + ": a portal has one credential"},
+		{"portals: [{id: 1, api_key: k, api_key: k}]", "1:31 api_key is given twice, first on line 1; " + one},
+		{"portals: [{id: 1, api_key: k, acess_token: t}]", `1:31 "acess_token" is not a key of a portal; give one of id, name, refresh_token, access_token, api_key`},
+		{"portals:\n- {id: 1, api_key: k}\n- {id: \"1\", api_key: k}", "3:8 portal 1 is given twice, first on line 2; " + one},
+		{"portals: [{id: 0, api_key: k}, {id: 1.5, api_key: k}, {id: -1, api_key: k}, {id: x, api_key: k}, {id: [1], api_key: k}]",
+			"1:16 " + id + "\n1:37 " + id + "\n1:60 " + id + "\n1:82 " + id + "\n1:103 " + id},
+		{"portals: [{id: 012, api_key: k}, {id: 1_0, api_key: k}, {id: 0x1, api_key: k}, {id: 1e3, api_key: k}, {id: 12345678901234567890, api_key: k}]",
+			"1:16 " + id + "\n1:39 " + id + "\n1:62 " + id + "\n1:85 " + id + "\n1:108 " + id},
+		{"portals: [{id: null, api_key: k}, {id: true, api_key: k}]", "1:12 " + id + "\n1:40 " + id},
+		{"portals:\n- id: 1\n  api_key: 12\n- id: 2\n  api_key:\n- id: 3\n  api_key: ''", "3:12 api_key" + isText + "\n5:3 api_key" + isText + "\n7:12 api_key" + isEmpty},
+		{"portals:\n- id: 1\n  api_key: a b\n- id: 2\n  refresh_token: |\n    r\n- id: 3\n  access_token: \"a\\n\"\n- id: 4\n  api_key: ä",
+			"3:12 api_key" + char + "\n5:18 refresh_token" + char + "\n8:17 access_token" + char + "\n10:12 api_key" + char},
+		{"portals: [{id: 1, api_key: k, name: \"a\\tb\"}, {id: 2, api_key: k, name: 5}]", "1:37 " + printed + "\n1:72 name" + isText},
+
+		{"clients: [a]", "1:11 " + noClient}, {"clients: {}", "1:10 clients is not a list; give a list, such as [{name: billing, key_sha256: …, portals: [62515]}]"},
+		{"clients:\n- key: hap_x\n  portals: [1]", "2:3 the client has no name; give one, such as name: billing"},
+		{"clients:\n- {name: a, key: hap_x, portals: [1]}\n- {name: a, key: hap_y, portals: [1]}", "3:10 the client has the same name as the one on line 2; give each client a name of its own"},
+		{"clients: [{name: \"a\\x07\", key: hap_x, portals: [1]}]", "1:18 " + cname}, {"clients: [{name: \"\", key: hap_x, portals: [1]}]", "1:18 name" + isEmpty},
+		{"clients:\n- {name: a, key_sha256: " + hash + ", portals: [1]}\n- {name: b, key: hap_x, key_sha256: " + hash + ", portals: [1]}", "3:25 key_sha256 is given beside key; " + one},
+		{"clients:\n- {name: a, portals: [1], key: hap_x}\n- {name: b, key: hap_x, portals: [1]}", "3:13 the client has the same key as the one whose key is on line 2; give each client a key of its own"},
+		{"clients: [{name: a, portals: [1]}]", "1:11 the client has no key; give key_sha256, or key"},
+		{"clients: [{name: a, key_sha256: " + strings.ToUpper(hash) + ", portals: [1]}]", "1:33 " + sha}, {"clients: [{name: a, key_sha256: abc, portals: [1]}]", "1:33 " + sha},
+		{"clients: [{name: a, key: x, portals: [1]}, {name: b, key: hap_, portals: [1]}, {name: c, key: hap_ä, portals: [1]}]", "1:26 " + hap + "\n1:59 " + hap + "\n1:95 key" + char},
+		{"clients: [{name: a, key: hap_x}]", "1:11 " + none}, {"clients: [{name: a, key: hap_x, portals: []}]", "1:42 " + none},
+		{"clients: [{name: a, key: hap_x, portals: \"*\"}]", "1:42 " + list}, {"clients:\n- name: a\n  key: hap_x\n  portals:", "4:3 " + list},
+		{"clients: [{name: a, key: hap_x, portals: [\"*\", 1]}]", "1:42 " + all},
+		{"clients: [{name: a, key: hap_x, portals: [1, 01, x, [2], null, 1]}]", "1:46 " + listed + "\n1:50 " + listed + "\n1:53 " + listed + "\n1:58 " + listed + "\n1:64 this portal is given twice, first on line 1; " + one},
+		{client + ", read_only: yes}]", "1:58 " + truth}, {client + ", read_only: \"true\"}]", "1:58 " + truth},
+		{"{\n\t\"portals\": [\n\t\t{\"id\": 1}\n\t]\n}", "3:3 the portal has no credential; give one of refresh_token, access_token, api_key"},
+	} {
+		t.Run(test.content[:min(len(test.content), 80)], func(t *testing.T) {
+			got, err := config.ReadSeed(write(t, "seed", test.content))
+			if diff := cmp.Diff(placed(test.want), fmt.Sprint(err)); diff != "" {
+				t.Error(diff)
+			}
+			if faults := (config.Faults)(nil); !errors.As(err, &faults) || len(got.Portals)+len(got.Clients) > 0 {
+				t.Errorf("error is %T, seed %v", err, got)
+			}
+		})
+	}
+}
+
+func TestAllFaultsOfASeedAreToldTogetherInTheOrderOfTheFile(t *testing.T) {
+	_, err := config.ReadSeed(write(t, "seed", "clients:\n- {key: x, portals: [y]}\nportals:\n- {id: 0, name: \"\\n\"}\n- 7\nother: 1\n"))
+	var got []string
+	for line := range strings.SplitSeq(fmt.Sprint(err), "\n") {
+		got = append(got, strings.TrimPrefix(line[:strings.Index(line, ";")], "SEED_FILE: "))
+	}
+	want := []string{
+		"line 2, column 3: the client has no name",
+		"line 2, column 9: key does not begin with hap_, or ends there",
+		"line 2, column 22: this is not a portal id",
+		"line 4, column 3: the portal has no credential",
+		"line 4, column 8: id is not a portal id",
+		"line 4, column 17: name has a control character, a line break or another that is not printed",
+		"line 5, column 3: a portal is not a mapping",
+		`line 6, column 1: "other" is not a key of the file`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// spoil is seeds with a secret at each %s.
+var spoil = []string{
+	"%s", "- %s", "%s: %s", "portals: %s", "portals: [%s]", "portals: [{%s: 1}]", "portals: [{id: %s, name: %s, api_key: %s, %s: %s}]",
+	"portals: [{id: 1, refresh_token: %s, access_token: %s, api_key: %s}]", "portals:\n - id: 1\n   api_key: \"%s\n", "portals:\n - id: 1\n   api_key: '%s' x",
+	"portals: [{id: 1, api_key: a %s}]", "portals: [{id: 1, api_key: \"%s\\n\"}]", "portals: [{id: 1, api_key: \"%s\\q\"}]", "portals: [{id: 1, api_key: @%s}]",
+	"portals: [{id: 1, api_key: *%s}]", "portals: [{id: 1, api_key: &%s 1}]", "portals: [{id: 1, api_key: !%s 1}]", "portals:\n - id: 1\n  api_key: %s", "portals:\n - id: 1\n\tapi_key: %s",
+	"portals: [{id: 1, api_key: %s, api_key: %s}]", "portals: [{id: 1, api_key: [%s]}]", "portals: [{id: 1, api_key: {%s: %s}}]", "portals: [{id: 1, %s, %s: 1}]", "%%%s\n---\n{}",
+	"clients: [{name: %s, key: %s, key_sha256: %s, portals: [%s], read_only: %s}]", "clients: [{name: %s, key: hap_%s, portals: [1]}, {name: %s, key: hap_%s, portals: [1]}]",
+	"clients: %s", "clients: [{name: a, portals: %s}]", "{\"portals\": [{\"id\": 1, \"api_key\": \"%s\" \"%s\"}]}", "{\"portals\": [{\"id\": 1, \"api_key\": \"%s", "portals: [{id: 1, api_key: %s}]\n\xff", "{}\n---\n%s", "? %s\n: %s",
+}
+
+func TestNoFaultOfASeedShowsASecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "seed")
+	for _, content := range spoil {
+		if err := readSeed(t, path, []byte(strings.ReplaceAll(strings.ReplaceAll(content, "%s", canary), "%%", "%"))); err == nil {
+			t.Errorf("%q is no fault", content)
+		}
+	}
+}
+
+// readSeed fails if an error shows the canary, or a fault is not one line.
+func readSeed(t *testing.T, path string, content []byte) error {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := config.ReadSeed(path)
+	if err == nil {
+		return nil
+	}
+	var faults config.Faults
+	if !errors.As(err, &faults) || strings.Count(err.Error(), "\n") != len(faults)-1 {
+		t.Errorf("%q: %T that is not one line for each fault", content, err)
+	}
+	if strings.Contains(strings.ToLower(err.Error()), canary) {
+		t.Errorf("%q shows the secret:\n%v", content, err)
+	}
+	return err
+}
+
+func FuzzReadSeed(f *testing.F) {
+	for _, content := range append(spoil, seedYAML, seedJSON, "portals: &a []\nclients: *a", "<<: {}", "a:\r b\r\n c: |\n  d", "[[[[", "- - - ? :") {
+		f.Add([]byte(strings.ReplaceAll(content, "%s", canary)))
+	}
+	path := filepath.Join(f.TempDir(), "seed")
+	f.Fuzz(func(t *testing.T, content []byte) {
+		_ = readSeed(t, path, content)
+		_ = readSeed(t, path, bytes.ReplaceAll(content, []byte("1"), []byte(canary)))
+	})
+}
