@@ -1,0 +1,338 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+)
+
+// process is the program, run as users run it.
+type process struct {
+	*exec.Cmd
+	t      *testing.T
+	stdout output
+	stderr output
+	done   chan struct{} // closed when it has ended
+}
+
+// output is what a process has printed so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// launch runs the program with the settings, in an empty folder and on free
+// ports, until it ends, or the test does.
+func launch(t *testing.T, command string, settings ...string) *process {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	p := &process{Cmd: exec.CommandContext(ctx, os.Args[0], command), t: t, done: make(chan struct{})}
+	p.Dir = t.TempDir()
+	p.Env = append([]string{runMain + "=1", "LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "PATH=" + os.Getenv("PATH")}, settings...)
+	p.Stdout, p.Stderr = &p.stdout, &p.stderr
+	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.done)
+		_ = p.Wait()
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-p.done
+	})
+	return p
+}
+
+// until waits until the process has logged what matches, and returns the
+// match's groups.
+func (p *process) until(pattern string) []string {
+	p.t.Helper()
+	expression := regexp.MustCompile(pattern)
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+		if groups := expression.FindStringSubmatch(p.stdout.String() + p.stderr.String()); groups != nil {
+			return groups
+		}
+	}
+	p.t.Fatalf("the program never printed %q, but:\n%s%s", pattern, p.stdout.String(), p.stderr.String())
+	return nil
+}
+
+// address returns where the proxy listens, as soon as it does.
+func (p *process) address() string {
+	p.t.Helper()
+	return p.until(`"the proxy is ready".*?"address":"([^"]+)"`)[1]
+}
+
+// exit waits for the process' end and returns its exit status.
+func (p *process) exit() int {
+	p.t.Helper()
+	<-p.done
+	return p.ProcessState.ExitCode()
+}
+
+// terminate sends SIGTERM.
+func (p *process) terminate() {
+	p.t.Helper()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// oauth are the settings of a portal of the fake HubSpot.
+func oauth(hub *hubspottest.Server) []string {
+	return []string{
+		"UPSTREAM_URL=" + hub.URL,
+		"HUBSPOT_CLIENT_ID=" + hubspottest.ClientID,
+		"HUBSPOT_CLIENT_SECRET=" + hubspottest.ClientSecret,
+		"HUBSPOT_PORTAL_ID=62515",
+		"HUBSPOT_REFRESH_TOKEN=" + hub.Connect("62515"),
+	}
+}
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+func TestATokenFromTheEnvironmentIsEnough(t *testing.T) {
+	t.Parallel()
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	hub.SetAccessToken("62515", "pat-na1-"+hubspottest.Canary)
+	p := launch(t, "serve", "UPSTREAM_URL="+hub.URL, "HUBSPOT_ACCESS_TOKEN=pat-na1-"+hubspottest.Canary)
+	status, body := get(t, "http://"+p.address()+"/crm/v3/objects/contacts")
+	echo, err := hubspottest.DecodeEcho(strings.NewReader(body))
+	if err != nil || status != http.StatusOK || echo.Portal != "62515" || echo.Credential != hubspottest.CredentialAccessToken {
+		t.Errorf("status %d, %v, portal %q, credential %q", status, err, echo.Portal, echo.Credential)
+	}
+}
+
+func TestSIGTERMFinishesWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	p := launch(t, "serve", oauth(hub)...)
+	address := p.address()
+	response, err := http.Get("http://" + address + "/fake/events?n=2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	events := bufio.NewReader(response.Body)
+	if line, err := events.ReadString('\n'); err != nil {
+		t.Fatalf("first event: %q, %v", line, err)
+	}
+	p.terminate()
+	p.until(`"stopping"`)
+	refused := func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !refused(); <-time.After(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("new connections are still taken")
+		}
+	}
+	hub.NextEvent()
+	rest, err := io.ReadAll(events)
+	if err != nil || !strings.Contains(string(rest), "data:") {
+		t.Errorf("what was under way ended with %q, %v", rest, err)
+	}
+	if status := p.exit(); status != 0 {
+		t.Errorf("exit status %d:\n%s", status, p.stderr.String())
+	}
+}
+
+func TestASecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	p := launch(t, "serve", append(oauth(hub), "SHUTDOWN_DELAY=1m")...)
+	p.address()
+	p.terminate()
+	p.until(`"stopping"`)
+	p.terminate()
+	began := time.Now()
+	<-p.done
+	if elapsed := time.Since(began); elapsed > 30*time.Second {
+		t.Errorf("it took %v", elapsed)
+	}
+}
+
+func TestWithoutRedisItTriesOnAndThenSaysSoInOneLine(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	p := launch(t, "serve", "REDIS_URL=redis://user:"+hubspottest.Canary+"@127.0.0.1:1/0", "LOG_LEVEL=debug", "ADMIN_ADDR="+freeAddress("127.0.0.1:18081"))
+	p.until(`Redis does not answer yet`)
+	status := p.exit()
+	if elapsed := time.Since(began); status != 1 || elapsed < redisPatience {
+		t.Errorf("exit status %d after %v", status, elapsed)
+	}
+	lines := strings.Split(strings.TrimSpace(p.stderr.String()), "\n")
+	if last := lines[len(lines)-1]; !strings.HasPrefix(last, "hubspot-auth-proxy: no answer from Redis within 30s, check REDIS_URL") {
+		t.Errorf("the last line is %q", last)
+	}
+	if strings.Contains(p.stderr.String(), hubspottest.Canary) {
+		t.Errorf("a secret is printed:\n%s", p.stderr.String())
+	}
+}
+
+func TestReadyzTellsWhetherItCanServe(t *testing.T) {
+	t.Parallel()
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	admin := freeAddress("127.0.0.1:0")
+	listener, err := net.Listen("tcp", admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin = listener.Addr().String()
+	_ = listener.Close()
+
+	waiting := launch(t, "serve", "REDIS_URL=redis://127.0.0.1:1", "ADMIN_ADDR="+admin)
+	waiting.until(`Redis does not answer yet`)
+	if status, body := get(t, "http://"+admin+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, `"redis":"awaited"`) {
+		t.Errorf("waiting for Redis: status %d, %s", status, body)
+	}
+	if status, _ := get(t, "http://"+admin+"/healthz"); status != http.StatusOK {
+		t.Errorf("healthz: status %d", status)
+	}
+	waiting.terminate()
+	if status := waiting.exit(); status != 0 {
+		t.Errorf("told to stop while waiting: exit status %d", status)
+	}
+
+	serving := launch(t, "serve", append(oauth(hub), "ADMIN_ADDR="+admin)...)
+	serving.address()
+	status, body := get(t, "http://"+admin+"/readyz")
+	var parts map[string]string
+	if err := json.Unmarshal([]byte(body), &parts); err != nil || status != http.StatusOK || parts["redis"] != "answers" {
+		t.Errorf("serving: status %d, %s", status, body)
+	}
+}
+
+func TestAnAddressThatIsTakenIsTold(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	p := launch(t, "serve", "LISTEN_ADDR="+listener.Addr().String())
+	if status := p.exit(); status != 1 || !strings.Contains(p.stderr.String(), "change LISTEN_ADDR") {
+		t.Errorf("exit status %d:\n%s", status, p.stderr.String())
+	}
+}
+
+func TestWithoutALoopbackAddressCallersNeedAKeyUnlessTold(t *testing.T) {
+	t.Parallel()
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	p := launch(t, "serve", append(oauth(hub), "ALLOW_ANONYMOUS=false")...)
+	status, body := get(t, "http://"+p.address()+"/crm/v3/objects/contacts")
+	if status != http.StatusUnauthorized || !strings.Contains(body, "CLIENT_UNAUTHENTICATED") {
+		t.Errorf("status %d, %s", status, body)
+	}
+	for address, want := range map[string]bool{"127.0.0.1": true, "::1": true, "0.0.0.0": false, "::": false, "192.0.2.1": false} {
+		if got := isLoopback(stubListener{net.ParseIP(address)}); got != want {
+			t.Errorf("isLoopback(%s) = %v", address, got)
+		}
+	}
+}
+
+// stubListener is bound to an address that tests must not listen on.
+type stubListener struct{ ip net.IP }
+
+func (l stubListener) Addr() net.Addr          { return &net.TCPAddr{IP: l.ip, Port: 8080} }
+func (stubListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
+func (stubListener) Close() error              { return nil }
+
+func TestNothingThatIsPrintedHasASecret(t *testing.T) {
+	t.Parallel()
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	p := launch(t, "serve", append(oauth(hub), "LOG_LEVEL=debug")...)
+	base := "http://" + p.address()
+	for _, path := range []string{"/a?hapikey=" + hubspottest.Canary, "/oauth/v1/access-tokens/" + hubspottest.Canary, "/portals/9/x", "/fake/reset", "/fake/malformed", "/fake/status?code=500"} {
+		_, _ = get(t, base+path)
+	}
+	hub.SetToken(hubspottest.TokenBehaviour{Code: "BAD_REFRESH_TOKEN"})
+	hub.Expire("62515")
+	_, _ = get(t, base+"/a")
+	p.terminate()
+	if status := p.exit(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	printed := p.stdout.String() + p.stderr.String()
+	if strings.Count(printed, `"request"`) < 6 {
+		t.Errorf("there should be a line for each request:\n%s", printed)
+	}
+	if strings.Contains(printed, hubspottest.Canary) {
+		t.Errorf("a secret is printed:\n%s", printed)
+	}
+}
+
+func TestTheDemosLinesWorkWhenPasted(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	p := launch(t, "demo")
+	p.until("Ctrl-C ends it")
+	lines := regexp.MustCompile(`(?m)^  (curl .*)$`).FindAllStringSubmatch(p.stdout.String(), -1)
+	want := []string{`"Portal": "62515"`, `"Portal": "62516"`, "expired", "X-Hubspot-Auth-Proxy-Attempts: 2"}
+	if len(lines) != len(want) {
+		t.Fatalf("there are %d curl lines:\n%s", len(lines), p.stdout.String())
+	}
+	for i, line := range lines {
+		out, err := exec.Command("sh", "-c", line[1]).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), want[i]) {
+			t.Errorf("%s\nprinted %s\n%v; want %s", line[1], out, err, want[i])
+		}
+	}
+	p.terminate()
+	if status := p.exit(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}

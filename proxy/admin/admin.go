@@ -1,0 +1,166 @@
+// Package admin is the operator's door: whether the process lives and can
+// serve, and the flow that connects a HubSpot portal.
+package admin
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// Options are what an [Admin] works with.
+type Options struct {
+	// RedisAnswers reports whether Redis answered when it was last asked. It
+	// must be safe for concurrent use.
+	RedisAnswers func() bool
+
+	// Loopback tells that the listener's own address is loopback: requests
+	// for other hosts are then refused, but for /callback.
+	Loopback bool
+
+	// Password lets the operator in to pages, as user admin by HTTP Basic.
+	// Empty: pages are served on loopback only. Health and /callback never
+	// need it.
+	Password secret.Text
+
+	// App is the HubSpot app that portals are connected to. If it is nil, or
+	// RedirectURL is empty, /connect and /callback only say what to set.
+	App *hubspot.App
+
+	// RedirectURL is the address of /callback as browsers reach it, which the
+	// HubSpot app must know.
+	RedirectURL string
+
+	// AuthorizeURL is HubSpot's authorize page. Empty is HubSpot's own.
+	AuthorizeURL string
+
+	// Scopes and OptionalScopes are what portals are asked for, separated by
+	// spaces.
+	Scopes, OptionalScopes string
+
+	// Portals is where connected portals are stored. Needed with an App.
+	Portals Portals
+
+	// Log gets a line for every refusal. Nil: none is written.
+	Log *zap.Logger
+
+	// Now is the clock. Nil is time.Now.
+	Now func() time.Time
+}
+
+// defaultAuthorizeURL is HubSpot's page.
+// https://developers.hubspot.com/docs/apps/legacy-apps/authentication/working-with-oauth
+const defaultAuthorizeURL = "https://app.hubspot.com/oauth/authorize"
+
+// Admin is the handler of the admin listener. It is safe for concurrent use,
+// and not ready until it is told.
+type Admin struct {
+	options Options
+	mux     *http.ServeMux
+	state   atomic.Value // string: why it is not ready, or ready
+	log     *zap.Logger
+	now     func() time.Time
+
+	// Of the connect flow, if that is set up:
+	states   *States
+	redirect *url.URL // RedirectURL
+}
+
+const (
+	starting = "starting"
+	ready    = "ready"
+	stopping = "stopping"
+)
+
+// New returns the admin listener's handler.
+func New(options Options) *Admin {
+	a := &Admin{options: options, mux: http.NewServeMux(), log: options.Log, now: options.Now}
+	if a.log == nil {
+		a.log = zap.NewNop()
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	if a.options.AuthorizeURL == "" {
+		a.options.AuthorizeURL = defaultAuthorizeURL
+	}
+	a.state.Store(starting)
+	a.mux.HandleFunc("GET /healthz", a.healthz)
+	a.mux.HandleFunc("GET /readyz", a.readyz)
+	connect, callback := http.HandlerFunc(notSetUp), http.HandlerFunc(notSetUp)
+	if redirect, err := url.Parse(options.RedirectURL); err == nil && redirect.Host != "" && isSetUp(options.App) {
+		a.redirect = redirect
+		a.states = NewStates(options.App.ClientSecret, a.now)
+		connect, callback = a.connect, a.callback
+	}
+	a.mux.HandleFunc("GET /connect", a.guard(connect))
+	a.mux.HandleFunc("GET "+callbackPath, callback)
+	return a
+}
+
+// isSetUp reports whether there is an app, and a secret to sign states with.
+func isSetUp(app *hubspot.App) bool { return app != nil && !app.ClientSecret.IsZero() }
+
+// Ready tells that the proxy can serve.
+func (a *Admin) Ready() { a.state.Store(ready) }
+
+// Stopping tells that the proxy serves on for a while, and is to get no new
+// requests.
+func (a *Admin) Stopping() { a.state.Store(stopping) }
+
+// Server returns a server for the admin listener.
+func (a *Admin) Server() *http.Server {
+	return &http.Server{Handler: a, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
+}
+
+// ServeHTTP answers the operator.
+func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// /callback passes with any Host: the listener may be behind a sidecar or
+	// an ingress that hands on the public name, which HubSpot sends browsers
+	// to. Nor does a page that was led here by its own name (DNS rebinding)
+	// gain by that: without a state that was signed here, and the cookie or
+	// link that goes with it, /callback does nothing and tells nothing.
+	if a.options.Loopback && r.URL.Path != callbackPath && !proxy.IsLoopbackHost(r.Host) {
+		http.Error(w, "This listener answers to localhost and loopback addresses only.", http.StatusForbidden)
+		return
+	}
+	a.mux.ServeHTTP(w, r)
+}
+
+// healthz answers 200: the process lives.
+func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, map[string]string{"status": "alive"})
+}
+
+// readyz answers 200 if the proxy can serve, else 503. That Redis is away for
+// a while does not make it unready: portals that are known are served.
+func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
+	state := a.state.Load().(string)
+	redis := "away"
+	switch {
+	case state == starting:
+		redis = "awaited"
+	case a.options.RedisAnswers():
+		redis = "answers"
+	}
+	status := http.StatusServiceUnavailable
+	if state == ready {
+		status = http.StatusOK
+	}
+	answer(w, status, map[string]string{"status": state, "redis": redis})
+}
+
+func answer(w http.ResponseWriter, status int, body map[string]string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}

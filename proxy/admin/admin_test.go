@@ -1,0 +1,117 @@
+package admin_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"hubspot-auth-proxy/proxy/admin"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+const password = "correct horse"
+
+func TestHealthTellsThatTheProcessLives(t *testing.T) {
+	r := newRig(t, nil)
+	if a := r.get("/healthz"); a.StatusCode != http.StatusOK || a.body != "{\"status\":\"alive\"}\n" {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+}
+
+func TestReadinessFollowsWhatItIsTold(t *testing.T) {
+	redis := true
+	r := newRig(t, func(r *rig) { r.options.RedisAnswers = func() bool { return redis } })
+	expect := func(status int, body string) {
+		t.Helper()
+		a := r.get("/readyz")
+		if a.StatusCode != status || strings.TrimSpace(a.body) != body || a.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%d %s %v, want %d %s", a.StatusCode, a.body, a.Header, status, body)
+		}
+	}
+	expect(503, `{"redis":"awaited","status":"starting"}`)
+	r.admin.Ready()
+	expect(200, `{"redis":"answers","status":"ready"}`)
+	redis = false // a while without it does not matter
+	expect(200, `{"redis":"away","status":"ready"}`)
+	r.admin.Stopping()
+	expect(503, `{"redis":"away","status":"stopping"}`)
+}
+
+func TestAnAdminNeedsNoConnectFlow(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.options = admin.Options{RedisAnswers: func() bool { return true }} })
+	for path, status := range map[string]int{"/healthz": 200, "/readyz": 503, "/callback": 404, "/connect": 403, "/nothing": 404} {
+		if a := r.get(path); a.StatusCode != status {
+			t.Errorf("%s: %d", path, a.StatusCode)
+		}
+	}
+}
+
+func TestOnLoopbackOnlyLoopbackHostsAreServed(t *testing.T) {
+	for _, tt := range []struct {
+		loopback bool
+		host     string
+		status   int
+	}{
+		{true, "localhost:8081", 200},
+		{true, "[::1]:8081", 200},
+		{true, "evil.example", 403},
+		{true, "localhost.evil.example", 403},
+		{false, "evil.example", 200},
+	} {
+		r := newRig(t, func(r *rig) { r.options.Loopback = tt.loopback })
+		if a := r.get("/healthz", func(request *http.Request) { request.Host = tt.host }); a.StatusCode != tt.status {
+			t.Errorf("%v: %d", tt, a.StatusCode)
+		}
+	}
+}
+
+func TestConnectNeedsThePassword(t *testing.T) {
+	basic := func(user, password string) func(*http.Request) {
+		return func(request *http.Request) { request.SetBasicAuth(user, password) }
+	}
+	for _, loopback := range []bool{true, false} {
+		r := newRig(t, func(r *rig) {
+			r.options.Loopback = loopback
+			r.options.Password = secret.New(password)
+		})
+		a := r.get("/connect")
+		if a.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(a.Header.Get("WWW-Authenticate"), "Basic realm=") || r.logs.Len() != 0 {
+			t.Errorf("none: %d %v, logged %v", a.StatusCode, a.Header, r.logs.All())
+		}
+		for _, wrong := range []func(*http.Request){
+			basic("admin", ""), basic("admin", password+"x"), basic("admin", password[1:]), basic("Admin", password), basic("", password),
+			basic(password, "admin"), basic("admin", "<script>"),
+		} {
+			a := r.get("/connect", wrong)
+			r.refuses(a, http.StatusUnauthorized, "wrong_password", "ADMIN_PASSWORD")
+			if a.Header.Get("WWW-Authenticate") == "" || len(a.Cookies()) != 0 || strings.Contains(r.logged.String()+a.body, password) {
+				t.Errorf("header %v, page %s, log %s", a.Header, a.body, r.logged)
+			}
+		}
+		if a := r.get("/connect", basic("admin", password)); a.StatusCode != http.StatusFound {
+			t.Errorf("right: %d", a.StatusCode)
+		}
+	}
+}
+
+func TestHealthAndCallbackNeedNoPassword(t *testing.T) {
+	r := newRig(t, func(r *rig) {
+		r.options.Loopback = false
+		r.options.Password = secret.New(password)
+	})
+	begun := r.get("/connect", func(request *http.Request) { request.SetBasicAuth("admin", password) })
+	for path, status := range map[string]int{"/healthz": 200, "/readyz": 503, r.allow(begun.Header.Get("Location"), portal): 200} {
+		if a := r.get(path); a.StatusCode != status {
+			t.Errorf("%s: %d", path, a.StatusCode)
+		}
+	}
+}
+
+func TestWithoutAPasswordConnectIsServedOnLoopbackOnly(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.options.Loopback = false })
+	r.refuses(r.get("/connect"), http.StatusForbidden, "no_password", "ADMIN_PASSWORD")
+	r = newRig(t, nil)
+	if a := r.get("/connect"); a.StatusCode != http.StatusFound {
+		t.Errorf("on loopback: %d", a.StatusCode)
+	}
+}

@@ -1,0 +1,141 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/tokens/hubspot"
+)
+
+// Portals is where connected portals are stored. It must be safe for
+// concurrent use.
+type Portals interface {
+	// Connect stores the token as the portal's credential, in place of
+	// whatever was stored before, and writes to the log who did it.
+	Connect(ctx context.Context, portal string, token hubspot.Token, actor string) error
+
+	// Burn reports whether it is the first call with this nonce, by any
+	// replica, and remembers it for life.
+	Burn(ctx context.Context, nonce string, life time.Duration) (first bool, err error)
+}
+
+// callbackPath is where HubSpot sends the browser.
+const callbackPath = "/callback"
+
+// cookieName is of the cookie that binds a state to a browser.
+const cookieName = "hubspot_connect"
+
+// notSetUp answers for the connect flow where there is no app to connect.
+func notSetUp(w http.ResponseWriter, _ *http.Request) {
+	show(w, http.StatusNotFound, messagePage, message{
+		Title: "Connecting portals is not set up",
+		Text: []string{"Set HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET, HUBSPOT_SCOPES and HUBSPOT_REDIRECT_URL " +
+			"(the address of /callback as browsers reach it, registered in the HubSpot app's settings), and restart the proxy."},
+	})
+}
+
+// connect sends the browser to HubSpot's authorize page.
+func (a *Admin) connect(w http.ResponseWriter, r *http.Request) {
+	portal := r.URL.Query().Get("portal")
+	if portal != "" && !isPortal(portal) {
+		a.refuse(w, http.StatusBadRequest, "portal_invalid", message{
+			Title: "That is no portal",
+			Text:  []string{"A portal's id is a number, such as 62515: /connect?portal=62515. Without one, any portal may be connected."},
+		})
+		return
+	}
+	if !a.sendHome(w, r) {
+		return
+	}
+	browser := rand.Text()
+	state := a.states.Sign(State{Purpose: PurposeConnect, Portal: portal, Browser: browserHash(browser)})
+	a.setCookie(w, browser, int(connectLife/time.Second))
+	guardHeaders(w.Header())
+	w.Header().Set("Location", a.options.App.AuthorizeURL(a.options.AuthorizeURL, a.options.RedirectURL,
+		a.options.Scopes, a.options.OptionalScopes, state))
+	w.WriteHeader(http.StatusFound)
+}
+
+// sendHome reports whether the browser calls this listener by the host name of
+// the redirect URL. The cookie would not come back with another one, so that
+// the callback would refuse what the person has just allowed at HubSpot.
+func (a *Admin) sendHome(w http.ResponseWriter, r *http.Request) bool {
+	home, here := a.redirect.Hostname(), hostname(r.Host)
+	switch {
+	case strings.EqualFold(home, here):
+		return true
+	case proxy.IsLoopbackHost(home) && proxy.IsLoopbackHost(here):
+		// HubSpot takes localhost only, where people type 127.0.0.1. The port
+		// is theirs: cookies do not mind it.
+		u := url.URL{Scheme: a.redirect.Scheme, Host: home, Path: "/connect", RawQuery: r.URL.RawQuery}
+		if _, port, err := net.SplitHostPort(r.Host); err == nil {
+			u.Host = net.JoinHostPort(home, port)
+		}
+		guardHeaders(w.Header())
+		w.Header().Set("Location", u.String())
+		w.WriteHeader(http.StatusFound)
+	default:
+		a.refuse(w, http.StatusMisdirectedRequest, "other_host", message{
+			Title: "This is not the address to connect from",
+			Text: []string{
+				"HubSpot will send you back to " + a.redirect.Host + ", and whether it is you who comes back is known by a cookie of that host only.",
+				"Open /connect there, if it can be reached there. Otherwise get a link by the command “hubspot-auth-proxy portal link”: it works from any browser.",
+			},
+		})
+	}
+	return false
+}
+
+// setCookie sets the cookie for age seconds; a negative age deletes it.
+func (a *Admin) setCookie(w http.ResponseWriter, value string, age int) {
+	http.SetCookie(w, &http.Cookie{
+		Name:     cookieName,
+		Value:    value,
+		Path:     cmp.Or(a.redirect.EscapedPath(), "/"), // /callback, as browsers see it
+		MaxAge:   age,
+		Secure:   a.redirect.Scheme == "https",
+		HttpOnly: true,
+		SameSite: http.SameSiteLaxMode, // Strict would not come along from HubSpot's page
+	})
+}
+
+// browserHash returns what a state has of a cookie: it passes through HubSpot
+// and the address bar, where the cookie must not be learnt.
+func browserHash(cookie string) string {
+	sum := sha256.Sum256([]byte(cookie))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// isBrowserOf reports whether the request comes from the browser that the
+// state was given to.
+func isBrowserOf(state State, r *http.Request) bool {
+	for _, cookie := range r.CookiesNamed(cookieName) {
+		if subtle.ConstantTimeCompare([]byte(browserHash(cookie.Value)), []byte(state.Browser)) == 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// hostname returns a Host header without its port.
+func hostname(host string) string {
+	u := url.URL{Host: host}
+	return u.Hostname()
+}
+
+// isPortal reports whether id is one as HubSpot counts them.
+func isPortal(id string) bool {
+	n, err := strconv.ParseUint(id, 10, 63)
+	return err == nil && n > 0 && id == strconv.FormatUint(n, 10)
+}

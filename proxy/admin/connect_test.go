@@ -1,0 +1,209 @@
+package admin_test
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"hubspot-auth-proxy/proxy/admin"
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+func TestAPortalIsConnected(t *testing.T) {
+	for name, behaviour := range map[string]hubspottest.TokenBehaviour{"by hub_id": {}, "by introspection": {OmitHubID: true}} {
+		for _, query := range []string{"", "?portal=" + portal} {
+			t.Run(name+query, func(t *testing.T) {
+				r := newRig(t, nil)
+				r.hub.SetToken(behaviour)
+				a := r.get(r.allow(r.begin(query), portal))
+				if a.StatusCode != http.StatusOK || !strings.Contains(a.body, "Portal 62515 is connected") {
+					t.Errorf("status %d, page %s", a.StatusCode, a.body)
+				}
+				token, stored := r.portals.all()[portal]
+				if !stored || len(r.portals.all()) != 1 || !cmp.Equal(r.portals.actors, []string{"callback"}) {
+					t.Fatalf("stored %v by %v", r.portals.all(), r.portals.actors)
+				}
+				if _, err := r.options.App.Refresh(t.Context(), token.Refresh); err != nil {
+					t.Errorf("the stored grant does not renew: %v", err)
+				}
+				if entries := r.logs.All(); len(entries) != 0 {
+					t.Errorf("logged %v", entries)
+				}
+				if v := r.hub.Violations(); len(v) != 0 {
+					t.Errorf("violations %v", v)
+				}
+			})
+		}
+	}
+}
+
+func TestTheBrowserIsSentToHubSpotWithACookie(t *testing.T) {
+	r := newRig(t, nil)
+	a := r.get("/connect")
+	location, _ := url.Parse(a.Header.Get("Location"))
+	query := location.Query()
+	state, err := r.states.Open(query.Get("state"))
+	if err != nil || state.Purpose != admin.PurposeConnect || state.Browser == "" {
+		t.Errorf("state %v, error %v", state, err)
+	}
+	query.Del("state")
+	want := url.Values{"client_id": {hubspottest.ClientID}, "redirect_uri": {r.options.RedirectURL},
+		"scope": {"oauth crm.objects.contacts.read"}, "optional_scope": {"tickets"}}
+	if diff := cmp.Diff(want, query); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	cookie := a.Cookies()[0]
+	if !cookie.HttpOnly || cookie.SameSite != http.SameSiteLaxMode || cookie.Path != "/callback" || cookie.MaxAge != 600 || cookie.Secure ||
+		len(cookie.Value) < 20 || strings.Contains(location.String(), cookie.Value) || state.Browser == cookie.Value {
+		t.Errorf("cookie %v", cookie)
+	}
+	if a.Header.Get("Cache-Control") != "no-store" || a.Header.Get("Referrer-Policy") != "no-referrer" {
+		t.Errorf("header %v", a.Header)
+	}
+}
+
+func TestTheCookieIsSecureWhereTheRedirectURLIs(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.options.RedirectURL = "https" + strings.TrimPrefix(r.options.RedirectURL, "http") })
+	if cookie := r.get("/connect").Cookies()[0]; !cookie.Secure {
+		t.Errorf("cookie %v", cookie)
+	}
+}
+
+func TestALinkWorksInAnyBrowserOnce(t *testing.T) {
+	r := newRig(t, nil)
+	link := func(portal string) string {
+		state := r.states.Sign(admin.State{Purpose: admin.PurposeLink, Portal: portal})
+		return r.options.App.AuthorizeURL(r.options.AuthorizeURL, r.options.RedirectURL, r.options.Scopes, "", state)
+	}
+	address := link(portal)
+	r.later.Store(int64(7*24*time.Hour - time.Minute))
+	if a := r.get(r.allow(address, portal)); a.StatusCode != http.StatusOK {
+		t.Fatalf("status %d: %s", a.StatusCode, a.body)
+	}
+	clear(r.portals.all())
+	r.refuses(r.get(r.allow(address, portal)), 400, "state_used", "used before", "ask for a new one")
+
+	address = link("")
+	if redirect, err := r.hub.Decline(address); err != nil {
+		t.Error(err)
+	} else {
+		r.refuses(r.get(redirect), 400, "declined")
+	}
+	if a := r.get(r.allow(address, "7")); a.StatusCode != http.StatusOK {
+		t.Errorf("after it was declined: status %d: %s", a.StatusCode, a.body)
+	}
+}
+
+func TestOfManyCallbacksWithOneStateOneConnects(t *testing.T) {
+	r := newRig(t, nil)
+	callback := r.allow(r.begin(""), portal)
+	const n = 8
+	statuses := make(chan int, n)
+	for range n {
+		go func() {
+			request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, callback, nil)
+			response, err := r.browser.Do(request)
+			if err != nil {
+				statuses <- 0
+				return
+			}
+			_ = response.Body.Close()
+			statuses <- response.StatusCode
+		}()
+	}
+	got := map[int]int{}
+	for range n {
+		got[<-statuses]++
+	}
+	// A callback that begins after another's end has no cookie any more.
+	if got[http.StatusOK] != 1 || got[http.StatusBadRequest] != n-1 || r.hub.TokenCallsTotal() != 1 {
+		t.Errorf("statuses %v, %d token calls", got, r.hub.TokenCallsTotal())
+	}
+}
+
+func TestWhatIsAllowedIsStoredThoughTheBrowserLeaves(t *testing.T) {
+	r := newRig(t, nil)
+	callback := r.allow(r.begin(""), portal)
+	r.hub.SetToken(hubspottest.TokenBehaviour{Hang: true})
+	ctx, cancel := context.WithCancel(t.Context())
+	request, _ := http.NewRequestWithContext(ctx, http.MethodGet, callback, nil)
+	go func() {
+		_ = r.hub.Until(t.Context(), func() bool { return r.hub.TokenCallsTotal() == 1 })
+		cancel()
+	}()
+	if _, err := r.browser.Do(request); err == nil {
+		t.Fatal("the call was answered")
+	}
+	r.hub.SetToken(hubspottest.TokenBehaviour{})
+	<-r.portals.changed
+	if _, stored := r.portals.all()[portal]; !stored {
+		t.Error("not stored")
+	}
+}
+
+func TestLookingAtACallbackDoesNotUseItUp(t *testing.T) {
+	r := newRig(t, nil)
+	callback := r.allow(r.begin(""), portal)
+	a := r.get(callback, func(request *http.Request) { request.Method = http.MethodHead })
+	if a.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("HEAD: %d", a.StatusCode)
+	}
+	if a := r.get(callback); a.StatusCode != http.StatusOK {
+		t.Errorf("status %d: %s", a.StatusCode, a.body)
+	}
+}
+
+func TestCallbackPassesBehindAnotherHostNameAndNothingElseDoes(t *testing.T) {
+	r := newRig(t, nil)
+	public := func(request *http.Request) { request.Host = "proxy.example.com" }
+	callback := r.allow(r.begin(""), portal)
+	for _, path := range []string{"/connect", "/healthz", "/readyz", "/", "/callback/", "//callback"} {
+		if a := r.get(path, public); a.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %d", path, a.StatusCode)
+		}
+	}
+	origin, _ := url.Parse(callback)
+	cookies := r.browser.Jar.Cookies(origin) // the jar goes by the Host header otherwise
+	withCookie := func(request *http.Request) { request.AddCookie(cookies[0]) }
+	if a := r.get(callback, public, withCookie); a.StatusCode != http.StatusOK {
+		t.Errorf("status %d: %s", a.StatusCode, a.body)
+	}
+}
+
+func TestConnectingBeginsAtTheRedirectURLsHost(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.options.RedirectURL = "http://localhost:1/callback" })
+	a := r.get("/connect?portal=7")
+	_, port, _ := strings.Cut(strings.TrimPrefix(r.server.URL, "http://"), ":")
+	if want := "http://localhost:" + port + "/connect?portal=7"; a.StatusCode != http.StatusFound || a.Header.Get("Location") != want {
+		t.Errorf("status %d, Location %s, want %s", a.StatusCode, a.Header.Get("Location"), want)
+	}
+	if len(a.Cookies()) != 0 {
+		t.Errorf("cookies %v", a.Cookies())
+	}
+	r = newRig(t, func(r *rig) { r.options.RedirectURL = "https://proxy.example.com/callback" })
+	r.refuses(r.get("/connect"), http.StatusMisdirectedRequest, "other_host", "proxy.example.com", "portal link")
+}
+
+func TestWithoutAnAppThePagesSayWhatToSet(t *testing.T) {
+	for name, change := range map[string]func(*rig){
+		"no app":          func(r *rig) { r.options.App = nil },
+		"no secret":       func(r *rig) { r.options.App.ClientSecret = secret.Text{} },
+		"no redirect URL": func(r *rig) { r.options.RedirectURL = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, change)
+			for _, path := range []string{"/connect", "/callback?code=x&state=y", "/callback?error=x"} {
+				a := r.get(path)
+				if a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "HUBSPOT_CLIENT_ID") || !strings.Contains(a.body, "HUBSPOT_REDIRECT_URL") {
+					t.Errorf("%s: %d %s", path, a.StatusCode, a.body)
+				}
+			}
+		})
+	}
+}

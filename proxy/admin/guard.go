@@ -1,0 +1,65 @@
+package admin
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// user is the name that goes with the password.
+const user = "admin"
+
+// guard lets the operator through to a page, by the password. Without one the
+// page is served on loopback only, where whoever asks is on this machine.
+func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		name, password, given := r.BasicAuth()
+		switch {
+		case a.options.Password.IsZero() && a.options.Loopback:
+			page(w, r)
+		case a.options.Password.IsZero():
+			a.refuse(w, http.StatusForbidden, "no_password", message{
+				Title: "This page needs a password",
+				Text: []string{"It is not served, because no password is set and this listener can be reached from other machines. " +
+					"Set ADMIN_PASSWORD and restart the proxy, or set ADMIN_ADDR to a loopback address."},
+			})
+		case given && isOperator(a.options.Password, name, password):
+			page(w, r)
+		default:
+			if given { // else the browser does not know yet that it must ask
+				a.refused("wrong_password")
+			}
+			w.Header().Set("WWW-Authenticate", `Basic realm="hubspot-auth-proxy", charset="UTF-8"`)
+			show(w, http.StatusUnauthorized, messagePage, message{
+				Title: "Password needed",
+				Text:  []string{"Log in as " + user + " with the password that ADMIN_PASSWORD sets."},
+			})
+		}
+	}
+}
+
+// isOperator compares hashes, so that the time it takes tells nothing, not
+// even the password's length.
+func isOperator(want secret.Text, name, password string) bool {
+	same := func(a, b string) int {
+		x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+		return subtle.ConstantTimeCompare(x[:], y[:])
+	}
+	return same(name, user)&same(password, want.Reveal()) == 1
+}
+
+// refuse shows a page that says why nothing was done, and logs the reason's
+// class: nothing of what came from the browser or from HubSpot, which may hold
+// a code, a state or a token.
+func (a *Admin) refuse(w http.ResponseWriter, status int, reason string, m message) {
+	a.refused(reason)
+	show(w, status, messagePage, m)
+}
+
+func (a *Admin) refused(reason string, fields ...zap.Field) {
+	a.log.Info("a request to the admin listener was refused", append(fields, zap.String("reason", reason))...)
+}

@@ -1,0 +1,276 @@
+package admin_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"hubspot-auth-proxy/proxy/admin"
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const portal = "62515"
+
+// portals is a store on a real Redis, where tests see what was stored.
+type portals struct {
+	redis redis.UniversalClient
+
+	mu      sync.Mutex
+	fails   bool // Connect does
+	stored  map[string]hubspot.Token
+	actors  []string
+	changed chan struct{} // gets one for every Connect
+}
+
+func (p *portals) Connect(_ context.Context, portal string, token hubspot.Token, actor string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer func() { p.changed <- struct{}{} }()
+	if p.fails {
+		return errors.New("Redis is away")
+	}
+	p.stored[portal] = token
+	p.actors = append(p.actors, actor)
+	return nil
+}
+
+func (p *portals) Burn(ctx context.Context, nonce string, life time.Duration) (bool, error) {
+	err := p.redis.SetArgs(ctx, "nonce:"+nonce, "1", redis.SetArgs{Mode: "NX", TTL: life}).Err()
+	if errors.Is(err, redis.Nil) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (p *portals) all() map[string]hubspot.Token {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stored
+}
+
+// rig is an admin listener before a fake HubSpot, and a browser.
+type rig struct {
+	*testing.T
+	hub      *hubspottest.Server
+	admin    *admin.Admin
+	server   *httptest.Server
+	options  admin.Options
+	portals  *portals
+	redisEnd func()
+	states   *admin.States
+	browser  *http.Client
+	later    atomic.Int64 // how far the clock is ahead
+	logs     *observer.ObservedLogs
+	logged   *strings.Builder
+}
+
+// newRig starts one, on loopback and without a password, unless change says
+// otherwise.
+func newRig(t *testing.T, change func(*rig)) *rig {
+	t.Helper()
+	r := &rig{T: t, hub: hubspottest.NewServer(), logged: &strings.Builder{}}
+	t.Cleanup(r.hub.Close)
+	client, end := tokens.EmbeddedRedis()
+	r.redisEnd = sync.OnceFunc(end)
+	t.Cleanup(r.redisEnd)
+	r.portals = &portals{redis: client, stored: map[string]hubspot.Token{}, changed: make(chan struct{}, 100)}
+	r.server = httptest.NewUnstartedServer(nil)
+	r.options = r.defaults()
+	if change != nil {
+		change(r)
+	}
+	r.states = admin.NewStates(secret.New(hubspottest.ClientSecret), r.options.Now)
+	r.admin = admin.New(r.options)
+	r.server.Config = r.admin.Server()
+	r.server.Start()
+	t.Cleanup(r.server.Close)
+	r.browser = r.newBrowser()
+	return r
+}
+
+// defaults are the options of a rig on loopback with an app.
+func (r *rig) defaults() admin.Options {
+	core, logs := observer.New(zapcore.DebugLevel)
+	r.logs = logs
+	lines := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(zapcore.AddSync(r.logged)), zapcore.DebugLevel)
+	transport := &http.Transport{}
+	r.Cleanup(transport.CloseIdleConnections)
+	return admin.Options{
+		RedisAnswers: func() bool { return true },
+		Loopback:     true,
+		App: &hubspot.App{
+			ClientID:     hubspottest.ClientID,
+			ClientSecret: secret.New(hubspottest.ClientSecret),
+			TokenURL:     r.hub.TokenURL(),
+			Client:       hubspot.NewClient(transport, 10*time.Second),
+		},
+		RedirectURL:    "http://" + r.server.Listener.Addr().String() + "/callback",
+		AuthorizeURL:   r.hub.AuthorizeURL(),
+		Scopes:         "oauth crm.objects.contacts.read",
+		OptionalScopes: "tickets",
+		Portals:        r.portals,
+		Log:            zap.New(zapcore.NewTee(core, lines)),
+		Now:            func() time.Time { return time.Now().Add(time.Duration(r.later.Load())) },
+	}
+}
+
+// newBrowser returns a browser with no cookies, which shows redirects.
+func (r *rig) newBrowser() *http.Client {
+	jar, _ := cookiejar.New(nil)
+	transport := &http.Transport{}
+	r.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{
+		Jar:           jar,
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+type answer struct {
+	*http.Response
+	body string
+}
+
+// get opens an address, a path being the listener's, and checks what holds
+// for every answer.
+func (r *rig) get(address string, change ...func(*http.Request)) answer {
+	r.Helper()
+	if strings.HasPrefix(address, "/") {
+		address = r.server.URL + address
+	}
+	request, err := http.NewRequestWithContext(r.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, c := range change {
+		c(request)
+	}
+	response, err := r.browser.Do(request)
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		r.Fatal(err)
+	}
+	a := answer{response, string(body)}
+	r.check(a, request.URL.Query())
+	return a
+}
+
+// check looks for secrets, and for what may be done to a page.
+func (r *rig) check(a answer, query url.Values) {
+	r.Helper()
+	all := fmt.Sprint(a.Header) + a.body + r.logged.String()
+	if strings.Contains(all, hubspottest.Canary) {
+		r.Errorf("a secret got out: %s", all)
+	}
+	if state := query.Get("state"); len(state) > 20 && strings.Contains(all, state) {
+		r.Errorf("the state got out: %s", all)
+	}
+	if !strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") || a.Request.Method == http.MethodHead {
+		return
+	}
+	_, style, _ := strings.Cut(a.body, "<style>")
+	style, _, _ = strings.Cut(style, "</style>")
+	sum := sha256.Sum256([]byte(style))
+	policy := a.Header.Get("Content-Security-Policy")
+	for _, want := range []string{"default-src 'none'", "frame-ancestors 'none'", "style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"} {
+		if !strings.Contains(policy, want) {
+			r.Errorf("Content-Security-Policy %q lacks %s", policy, want)
+		}
+	}
+	for name, want := range map[string]string{
+		"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store", "Content-Type": "text/html; charset=utf-8",
+	} {
+		if got := a.Header.Get(name); got != want {
+			r.Errorf("%s: %q", name, got)
+		}
+	}
+	if strings.Contains(a.body, "<script") || strings.Contains(a.body, "<img") {
+		r.Errorf("the page has foreign markup: %s", a.body)
+	}
+}
+
+// begin opens /connect and returns the authorize URL.
+func (r *rig) begin(query string) string {
+	r.Helper()
+	a := r.get("/connect" + query)
+	if a.StatusCode != http.StatusFound {
+		r.Fatalf("/connect answers %d: %s", a.StatusCode, a.body)
+	}
+	return a.Header.Get("Location")
+}
+
+// allow lets the app into the portal, and returns where HubSpot sends the
+// browser.
+func (r *rig) allow(authorizeURL, portal string) string {
+	r.Helper()
+	redirect, err := r.hub.Authorize(authorizeURL, portal)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return redirect
+}
+
+// refuses checks that the answer is a page of that status with those words,
+// that one line with the reason was logged, and that nothing was stored.
+func (r *rig) refuses(a answer, status int, reason string, words ...string) {
+	r.Helper()
+	if a.StatusCode != status {
+		r.Errorf("status %d, want %d: %s", a.StatusCode, status, a.body)
+	}
+	for _, w := range words {
+		if !strings.Contains(a.body, w) {
+			r.Errorf("the page does not say %q: %s", w, a.body)
+		}
+	}
+	entries := r.logs.TakeAll()
+	if len(entries) != 1 || entries[0].Level != zapcore.InfoLevel || entries[0].ContextMap()["reason"] != reason {
+		r.Errorf("logged %v, want reason %s", entries, reason)
+	}
+	if len(r.portals.all()) != 0 {
+		r.Errorf("stored %v", r.portals.all())
+	}
+}
+
+// with changes one parameter of an address.
+func with(address, name, value string) string {
+	u, _ := url.Parse(address)
+	query := u.Query()
+	query.Set(name, value)
+	if value == "" {
+		query.Del(name)
+	}
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+func parameter(address, name string) string {
+	u, _ := url.Parse(address)
+	return u.Query().Get(name)
+}

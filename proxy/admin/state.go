@@ -1,0 +1,164 @@
+package admin
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// The purposes of a [State].
+const (
+	// PurposeConnect is of /connect: the browser that got it brings it back,
+	// which a cookie proves.
+	PurposeConnect = "connect"
+
+	// PurposeLink is of `portal link`: whoever has the link may use it.
+	PurposeLink = "link"
+)
+
+// How long a state lives that is signed without an expiry.
+const (
+	connectLife = 10 * time.Minute
+	linkLife    = 7 * 24 * time.Hour
+)
+
+// Why [States.Open] refuses a text.
+var (
+	// ErrStateForged: it is not what Sign returned, or was signed with another
+	// client secret.
+	ErrStateForged = errors.New("the state is not one that was signed here")
+
+	// ErrStateExpired: it was signed here, too long ago.
+	ErrStateExpired = errors.New("the state has expired")
+
+	// ErrStatePurpose: it was signed here for something else than connecting a
+	// portal.
+	ErrStatePurpose = errors.New("the state is for another purpose")
+)
+
+// A State is what travels with a person to HubSpot's authorize page and back.
+// It is signed, not secret: it goes through the browser's address bar.
+type State struct {
+	// Purpose is PurposeConnect or PurposeLink.
+	Purpose string
+
+	// Nonce makes it serve once.
+	Nonce string
+
+	// Portal is the only portal that may be connected with it. Empty is any.
+	Portal string
+
+	// Browser is the hash of the value of the cookie that must come along. It
+	// is empty for a link.
+	Browser string
+
+	// Expiry is when it ends, in whole seconds.
+	Expiry time.Time
+}
+
+// States signs and opens states. All processes with the same client secret
+// open each other's; a new client secret ends those that are under way. It is
+// safe for concurrent use.
+type States struct {
+	key []byte
+	now func() time.Time
+}
+
+// NewStates returns what signs with a key derived from the HubSpot app's client
+// secret. It panics if that is empty, for everybody could sign then. A nil now
+// is time.Now.
+func NewStates(clientSecret secret.Text, now func() time.Time) *States {
+	if clientSecret.IsZero() {
+		panic("admin: no client secret to sign states with")
+	}
+	// The info string makes it a key of its own: no other use of the client
+	// secret can give a signature that is good here.
+	key, err := hkdf.Key(sha256.New, []byte(clientSecret.Reveal()), nil, "hubspot-auth-proxy connect state v1", sha256.Size)
+	if err != nil {
+		panic("admin: derive the key of states: " + err.Error()) // only for far longer keys
+	}
+	if now == nil {
+		now = time.Now
+	}
+	return &States{key: key, now: now}
+}
+
+// payload is a State as it travels. The names are short, because it is part
+// of a URL.
+type payload struct {
+	Purpose string `json:"p"`
+	Nonce   string `json:"n"`
+	Portal  string `json:"h,omitempty"`
+	Browser string `json:"b,omitempty"`
+	Expiry  int64  `json:"e"` // seconds since 1970
+}
+
+// encoding leaves URLs as they are.
+var encoding = base64.RawURLEncoding
+
+// Sign returns the state as text for a URL. An empty nonce is replaced by a
+// random one, and a zero expiry by that of the purpose: 10 minutes from now,
+// 7 days for a link.
+func (s *States) Sign(state State) string {
+	if state.Nonce == "" {
+		state.Nonce = rand.Text()
+	}
+	if state.Expiry.IsZero() {
+		life := connectLife
+		if state.Purpose == PurposeLink {
+			life = linkLife
+		}
+		state.Expiry = s.now().Add(life)
+	}
+	// Cannot fail: strings and a number.
+	body, _ := json.Marshal(payload{
+		Purpose: state.Purpose,
+		Nonce:   state.Nonce,
+		Portal:  state.Portal,
+		Browser: state.Browser,
+		Expiry:  state.Expiry.Unix(),
+	})
+	text := encoding.EncodeToString(body)
+	return text + "." + s.signature(text)
+}
+
+// Open returns the state that Sign returned as text. The error is
+// ErrStateForged, ErrStateExpired or ErrStatePurpose; there is no state then.
+//
+// It does not know whether the state was used before, or by whom it is
+// brought.
+func (s *States) Open(text string) (State, error) {
+	// The signature is compared as text, and was made of text: so nothing that
+	// base64 or JSON take for the same passes for it.
+	body, signature, _ := strings.Cut(text, ".")
+	if !hmac.Equal([]byte(signature), []byte(s.signature(body))) {
+		return State{}, ErrStateForged
+	}
+	var p payload
+	decoded, err := encoding.DecodeString(body)
+	if err != nil || json.Unmarshal(decoded, &p) != nil {
+		return State{}, ErrStateForged
+	}
+	state := State{Purpose: p.Purpose, Nonce: p.Nonce, Portal: p.Portal, Browser: p.Browser, Expiry: time.Unix(p.Expiry, 0)}
+	switch {
+	case p.Purpose != PurposeConnect && p.Purpose != PurposeLink:
+		return State{}, ErrStatePurpose
+	case !s.now().Before(state.Expiry):
+		return State{}, ErrStateExpired
+	}
+	return state, nil
+}
+
+func (s *States) signature(text string) string {
+	mac := hmac.New(sha256.New, s.key)
+	mac.Write([]byte(text))
+	return encoding.EncodeToString(mac.Sum(nil))
+}

@@ -1,0 +1,104 @@
+// Package clients keeps the callers of the proxy: their keys, and what each of
+// them may do.
+//
+// # Layout of Redis
+//
+//	clients         hash: a field "client:NAME" for each client, JSON; and
+//	                "version": µs since 1970 by Redis' clock, at least one more
+//	                than before with each change
+//	client-events   channel: the version, after each change
+package clients
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// KeyPrefix begins every client key, so that secret scanners and people know
+// one when they see it.
+const KeyPrefix = "hap_"
+
+// AllPortals is the one element of a client's portals that may use all.
+const AllPortals = "*"
+
+// A Client is one caller of the proxy. It does not change once it is in use.
+type Client struct {
+	Name string `json:"name"`
+
+	// KeySHA256 is the hash of its key, in hex. The key itself is not kept: it
+	// has 256 random bits, so that nobody finds it from the hash.
+	KeySHA256 string `json:"key_sha256"`
+
+	// Portals are the ids of those that it may use, or [AllPortals] alone.
+	Portals []string `json:"portals"`
+
+	// ReadOnly leaves it GET, HEAD and HubSpot's search POSTs.
+	ReadOnly bool `json:"read_only"`
+}
+
+var (
+	clientName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+	sha256Hex  = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// Check returns what is wrong with the client, all together.
+func (c Client) Check() error {
+	var errs []error
+	if !clientName.MatchString(c.Name) {
+		errs = append(errs, fmt.Errorf("%q is not a client's name: give 1 to 64 letters, digits, dots, - and _", c.Name))
+	}
+	if !sha256Hex.MatchString(c.KeySHA256) {
+		errs = append(errs, errors.New("key_sha256 is not a SHA-256 in lower-case hex: 64 digits"))
+	}
+	if len(c.Portals) == 0 {
+		errs = append(errs, errors.New(`no portals are given: give ids, or "*" for all`))
+	}
+	for _, portal := range c.Portals {
+		if portal == AllPortals && len(c.Portals) > 1 {
+			errs = append(errs, errors.New(`"*" is all portals: give no others beside it`))
+		} else if portal != AllPortals && !tokens.ValidPortal(portal) {
+			errs = append(errs, fmt.Errorf("%q is not a portal id", portal))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// MayUse reports whether the client may call for the portal.
+func (c *Client) MayUse(portal string) bool {
+	return slices.Contains(c.Portals, portal) || slices.Equal(c.Portals, []string{AllPortals})
+}
+
+// OnlyPortal returns the portal of a client that may use but one, else nothing.
+func (c *Client) OnlyPortal() string {
+	if len(c.Portals) == 1 && c.Portals[0] != AllPortals {
+		return c.Portals[0]
+	}
+	return ""
+}
+
+// NewKey returns a new client key: 256 random bits.
+func NewKey() secret.Text {
+	var bytes [32]byte
+	_, _ = rand.Read(bytes[:]) // never fails
+	return secret.New(KeyPrefix + base64.RawURLEncoding.EncodeToString(bytes[:]))
+}
+
+// IsKey reports whether a value has the form of a client key, be it known or
+// not.
+func IsKey(value string) bool { return strings.HasPrefix(value, KeyPrefix) }
+
+// Hash returns the hash that a key is known by, in hex.
+func Hash(key secret.Text) string {
+	sum := sha256.Sum256([]byte(key.Reveal()))
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,127 @@
+package clients
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// checkEvery is how often the clients are read again, in case that the event
+// of a change was lost; retryEvery, after reading failed.
+const (
+	checkEvery = 60 * time.Second
+	retryEvery = 5 * time.Second
+)
+
+// A Set is the clients as a process knows them: all of them, so that neither a
+// known key nor a guessed one costs a round trip to Redis. It is safe for
+// concurrent use.
+type Set struct {
+	store  Store
+	log    *zap.Logger
+	stored atomic.Pointer[index] // what Redis has
+	seeded atomic.Pointer[index] // what the seed file has
+
+	mu   sync.Mutex // held while stored is replaced
+	end  context.CancelFunc
+	loop sync.WaitGroup
+}
+
+// index is clients by the hash of their key.
+type index struct {
+	clients []Client
+	byHash  map[string]*Client
+	version int64
+}
+
+func newIndex(clients []Client, version int64) *index {
+	i := &index{clients: clients, byHash: make(map[string]*Client, len(clients)), version: version}
+	for n := range clients {
+		i.byHash[clients[n].KeySHA256] = &clients[n]
+	}
+	return i
+}
+
+// NewSet returns a set that follows the store's changes until it is closed. It
+// is empty until [Set.Load] has read the store, or a change was heard of.
+func NewSet(store Store, log *zap.Logger) *Set {
+	s := &Set{store: store, log: log}
+	s.stored.Store(newIndex(nil, 0))
+	s.seeded.Store(newIndex(nil, 0))
+	life, end := context.WithCancel(context.Background())
+	s.end = end
+	s.loop.Go(func() { s.follow(life) })
+	return s
+}
+
+// Close ends the set's following of the store.
+func (s *Set) Close() {
+	s.end()
+	s.loop.Wait()
+}
+
+// Find returns the client whose key it is. It compares hashes: how long it
+// takes tells nothing of how much of a guessed key is right.
+func (s *Set) Find(key secret.Text) (client *Client, known bool) {
+	hash := Hash(key)
+	if client, known = s.seeded.Load().byHash[hash]; known {
+		return client, true
+	}
+	client, known = s.stored.Load().byHash[hash]
+	return client, known
+}
+
+// Seed replaces the clients that the seed file has. One that is no longer
+// among them is cut off.
+func (s *Set) Seed(clients []Client) { s.seeded.Store(newIndex(clients, 0)) }
+
+// Load reads the store.
+func (s *Set) Load(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clients, version, err := s.store.load(ctx)
+	if err != nil {
+		return err
+	}
+	if held := s.stored.Load(); version < held.version {
+		// A change leaves its version behind. This is Redis as it was before,
+		// or empty.
+		s.log.Warn("Redis has lost clients; they are stored again", zap.Int("clients", len(held.clients)))
+		if err := s.store.restore(ctx, held.clients, version); err != nil && !errors.Is(err, errChanged) {
+			return err
+		}
+		if clients, version, err = s.store.load(ctx); err != nil {
+			return err
+		}
+	}
+	s.stored.Store(newIndex(clients, version))
+	return nil
+}
+
+// follow reads the store again after each change, and now and then.
+func (s *Set) follow(life context.Context) {
+	events := s.store.Redis.Subscribe(life, s.store.channel())
+	defer events.Close()
+	changes := events.ChannelWithSubscriptions()
+	wait := checkEvery
+	for {
+		select {
+		case <-life.Done():
+			return
+		case <-changes:
+		case <-time.After(wait + rand.N(wait/5)):
+		}
+		wait = checkEvery
+		if err := s.Load(life); err != nil && life.Err() == nil {
+			s.log.Warn("the clients cannot be read; those that are known stay", zap.Error(err))
+			wait = retryEvery
+		}
+	}
+}
