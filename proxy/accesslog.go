@@ -42,6 +42,7 @@ func (p *Proxy) end(a *answer) {
 	}
 	p.log.Info("request",
 		zap.String("portal", c.portal),
+		zap.String("client", c.clientName()),
 		zap.String("method", c.request.Method),
 		zap.String("path", loggedPath(c.target.path)),
 		zap.Int("status", status),

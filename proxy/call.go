@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens"
 )
 
@@ -16,9 +17,10 @@ type call struct {
 	began   time.Time
 	debug   bool
 
-	target target // what HubSpot is asked for
-	portal string // empty for HubSpot's own OAuth endpoints
-	body   *body  // nil if there is none
+	target target          // what HubSpot is asked for
+	client *clients.Client // nil: anonymous
+	portal string          // empty for HubSpot's own OAuth endpoints
+	body   *body           // nil if there is none
 
 	announced []string // trailers that the client will send
 
@@ -42,6 +44,14 @@ type callKey struct{}
 
 // callOf returns the call that the context belongs to.
 func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
+
+// clientName returns the caller's name, empty if it is anonymous.
+func (c *call) clientName() string {
+	if c.client == nil {
+		return ""
+	}
+	return c.client.Name
+}
 
 // hasBody reports whether the request has a body. One of unknown length may
 // turn out to be empty.

@@ -58,7 +58,10 @@ type Options struct {
 	// ServePortals are the only portals that are served. Empty: all.
 	ServePortals []string
 
-	// AllowAnonymous lets callers in that have no client key.
+	// Clients are the callers that have a key. Nil: there are none.
+	Clients Clients
+
+	// AllowAnonymous lets callers in that have no client key, for all portals.
 	AllowAnonymous bool
 
 	// Loopback tells that the listener's own address is loopback: requests
@@ -167,27 +170,13 @@ func (p *Proxy) admit(c *call) *refusal {
 		return requestInvalid("The request's target is neither a path nor an absolute URL.")
 	}
 	c.target = t
-	if refusal := p.refuseBrowser(r); refusal != nil {
-		return refusal
-	}
-	if refusal := p.refuseCaller(r, t); refusal != nil {
-		return refusal
-	}
-	if refusal := p.route(c); refusal != nil {
-		return refusal
+	for _, step := range []func(*call) *refusal{p.identify, p.route, p.refuseForbidden, p.refuseUnserved} {
+		if refusal := step(c); refusal != nil {
+			return refusal
+		}
 	}
 	if hasBody(r) {
 		c.body = newBody(r.Body, r.ContentLength, &p.memory, p.options.RetryBodyLimit)
 	}
 	return nil
-}
-
-// refuseCaller refuses who has no right to call. SDKs send no credential with
-// a call of HubSpot's token endpoint: it has its own in the body.
-func (p *Proxy) refuseCaller(r *http.Request, t target) *refusal {
-	_, t, _ = t.portalPrefix()
-	if p.options.AllowAnonymous || r.Method == http.MethodPost && t.isTokenEndpoint() {
-		return nil
-	}
-	return clientUnauthenticated()
 }

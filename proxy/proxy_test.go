@@ -34,6 +34,7 @@ type rig struct {
 	t      testing.TB
 	hub    *hubspottest.Server
 	source *tokens.Source
+	seeder *tokens.Source // that seeds portals; nil: source
 	proxy  *proxy.Proxy
 	addr   string // of the proxy
 	client *http.Client
@@ -144,7 +145,11 @@ func (r *rig) connect(portal string) {
 // seed stores a portal's credential.
 func (r *rig) seed(portal string, kind tokens.Kind, value string) {
 	r.t.Helper()
-	if _, err := r.source.Seed(r.t.Context(), tokens.Seed{Portal: portal, Kind: kind, Secret: secret.New(value)}); err != nil {
+	seeder := r.seeder
+	if seeder == nil {
+		seeder = r.source
+	}
+	if _, err := seeder.Seed(r.t.Context(), tokens.Seed{Portal: portal, Kind: kind, Secret: secret.New(value)}); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -1,6 +1,9 @@
 package proxy
 
-import "strings"
+import (
+	"iter"
+	"strings"
+)
 
 // stripQuery removes every parameter that carries a credential, wherever it
 // stands: with it goes the delimiter after it, else the one before it. All
@@ -31,19 +34,31 @@ func stripQuery(query string) string {
 	return string(kept)
 }
 
-// mayCarryCredential is quick, and wrong only in saying yes.
+// mayCarryCredential reports whether there is anything to strip.
 func mayCarryCredential(query string) bool {
-	for query != "" {
-		end := strings.IndexAny(query, "&;")
-		if end < 0 {
-			return carriesCredential(query)
-		}
-		if carriesCredential(query[:end]) {
+	for parameter := range splitQuery(query) {
+		if carriesCredential(parameter) {
 			return true
 		}
-		query = query[end+1:]
 	}
 	return false
+}
+
+// splitQuery yields what stands between the query's delimiters.
+func splitQuery(query string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for query != "" {
+			end := strings.IndexAny(query, "&;")
+			if end < 0 {
+				yield(query)
+				return
+			}
+			if !yield(query[:end]) {
+				return
+			}
+			query = query[end+1:]
+		}
+	}
 }
 
 // carriesCredential reports whether a parameter's decoded name is that of a

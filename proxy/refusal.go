@@ -44,8 +44,12 @@ func browserRefused(message string) *refusal {
 func clientUnauthenticated() *refusal {
 	return &refusal{
 		status: http.StatusUnauthorized, category: "CLIENT_UNAUTHENTICATED",
-		message: "Callers of this proxy have to be known to it. Its operator can let anybody call with ALLOW_ANONYMOUS=true.",
+		message: "A client key is needed, and none that is known was sent. Send one key, as Authorization: Bearer hap_… or hapikey=hap_…; the proxy's operator gives it out, by the command client add.",
 	}
+}
+
+func clientForbidden(message string) *refusal {
+	return &refusal{status: http.StatusForbidden, category: "CLIENT_FORBIDDEN", message: message}
 }
 
 func portalRequired() *refusal {
@@ -86,7 +90,7 @@ func portalNotConnected(portal string) *refusal {
 func portalEnded(ended *tokens.EndedError) *refusal {
 	return &refusal{
 		status: http.StatusForbidden, category: "PORTAL_REAUTHORIZATION_REQUIRED",
-		message: "HubSpot has ended the grant of portal " + ended.Portal + " (" + ended.Code + "): the app was removed from it, or its access revoked. Install the app in the portal again, and give the proxy the new refresh token.",
+		message: "HubSpot has ended the grant of portal " + ended.Portal + " (" + ended.Code + "): the app was removed from it, or its access revoked. Connect it again: by the page /connect of the proxy's operator, the command portal link, or a new refresh token.",
 	}
 }
 

@@ -209,6 +209,10 @@ func startStatic(t testing.TB, kind tokens.Kind) (r *rig, c *clock, reads *atomi
 	t.Cleanup(end)
 	c, reads = new(clock), new(atomic.Int64)
 	r = start(t, setup{redis: deaf{client, reads}, source: func(o *tokens.Options) { o.Now = c.now }})
+	// The settings are changed by another process.
+	hearing := r.source
+	r.startSource(setup{redis: client})
+	r.seeder, r.source = r.source, hearing
 	r.replaceStatic(kind, hubspottest.Canary+"-first")
 	r.call("GET", "/", nil).want(t, 200, "1")
 	return r, c, reads

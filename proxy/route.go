@@ -7,8 +7,8 @@ const (
 	debugHeader  = "X-Hubspot-Auth-Proxy-Debug"
 )
 
-// route finds the portal that the request is for: by path prefix, header, or
-// default. HubSpot's own OAuth endpoints need none.
+// route finds the portal that the request is for: by path prefix, header, the
+// only one of the client's, or default. HubSpot's own OAuth endpoints need none.
 func (p *Proxy) route(c *call) *refusal {
 	prefix, rest, hasPrefix := c.target.portalPrefix()
 	named := c.request.Header[portalHeader]
@@ -29,12 +29,19 @@ func (p *Proxy) route(c *call) *refusal {
 		return nil
 	case len(named) > 0:
 		c.portal = named[0]
+	case c.client != nil && c.client.OnlyPortal() != "":
+		c.portal = c.client.OnlyPortal()
 	case p.options.DefaultPortal != "":
 		c.portal = p.options.DefaultPortal
 	default:
 		return portalRequired()
 	}
-	if p.served != nil && !p.served[c.portal] {
+	return nil
+}
+
+// refuseUnserved refuses portals that this process is not to serve.
+func (p *Proxy) refuseUnserved(c *call) *refusal {
+	if c.portal != "" && p.served != nil && !p.served[c.portal] {
 		return portalNotServed(c.portal)
 	}
 	return nil

@@ -60,7 +60,7 @@ func TestADamagedRecordIsAnErrorAndIsLeftAlone(t *testing.T) {
 				wantCalls(t, hub, 1)
 
 				// The operator's way out.
-				if err := knows.Remove(t.Context(), portalID); err != nil {
+				if err := knows.Remove(t.Context(), portalID, "test"); err != nil {
 					t.Fatal(err)
 				}
 				seed(t, knows, hub, portalID)

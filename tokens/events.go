@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -69,7 +70,8 @@ func (s *Source) event(payload string) {
 		if snap != nil {
 			snap.checkAt.Store(0) // should the reading fail, the next use tries again
 		}
-		s.background(&p.reading, func() { s.check(p, snap) })
+		// Also if a reading is under way, which may have begun before.
+		s.background(new(atomic.Bool), func() { s.check(p, snap) })
 	}
 }
 

@@ -1,5 +1,166 @@
 package tokens
 
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/tokens/hubspot"
+)
+
+// A Portal is what operators may know of a portal's record: all but its
+// secrets.
+type Portal struct {
+	ID   string `json:"id"`
+	Name string `json:"name,omitempty"`
+	Kind Kind   `json:"kind,omitempty"`
+
+	// State is "active", "ended", if HubSpot has ended the grant, "removed",
+	// or "unusable", if the record is damaged or does not open.
+	State string `json:"state"`
+
+	// Problem says why the portal cannot be used, if it cannot.
+	Problem string `json:"problem,omitempty"`
+
+	// Expires is the end of an OAuth access token's life, and Renewed when it
+	// was last renewed. Zero: there is none.
+	Expires time.Time `json:"expires,omitzero"`
+	Renewed time.Time `json:"renewed,omitzero"`
+}
+
+// IsRedisError reports whether an error means that Redis did not answer as it
+// should.
+func IsRedisError(err error) bool {
+	var failure *redisError
+	return errors.As(err, &failure)
+}
+
 // RedisAnswers reports whether Redis answered as it should when it was last
 // asked.
 func (s *Source) RedisAnswers() bool { return !s.away.Load() }
+
+// Set stores a portal's credential in the place of whatever there is. The
+// actor is for the log, as with all that follow.
+func (s *Source) Set(ctx context.Context, seed Seed, actor string) error {
+	return s.put(ctx, seed.Portal, seed.record(), "portal was set", actor)
+}
+
+// Connect stores the first tokens of a portal's grant, in the place of
+// whatever there is.
+func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token, actor string) error {
+	return s.put(ctx, portal, record{
+		kind: OAuth, state: active, secret: token.Access, refresh: token.Refresh,
+		expiresAt: s.now().Add(token.Life).Truncate(time.Millisecond),
+	}, "portal was connected", actor)
+}
+
+// Remove deletes the portal's credential, for all replicas. What is left is a
+// tombstone, so that neither a renewal under way nor a seed brings it back.
+func (s *Source) Remove(ctx context.Context, portal, actor string) error {
+	return s.put(ctx, portal, record{state: removed}, "portal was removed", actor)
+}
+
+// put replaces a portal's record.
+func (s *Source) put(ctx context.Context, portal string, r record, what, actor string) error {
+	if err := checkPut(portal, r); err != nil {
+		return err
+	}
+	_, err := s.store.write(ctx, portal, change{record: r, replace: true})
+	s.heard(err)
+	if err != nil {
+		return fmt.Errorf("portal %s: %w", portal, err)
+	}
+	return s.changed(ctx, portal, what, r.kind, actor)
+}
+
+func checkPut(portal string, r record) error {
+	if !ValidPortal(portal) {
+		return fmt.Errorf("%q is not a portal id", portal)
+	}
+	if err := r.check(); err != nil {
+		return fmt.Errorf("portal %s: %w", portal, err)
+	}
+	return nil
+}
+
+// changed makes a portal's change known in this process at once, without
+// waiting for its event, and logs who did it.
+func (s *Source) changed(ctx context.Context, portal, what string, kind Kind, actor string) error {
+	s.log.Info(what, zap.String("portal", portal), zap.String("kind", string(kind)), zap.String("actor", actor))
+	s.unknown.Invalidate(portal)
+	p, known := s.portals.GetIfPresent(portal)
+	if !known {
+		return nil
+	}
+	if _, err := s.read(ctx, p); err != nil && !errors.Is(err, ErrNotConnected) {
+		return fmt.Errorf("portal %s is stored, but cannot be read again: %w", portal, err)
+	}
+	return nil
+}
+
+// Burn notes that a nonce was used, for as long as life, and reports whether it
+// was not before.
+func (s *Source) Burn(ctx context.Context, nonce string, life time.Duration) (first bool, err error) {
+	first, err = s.store.burn(ctx, nonce, life)
+	s.heard(err)
+	return first, err
+}
+
+// Portals returns the ids of all portals that have a record, those that were
+// removed too, in numerical order.
+func (s *Source) Portals(ctx context.Context) ([]string, error) {
+	ids, err := s.store.portals(ctx)
+	s.heard(err)
+	return ids, err
+}
+
+// Show returns what may be known of a portal's record. The error is
+// [ErrNotConnected] if there is none, or says that Redis does not answer.
+func (s *Source) Show(ctx context.Context, portal string) (Portal, error) {
+	r, err := s.store.load(ctx, portal)
+	s.heard(err)
+	switch {
+	case errors.Is(err, errNoRecord):
+		return Portal{}, ErrNotConnected
+	case IsRedisError(err):
+		return Portal{}, err
+	case err != nil:
+		return Portal{ID: portal, State: "unusable", Problem: err.Error()}, nil
+	}
+	return Portal{ID: portal, Name: r.name, Kind: r.kind, State: string(r.state), Problem: r.endedCode,
+		Expires: r.expiresAt, Renewed: r.renewedAt}, nil
+}
+
+// Reseal seals the portal's secrets with the key that seals now, and reports
+// whether they were not. The error is [ErrNotConnected] if there is no record.
+func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed bool, err error) {
+	for range 5 {
+		r, err := s.store.load(ctx, portal)
+		s.heard(err)
+		switch {
+		case errors.Is(err, errNoRecord):
+			return false, ErrNotConnected
+		case err != nil:
+			return false, err
+		case !r.outdated || r.state == removed:
+			return false, nil
+		}
+		_, err = s.store.write(ctx, portal, change{record: r, expected: r.generation, keep: true})
+		s.heard(err)
+		if changed := (*conflict)(nil); errors.As(err, &changed) {
+			continue // it was renewed meanwhile, by a process that may not know the key
+		}
+		if err == nil {
+			s.log.Info("portal was sealed anew", zap.String("portal", portal), zap.String("key", s.options.Keys.Current()), zap.String("actor", actor))
+		}
+		return err == nil, err
+	}
+	return false, fmt.Errorf("portal %s changes too fast to be sealed", portal)
+}
+
+// Epoch returns a value that changes when Redis has lost its data, as far as
+// is known; empty if Redis was not asked yet.
+func (s *Source) Epoch() string { return s.knownEpoch() }

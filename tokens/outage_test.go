@@ -263,7 +263,7 @@ func TestARemovalOutlivesRenewalsDoneWithoutRedis(t *testing.T) {
 		now.advance(tokenLife)
 		get(t, a, portalID)
 	}
-	if err := b.Remove(t.Context(), portalID); err != nil {
+	if err := b.Remove(t.Context(), portalID, "test"); err != nil {
 		t.Fatal(err)
 	}
 	cutA.Store(false)

@@ -38,6 +38,9 @@ func (s *Source) read(ctx context.Context, p *portal) (*snapshot, error) {
 		}
 		next := s.snapshot(p.id, r, r.generation, s.knownEpoch())
 		if p.replace(held, next) {
+			if r.state == removed && held != nil && held.state != removed {
+				s.log.Info("portal was removed", zap.String("portal", p.id))
+			}
 			return next, nil
 		}
 		// Something took the place of held meanwhile, and what was read may

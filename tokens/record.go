@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"hubspot-auth-proxy/tokens/seal"
 	"hubspot-auth-proxy/tokens/secret"
 )
 
@@ -25,6 +26,7 @@ const (
 // record is a portal's record as Redis has it; the package comment explains
 // the fields. It is a value: a change makes another one.
 type record struct {
+	name       string // for people
 	kind       Kind
 	state      state
 	generation int64
@@ -35,6 +37,7 @@ type record struct {
 	renewedFor cause
 	endedCode  string
 	seeds      string
+	outdated   bool // as stored, it is not sealed with the key that seals now
 }
 
 // newer reports whether r is what came after other.
@@ -56,16 +59,18 @@ func (r record) expired(now time.Time) bool {
 }
 
 // fields returns the record as a list of Redis' field names and values, but
-// for the generation and the seeds, which the script writes.
-func (r record) fields() []any {
+// for the generation and the seeds, which the script writes. Secrets are
+// sealed for the portal.
+func (r record) fields(portal string, ring seal.Ring) []any {
 	fields := []any{"schema", schema, "kind", string(r.kind), "state", string(r.state)}
 	set := func(name, value string) {
 		if value != "" {
 			fields = append(fields, name, value)
 		}
 	}
-	set(secretField(r.kind), r.secret.Reveal())
-	set("refresh_token", r.refresh.Reveal())
+	set("name", r.name)
+	set(secretField(r.kind), ring.Seal(portal, secretField(r.kind), r.secret))
+	set("refresh_token", ring.Seal(portal, "refresh_token", r.refresh))
 	set("expires_at", millis(r.expiresAt))
 	set("renewed_at", millis(r.renewedAt))
 	set("renewed_for", string(r.renewedFor))
@@ -75,19 +80,21 @@ func (r record) fields() []any {
 
 // parseRecord reads the fields that fields wrote. Its errors name a field, and
 // never its value.
-func parseRecord(fields map[string]string) (record, error) {
+func parseRecord(portal string, fields map[string]string, ring seal.Ring) (record, error) {
 	if v := fields["schema"]; v != schema {
 		return record{}, fmt.Errorf("the record has schema version %q, this program knows %q: run the version that wrote it", v, schema)
 	}
 	r := record{
+		name:       fields["name"],
 		kind:       Kind(fields["kind"]),
 		state:      state(fields["state"]),
 		renewedFor: cause(fields["renewed_for"]),
 		endedCode:  fields["ended_code"],
 		seeds:      fields["seeds"],
-		refresh:    secret.New(fields["refresh_token"]),
 	}
-	r.secret = secret.New(fields[secretField(r.kind)])
+	if err := r.open(portal, fields, ring); err != nil {
+		return record{}, err
+	}
 	var errs [3]error
 	r.generation, errs[0] = strconv.ParseInt(fields["generation"], 10, 64)
 	r.expiresAt, errs[1] = parseMillis(fields["expires_at"])
@@ -96,6 +103,17 @@ func parseRecord(fields map[string]string) (record, error) {
 		return record{}, errors.New("the record has a damaged generation, expires_at or renewed_at")
 	}
 	return r, r.check()
+}
+
+// open takes in the record's secrets.
+func (r *record) open(portal string, fields map[string]string, ring seal.Ring) (err error) {
+	own := secretField(r.kind)
+	if r.secret, err = ring.Open(portal, own, fields[own]); err != nil {
+		return err
+	}
+	r.refresh, err = ring.Open(portal, "refresh_token", fields["refresh_token"])
+	r.outdated = !ring.Sealed(fields[own]) || !ring.Sealed(fields["refresh_token"])
+	return err
 }
 
 // check reports what a record lacks to be used.

@@ -5,13 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"hubspot-auth-proxy/tokens/seal"
 	"hubspot-auth-proxy/tokens/secret"
 )
 
 // asRedis returns the record's fields as Redis gives them.
 func asRedis(r record) map[string]string {
 	fields := map[string]string{"generation": fmt.Sprint(r.generation), "seeds": r.seeds}
-	list := r.fields()
+	list := r.fields("62515", seal.Ring{})
 	for i := 0; i < len(list); i += 2 {
 		fields[list[i].(string)] = list[i+1].(string)
 	}
@@ -34,7 +35,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 		"developer": {kind: APIKey, state: active, generation: 7, secret: secret.New("k")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := parseRecord(asRedis(r))
+			got, err := parseRecord("62515", asRedis(r), seal.Ring{})
 			if err != nil || !sameRecord(r, got) {
 				t.Errorf("got %+v, %v, want %+v", got, err, r)
 			}
@@ -50,15 +51,15 @@ func FuzzParseRecord(f *testing.F) {
 	f.Add("1", "", "removed", "-1", "", "", "", "", "", "", "", "s s")
 	f.Add("2", "x", "y", "z", "", "", "", "1e3", "9223372036854775807", "-9223372036854775808", "", "")
 	f.Fuzz(func(t *testing.T, version, kind, state0, generation, access, key, refresh, expires, renewed, why, code, seeds string) {
-		r, err := parseRecord(map[string]string{
+		r, err := parseRecord("62515", map[string]string{
 			"schema": version, "kind": kind, "state": state0, "generation": generation,
 			"access_token": access, "api_key": key, "refresh_token": refresh, "expires_at": expires,
 			"renewed_at": renewed, "renewed_for": why, "ended_code": code, "seeds": seeds,
-		})
+		}, seal.Ring{})
 		if err != nil {
 			return
 		}
-		if again, err := parseRecord(asRedis(r)); err != nil || !sameRecord(r, again) {
+		if again, err := parseRecord("62515", asRedis(r), seal.Ring{}); err != nil || !sameRecord(r, again) {
 			t.Errorf("%+v became %+v, %v", r, again, err)
 		}
 		if r.state == active && r.kind == OAuth && r.refresh.IsZero() || r.state == active && r.kind != OAuth && r.secret.IsZero() {

@@ -157,7 +157,7 @@ func works(t *testing.T, address string) {
 			t.Fatal(err)
 		}
 		eventually(t, "the event arrives", func() bool { return get(t, b, id).Secret.Equal(renewed.Secret) })
-		if err := b.Remove(t.Context(), id); err != nil {
+		if err := b.Remove(t.Context(), id, "test"); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "the removal arrives", func() bool { return answers(t, a, id, tokens.ErrNotConnected) })

@@ -123,7 +123,7 @@ func TestALateAnswerWithTheOnlyRefreshTokenRevivesThePortal(t *testing.T) {
 func TestAPortalRemovedDuringARenewalStaysRemoved(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, s, other, g, call := late(t, connect, hubspottest.TokenBehaviour{Rotate: true})
-		if err := other.Remove(t.Context(), portalID); err != nil {
+		if err := other.Remove(t.Context(), portalID, "test"); err != nil {
 			t.Fatal(err)
 		}
 		g.open()
@@ -157,7 +157,7 @@ func TestAChangeByAnotherReplicaArrivesByEvent(t *testing.T) {
 		get(t, b, portalID)
 		put(t, a, portalID, tokens.APIKey, "2")
 		eventually(t, "the new value is in force", func() bool { return get(t, b, portalID).Secret.Reveal() == "2" })
-		if err := a.Remove(t.Context(), portalID); err != nil {
+		if err := a.Remove(t.Context(), portalID, "test"); err != nil {
 			t.Fatal(err)
 		}
 		if !answers(t, a, portalID, tokens.ErrNotConnected) {
@@ -208,10 +208,10 @@ func TestAReadingThatBeganBeforeAnEventDoesNotUndoIt(t *testing.T) {
 		reading.close()
 		call := later(func() (*tokens.Credential, error) { return a.Credential(t.Context(), portalID) })
 		eventually(t, "the record is read", func() bool { return reading.held.Load() > 0 })
-		if err := b.Remove(t.Context(), portalID); err != nil {
+		if err := b.Remove(t.Context(), portalID, "test"); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Remove(t.Context(), "1"); err != nil {
+		if err := b.Remove(t.Context(), "1", "test"); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "a has got both events", func() bool { return answers(t, a, "1", tokens.ErrNotConnected) })

@@ -67,7 +67,7 @@ func TestASeedIsAppliedOnce(t *testing.T) {
 		var got []bool
 		for _, value := range []string{"a", "a", "b", "a", "b", "c", "REMOVE", "a", "c", "d"} {
 			if value == "REMOVE" {
-				if err := s.Remove(t.Context(), portalID); err != nil {
+				if err := s.Remove(t.Context(), portalID, "test"); err != nil {
 					t.Fatal(err)
 				}
 				continue
@@ -111,7 +111,7 @@ func TestASeedThatCannotBeUsedIsRefused(t *testing.T) {
 			}
 		})
 	}
-	if err := s.Remove(t.Context(), "x"); err == nil {
+	if err := s.Remove(t.Context(), "x", "test"); err == nil {
 		t.Error("Remove takes any portal")
 	}
 	if keys := client.Keys(t.Context(), "hubspot:portal*").Val(); len(keys) > 0 {
@@ -168,7 +168,7 @@ func TestARedisErrorIsNeverNotConnected(t *testing.T) {
 	if _, err := s.Seed(t.Context(), tokens.Seed{Portal: portalID, Kind: tokens.APIKey, Secret: secret.New("k")}); err == nil {
 		t.Error("a seed that was not stored has no error")
 	}
-	if err := s.Remove(t.Context(), portalID); err == nil {
+	if err := s.Remove(t.Context(), portalID, "test"); err == nil {
 		t.Error("a removal that was not stored has no error")
 	}
 	server.Restart()

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/seal"
 )
 
 const (
@@ -41,6 +42,9 @@ type Options struct {
 
 	// Prefix is what every key and channel in Redis begins with.
 	Prefix string
+
+	// Keys seal the secrets in Redis. The zero value stores them as they are.
+	Keys seal.Ring
 
 	// App renews OAuth tokens. Nil: they cannot be renewed.
 	App *hubspot.App
@@ -90,7 +94,7 @@ func NewSource(options Options) *Source {
 		options: options,
 		now:     options.Now,
 		log:     options.Log,
-		store:   store{redis: options.Redis, prefix: options.Prefix},
+		store:   store{redis: options.Redis, prefix: options.Prefix, ring: options.Keys},
 		portals: otter.Must(&otter.Options[string, *portal]{MaximumSize: maxPortals}),
 		unknown: otter.Must(&otter.Options[string, time.Time]{MaximumSize: maxUnknown}),
 		closing: make(chan struct{}),

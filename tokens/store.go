@@ -1,16 +1,22 @@
 package tokens
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/bsm/redislock"
 	"github.com/redis/go-redis/v9"
+
+	"hubspot-auth-proxy/tokens/seal"
 )
 
 // redisTimeout is how long one operation of Redis may take. With less, a slow
@@ -44,6 +50,7 @@ var writeLua = redis.NewScript(writeScript)
 type store struct {
 	redis  redis.UniversalClient
 	prefix string
+	ring   seal.Ring // of the records' secrets
 }
 
 // conflict is why a record was not written: what Redis has instead.
@@ -67,7 +74,7 @@ func (s store) load(ctx context.Context, portal string) (record, error) {
 	if len(fields) == 0 {
 		return record{}, errNoRecord
 	}
-	return parseRecord(fields)
+	return parseRecord(portal, fields, s.ring)
 }
 
 // change is one write of a record.
@@ -92,7 +99,7 @@ func (s store) write(ctx context.Context, portal string, c change) (int64, error
 		generation = "same"
 	}
 	args := append([]any{expected, generation, c.seed, c.record.seeds, s.channel(), portal, string(c.record.state)},
-		c.record.fields()...)
+		c.record.fields(portal, s.ring)...)
 	answer, err := writeLua.Run(ctx, s.redis, []string{s.portalKey(portal)}, args...).Slice()
 	if err != nil {
 		return 0, &redisError{"write to Redis", err}
@@ -124,6 +131,49 @@ func (s store) epoch(ctx context.Context) (string, error) {
 	}
 	return epoch, nil
 }
+
+// burn notes that the nonce was used, for as long as life, and reports whether
+// it was not before.
+func (s store) burn(ctx context.Context, nonce string, life time.Duration) (first bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	if first, err = s.redis.SetNX(ctx, s.prefix+"nonce:"+nonce, "", life).Result(); err != nil {
+		return false, &redisError{"write to Redis", err}
+	}
+	return first, nil
+}
+
+// portals returns the ids of all portals that have a record, tombstones too.
+func (s store) portals(ctx context.Context) ([]string, error) {
+	var mu sync.Mutex // a Cluster's masters are asked at the same time
+	var ids []string
+	scan := func(ctx context.Context, client redis.Cmdable) error {
+		keys := client.Scan(ctx, 0, globEscape.Replace(s.prefix)+"portal:{*}", 1000).Iterator()
+		for keys.Next(ctx) {
+			id := strings.TrimSuffix(strings.TrimPrefix(keys.Val(), s.prefix+"portal:{"), "}")
+			mu.Lock()
+			ids = append(ids, id)
+			mu.Unlock()
+		}
+		return keys.Err()
+	}
+	var err error
+	if cluster, ok := s.redis.(*redis.ClusterClient); ok {
+		err = cluster.ForEachMaster(ctx, func(ctx context.Context, client *redis.Client) error { return scan(ctx, client) })
+	} else {
+		err = scan(ctx, s.redis)
+	}
+	if err != nil {
+		return nil, &redisError{"read from Redis", err}
+	}
+	slices.SortFunc(ids, func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) // as numbers
+	})
+	return slices.Compact(ids), nil // SCAN may give a key twice
+}
+
+// globEscape makes a prefix stand for itself in SCAN's pattern.
+var globEscape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
 // lock takes the portal's lock for leaseTime, or returns
 // redislock.ErrNotObtained if another holds it.

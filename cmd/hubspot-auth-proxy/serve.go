@@ -8,28 +8,22 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
+	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/proxy/admin"
+	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens"
-	"hubspot-auth-proxy/tokens/hubspot"
-	"hubspot-auth-proxy/tokens/secret"
 )
 
-const (
-	// redisPatience is how long Redis may be away at the start.
-	redisPatience = 30 * time.Second
-
-	// tokenTimeout is how long a call of HubSpot's token endpoint may take.
-	tokenTimeout = 15 * time.Second
-)
+// redisPatience is how long Redis may be away at the start.
+const redisPatience = 30 * time.Second
 
 // serve runs the proxy until ctx ends.
 func serve(ctx context.Context, environ []string, stderr io.Writer) error {
@@ -39,7 +33,6 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	}
 	log, flush := newLogger(settings, stderr)
 	defer flush()
-	redis.SetLogger(&logging.VoidLogger{}) // what it tells on its own account, tokens tells better
 	s, err := start(ctx, settings, log)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -52,11 +45,12 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 
 // service is the running program.
 type service struct {
+	*store
 	settings config.Config
 	log      *zap.Logger
 
-	redis    redis.UniversalClient
-	source   *tokens.Source
+	callers  *clients.Set
+	seeder   *seeder
 	proxy    *proxy.Proxy
 	admin    *admin.Admin
 	server   *http.Server // the proxy's
@@ -77,68 +71,41 @@ func start(ctx context.Context, settings config.Config, log *zap.Logger) (*servi
 
 func (s *service) open(ctx context.Context) error {
 	tlsConfig, faults := tlsConfig(s.settings)
-	faults = append(faults, s.openRedis()...)
+	store, more := openStore(s.settings, s.log)
+	if store != nil {
+		s.store = store
+		s.closers = append(s.closers, store.close)
+	}
+	s.seeder = &seeder{settings: s.settings, log: s.log}
+	faults = append(faults, more...)
+	faults = append(faults, s.seeder.faults()...)
 	if faults != nil {
 		return faults
 	}
-	if err := s.listen(); err != nil {
-		return err
-	}
-	if err := s.awaitRedis(ctx); err != nil {
-		return err
-	}
-	if err := s.seed(ctx); err != nil {
-		return err
+	s.warn()
+	for _, step := range []func(context.Context) error{s.listen, s.awaitRedis, s.followSettings} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
 	s.serveProxy(tlsConfig)
 	s.admin.Ready()
 	return nil
 }
 
-// openRedis opens Redis, the embedded one if no other is set, and makes the
-// source of credentials upon it.
-func (s *service) openRedis() config.Faults {
-	if s.settings.RedisURL.IsZero() {
-		client, end := tokens.EmbeddedRedis()
-		s.redis = client
-		s.closers = append(s.closers, end)
+// warn tells what an operator may not have meant.
+func (s *service) warn() {
+	switch {
+	case s.settings.RedisURL.IsZero():
 		s.log.Warn("REDIS_URL is not set: tokens are kept in this process only, and are gone when it ends")
-	} else {
-		client, err := tokens.OpenRedis(s.settings.RedisURL)
-		if err != nil {
-			return config.Faults{{Name: "REDIS_URL", Problem: "is not understood, or has an option that go-redis does not know", Remedy: "give redis://, rediss:// or unix://, with ?master_name=…&addr=… for Sentinel, or further ?addr=… for Cluster"}}
-		}
-		s.redis = client
-		s.closers = append(s.closers, func() { _ = client.Close() })
-	}
-	s.source = tokens.NewSource(tokens.Options{
-		Redis:        s.redis,
-		Prefix:       s.settings.RedisPrefix,
-		App:          s.app(),
-		RefreshAhead: s.settings.RefreshAhead,
-		Local:        localCredential(s.settings),
-		Log:          s.log,
-	})
-	s.closers = append(s.closers, s.closeSource)
-	return nil
-}
-
-// app returns the HubSpot app of the settings, nil if there is none.
-func (s *service) app() *hubspot.App {
-	if s.settings.HubSpotClientID == "" {
-		return nil
-	}
-	return &hubspot.App{
-		ClientID:     s.settings.HubSpotClientID,
-		ClientSecret: s.settings.HubSpotClientSecret,
-		TokenURL:     s.settings.HubSpotTokenURL.String(),
-		Client:       hubspot.NewClient(http.DefaultTransport, tokenTimeout),
+	case s.settings.EncryptionKeys.IsZero():
+		s.log.Warn("ENCRYPTION_KEYS is not set: tokens are stored in Redis as they are; keys generate makes a key")
 	}
 }
 
 // listen binds both addresses before anything is waited for, so that one that
 // is taken is told at once, and the operator's door is open from the start.
-func (s *service) listen() error {
+func (s *service) listen(context.Context) error {
 	listener, err := net.Listen("tcp", s.settings.ListenAddr)
 	if err != nil {
 		return fmt.Errorf("listen for the proxy, change LISTEN_ADDR if another program has the port: %w", err)
@@ -149,9 +116,27 @@ func (s *service) listen() error {
 	if err != nil {
 		return fmt.Errorf("listen for the operator, change ADMIN_ADDR if another program has the port: %w", err)
 	}
-	s.admin = admin.New(admin.Options{RedisAnswers: s.source.RedisAnswers, Loopback: isLoopback(door)})
+	s.admin = admin.New(admin.Options{
+		RedisAnswers:   s.source.RedisAnswers,
+		Loopback:       isLoopback(door),
+		Password:       s.settings.AdminPassword,
+		App:            s.app,
+		RedirectURL:    text(s.settings.HubSpotRedirectURL),
+		AuthorizeURL:   text(s.settings.HubSpotAuthorizeURL),
+		Scopes:         s.settings.HubSpotScopes,
+		OptionalScopes: s.settings.HubSpotOptionalScopes,
+		Portals:        s.source,
+		Log:            s.log,
+	})
 	server := s.admin.Server()
-	s.closers = append(s.closers, func() { _ = server.Close() })
+	s.closers = append(s.closers, func() {
+		// A portal that is being connected still is.
+		ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close()
+		}
+	})
 	go s.serving(func() error { return server.Serve(door) })
 	return nil
 }
@@ -180,14 +165,26 @@ func (s *service) awaitRedis(ctx context.Context) error {
 	}
 }
 
-// seed stores the portal that the environment has, if it has one with an id.
-func (s *service) seed(ctx context.Context) error {
-	if s.settings.HubSpotPortalID == "" {
-		return nil
+// followSettings reads the clients, stores the settings' portals, and goes on
+// looking for changes of both.
+func (s *service) followSettings(ctx context.Context) error {
+	s.callers = clients.NewSet(s.clients, s.log)
+	s.closers = append(s.closers, s.callers.Close)
+	if err := s.callers.Load(ctx); err != nil {
+		return err
 	}
-	kind, value := credential(s.settings)
-	_, err := s.source.Seed(ctx, tokens.Seed{Portal: s.settings.HubSpotPortalID, Kind: kind, Secret: value})
-	return err
+	s.seeder.source, s.seeder.clients = s.source, s.callers
+	if err := s.seeder.apply(ctx); err != nil {
+		return err
+	}
+	life, end := context.WithCancel(context.Background())
+	var following sync.WaitGroup
+	following.Go(func() { s.seeder.follow(life) })
+	s.closers = append(s.closers, func() {
+		end()
+		following.Wait()
+	})
+	return nil
 }
 
 // serveProxy opens the proxy.
@@ -203,6 +200,7 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 		UpstreamHTTP2:   s.settings.UpstreamHTTP2,
 		RetryBodyLimit:  s.settings.RetryBodyLimit,
 		RetryMemory:     s.settings.RetryMemory,
+		Clients:         s.callers,
 		DefaultPortal:   s.settings.Default(),
 		ServePortals:    s.settings.ServePortals,
 		AllowAnonymous:  anonymous,
@@ -225,7 +223,7 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 	if anonymous {
 		s.log.Warn("callers need no client key: whoever reaches the address may use any portal")
 	} else {
-		s.log.Warn("all callers are refused: ALLOW_ANONYMOUS is not set, and the address is not loopback")
+		s.log.Info("callers need a client key")
 	}
 }
 
@@ -273,14 +271,12 @@ func (s *service) close() {
 	}
 }
 
-// closeSource waits for renewals, as long as a call of the token endpoint may
-// take.
-func (s *service) closeSource() {
-	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
-	defer cancel()
-	if err := s.source.Close(ctx); err != nil {
-		s.log.Error("a renewed token is lost, its portal may have to be connected again", zap.Error(err))
+// text returns the URL's text, empty if it is nil.
+func text(u *url.URL) string {
+	if u == nil {
+		return ""
 	}
+	return u.String()
 }
 
 // isLoopback reports whether the listener can be reached from this machine
@@ -288,27 +284,4 @@ func (s *service) closeSource() {
 func isLoopback(listener net.Listener) bool {
 	addr, ok := listener.Addr().(*net.TCPAddr)
 	return ok && addr.IP.IsLoopback()
-}
-
-// credential returns the kind and value of the credential that the environment
-// has, an empty one if it has none.
-func credential(settings config.Config) (tokens.Kind, secret.Text) {
-	switch {
-	case !settings.HubSpotAccessToken.IsZero():
-		return tokens.AccessToken, settings.HubSpotAccessToken
-	case !settings.HubSpotAPIKey.IsZero():
-		return tokens.APIKey, settings.HubSpotAPIKey
-	default:
-		return tokens.OAuth, settings.HubSpotRefreshToken
-	}
-}
-
-// localCredential returns the environment's static credential if it came
-// without a portal id, else nil.
-func localCredential(settings config.Config) *tokens.Credential {
-	kind, value := credential(settings)
-	if value.IsZero() || settings.HubSpotPortalID != "" {
-		return nil
-	}
-	return tokens.Static(settings.Default(), kind, value)
 }

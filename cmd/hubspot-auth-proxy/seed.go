@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/config"
+	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/tokens"
+)
+
+// lookEvery is how often the seed file is looked at. Kubernetes replaces a
+// mounted Secret by renaming a symlink, which not every way of being notified
+// notices.
+const lookEvery = 2 * time.Second
+
+// seeder applies the settings' portals and clients: at the start, when the
+// seed file has changed, and when Redis has lost its data.
+type seeder struct {
+	settings config.Config
+	source   *tokens.Source
+	clients  *clients.Set
+	log      *zap.Logger
+
+	content [sha256.Size]byte // hash of the file, as it was read last
+	epoch   string            // Redis' life in which it was applied
+	seed    config.Seed       // what the file has
+}
+
+// read reads the seed file, if there is one. Its faults are config.Faults.
+func (s *seeder) read() error {
+	if s.settings.SeedFile == "" {
+		return nil
+	}
+	content, err := os.ReadFile(s.settings.SeedFile)
+	if err != nil {
+		return err
+	}
+	s.content = sha256.Sum256(content)
+	seed, err := config.ReadSeed(s.settings.SeedFile)
+	if err != nil {
+		return err
+	}
+	s.seed = seed
+	return nil
+}
+
+// apply applies what was read. A portal whose record cannot be used is told
+// and left as it is; the error is Redis'.
+func (s *seeder) apply(ctx context.Context) error {
+	var known []clients.Client
+	for _, c := range s.seed.Clients {
+		known = append(known, seedClient(c))
+	}
+	s.clients.Seed(known)
+	epoch := s.source.Epoch()
+	for _, seed := range s.portals() {
+		_, err := s.source.Seed(ctx, seed)
+		if tokens.IsRedisError(err) {
+			return err
+		}
+		if err != nil {
+			s.log.Error("a portal of the settings is not stored; portal set replaces what is there", zap.String("portal", seed.Portal), zap.Error(err))
+		}
+	}
+	s.epoch = epoch
+	return nil
+}
+
+// follow applies the seed file again when it has changed, and all of it when
+// Redis has lost its data, until ctx ends.
+func (s *seeder) follow(ctx context.Context) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for applied := true; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if s.changed() {
+			if err := s.read(); err != nil {
+				s.log.Error("the seed file cannot be used; what was read before stays", zap.Error(err))
+				continue
+			}
+			s.log.Info("the seed file has changed", zap.Int("portals", len(s.seed.Portals)), zap.Int("clients", len(s.seed.Clients)))
+			applied = false
+		}
+		if applied && s.epoch == s.source.Epoch() {
+			continue
+		}
+		err := s.apply(ctx)
+		if applied = err == nil; !applied && ctx.Err() == nil {
+			s.log.Warn("the settings' portals could not be stored; trying on", zap.Error(err))
+		}
+	}
+}
+
+// changed reports whether the file is another one than was read last. One that
+// is missing is just being replaced.
+func (s *seeder) changed() bool {
+	if s.settings.SeedFile == "" {
+		return false
+	}
+	content, err := os.ReadFile(s.settings.SeedFile)
+	return err == nil && sha256.Sum256(content) != s.content
+}
+
+// portals returns the portals of the environment and of the file.
+func (s *seeder) portals() []tokens.Seed {
+	var seeds []tokens.Seed
+	if id := s.settings.HubSpotPortalID; id != "" {
+		kind, value := credential(s.settings)
+		seeds = append(seeds, tokens.Seed{Portal: id, Kind: kind, Secret: value})
+	}
+	for _, p := range s.seed.Portals {
+		seed := tokens.Seed{Portal: p.ID, Name: p.Name, Kind: tokens.OAuth, Secret: p.RefreshToken}
+		switch {
+		case !p.AccessToken.IsZero():
+			seed.Kind, seed.Secret = tokens.AccessToken, p.AccessToken
+		case !p.APIKey.IsZero():
+			seed.Kind, seed.Secret = tokens.APIKey, p.APIKey
+		}
+		seeds = append(seeds, seed)
+	}
+	return seeds
+}
+
+func seedClient(c config.SeedClient) clients.Client {
+	hash := c.KeySHA256
+	if hash == "" {
+		hash = clients.Hash(c.Key)
+	}
+	return clients.Client{Name: c.Name, KeySHA256: hash, Portals: c.Portals, ReadOnly: c.ReadOnly}
+}
+
+// faults reads the seed file and returns what is wrong with it, and what the
+// settings say twice.
+func (s *seeder) faults() config.Faults {
+	var faults config.Faults
+	if err := s.read(); errors.As(err, &faults) {
+		return faults
+	} else if err != nil {
+		return config.Faults{{Name: "SEED_FILE", Problem: err.Error(), Remedy: "give the path of a file that this process may read"}}
+	}
+	for _, portal := range s.seed.Portals {
+		if portal.ID == s.settings.HubSpotPortalID {
+			faults = append(faults, config.Fault{Name: "HUBSPOT_PORTAL_ID", Problem: "names portal " + portal.ID + ", and so does SEED_FILE", Remedy: "keep one of them"})
+		}
+		if !portal.RefreshToken.IsZero() && s.settings.HubSpotClientID == "" {
+			faults = append(faults, config.Fault{Name: "HUBSPOT_CLIENT_ID", Problem: "is not set, but needed for the refresh token of portal " + portal.ID + " in SEED_FILE", Remedy: "set it and HUBSPOT_CLIENT_SECRET"})
+		}
+	}
+	return faults
+}

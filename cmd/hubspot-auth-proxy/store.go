@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/config"
+	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// tokenTimeout is how long a call of HubSpot's token endpoint may take.
+const tokenTimeout = 15 * time.Second
+
+// store is Redis and what is kept in it, for serve and for the commands.
+type store struct {
+	redis   redis.UniversalClient
+	app     *hubspot.App // nil: none is set
+	source  *tokens.Source
+	clients clients.Store
+
+	log      *zap.Logger
+	endRedis func()
+}
+
+// openStore opens the Redis of the settings, the embedded one if no other is
+// set. It does not wait for it.
+func openStore(settings config.Config, log *zap.Logger) (*store, config.Faults) {
+	// What go-redis tells on its own account, tokens tells better.
+	redis.SetLogger(&logging.VoidLogger{})
+	s := &store{app: hubspotApp(settings), log: log}
+	if settings.RedisURL.IsZero() {
+		s.redis, s.endRedis = tokens.EmbeddedRedis()
+	} else {
+		client, err := tokens.OpenRedis(settings.RedisURL)
+		if err != nil {
+			return nil, config.Faults{{Name: "REDIS_URL", Problem: "is not understood, or has an option that go-redis does not know", Remedy: "give redis://, rediss:// or unix://, with ?master_name=…&addr=… for Sentinel, or further ?addr=… for Cluster"}}
+		}
+		s.redis, s.endRedis = client, func() { _ = client.Close() }
+	}
+	s.clients = clients.Store{Redis: s.redis, Prefix: settings.RedisPrefix}
+	s.source = tokens.NewSource(tokens.Options{
+		Redis:        s.redis,
+		Prefix:       settings.RedisPrefix,
+		Keys:         settings.Keys(),
+		App:          s.app,
+		RefreshAhead: settings.RefreshAhead,
+		Local:        localCredential(settings),
+		Log:          log,
+	})
+	return s, nil
+}
+
+// close waits for renewals, as long as a call of the token endpoint may take,
+// and closes Redis.
+func (s *store) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
+	defer cancel()
+	if err := s.source.Close(ctx); err != nil {
+		s.log.Error("a renewed token is lost, its portal may have to be connected again", zap.Error(err))
+	}
+	s.endRedis()
+}
+
+// hubspotApp returns the HubSpot app of the settings, nil if there is none.
+func hubspotApp(settings config.Config) *hubspot.App {
+	if settings.HubSpotClientID == "" {
+		return nil
+	}
+	return &hubspot.App{
+		ClientID:     settings.HubSpotClientID,
+		ClientSecret: settings.HubSpotClientSecret,
+		TokenURL:     settings.HubSpotTokenURL.String(),
+		Client:       hubspot.NewClient(http.DefaultTransport, tokenTimeout),
+	}
+}
+
+// credential returns the kind and value of the credential that the environment
+// has, an empty one if it has none.
+func credential(settings config.Config) (tokens.Kind, secret.Text) {
+	switch {
+	case !settings.HubSpotAccessToken.IsZero():
+		return tokens.AccessToken, settings.HubSpotAccessToken
+	case !settings.HubSpotAPIKey.IsZero():
+		return tokens.APIKey, settings.HubSpotAPIKey
+	default:
+		return tokens.OAuth, settings.HubSpotRefreshToken
+	}
+}
+
+// localCredential returns the environment's static credential if it came
+// without a portal id, else nil.
+func localCredential(settings config.Config) *tokens.Credential {
+	kind, value := credential(settings)
+	if value.IsZero() || settings.HubSpotPortalID != "" {
+		return nil
+	}
+	return tokens.Static(settings.Default(), kind, value)
+}

@@ -1,0 +1,98 @@
+package proxy
+
+import (
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// Clients finds callers by their key; [clients.Set] is one. It must be safe for
+// concurrent use, and quick for keys that it does not know.
+type Clients interface {
+	Find(key secret.Text) (client *clients.Client, known bool)
+}
+
+// identify finds out who calls, by the key that stands where SDKs put their
+// credential. Whoever presents different ones presents none.
+func (p *Proxy) identify(c *call) *refusal {
+	presented := presentedKeys(c.request, c.target.query)
+	if len(presented) == 1 && p.options.Clients != nil {
+		c.client, _ = p.options.Clients.Find(secret.New(presented[0]))
+	}
+	if c.client != nil {
+		return nil // browsers cannot know a key unless it was given to them
+	}
+	if refusal := p.refuseBrowser(c.request); refusal != nil {
+		return refusal
+	}
+	// SDKs send no credential with a call of HubSpot's token endpoint: it has
+	// its own in the body.
+	_, target, _ := c.target.portalPrefix()
+	anybody := p.options.AllowAnonymous || c.request.Method == http.MethodPost && target.isTokenEndpoint()
+	if anybody && !slices.ContainsFunc(presented, clients.IsKey) {
+		return nil
+	}
+	return clientUnauthenticated()
+}
+
+// presentedKeys returns the values of all credentials of the request, each
+// once.
+func presentedKeys(r *http.Request, query string) []string {
+	var keys []string
+	add := func(key string) {
+		if key != "" && !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	for _, value := range r.Header["Authorization"] {
+		scheme, key, _ := strings.Cut(strings.TrimSpace(value), " ")
+		if strings.EqualFold(scheme, "Bearer") {
+			add(strings.TrimSpace(key))
+		}
+	}
+	for parameter := range splitQuery(query) {
+		name, value, _ := strings.Cut(parameter, "=")
+		if strings.EqualFold(decode(name), "hapikey") {
+			add(decode(value))
+		}
+	}
+	return keys
+}
+
+// refuseForbidden refuses what the client's key does not allow.
+func (p *Proxy) refuseForbidden(c *call) *refusal {
+	switch {
+	case c.client == nil:
+		return nil
+	case c.portal != "" && !c.client.MayUse(c.portal):
+		return clientForbidden("The client key may not use portal " + c.portal + ".")
+	case c.client.ReadOnly && !readOnly(c.request, c.target):
+		return clientForbidden("The client key may read only: GET, HEAD and HubSpot's search.")
+	}
+	return nil
+}
+
+// search is HubSpot's search of objects, of all versions: a POST that reads.
+// https://developers.hubspot.com/docs/api-reference/crm-search-v3/guide
+var search = regexp.MustCompile(`^/crm/(?:v[0-9]+/objects|objects/(?:v[0-9]+|[0-9]{4}-[0-9]{2}(?:-beta)?))/[A-Za-z0-9_-]+/search$`)
+
+// readOnly reports whether the request changes nothing at HubSpot.
+func readOnly(r *http.Request, t target) bool {
+	// Some servers take the method from these.
+	for _, name := range []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"} {
+		if _, has := r.Header[name]; has {
+			return false
+		}
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		return true
+	case http.MethodPost:
+		return search.MatchString(t.path) || t.isTokenEndpoint()
+	}
+	return false
+}
