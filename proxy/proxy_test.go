@@ -92,11 +92,12 @@ func (r *rig) startSource(s setup) {
 	if s.source != nil {
 		s.source(&options)
 	}
-	r.source = tokens.NewSource(options)
+	source := tokens.NewSource(options)
+	r.source = source
 	r.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		_ = r.source.Close(ctx)
+		_ = source.Close(ctx)
 		api.CloseIdleConnections()
 	})
 }
