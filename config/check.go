@@ -186,7 +186,7 @@ func (l *loader) checkPortals() {
 	l.checkPortalID("DEFAULT_PORTAL", l.DefaultPortal)
 	for _, id := range l.ServePortals {
 		if !portalID.MatchString(id) {
-			l.fault("SERVE_PORTALS", quote(id)+" is not a portal id", "give ids separated by commas, such as 62515,62516")
+			l.fault("SERVE_PORTALS", quoteID(id)+" is not a portal id", "give ids separated by commas, such as 62515,62516")
 		}
 	}
 
@@ -213,8 +213,17 @@ func (l *loader) environmentPortal() string {
 
 func (l *loader) checkPortalID(name, id string) {
 	if id != "" && !portalID.MatchString(id) {
-		l.fault(name, quote(id)+" is not a portal id", "give a number such as 62515")
+		l.fault(name, quoteID(id)+" is not a portal id", "give a number such as 62515")
 	}
+}
+
+// quoteID quotes only what is as short as an id: a longer one may be a token in
+// the wrong place.
+func quoteID(id string) string {
+	if len(id) > 24 {
+		return "what it says"
+	}
+	return quote(id)
 }
 
 // checkPassword refuses what HTTP Basic does (RFC 7617), and no browser sends.

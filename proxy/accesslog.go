@@ -29,12 +29,16 @@ func (p *Proxy) end(a *answer) {
 		// The connection ends; not to wait for a client that sends slowly.
 		_ = http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Now().Add(lingerTime))
 	}
+	status := a.status
+	switch {
+	case c.finished:
+	case a.failed || c.request.Context().Err() != nil:
+		status = statusGone
+	default:
+		p.log.Warn("HubSpot broke off its answer", zap.String("portal", c.portal), zap.Int("status", status))
+	}
 	if !p.options.AccessLog {
 		return
-	}
-	status := a.status
-	if !c.finished && (a.failed || c.request.Context().Err() != nil) {
-		status = statusGone
 	}
 	correlation := c.correlation
 	if correlation == "" {
@@ -81,5 +85,3 @@ const maxLogged = 512
 
 // isSeparator reports whether some server takes the character for a slash.
 func isSeparator(c rune) bool { return c == '/' || c == '\\' }
-
-var _ http.Handler = (*Proxy)(nil)

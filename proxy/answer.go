@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/secret"
 )
 
 // answer is the way back to the client. It changes nothing of HubSpot's answer
@@ -115,7 +116,7 @@ func (p *Proxy) answerError(rw http.ResponseWriter, r *http.Request, err error) 
 	refusal := refusalFor(c, err)
 	if refusal.status == http.StatusBadGateway || refusal.status == http.StatusGatewayTimeout {
 		p.log.Warn("no answer from HubSpot", zap.String("portal", c.portal),
-			zap.String("category", refusal.category), zap.String("error", c.redact(err.Error())))
+			zap.String("category", refusal.category), zap.Error(secret.Cause(err)))
 	}
 	rw.(*answer).refuse(refusal)
 }

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -74,16 +73,6 @@ func (c *call) conceal(header http.Header) {
 	for _, credential := range c.used {
 		concealIn(header, credential.Secret.Reveal())
 	}
-}
-
-// redact takes the credentials out of a text that is for the log.
-func (c *call) redact(text string) string {
-	for _, credential := range c.used {
-		for _, form := range forms(credential.Secret.Reveal()) {
-			text = strings.ReplaceAll(text, form, "[redacted]")
-		}
-	}
-	return text
 }
 
 // memory is how many bytes may still be kept of requests' bodies, for all

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -10,6 +11,9 @@ import (
 func concealIn(header http.Header, secret string) {
 	for _, form := range forms(secret) {
 		for name, values := range header {
+			if strings.Contains(strings.ToLower(name), strings.ToLower(form)) {
+				delete(header, name)
+			}
 			for i, value := range values {
 				if strings.Contains(value, form) {
 					values[i] = conceal(name, value, form)
@@ -37,14 +41,18 @@ func conceal(name, value, secret string) string {
 	return strings.ReplaceAll(value, secret, "[redacted]")
 }
 
+var percentEscape = regexp.MustCompile("%[0-9A-F]{2}")
+
 // forms returns how a secret may be written. What is shorter than any real
 // credential is not looked for: it would be found where it is not.
 func forms(secret string) []string {
 	if len(secret) < 8 {
 		return nil
 	}
-	if escaped := url.QueryEscape(secret); escaped != secret {
-		return []string{secret, escaped}
+	escaped := url.QueryEscape(secret)
+	if escaped == secret {
+		return []string{secret}
 	}
-	return []string{secret}
+	lower := percentEscape.ReplaceAllStringFunc(escaped, strings.ToLower)
+	return []string{secret, escaped, lower}
 }

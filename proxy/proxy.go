@@ -6,6 +6,8 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -110,7 +112,10 @@ func New(options Options) *Proxy {
 		// Answers whose end HubSpot has announced may come slowly too; the
 		// others are flushed at once.
 		FlushInterval: 10 * time.Millisecond,
-		ErrorLog:      zap.NewStdLog(p.log),
+		// What it would log quotes what it could not read of an answer, which may
+		// be an echo of the credential. Answers that break off are logged at
+		// their end.
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	return p
 }
@@ -127,10 +132,19 @@ func (p *Proxy) Server() *http.Server {
 		ReadHeaderTimeout: 15 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    128 << 10,
-		ErrorLog:          zap.NewStdLog(p.log),
+		ErrorLog:          warnings(p.log),
 		// OPTIONS * is HubSpot's to answer.
 		DisableGeneralOptionsHandler: true,
 	}
+}
+
+// warnings returns what net/http's server warns to.
+func warnings(to *zap.Logger) *log.Logger {
+	std, err := zap.NewStdLogAt(to, zap.WarnLevel)
+	if err != nil {
+		return log.New(io.Discard, "", 0) // of an unknown level only
+	}
+	return std
 }
 
 // ServeHTTP is a request's way, from top to bottom.

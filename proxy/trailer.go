@@ -63,6 +63,10 @@ func forwardable(name string) bool {
 	switch name {
 	case "Authorization", "Proxy-Authorization", portalHeader, debugHeader:
 		return false
+	// These must not be in a trailer (RFC 9110 section 6.5.1).
+	case "Host", "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Upgrade",
+		"Transfer-Encoding", "Content-Length", "Content-Encoding", "Content-Type", "Content-Range", "Expect":
+		return false
 	}
 	return true
 }

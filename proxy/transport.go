@@ -48,15 +48,15 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		// whole on must not be used again.
 		c.body.endAttempt()
 	}
-	rejection := readRejection(response)
+	category := readCategory(response)
 	if c.body != nil && !c.body.repeatable() {
 		// The credential is renewed all the same: the client's own next try
 		// then works.
-		go t.renew(context.WithoutCancel(r.Context()), credential, rejection)
+		go t.renew(context.WithoutCancel(r.Context()), credential, category)
 		return response, nil
 	}
 	began = time.Now()
-	other, err := t.renew(r.Context(), credential, rejection)
+	other, err := t.renew(r.Context(), credential, category)
 	c.spans.renewal = time.Since(began)
 	if err != nil && r.Context().Err() == nil {
 		return response, nil
@@ -69,8 +69,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return accepted(other, response, err)
 }
 
-func (t *transport) renew(ctx context.Context, rejected *tokens.Credential, r rejection) (*tokens.Credential, error) {
-	return t.credentials.Renew(ctx, rejected, r.category == "EXPIRED_AUTHENTICATION")
+func (t *transport) renew(ctx context.Context, rejected *tokens.Credential, category string) (*tokens.Credential, error) {
+	return t.credentials.Renew(ctx, rejected, category == "EXPIRED_AUTHENTICATION")
 }
 
 // accepted notes it if HubSpot took the credential.
@@ -105,8 +105,14 @@ func (t *transport) send(r *http.Request, c *call, credential *tokens.Credential
 	began := time.Now()
 	response, err := t.upstream.RoundTrip(out)
 	c.spans.upstream = time.Since(began)
+	if err == nil && response.StatusCode < 100 {
+		_ = response.Body.Close()
+		return nil, errNoStatus // net/http's server would panic over it
+	}
 	return response, err
 }
+
+var errNoStatus = errors.New("the answer's status is not one of HTTP")
 
 // attach adds the credential to a request, which no other attempt shares a
 // changed part with.
@@ -124,12 +130,9 @@ func attach(r *http.Request, credential *tokens.Credential) {
 	r.URL = &u
 }
 
-// rejection is what HubSpot's 401 says.
-type rejection struct{ category string }
-
-// readRejection reads a 401's body, and leaves the response as it came. A
-// category that cannot be made out is none.
-func readRejection(response *http.Response) rejection {
+// readCategory reads the category of a 401, and leaves the response as it came.
+// One that cannot be made out is empty.
+func readCategory(response *http.Response) string {
 	head, err := io.ReadAll(io.LimitReader(response.Body, maxRejection))
 	rest := io.Reader(response.Body)
 	if err != nil {
@@ -144,7 +147,7 @@ func readRejection(response *http.Response) rejection {
 		Category string `json:"category"`
 	}
 	_ = json.Unmarshal(plain(head, response.Header.Get("Content-Encoding")), &answer)
-	return rejection{category: answer.Category}
+	return answer.Category
 }
 
 // plain undoes gzip, which is the one encoding that every client of HubSpot's

@@ -39,6 +39,7 @@ func TestADamagedRecordIsAnErrorAndIsLeftAlone(t *testing.T) {
 				before := client.HGetAll(t.Context(), recordKey).Val()
 
 				fresh := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
+				listening(t, client, 2)
 				if !answers(t, fresh, portalID, &tokens.UnavailableError{}) {
 					t.Error("a source that reads it has no UnavailableError")
 				}

@@ -24,15 +24,21 @@
 //	  api_key        of kind api_key
 //	  refresh_token  of kind oauth
 //	  expires_at     ms since 1970: end of the access token's life, kind oauth
-//	  renewed_at     ms since 1970: the last renewal; missing if there was none
+//	  renewed_at     ms since 1970: the last renewal
 //	  renewed_for    what the last renewal was for: "expiry" or "rejection"
 //	  ended_code     HubSpot's code for the end of the grant
+//	  name           for people
 //	  seeds          SHA-256, in hex, of every value ever seeded, with spaces
+//	nonce:…         string, expires: a state of the connect flow that was used
 //	lock:{62515}    string, expires in 3 s: who renews the portal's token
 //	epoch           string: random, made by whoever finds it missing. Another
 //	                value than before means that Redis has lost its data
 //	events          channel: "62515 1700000000000000 active", the portal, its
 //	                generation and its state after each change
+//
+// A field that does not apply is empty or missing. The secrets, access_token,
+// api_key and refresh_token, are sealed as package seal has it, if there are
+// keys.
 //
 // The state "ended" keeps the generation: a renewal that was under way, and
 // returns with a token after all, is still the newer one. Among records of one

@@ -224,6 +224,7 @@ func TestAnEndedGrantIsLeftAloneUntilANewOne(t *testing.T) {
 					hub, now, client := newHub(t), newClock(), connect(t)
 					a := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
 					b := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
+					listening(t, client, 2)
 					seed(t, a, hub, portalID)
 					hub.SetToken(hubspottest.TokenBehaviour{Code: code, OldShape: old})
 					for _, s := range []*tokens.Source{a, b} {

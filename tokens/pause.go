@@ -43,11 +43,32 @@ func (p *pause) check(portal string, now time.Time) error {
 	return nil
 }
 
+// isUnusable returns an error for a while after the record could not be used.
+func (p *portal) isUnusable(now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.unusable.check(p.id, now)
+}
+
 // appPause is a pause of all portals: HubSpot throttles by app, and refuses a
 // wrong client secret to all alike. Safe for concurrent use.
 type appPause struct {
 	mu sync.Mutex
 	pause
+}
+
+// postpone begins a pause of the portal, and returns the error while it lasts.
+func (s *Source) postpone(p *portal, retryAfter time.Duration, err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return unavailable(p.id, p.pause.extend(s.now(), retryAfter, err), err)
+}
+
+// postponeAll begins a pause of all portals.
+func (s *Source) postponeAll(p *portal, retryAfter time.Duration, err error) error {
+	s.app.mu.Lock()
+	defer s.app.mu.Unlock()
+	return unavailable(p.id, s.app.extend(s.now(), retryAfter, err), err)
 }
 
 // paused returns nil, or an error while the portal may not be renewed.

@@ -24,6 +24,7 @@ type portal struct {
 
 	mu       sync.Mutex // guards what follows, and writing current
 	pause    pause      // of renewals, after a failed one
+	unusable pause      // of reading, as the record cannot be used
 	attempt  time.Time  // the last renewal that was tried for a rejection
 	lastRead time.Time  // the last reading of a static record for a rejection
 }
@@ -124,8 +125,8 @@ func (p *portal) succeed(next *snapshot) {
 	p.current.Store(next)
 }
 
-// drop forgets the snapshot, unless there is another one by now.
-func (p *portal) drop(s *snapshot) { p.current.CompareAndSwap(s, nil) }
+// drop forgets the snapshot, and reports false if there is another one by now.
+func (p *portal) drop(s *snapshot) bool { return p.current.CompareAndSwap(s, nil) }
 
 // snapshot makes a snapshot of a record that Redis has with generation stored.
 func (s *Source) snapshot(id string, r record, stored int64, epoch string) *snapshot {

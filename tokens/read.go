@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/maypok86/otter/v2"
 	"go.uber.org/zap"
 )
 
@@ -54,7 +55,7 @@ func (s *Source) check(p *portal, snap *snapshot) {
 		if snap != nil {
 			snap.checkAfter(s.now(), checkSoon)
 		}
-		s.noCredential(p.id, err)
+		_ = s.noCredential(p, err)
 	}
 }
 
@@ -69,9 +70,11 @@ func (s *Source) missing(ctx context.Context, p *portal, held *snapshot) (*snaps
 		if lost {
 			return s.save(ctx, p, held, 0)
 		}
-		// Somebody deleted the record by hand.
-		p.drop(held)
 	}
+	if !p.drop(held) {
+		return s.read(ctx, p) // somebody has read or stored it meanwhile
+	}
+	// There never was one, or somebody deleted it by hand.
 	s.unknown.Set(p.id, s.now().Add(unknownTime))
 	s.portals.Invalidate(p.id)
 	return nil, ErrNotConnected
@@ -138,27 +141,49 @@ func (s *Source) knownEpoch() string {
 	return ""
 }
 
-// heard notes whether Redis answers, and logs when that changes.
+// heard notes whether Redis answers, and logs when that changes. An error that
+// Redis answers with is one of the portal's.
 func (s *Source) heard(err error) {
 	var failure *redisError
-	if errors.As(err, &failure) {
-		if s.life.Err() == nil && s.away.CompareAndSwap(false, true) {
-			s.log.Error("Redis does not answer; portals that are known are served and renewed without it", zap.Error(err))
+	switch {
+	case !errors.As(err, &failure):
+		if s.away.Load() && s.away.CompareAndSwap(true, false) {
+			s.log.Info("Redis answers again")
 		}
-	} else if s.away.Load() && s.away.CompareAndSwap(true, false) {
-		s.log.Info("Redis answers again")
+	case failure.replied():
+	case s.life.Err() == nil && s.away.CompareAndSwap(false, true):
+		s.log.Error("Redis does not answer; portals that are known are served and renewed without it", zap.Error(err))
 	}
 }
 
 // noCredential turns what went wrong in reading the record into the error for
-// the request, and logs it if Redis is not what is wrong.
-func (s *Source) noCredential(portal string, err error) error {
+// the request. If the record is what is wrong, it is logged, and not read again
+// for a while.
+func (s *Source) noCredential(p *portal, err error) error {
 	if errors.Is(err, ErrNotConnected) {
 		return err
 	}
 	var failure *redisError
-	if !errors.As(err, &failure) {
-		s.log.Error("a portal's record cannot be used", zap.String("portal", portal), zap.Error(err))
+	if errors.As(err, &failure) && !failure.replied() {
+		s.forget(p)
+		return unavailable(p.id, 0, err)
 	}
-	return unavailable(portal, 0, err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := s.now(); !now.Before(p.unusable.until) {
+		s.log.Error("a portal's record cannot be used", zap.String("portal", p.id), zap.Error(err))
+		p.unusable = pause{until: now.Add(unknownTime), err: err}
+	}
+	return unavailable(p.id, 0, err)
+}
+
+// forget takes a portal of which nothing is known out of the cache: while Redis
+// is away, guesses must not displace those that are known.
+func (s *Source) forget(p *portal) {
+	s.portals.ComputeIfPresent(p.id, func(cached *portal) (*portal, otter.ComputeOp) {
+		if cached == p && p.current.Load() == nil {
+			return nil, otter.InvalidateOp
+		}
+		return cached, otter.CancelOp
+	})
 }

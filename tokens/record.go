@@ -63,13 +63,15 @@ func (r record) expired(now time.Time) bool {
 // sealed for the portal.
 func (r record) fields(portal string, ring seal.Ring) []any {
 	fields := []any{"schema", schema, "kind", string(r.kind), "state", string(r.state)}
-	set := func(name, value string) {
-		if value != "" {
-			fields = append(fields, name, value)
-		}
-	}
+	set := func(name, value string) { fields = append(fields, name, value) }
 	set("name", r.name)
-	set(secretField(r.kind), ring.Seal(portal, secretField(r.kind), r.secret))
+	// All fields are written, so that nothing of the former record is left.
+	access, key := r.secret, secret.Text{}
+	if r.kind == APIKey {
+		access, key = key, access
+	}
+	set("access_token", ring.Seal(portal, "access_token", access))
+	set("api_key", ring.Seal(portal, "api_key", key))
 	set("refresh_token", ring.Seal(portal, "refresh_token", r.refresh))
 	set("expires_at", millis(r.expiresAt))
 	set("renewed_at", millis(r.renewedAt))
@@ -99,7 +101,7 @@ func parseRecord(portal string, fields map[string]string, ring seal.Ring) (recor
 	r.generation, errs[0] = strconv.ParseInt(fields["generation"], 10, 64)
 	r.expiresAt, errs[1] = parseMillis(fields["expires_at"])
 	r.renewedAt, errs[2] = parseMillis(fields["renewed_at"])
-	if err := errors.Join(errs[:]...); err != nil {
+	if err := errors.Join(errs[:]...); err != nil || r.generation < 0 || r.generation >= maxGeneration {
 		return record{}, errors.New("the record has a damaged generation, expires_at or renewed_at")
 	}
 	return r, r.check()
@@ -115,6 +117,10 @@ func (r *record) open(portal string, fields map[string]string, ring seal.Ring) (
 	r.outdated = !ring.Sealed(fields[own]) || !ring.Sealed(fields["refresh_token"])
 	return err
 }
+
+// maxGeneration is what a Lua number holds exactly, which write.lua calculates
+// with.
+const maxGeneration = 1 << 53
 
 // check reports what a record lacks to be used.
 func (r record) check() error {

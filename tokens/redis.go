@@ -147,7 +147,7 @@ func CheckRedis(ctx context.Context, client redis.UniversalClient) error {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	if err := client.Ping(ctx).Err(); err != nil {
-		return err
+		return &redisError{"ping Redis", err}
 	}
 	// Not CONFIG GET, which managed services forbid. A server that does not
 	// tell is not accused.

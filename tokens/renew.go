@@ -3,6 +3,7 @@ package tokens
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -78,7 +79,7 @@ func (s *Source) reread(ctx context.Context, p *portal, snap *snapshot) (*Creden
 	}
 	latest, err := s.read(ctx, p)
 	if err != nil {
-		return nil, s.noCredential(p.id, err)
+		return nil, s.noCredential(p, err)
 	}
 	if !latest.settles(snap, now) {
 		return nil, ErrNoOther
@@ -125,7 +126,7 @@ func (s *Source) latest(ctx context.Context, p *portal, old *snapshot) (snap *sn
 		return old, true, nil
 	}
 	if err != nil {
-		return nil, false, s.noCredential(p.id, err)
+		return nil, false, s.noCredential(p, err)
 	}
 	return snap, false, nil
 }
@@ -204,6 +205,11 @@ func (s *Source) call(p *portal, snap *snapshot, why cause, alone bool) (*Creden
 	if err != nil {
 		return s.failed(p, snap, why, alone, err)
 	}
+	if token.Portal != "" && token.Portal != p.id {
+		err := fmt.Errorf("the refresh token that is stored for the portal is one of portal %s: connect it again", token.Portal)
+		s.log.Error("a portal has another one's token", zap.String("portal", p.id), zap.Error(err))
+		return nil, s.postpone(p, 0, err)
+	}
 	s.resume(p)
 	r := snap.record
 	r.state, r.endedCode = active, ""
@@ -236,7 +242,11 @@ func (s *Source) keep(p *portal, next *snapshot) (*Credential, error) {
 		s.unsaved.add(p)
 		return next.credential, nil
 	}
-	return saved.answer(p.id, s.now())
+	credential, err := saved.answer(p.id, s.now())
+	if err == errExpired {
+		err = s.postpone(p, 0, errors.New("the access token had expired when it arrived"))
+	}
+	return credential, err
 }
 
 // failed decides what follows from an error of the token endpoint.
@@ -250,48 +260,45 @@ func (s *Source) failed(p *portal, snap *snapshot, why cause, alone bool, err er
 	if refusal.Kind == hubspot.GrantEnded && !alone {
 		return s.grantEnded(p, snap, why, refusal)
 	}
-	var wait time.Duration
-	if refusal.Kind == hubspot.AppRefused || refusal.Status == http.StatusTooManyRequests {
-		s.app.mu.Lock()
-		wait = s.app.extend(s.now(), refusal.RetryAfter, err)
-		s.app.mu.Unlock()
-	} else {
-		p.mu.Lock()
-		wait = p.pause.extend(s.now(), refusal.RetryAfter, err)
-		p.mu.Unlock()
-	}
 	if refusal.Kind == hubspot.AppRefused {
 		s.log.Error("HubSpot refuses the app: check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET", zap.Error(err))
 	} else {
 		s.log.Warn("a portal's access token could not be renewed", zap.String("portal", p.id), zap.Error(err))
 	}
-	return nil, unavailable(p.id, wait, err)
+	if refusal.Kind == hubspot.AppRefused || refusal.Status == http.StatusTooManyRequests {
+		return nil, s.postponeAll(p, refusal.RetryAfter, err)
+	}
+	return nil, s.postpone(p, refusal.RetryAfter, err)
 }
 
 // grantEnded marks the portal's grant as ended, unless somebody has connected
 // the portal again.
 func (s *Source) grantEnded(p *portal, snap *snapshot, why cause, refusal *hubspot.Error) (*Credential, error) {
-	latest, err := s.read(s.life, p)
-	switch {
-	case err != nil:
-		return nil, s.noCredential(p.id, err)
-	case latest.settles(snap, s.now()):
-		return latest.answer(p.id, s.now())
-	case !latest.refresh.Equal(snap.refresh):
-		return s.call(p, latest, why, false)
+	var err error
+	for range 3 { // it may be changed at the same moment
+		var latest *snapshot
+		latest, err = s.read(s.life, p)
+		switch {
+		case errors.Is(err, ErrNotConnected):
+			return nil, err
+		case err != nil:
+			return nil, s.postpone(p, 0, err)
+		case latest.settles(snap, s.now()):
+			return latest.answer(p.id, s.now())
+		case !latest.refresh.Equal(snap.refresh):
+			return s.call(p, latest, why, false)
+		}
+		r := latest.record
+		r.state, r.endedCode = ended, refusal.Code
+		_, err = s.store.write(s.life, p.id, change{record: r, expected: r.generation, keep: true})
+		s.heard(err)
+		if err == nil {
+			s.log.Warn("HubSpot has ended a portal's grant: it has to be connected again",
+				zap.String("portal", p.id), zap.String("code", refusal.Code))
+			p.replace(latest, s.snapshot(p.id, r, r.generation, s.knownEpoch()))
+			return nil, &EndedError{Portal: p.id, Code: refusal.Code}
+		}
 	}
-	r := latest.record
-	r.state, r.endedCode = ended, refusal.Code
-	_, err = s.store.write(s.life, p.id, change{record: r, expected: r.generation, keep: true})
-	s.heard(err)
-	if changed := (*conflict)(nil); errors.As(err, &changed) {
-		return s.grantEnded(p, snap, why, refusal)
-	}
-	if err != nil {
-		return nil, unavailable(p.id, 0, err)
-	}
-	s.log.Warn("HubSpot has ended a portal's grant: it has to be connected again",
-		zap.String("portal", p.id), zap.String("code", refusal.Code))
-	p.replace(latest, s.snapshot(p.id, r, r.generation, s.knownEpoch()))
-	return nil, &EndedError{Portal: p.id, Code: refusal.Code}
+	// Not to ask the token endpoint again and again what cannot be noted.
+	return nil, s.postpone(p, 0, err)
 }

@@ -53,6 +53,7 @@ func late(t *testing.T, connect connector, behaviour hubspottest.TokenBehaviour)
 	client := connect(t)
 	s = newSource(t, hub, tokens.Options{Redis: client, Now: now.now, App: lateApp(t, hub, g)})
 	other = newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
+	listening(t, client, 2)
 	seed(t, s, hub, portalID)
 	get(t, s, portalID)
 	get(t, other, portalID)
@@ -153,6 +154,7 @@ func TestAChangeByAnotherReplicaArrivesByEvent(t *testing.T) {
 		hub, now := newHub(t), newClock() // it stands still: nothing is read again by itself
 		a := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
 		b := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
+		listening(t, connect(t), 2)
 		put(t, a, portalID, tokens.APIKey, "1")
 		get(t, b, portalID)
 		put(t, a, portalID, tokens.APIKey, "2")
@@ -201,9 +203,7 @@ func TestAReadingThatBeganBeforeAnEventDoesNotUndoIt(t *testing.T) {
 		put(t, b, portalID, tokens.APIKey, "1")
 		put(t, b, "1", tokens.APIKey, "1")
 		get(t, a, "1")
-		eventually(t, "a gets events", func() bool {
-			return client(connect(t)).PubSubNumSub(t.Context(), "hubspot:events").Val()["hubspot:events"] >= 2
-		})
+		listening(t, connect(t), 2)
 
 		reading.close()
 		call := later(func() (*tokens.Credential, error) { return a.Credential(t.Context(), portalID) })

@@ -148,7 +148,7 @@ func (s *Source) saveAll(ctx context.Context) error {
 			_, err := s.save(ctx, p, snap, snap.stored)
 			if err != nil && !errors.Is(err, ErrNotConnected) {
 				errs = append(errs, fmt.Errorf("store portal %s, which was renewed: %w", p.id, err))
-				if failure := (*redisError)(nil); errors.As(err, &failure) {
+				if failure := (*redisError)(nil); errors.As(err, &failure) && !failure.replied() {
 					break
 				}
 				continue

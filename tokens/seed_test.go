@@ -63,7 +63,9 @@ func TestEachKindIsSeededReadAndCached(t *testing.T) {
 func TestASeedIsAppliedOnce(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub := newHub(t)
-		s := newSource(t, hub, tokens.Options{Redis: connect(t)})
+		client := connect(t)
+		s := newSource(t, hub, tokens.Options{Redis: client})
+		listening(t, client, 1)
 		var got []bool
 		for _, value := range []string{"a", "a", "b", "a", "b", "c", "REMOVE", "a", "c", "d"} {
 			if value == "REMOVE" {
@@ -123,6 +125,7 @@ func TestAnUnknownPortalCostsRedisNothingFor5Seconds(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+		listening(t, client, 1)
 		commands := counter(client, recordKey)
 		ask := func(n int) {
 			t.Helper()

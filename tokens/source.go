@@ -180,9 +180,17 @@ func (s *Source) Credential(ctx context.Context, portal string) (*Credential, er
 	} else if until, known := s.unknown.GetIfPresent(portal); known && now.Before(until) {
 		return nil, ErrNotConnected
 	}
-	return s.wait(ctx, portal, func(ctx context.Context) (*Credential, error) {
-		return s.obtain(ctx, portal)
-	})
+	// A flight that was under way may be one of Renew, or end at the very
+	// moment of the expiry.
+	for range 2 {
+		credential, err := s.wait(ctx, portal, func(ctx context.Context) (*Credential, error) {
+			return s.obtain(ctx, portal)
+		})
+		if err != ErrNoOther && err != errExpired {
+			return credential, err
+		}
+	}
+	return nil, unavailable(portal, 0, errExpired)
 }
 
 // Renew returns another credential than the one that HubSpot has rejected with
@@ -246,9 +254,12 @@ func (s *Source) obtain(ctx context.Context, id string) (*Credential, error) {
 	p := s.portal(id)
 	snap := p.current.Load()
 	if snap == nil {
+		if err := p.isUnusable(s.now()); err != nil {
+			return nil, err
+		}
 		var err error
 		if snap, err = s.read(ctx, p); err != nil {
-			return nil, s.noCredential(id, err)
+			return nil, s.noCredential(p, err)
 		}
 	}
 	credential, err := snap.answer(id, s.now())

@@ -34,8 +34,29 @@ type redisError struct {
 	err  error
 }
 
-func (e *redisError) Error() string { return e.what + ": " + e.err.Error() }
+// Error cuts off the arguments that a server quotes of a command that it does
+// not know: a password may be among them.
+func (e *redisError) Error() string {
+	text, _, _ := strings.Cut(e.err.Error(), ", with args")
+	return e.what + ": " + text
+}
+
 func (e *redisError) Unwrap() error { return e.err }
+
+// replied reports whether Redis answered with an error of its own, which is
+// about what it was asked for rather than about Redis itself.
+func (e *redisError) replied() bool {
+	var reply redis.Error
+	if !errors.As(e.err, &reply) {
+		return false
+	}
+	for _, prefix := range []string{"LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "WRONGPASS"} {
+		if strings.HasPrefix(reply.Error(), prefix) {
+			return false
+		}
+	}
+	return true
+}
 
 // errNoRecord: Redis has answered, and there is no record.
 var errNoRecord = errors.New("no record")

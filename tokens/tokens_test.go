@@ -168,6 +168,16 @@ func (b *logBuffer) check(t *testing.T) {
 	}
 }
 
+// listening waits until that many sources get events: with a clock that stands
+// still, they would not make up for those that they missed.
+func listening(t *testing.T, client redis.UniversalClient, sources int64) {
+	t.Helper()
+	const channel = "hubspot:events"
+	eventually(t, "the sources get events", func() bool {
+		return client.(*redis.Client).PubSubNumSub(t.Context(), channel).Val()[channel] >= sources
+	})
+}
+
 // seed connects the portal at HubSpot and seeds its refresh token.
 func seed(t *testing.T, s *tokens.Source, hub *hubspottest.Server, portal string) (refreshToken string) {
 	t.Helper()

@@ -38,7 +38,6 @@ if ARGV[2] == 'next' then
 end
 -- A Lua number is a double: exact up to 2^53, which is in the year 2255.
 local exact = string.format('%.0f', generation)
-redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'generation', exact, 'seeds', seeds, unpack(ARGV, 8))
 -- pcall: a user who may not publish can still write; others see the change
 -- when they read the record again.

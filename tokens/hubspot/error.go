@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"hubspot-auth-proxy/tokens/secret"
 )
 
 // An Error is a call of the token endpoint that gave no token. Its text holds
@@ -69,7 +71,7 @@ func (e *Error) Error() string {
 		text += fmt.Sprintf("%s (HTTP %d)", e.Problem, e.Status)
 	}
 	if e.cause != nil {
-		text += ": " + e.cause.Error()
+		text += ": " + secret.Cause(e.cause).Error()
 	}
 	return text
 }
