@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/proxy/clients"
 )
 
 // statusGone is logged for requests whose client did not wait for the end,
@@ -65,6 +67,9 @@ func (p *Proxy) end(a *answer) {
 // from /oauth/ on, however that is written, and whatever may follow it.
 func loggedPath(raw string) string {
 	raw = raw[:min(len(raw), maxLogged)]
+	if i := strings.Index(raw, clients.KeyPrefix); i >= 0 {
+		raw = raw[:i] + "[redacted]" // a key in the wrong place
+	}
 	oauth := false
 	for segment := range strings.FieldsFuncSeq(decode(decode(raw)), isSeparator) {
 		// What follows a semicolon is no part of the name for some servers.

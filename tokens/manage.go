@@ -145,7 +145,7 @@ func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed boo
 			return false, ErrNotConnected
 		case err != nil:
 			return false, err
-		case !r.outdated || r.state == removed:
+		case !r.outdated || r.state == removed || s.options.Keys.IsZero():
 			return false, nil
 		}
 		_, err = s.store.write(ctx, portal, change{record: r, expected: r.generation, keep: true})

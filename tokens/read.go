@@ -150,7 +150,7 @@ func (s *Source) heard(err error) {
 		if s.away.Load() && s.away.CompareAndSwap(true, false) {
 			s.log.Info("Redis answers again")
 		}
-	case failure.replied():
+	case failure.replied(), errors.Is(err, context.Canceled): // by who asked
 	case s.life.Err() == nil && s.away.CompareAndSwap(false, true):
 		s.log.Error("Redis does not answer; portals that are known are served and renewed without it", zap.Error(err))
 	}

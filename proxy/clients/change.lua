@@ -1,32 +1,46 @@
 -- Changes the set of clients.
 --
 -- KEYS[1]  the set
--- ARGV[1]  the version that it must have, 0 if there must be none; or 'any'
--- ARGV[2]  channel of the events
--- ARGV[3]  'set' to write the fields and values that follow, 'replace' to have
---          no others, 'delete' to delete one field
--- ARGV[4…] those
+-- ARGV[1]  channel of the events
+-- ARGV[2]  'set' to write the fields and values that follow, 'delete' to
+--          delete the field that follows, or the version of a set that is to
+--          be restored: the fields and values that follow replace an older one
+-- ARGV[3…] those
 --
--- Answers {1 if changed, else 0; the version; how many fields changed}.
+-- Answers {the version; how many fields changed}.
 local version = tonumber(redis.call('HGET', KEYS[1], 'version') or '0')
-if ARGV[1] ~= 'any' and version ~= tonumber(ARGV[1]) then
-  return {0, version, 0}
+-- A Lua number is a double: exact up to 2^53, which is in the year 2255.
+if not (version and version >= 0 and version < 2^53) then
+  version = 0 -- damaged
 end
 local changed = 0
-if ARGV[3] == 'replace' then
-  redis.call('DEL', KEYS[1])
-end
-if ARGV[3] == 'delete' then
-  changed = redis.call('HDEL', KEYS[1], ARGV[4])
+if ARGV[2] == 'delete' then
+  changed = redis.call('HDEL', KEYS[1], ARGV[3])
+  if changed == 0 then
+    -- No version: were Redis just emptied, that would make this the newest set.
+    return {version, 0}
+  end
 else
-  for i = 4, #ARGV, 2 do
+  local restored = tonumber(ARGV[2])
+  if restored then
+    if version >= restored then
+      return {version, 0}
+    end
+    redis.call('DEL', KEYS[1])
+  end
+  for i = 3, #ARGV, 2 do
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
     changed = changed + 1
   end
+  version = restored or version
 end
-local now = redis.call('TIME')
-version = math.max(version + 1, now[1] * 1000000 + now[2])
+if not tonumber(ARGV[2]) then
+  local now = redis.call('TIME')
+  version = math.max(version + 1, now[1] * 1000000 + now[2])
+end
 local exact = string.format('%.0f', version)
 redis.call('HSET', KEYS[1], 'version', exact)
-redis.pcall('PUBLISH', ARGV[2], exact)
-return {1, version, changed}
+-- pcall: a user who may not publish can still write; others see the change
+-- when they read the set again.
+redis.pcall('PUBLISH', ARGV[1], exact)
+return {version, changed}

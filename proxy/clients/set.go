@@ -2,7 +2,6 @@ package clients
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -26,6 +25,7 @@ const (
 type Set struct {
 	store  Store
 	log    *zap.Logger
+	every  time.Duration         // how often to read the store without an event
 	stored atomic.Pointer[index] // what Redis has
 	seeded atomic.Pointer[index] // what the seed file has
 
@@ -51,8 +51,10 @@ func newIndex(clients []Client, version int64) *index {
 
 // NewSet returns a set that follows the store's changes until it is closed. It
 // is empty until [Set.Load] has read the store, or a change was heard of.
-func NewSet(store Store, log *zap.Logger) *Set {
-	s := &Set{store: store, log: log}
+func NewSet(store Store, log *zap.Logger) *Set { return newSet(store, log, checkEvery) }
+
+func newSet(store Store, log *zap.Logger, every time.Duration) *Set {
+	s := &Set{store: store, log: log, every: every}
 	s.stored.Store(newIndex(nil, 0))
 	s.seeded.Store(newIndex(nil, 0))
 	life, end := context.WithCancel(context.Background())
@@ -86,22 +88,25 @@ func (s *Set) Seed(clients []Client) { s.seeded.Store(newIndex(clients, 0)) }
 func (s *Set) Load(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clients, version, err := s.store.load(ctx)
+	read, err := s.store.load(ctx)
 	if err != nil {
 		return err
 	}
-	if held := s.stored.Load(); version < held.version {
+	if held := s.stored.Load(); read.version < held.version {
 		// A change leaves its version behind. This is Redis as it was before,
 		// or empty.
 		s.log.Warn("Redis has lost clients; they are stored again", zap.Int("clients", len(held.clients)))
-		if err := s.store.restore(ctx, held.clients, version); err != nil && !errors.Is(err, errChanged) {
+		if err := s.store.restore(ctx, held.clients, held.version); err != nil {
 			return err
 		}
-		if clients, version, err = s.store.load(ctx); err != nil {
+		if read, err = s.store.load(ctx); err != nil {
 			return err
 		}
 	}
-	s.stored.Store(newIndex(clients, version))
+	if len(read.damaged) > 0 {
+		s.log.Error("some clients cannot be used", zap.Error(&DamagedError{Names: read.damaged}))
+	}
+	s.stored.Store(newIndex(read.clients, read.version))
 	return nil
 }
 
@@ -110,18 +115,21 @@ func (s *Set) follow(life context.Context) {
 	events := s.store.Redis.Subscribe(life, s.store.channel())
 	defer events.Close()
 	changes := events.ChannelWithSubscriptions()
-	wait := checkEvery
+	wait := s.every
 	for {
 		select {
 		case <-life.Done():
 			return
-		case <-changes:
+		case _, open := <-changes:
+			if !open {
+				changes = nil // Redis' client was closed
+			}
 		case <-time.After(wait + rand.N(wait/5)):
 		}
-		wait = checkEvery
+		wait = s.every
 		if err := s.Load(life); err != nil && life.Err() == nil {
 			s.log.Warn("the clients cannot be read; those that are known stay", zap.Error(err))
-			wait = retryEvery
+			wait = min(retryEvery, s.every)
 		}
 	}
 }

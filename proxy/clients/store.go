@@ -25,6 +25,9 @@ var changeLua = redis.NewScript(changeScript)
 // ErrUnknown: there is no client of that name in Redis.
 var ErrUnknown = errors.New("there is no client of that name")
 
+// ErrExists: there is a client of that name in Redis already.
+var ErrExists = errors.New("there is a client of that name already")
+
 // Store reads and writes the clients in Redis. It is safe for concurrent use.
 type Store struct {
 	// Redis has the clients. Its owner closes it.
@@ -39,73 +42,116 @@ func (s Store) Add(ctx context.Context, client Client) error {
 	if err := client.Check(); err != nil {
 		return err
 	}
-	_, _, err := s.change(ctx, "any", "set", fields([]Client{client})...)
+	_, err := s.change(ctx, "set", fields([]Client{client})...)
 	return err
+}
+
+// Create stores a client, unless there is one of its name: the error is
+// [ErrExists] then.
+func (s Store) Create(ctx context.Context, client Client) error {
+	if err := client.Check(); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	named := fields([]Client{client})
+	created, err := s.Redis.HSetNX(limited, s.key(), field(client.Name), named[1]).Result()
+	switch {
+	case err != nil:
+		return fmt.Errorf("write clients to Redis: %w", err)
+	case !created:
+		return ErrExists
+	}
+	return s.Add(ctx, client) // the same again, with a version and an event
 }
 
 // Remove removes a client: its key is cut off everywhere. The error is
 // [ErrUnknown] if there is none.
 func (s Store) Remove(ctx context.Context, name string) error {
-	_, changed, err := s.change(ctx, "any", "delete", field(name))
+	changed, err := s.change(ctx, "delete", field(name))
 	if err == nil && changed == 0 {
 		return ErrUnknown
 	}
 	return err
 }
 
-// List returns the clients, by name.
+// List returns the clients, by name. If some are damaged, it returns the
+// others, and an error that is a [*DamagedError].
 func (s Store) List(ctx context.Context) ([]Client, error) {
-	clients, _, err := s.load(ctx)
-	return clients, err
+	read, err := s.load(ctx)
+	if err == nil && len(read.damaged) > 0 {
+		err = &DamagedError{Names: read.damaged}
+	}
+	return read.clients, err
 }
 
-// load returns the clients and their version, 0 if Redis has none.
-func (s Store) load(ctx context.Context) (clients []Client, version int64, err error) {
+// A DamagedError says which clients in Redis cannot be used. Nobody knows any
+// more what they may do, so that they may do nothing.
+type DamagedError struct{ Names []string }
+
+// Error names the clients, and says what to do.
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("clients in Redis are damaged, and their keys refused: %q: remove them and add them again", e.Names)
+}
+
+// loaded is what Redis has.
+type loaded struct {
+	clients []Client // by name
+	damaged []string // names of others
+	version int64    // 0 if there is none, or it is damaged
+}
+
+// maxVersion bounds versions: Lua's numbers are exact up to here.
+const maxVersion = 1 << 53
+
+// load returns what Redis has.
+func (s Store) load(ctx context.Context) (loaded, error) {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	stored, err := s.Redis.HGetAll(ctx, s.key()).Result()
 	if err != nil {
-		return nil, 0, fmt.Errorf("read clients from Redis: %w", err)
+		return loaded{}, fmt.Errorf("read clients from Redis: %w", err)
 	}
-	for name, value := range stored {
-		switch {
-		case name == "version":
-			version, err = strconv.ParseInt(value, 10, 64)
-		case strings.HasPrefix(name, field("")):
-			var client Client
-			err = json.Unmarshal([]byte(value), &client)
-			clients = append(clients, client)
-		}
-		if err != nil {
-			return nil, 0, fmt.Errorf("the clients in Redis are damaged at %q: remove that client and add it again", name)
-		}
+	var l loaded
+	if version, err := strconv.ParseInt(stored["version"], 10, 64); err == nil && version > 0 && version < maxVersion {
+		l.version = version
 	}
-	slices.SortFunc(clients, func(a, b Client) int { return strings.Compare(a.Name, b.Name) })
-	return clients, version, nil
+	for key, value := range stored {
+		name, found := strings.CutPrefix(key, field(""))
+		if !found {
+			continue
+		}
+		// One that is damaged must not keep the others from being cut off.
+		var client Client
+		if err := json.Unmarshal([]byte(value), &client); err != nil || client.Check() != nil || client.Name != name {
+			l.damaged = append(l.damaged, name)
+			continue
+		}
+		l.clients = append(l.clients, client)
+	}
+	slices.SortFunc(l.clients, func(a, b Client) int { return strings.Compare(a.Name, b.Name) })
+	slices.Sort(l.damaged)
+	return l, nil
 }
 
-// errChanged: the clients have another version than expected.
-var errChanged = errors.New("the clients were changed meanwhile")
-
-// restore stores clients again that Redis has lost, if it still has the
-// version.
+// restore stores a set of clients again that Redis has lost, unless it has
+// that version or a newer one by now. The version stays what it was: of several
+// processes that restore what they hold, the one with the newest set prevails.
 func (s Store) restore(ctx context.Context, clients []Client, version int64) error {
-	_, _, err := s.change(ctx, strconv.FormatInt(version, 10), "replace", fields(clients)...)
+	_, err := s.change(ctx, strconv.FormatInt(version, 10), fields(clients)...)
 	return err
 }
 
-func (s Store) change(ctx context.Context, expected, what string, args ...any) (version, changed int64, err error) {
+// change runs the script, and returns how many fields it changed.
+func (s Store) change(ctx context.Context, what string, args ...any) (changed int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	all := append([]any{expected, s.channel(), what}, args...)
+	all := append([]any{s.channel(), what}, args...)
 	answer, err := changeLua.Run(ctx, s.Redis, []string{s.key()}, all...).Int64Slice()
 	if err != nil {
-		return 0, 0, fmt.Errorf("write clients to Redis: %w", err)
+		return 0, fmt.Errorf("write clients to Redis: %w", err)
 	}
-	if answer[0] != 1 {
-		return 0, 0, errChanged
-	}
-	return answer[1], answer[2], nil
+	return answer[1], nil
 }
 
 // fields returns the fields and values of the clients' hash.

@@ -1,0 +1,12 @@
+package clients
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// NewSetEvery is NewSet with another time between two readings of the store.
+func NewSetEvery(store Store, log *zap.Logger, every time.Duration) *Set {
+	return newSet(store, log, every)
+}
