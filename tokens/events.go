@@ -59,6 +59,9 @@ func (s *Source) event(payload string) {
 		return
 	}
 	snap := p.current.Load()
+	if snap != nil {
+		told.seeds = snap.seeds // a tombstone keeps them
+	}
 	switch {
 	case snap != nil && !told.newer(snap.record):
 	case told.state == removed:

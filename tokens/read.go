@@ -100,7 +100,7 @@ func (s *Source) outlives(ctx context.Context, held *snapshot, r record) (bool, 
 
 // supersedes reports whether the record is older than s, provided that they
 // are of different lives of Redis, where generations tell nothing: it was
-// renewed before s was, or is a seed that s was renewed from.
+// renewed before s was, or is a seed that s was renewed from, or removed after.
 func (s *snapshot) supersedes(r record) bool {
 	seeds := strings.Fields(r.seeds)
 	for _, seed := range seeds {
@@ -108,9 +108,9 @@ func (s *snapshot) supersedes(r record) bool {
 			return false
 		}
 	}
-	if r.renewedAt.IsZero() {
+	if s.state == removed || r.renewedAt.IsZero() {
 		// Without a seed, it is not known where the record came from.
-		return !s.renewedAt.IsZero() && len(seeds) > 0
+		return (s.state == removed || !s.renewedAt.IsZero()) && len(seeds) > 0
 	}
 	return s.renewedAt.After(r.renewedAt)
 }

@@ -1,0 +1,40 @@
+package tokens_test
+
+import (
+	"testing"
+
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+func TestAPortalThatWasRemovedIsNotBroughtBackByASeedOnceRedisIsEmptied(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, client := newHub(t), connect(t)
+		a := newSource(t, hub, tokens.Options{Redis: connect(t)})
+		b := newSource(t, hub, tokens.Options{Redis: connect(t)})
+		listening(t, client, 2)
+		first := seed(t, a, hub, portalID)
+		get(t, a, portalID)
+		if err := b.Remove(t.Context(), portalID, "test"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a hears of it", func() bool { return answers(t, a, portalID, tokens.ErrNotConnected) })
+
+		if err := client.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		again := tokens.Seed{Portal: portalID, Kind: tokens.OAuth, Secret: secret.New(first)}
+		if stored, err := b.Seed(t.Context(), again); err != nil || !stored {
+			t.Fatalf("an emptied Redis takes the seed: %v, %v", stored, err)
+		}
+		eventually(t, "a has stored the tombstone again", func() bool {
+			return field(t, client, "state") == "removed" && answers(t, b, portalID, tokens.ErrNotConnected)
+		})
+		if !answers(t, a, portalID, tokens.ErrNotConnected) {
+			t.Error("a serves it")
+		}
+		if stored, err := b.Seed(t.Context(), again); err != nil || stored {
+			t.Errorf("the tombstone has lost the seed's hash: %v, %v", stored, err)
+		}
+	})
+}
