@@ -66,7 +66,7 @@ func demo(ctx context.Context, environ []string, stdout, stderr io.Writer) error
 	_, err = s.source.Seed(ctx, tokens.Seed{Portal: demoStaticPortal, Kind: tokens.AccessToken, Secret: secret.New(token)})
 	if err == nil {
 		err = demoText.Execute(stdout, map[string]string{
-			"Proxy": "http://" + s.listener.Addr().String(), "HubSpot": hub.URL,
+			"Proxy": "http://" + reachable(s.listener.Addr()), "HubSpot": hub.URL,
 			"Portal": demoPortal, "StaticPortal": demoStaticPortal,
 		})
 	}
@@ -84,6 +84,7 @@ func demoSettings(hub *hubspottest.Server, environ []string) (config.Config, err
 	return config.Load([]string{
 		"LISTEN_ADDR=" + address,
 		"ADMIN_ADDR=127.0.0.1:0",
+		"ALLOW_ANONYMOUS=true",
 		"LOG_LEVEL=" + given["LOG_LEVEL"],
 		"LOG_FORMAT=" + given["LOG_FORMAT"],
 		"ACCESS_LOG=" + given["ACCESS_LOG"],
@@ -93,6 +94,16 @@ func demoSettings(hub *hubspottest.Server, environ []string) (config.Config, err
 		"HUBSPOT_PORTAL_ID=" + demoPortal,
 		"HUBSPOT_REFRESH_TOKEN=" + hub.Connect(demoPortal),
 	})
+}
+
+// reachable returns the address by which this machine reaches a listener, which
+// may be bound to all addresses.
+func reachable(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return addr.String()
+	}
+	return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
 }
 
 // freeAddress returns the address, or one with a port that the system chooses

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -14,57 +15,65 @@ import (
 	"hubspot-auth-proxy/config"
 )
 
-const usage = `hubspot-auth-proxy forwards calls to api.hubapi.com, each with its portal's
-own credential, which it renews before it expires.
-
-Usage:
-
-  hubspot-auth-proxy [serve]   run the proxy, with its settings from the environment
-  hubspot-auth-proxy demo      run it against a fake HubSpot, with curl lines to try
-  hubspot-auth-proxy config    print every setting, its value and where it came from
-  hubspot-auth-proxy version   print the version
-
-Exit status: 0 done, 1 failed, 2 wrong use or wrong settings.
-Every setting is told in the README.
-`
-
 func main() {
+	// Where nobody can set another logger, net/http writes to this one what it
+	// got without having asked for it, which may be an echo of a secret.
+	log.SetOutput(io.Discard)
 	// The first signal ends the program in good order, a second one at once.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop)
-	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	err := run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
 	os.Exit(status(err, os.Stderr))
 }
 
-// run runs one command until it is done, or ctx is.
-func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
-	command := "serve"
-	if len(args) > 0 {
-		command, args = args[0], args[1:]
+// allCommands returns all that the program can do, in the order of the help.
+func allCommands() []command {
+	return []command{
+		{name: "serve", summary: "run the proxy, with its settings from the environment", manual: serveManual,
+			open: flagless(func(ctx context.Context, c *call) error { return serve(ctx, c.environ, c.stderr) })},
+		{name: "demo", summary: "run it against a fake HubSpot, with curl lines to try", manual: demoManual,
+			open: flagless(func(ctx context.Context, c *call) error { return demo(ctx, c.environ, c.stdout, c.stderr) })},
+		{name: "portal set", args: "ID KIND [--name NAME] [--file PATH]", summary: "store a portal's credential",
+			manual: portalSetManual, least: 2, most: 2, open: portalSet},
+		{name: "portal list", args: "[--all] [--json]", summary: "list the portals",
+			manual: portalListManual, open: portalList},
+		{name: "portal show", args: "ID [--json]", summary: "tell what is known of a portal",
+			manual: portalShowManual, least: 1, most: 1, open: portalShow},
+		{name: "portal check", args: "ID|--all [--json]", summary: "ask HubSpot whose a portal's credential is",
+			manual: portalCheckManual, most: 1, open: portalCheck},
+		{name: "portal link", args: "[--portal ID]", summary: "print a link that connects a portal",
+			manual: portalLinkManual, open: portalLink},
+		{name: "portal remove", args: "ID", summary: "remove a portal's credential",
+			manual: portalRemoveManual, least: 1, most: 1, open: flagless(portalRemove)},
+		{name: "client add", args: "NAME --portals ID,ID|'*' [--read-only] [--replace]", summary: "make a key for a caller",
+			manual: clientAddManual, least: 1, most: 1, open: clientAdd},
+		{name: "client list", args: "[--json]", summary: "list the callers",
+			manual: clientListManual, open: clientList},
+		{name: "client remove", args: "NAME", summary: "cut a caller off",
+			manual: clientRemoveManual, least: 1, most: 1, open: flagless(clientRemove)},
+		{name: "keys generate", args: "ID", summary: "make a key for ENCRYPTION_KEYS",
+			manual: keysGenerateManual, least: 1, most: 1, open: flagless(keysGenerate)},
+		{name: "keys rotate", summary: "seal all secrets anew with the first key",
+			manual: keysRotateManual, open: flagless(keysRotate)},
+		{name: "config", summary: "print every setting, its value and where it came from", manual: configManual,
+			open: flagless(func(_ context.Context, c *call) error { return printConfig(c.environ, c.stdout) })},
+		{name: "version", summary: "print the version", manual: "Prints the version, and what it was built with and for.\n",
+			open: flagless(func(_ context.Context, c *call) error { return printVersion(c.stdout) })},
 	}
-	if len(args) > 0 && command != "help" {
-		return usageError(fmt.Sprintf("%s takes no arguments, but was given %q", command, args[0]))
-	}
-	switch command {
-	case "serve":
-		return serve(ctx, environ, stderr)
-	case "demo":
-		return demo(ctx, environ, stdout, stderr)
-	case "config":
-		return printConfig(environ, stdout)
-	case "version":
-		return printVersion(stdout)
-	case "help", "-h", "-help", "--help":
-		_, err := io.WriteString(stdout, usage)
-		return err
-	}
-	return usageError(fmt.Sprintf("there is no command %q", command))
 }
 
-// usageError says how the program was called wrongly.
-type usageError string
+const serveManual = `Runs the proxy until SIGTERM or Ctrl-C, and then finishes what is under way.
 
-func (e usageError) Error() string { return string(e) }
+  HUBSPOT_ACCESS_TOKEN=pat-na1-… hubspot-auth-proxy
+  curl http://127.0.0.1:8080/crm/v3/objects/contacts
+`
+
+const demoManual = `Runs a fake HubSpot, an embedded Redis and the proxy in one process, and prints
+curl lines to try. Of the environment LISTEN_ADDR and the log's settings count.
+`
+
+const configManual = `Prints every setting, its value and where it came from. Secrets are [redacted].
+`
 
 // status tells what went wrong and returns the exit status that stands for it.
 func status(err error, stderr io.Writer) int {
@@ -77,10 +86,14 @@ func status(err error, stderr io.Writer) int {
 		fmt.Fprintln(stderr, faults)
 		return 2
 	case errors.As(err, &wrongUse):
-		fmt.Fprintf(stderr, "hubspot-auth-proxy: %s; see hubspot-auth-proxy help\n", wrongUse)
+		about := "help"
+		if wrongUse.help != "" {
+			about = "help " + wrongUse.help
+		}
+		fmt.Fprintf(stderr, "%s: %s; see %s %s\n", program, wrongUse.problem, program, about)
 		return 2
 	default:
-		fmt.Fprintf(stderr, "hubspot-auth-proxy: %v\n", err)
+		fmt.Fprintf(stderr, "%s: %v\n", program, err)
 		return 1
 	}
 }

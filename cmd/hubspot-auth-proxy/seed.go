@@ -30,6 +30,7 @@ type seeder struct {
 	content [sha256.Size]byte // hash of the file, as it was read last
 	epoch   string            // Redis' life in which it was applied
 	seed    config.Seed       // what the file has
+	missing int               // looks at which the file could not be read, in a row
 }
 
 // read reads the seed file, if there is one. Its faults are config.Faults.
@@ -46,8 +47,26 @@ func (s *seeder) read() error {
 	if err != nil {
 		return err
 	}
+	if faults := s.conflicts(seed); faults != nil {
+		return faults
+	}
 	s.seed = seed
 	return nil
+}
+
+// conflicts returns what the file and the environment say twice, and what the
+// file needs that the environment has not.
+func (s *seeder) conflicts(seed config.Seed) config.Faults {
+	var faults config.Faults
+	for _, portal := range seed.Portals {
+		if portal.ID == s.settings.HubSpotPortalID {
+			faults = append(faults, config.Fault{Name: "HUBSPOT_PORTAL_ID", Problem: "names portal " + portal.ID + ", and so does SEED_FILE", Remedy: "keep one of them"})
+		}
+		if !portal.RefreshToken.IsZero() && s.settings.HubSpotClientID == "" {
+			faults = append(faults, config.Fault{Name: "HUBSPOT_CLIENT_ID", Problem: "is not set, but needed for the refresh token of portal " + portal.ID + " in SEED_FILE", Remedy: "set it and HUBSPOT_CLIENT_SECRET"})
+		}
+	}
+	return faults
 }
 
 // apply applies what was read. A portal whose record cannot be used is told
@@ -68,6 +87,9 @@ func (s *seeder) apply(ctx context.Context) error {
 			s.log.Error("a portal of the settings is not stored; portal set replaces what is there", zap.String("portal", seed.Portal), zap.Error(err))
 		}
 	}
+	if epoch == "" { // Redis had not been asked yet
+		epoch = s.source.Epoch()
+	}
 	s.epoch = epoch
 	return nil
 }
@@ -77,7 +99,7 @@ func (s *seeder) apply(ctx context.Context) error {
 func (s *seeder) follow(ctx context.Context) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
-	for applied := true; ; {
+	for applied, told := true, false; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -95,20 +117,28 @@ func (s *seeder) follow(ctx context.Context) {
 			continue
 		}
 		err := s.apply(ctx)
-		if applied = err == nil; !applied && ctx.Err() == nil {
+		if err != nil && !told && ctx.Err() == nil {
 			s.log.Warn("the settings' portals could not be stored; trying on", zap.Error(err))
 		}
+		applied, told = err == nil, err != nil
 	}
 }
 
 // changed reports whether the file is another one than was read last. One that
-// is missing is just being replaced.
+// is missing may just be being replaced; if it still is, that is told.
 func (s *seeder) changed() bool {
 	if s.settings.SeedFile == "" {
 		return false
 	}
 	content, err := os.ReadFile(s.settings.SeedFile)
-	return err == nil && sha256.Sum256(content) != s.content
+	if err != nil {
+		if s.missing++; s.missing == 2 {
+			s.log.Error("the seed file cannot be read; what was read before stays, clients too", zap.Error(err))
+		}
+		return false
+	}
+	s.missing = 0
+	return sha256.Sum256(content) != s.content
 }
 
 // portals returns the portals of the environment and of the file.
@@ -139,8 +169,7 @@ func seedClient(c config.SeedClient) clients.Client {
 	return clients.Client{Name: c.Name, KeySHA256: hash, Portals: c.Portals, ReadOnly: c.ReadOnly}
 }
 
-// faults reads the seed file and returns what is wrong with it, and what the
-// settings say twice.
+// faults reads the seed file and returns what is wrong with it.
 func (s *seeder) faults() config.Faults {
 	var faults config.Faults
 	if err := s.read(); errors.As(err, &faults) {
@@ -148,13 +177,5 @@ func (s *seeder) faults() config.Faults {
 	} else if err != nil {
 		return config.Faults{{Name: "SEED_FILE", Problem: err.Error(), Remedy: "give the path of a file that this process may read"}}
 	}
-	for _, portal := range s.seed.Portals {
-		if portal.ID == s.settings.HubSpotPortalID {
-			faults = append(faults, config.Fault{Name: "HUBSPOT_PORTAL_ID", Problem: "names portal " + portal.ID + ", and so does SEED_FILE", Remedy: "keep one of them"})
-		}
-		if !portal.RefreshToken.IsZero() && s.settings.HubSpotClientID == "" {
-			faults = append(faults, config.Fault{Name: "HUBSPOT_CLIENT_ID", Problem: "is not set, but needed for the refresh token of portal " + portal.ID + " in SEED_FILE", Remedy: "set it and HUBSPOT_CLIENT_SECRET"})
-		}
-	}
-	return faults
+	return nil
 }

@@ -155,7 +155,7 @@ func (s *service) awaitRedis(ctx context.Context) error {
 		case time.Now().After(deadline):
 			return fmt.Errorf("no answer from Redis within %v, check REDIS_URL and whether it can be reached from here: %w", redisPatience, err)
 		case !told:
-			s.log.Warn("Redis does not answer yet; trying on", zap.Duration("for", redisPatience), zap.Error(err))
+			s.log.Warn("Redis does not answer yet; trying on", zap.Stringer("for", redisPatience), zap.Error(err))
 		}
 		select {
 		case <-ctx.Done():

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/config"
+	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+func TestCommandsTakeEffectInAProxyThatRuns(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	environ := []string{"REDIS_URL=" + server.URL(), "UPSTREAM_URL=" + hub.URL, "ALLOW_ANONYMOUS=false"}
+	command := func(stdin string, args ...string) string {
+		t.Helper()
+		var stdout output
+		if err := run(t.Context(), args, environ, strings.NewReader(stdin), &stdout, io.Discard); err != nil {
+			t.Fatalf("%q: %v", args, err)
+		}
+		return strings.TrimSpace(stdout.String())
+	}
+	address := launch(t, "serve", environ...).address()
+	answers := func(key string) int {
+		return statusOf(t, "http://"+address+"/portals/62516/crm/v3/objects/contacts", key)
+	}
+	first, second := "pat-na1-1-"+hubspottest.Canary, "pat-na1-2-"+hubspottest.Canary
+
+	key := command("", "client", "add", "billing", "--portals", "62516")
+	eventually(t, "the key is known", func() bool { return answers(key) == http.StatusForbidden })
+	hub.SetAccessToken("62516", first)
+	command(first, "portal", "set", "62516", "access_token")
+	eventually(t, "the portal is served", func() bool { return answers(key) == http.StatusOK })
+	hub.SetAccessToken("62516", second)
+	command(second, "portal", "set", "62516", "access_token")
+	eventually(t, "the new token is used", func() bool { return answers(key) == http.StatusOK })
+	command("", "portal", "remove", "62516")
+	eventually(t, "the portal is cut off", func() bool { return answers(key) == http.StatusForbidden })
+	other := command("", "client", "add", "billing", "--portals", "62516", "--replace")
+	eventually(t, "the key is replaced", func() bool {
+		return answers(key) == http.StatusUnauthorized && answers(other) == http.StatusForbidden
+	})
+	command("", "client", "remove", "billing")
+	eventually(t, "the key is cut off", func() bool { return answers(other) == http.StatusUnauthorized })
+}
+
+// statusOf returns the status of the answer to a call with the client key.
+func statusOf(t *testing.T, url, key string) int {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+key)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
+func TestACheckRenewsATokenThatHubSpotDoesNotTake(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	environ := []string{
+		"REDIS_URL=" + server.URL(), "UPSTREAM_URL=" + hub.URL,
+		"HUBSPOT_CLIENT_ID=" + hubspottest.ClientID, "HUBSPOT_CLIENT_SECRET=" + hubspottest.ClientSecret,
+	}
+	settings, err := config.Load(environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, faults := openStore(settings, zap.NewNop())
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	defer s.close()
+	refresh := secret.New(hub.Connect("62515"))
+	token := hubspot.Token{Access: secret.New(hub.Issue("62515", time.Hour)), Refresh: refresh, Life: time.Hour}
+	if err := s.source.Connect(t.Context(), "62515", token, "test"); err != nil {
+		t.Fatal(err)
+	}
+	hub.Revoke("62515")
+	var stdout output
+	err = run(t.Context(), []string{"portal", "check", "62515"}, environ, nil, &stdout, io.Discard)
+	if err != nil || stdout.String() != "portal 62515: right, HubSpot names portal 62515\n" {
+		t.Errorf("%v, %q", err, stdout.String())
+	}
+	if calls := hub.TokenCalls("62515"); calls != 1 {
+		t.Errorf("it was renewed %d times", calls)
+	}
+}
+
+func TestALinkConnectsThePortalItIsFor(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	door := freePort(t)
+	environ := []string{
+		"REDIS_URL=" + server.URL(), "UPSTREAM_URL=" + hub.URL, "ADMIN_ADDR=" + door,
+		"HUBSPOT_CLIENT_ID=" + hubspottest.ClientID, "HUBSPOT_CLIENT_SECRET=" + hubspottest.ClientSecret,
+		"HUBSPOT_REDIRECT_URL=http://" + door + "/callback", "HUBSPOT_AUTHORIZE_URL=" + hub.AuthorizeURL(), "HUBSPOT_SCOPES=oauth",
+	}
+	launch(t, "serve", environ...).address()
+	follow := func(portal string) int {
+		t.Helper()
+		var link output
+		if err := run(t.Context(), []string{"portal", "link", "--portal", "62515"}, environ, nil, &link, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		back, err := hub.Authorize(strings.TrimSpace(link.String()), portal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return statusOf(t, back, "")
+	}
+	if status := follow("62516"); status < 400 {
+		t.Errorf("another portal: status %d", status)
+	}
+	if status := follow("62515"); status != http.StatusOK {
+		t.Errorf("its portal: status %d", status)
+	}
+	var stdout output
+	err := run(t.Context(), []string{"portal", "check", "--all"}, environ, nil, &stdout, io.Discard)
+	if err != nil || !strings.Contains(stdout.String(), "1 portal: 1 right, 0 not") {
+		t.Errorf("%v, %s", err, &stdout)
+	}
+}

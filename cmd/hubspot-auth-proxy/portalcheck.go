@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+
+	"golang.org/x/sync/errgroup"
+
+	"hubspot-auth-proxy/config"
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspot"
+)
+
+const portalCheckManual = `Asks HubSpot whose the credential of portal ID is, or those of all portals, and
+says whether it is that portal's. An OAuth token is renewed first if it has
+expired. Exit status 1: a credential is another portal's, or HubSpot does not take
+it; what to do is told.
+
+  hubspot-auth-proxy portal check 62515
+  hubspot-auth-proxy portal check --all
+  hubspot-auth-proxy portal check --all --json | jq '.[] | select(.ok | not)'
+`
+
+// checksAtOnce is how many portals are checked at the same time.
+const checksAtOnce = 4
+
+func portalCheck(flags *flag.FlagSet) action {
+	all := flags.Bool("all", false, "check all portals")
+	asJSON := flags.Bool("json", false, "print an object, with --all an array of them")
+	return func(ctx context.Context, c *call) error {
+		if *all == (len(c.args) == 1) {
+			return usageError{"give the id of a portal, or --all", "portal check"}
+		}
+		if !*all {
+			if _, err := portalID(c.args[0], "portal check"); err != nil {
+				return err
+			}
+		}
+		return c.operate(ctx, func(settings config.Config, s *store) error {
+			k := &checker{store: s, upstream: settings.UpstreamURL, client: hubspot.NewClient(http.DefaultTransport, tokenTimeout)}
+			if *all {
+				return c.checkAll(ctx, k, *asJSON)
+			}
+			return c.checkOne(ctx, k, c.args[0], *asJSON)
+		})
+	}
+}
+
+func (c *call) checkOne(ctx context.Context, k *checker, id string, asJSON bool) error {
+	found := k.check(ctx, id)
+	if asJSON {
+		if err := printJSON(c.stdout, found); err != nil {
+			return err
+		}
+	} else if found.OK {
+		_, err := fmt.Fprintln(c.stdout, found)
+		return err
+	}
+	if !found.OK {
+		return errors.New(found.String())
+	}
+	return nil
+}
+
+func (c *call) checkAll(ctx context.Context, k *checker, asJSON bool) error {
+	portals, err := showAll(ctx, k.source, false)
+	if err != nil {
+		return err
+	}
+	found, err := k.checkEach(ctx, portals, c.stderr)
+	if err != nil {
+		return err
+	}
+	bad := 0
+	for _, f := range found {
+		if !f.OK {
+			bad++
+		}
+	}
+	if asJSON {
+		if err := printJSON(c.stdout, found); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range found {
+			fmt.Fprintln(c.stdout, f)
+		}
+		fmt.Fprintf(c.stdout, "%s: %d right, %d not.\n", count(len(found), "portal"), len(found)-bad, bad)
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d of %s cannot be used as they are", bad, count(len(found), "portal"))
+	}
+	return nil
+}
+
+// checkEach checks the portals, a few at a time, and goes on over failures.
+func (k *checker) checkEach(ctx context.Context, portals []tokens.Portal, stderr io.Writer) ([]finding, error) {
+	found := make([]finding, len(portals))
+	step, end := progress(stderr, len(portals), "checking portals")
+	defer end()
+	var checks errgroup.Group
+	checks.SetLimit(checksAtOnce)
+	for i, p := range portals {
+		checks.Go(func() error {
+			if ctx.Err() != nil {
+				return errors.New("interrupted")
+			}
+			found[i] = k.check(ctx, p.ID)
+			step()
+			return nil
+		})
+	}
+	return found, checks.Wait()
+}

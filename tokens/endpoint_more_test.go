@@ -1,0 +1,292 @@
+package tokens_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+func TestAnotherPortalsTokenIsNotServed(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, client := newHub(t), newClock(), connect(t)
+		s, log := watched(t, hub, tokens.Options{Redis: client, Now: now.now})
+		put(t, s, portalID, tokens.OAuth, hub.Connect("1"))
+		for range 50 {
+			if !answers(t, s, portalID, &tokens.UnavailableError{}) {
+				t.Fatal("not an UnavailableError")
+			}
+		}
+		if n := hub.TokenCalls("1"); n != 1 {
+			t.Errorf("%d token calls, want 1 and then a pause", n)
+		}
+		if n := log.lines("a portal has another one's token"); n != 1 {
+			t.Errorf("it was logged %d times", n)
+		}
+		if got := field(t, client, "access_token"); got != "" {
+			t.Error("the other portal's token was stored")
+		}
+		// Connected again, it is served.
+		if err := s.Set(t.Context(), tokens.Seed{Portal: portalID, Kind: tokens.OAuth, Secret: secret.New(hub.Connect(portalID))}, "test"); err != nil {
+			t.Fatal(err)
+		}
+		now.advance(time.Second)
+		get(t, s, portalID)
+	})
+}
+
+func TestAnAnswerThatDoesNotSayWhosTokenItIsIsTaken(t *testing.T) {
+	t.Parallel()
+	client, end := tokens.EmbeddedRedis()
+	t.Cleanup(end)
+	hub := newHub(t)
+	hub.SetToken(hubspottest.TokenBehaviour{OmitHubID: true})
+	s := newSource(t, hub, tokens.Options{Redis: client})
+	seed(t, s, hub, portalID)
+	get(t, s, portalID)
+}
+
+func TestAnEndedGrantThatCannotBeNotedIsNotAskedForAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	for name, refuse := range map[string]func(t *testing.T, client redis.UniversalClient){
+		"too few replicas": func(t *testing.T, client redis.UniversalClient) {
+			if err := client.(*redis.Client).ConfigSet(t.Context(), "min-replicas-to-write", "1").Err(); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"no answer to writes": func(_ *testing.T, client redis.UniversalClient) {
+			client.AddHook(hook{before: func(cmd redis.Cmder) error {
+				if strings.HasPrefix(cmd.Name(), "eval") {
+					return errCut
+				}
+				return nil
+			}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			hub, now, client := newHub(t), newClock(), dial(t, server)
+			s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+			seed(t, s, hub, portalID)
+			hub.SetToken(hubspottest.TokenBehaviour{Code: "BAD_REFRESH_TOKEN"})
+			refuse(t, client)
+			for range 600 { // in a minute
+				if !answers(t, s, portalID, &tokens.UnavailableError{}) {
+					t.Fatal("not an UnavailableError")
+				}
+				now.advance(100 * time.Millisecond)
+			}
+			if n := hub.TokenCalls(portalID); n < 2 || n > 12 {
+				t.Errorf("%d token calls in a minute, want 2 to 12", n)
+			}
+			if state := field(t, client, "state"); state != "active" {
+				t.Errorf("the record is %s", state)
+			}
+		})
+	}
+}
+
+// The call took longer than the token lived.
+func TestATokenThatExpiredOnItsWayIsNotServedAndNotLost(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, client := newHub(t), newClock(), connect(t)
+		var late atomic.Int64
+		late.Store(int64(1300 * time.Millisecond))
+		app := newApp(t, hub, func(transport http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				return aging{transport, now, time.Duration(late.Load())}.RoundTrip(r)
+			})
+		})
+		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now, App: app})
+		first := seed(t, s, hub, portalID)
+		hub.SetToken(hubspottest.TokenBehaviour{Life: time.Second, Rotate: true})
+		for range 20 { // at one moment
+			_, err := s.Credential(t.Context(), portalID)
+			if !isError(t, err, &tokens.UnavailableError{}) {
+				t.Fatalf("%v is not an UnavailableError with RetryAfter", err)
+			}
+		}
+		wantCalls(t, hub, 1)
+		if kept := field(t, client, "refresh_token"); kept == "" || kept == first {
+			t.Error("the rotated refresh token is not stored")
+		}
+		late.Store(0)
+		hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+		now.advance(time.Second)
+		get(t, s, portalID)
+		wantCalls(t, hub, 2)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A rejected static credential is read again; what it was known by is dropped
+// while that lasts; so others wait for the same flight, which finds the same
+// credential as before.
+func TestWhoAsksForACredentialIsNeverToldThatThereIsNoOther(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, client, g := newHub(t), newClock(), connect(t), &gate{}
+		t.Cleanup(g.open)
+		var looks atomic.Int64
+		s := newSource(t, hub, tokens.Options{Redis: client, Now: func() time.Time {
+			looks.Add(1)
+			return now.now()
+		}})
+		listening(t, client, 1)
+		put(t, s, portalID, tokens.APIKey, "same")
+		c := get(t, s, portalID)
+		client.AddHook(hook{after: func(cmd redis.Cmder) {
+			if cmd.Name() == "hgetall" {
+				g.pass()
+			}
+		}})
+		g.close()
+		renewal := later(func() (*tokens.Credential, error) { return s.Renew(t.Context(), c, false) })
+		eventually(t, "the record is being read", func() bool { return g.held.Load() == 1 })
+		release := g.leave()
+		record := client.HGetAll(t.Context(), recordKey).Val()
+		if err := client.Del(t.Context(), recordKey).Err(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "its deletion is found", func() bool {
+			now.advance(90 * time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			_, err := s.Credential(ctx, portalID)
+			return err != nil
+		})
+		if err := client.HSet(t.Context(), recordKey, record).Err(); err != nil {
+			t.Fatal(err)
+		}
+		now.advance(6 * time.Second)
+		before := looks.Load()
+		const callers = 20
+		done := make(chan []result, 1)
+		go func() {
+			done <- together(callers, func() (*tokens.Credential, error) { return s.Credential(t.Context(), portalID) })
+		}()
+		eventually(t, "they ask", func() bool { return looks.Load() >= before+callers })
+		release()
+		for _, r := range <-done {
+			if r.err != nil && !isError(t, r.err, &tokens.UnavailableError{}) {
+				t.Errorf("Credential: %v", r.err)
+			}
+		}
+		if r := await(t, renewal); !errors.Is(r.err, tokens.ErrNoOther) {
+			t.Errorf("Renew: %v", r.err)
+		}
+	})
+}
+
+// oldRedis is a server that knows no AUTH, and quotes what it does not know.
+func oldRedis(t *testing.T) (addr string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer conn.Close()
+				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+				for from := bufio.NewReader(conn); ; {
+					args, err := readCommand(from)
+					if err != nil {
+						return
+					}
+					quoted := fmt.Sprintf("'%s'", strings.Join(args[1:], "' '"))
+					_, _ = io.WriteString(conn, "-ERR unknown command '"+args[0]+"', with args beginning with: "+quoted+" \r\n")
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		conns.Wait()
+	})
+	return listener.Addr().String()
+}
+
+// readCommand reads one command as Redis' clients send it.
+func readCommand(from *bufio.Reader) (args []string, err error) {
+	number := func(kind string) (int, error) {
+		line, err := from.ReadString('\n')
+		if err != nil {
+			return 0, err
+		}
+		return strconv.Atoi(strings.TrimPrefix(strings.TrimSpace(line), kind))
+	}
+	n, err := number("*")
+	for range n {
+		size, err := number("$")
+		if err != nil {
+			return nil, err
+		}
+		arg := make([]byte, size+2)
+		if _, err := io.ReadFull(from, arg); err != nil {
+			return nil, err
+		}
+		args = append(args, string(arg[:size]))
+	}
+	return args, err
+}
+
+func TestNoErrorHasThePasswordThatRedisQuotes(t *testing.T) {
+	t.Parallel()
+	const password = hubspottest.Canary + "-password"
+	for name, user := range map[string]string{"a password": "", "a user too": "default"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, err := tokens.OpenRedis(secret.New("redis://" + user + ":" + password + "@" + oldRedis(t)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = client.Close() })
+			s, log := watched(t, newHub(t), tokens.Options{Redis: client}) // searches the log, too
+			_, shown := s.Show(t.Context(), portalID)
+			_, listed := s.Portals(t.Context())
+			_, burnt := s.Burn(t.Context(), "nonce", time.Minute)
+			_, asked := s.Credential(t.Context(), portalID)
+			for what, err := range map[string]error{
+				"CheckRedis": tokens.CheckRedis(t.Context(), client),
+				"Show":       shown,
+				"Portals":    listed,
+				"Burn":       burnt,
+				"Credential": asked,
+				"Set":        s.Set(t.Context(), tokens.Seed{Portal: portalID, Kind: tokens.APIKey, Secret: secret.New("x")}, "test"),
+			} {
+				if err == nil || strings.Contains(err.Error(), "canary") || !strings.Contains(err.Error(), "unknown command") {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			if log.lines("canary") > 0 {
+				t.Error("the log has the password")
+			}
+		})
+	}
+}

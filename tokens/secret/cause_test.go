@@ -1,0 +1,119 @@
+package secret_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// failure returns what net/http's client makes of a server that reads a
+// request and does that.
+func failure(t *testing.T, timeout time.Duration, serve func(net.Conn)) error {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_, _ = conn.Read(make([]byte, 4096))
+		serve(conn)
+	}()
+	t.Cleanup(func() {
+		_ = listener.Close()
+		<-done
+	})
+	return get(t, &http.Client{Timeout: timeout}, "http://"+listener.Addr().String())
+}
+
+// get returns the error of a call.
+func get(t *testing.T, client *http.Client, address string) error {
+	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	client.Transport = transport
+	response, err := client.Get(address)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if _, err = io.Copy(io.Discard, response.Body); err == nil {
+		t.Fatal("no error")
+	}
+	return err
+}
+
+func says(text string) func(net.Conn) {
+	return func(conn net.Conn) { _, _ = io.WriteString(conn, text) }
+}
+
+func TestCauseTellsWhatHappenedWithoutWhatWasSent(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	untrusted := httptest.NewUnstartedServer(http.NotFoundHandler())
+	untrusted.Config.ErrorLog = nil
+	untrusted.StartTLS()
+	t.Cleanup(untrusted.Close)
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	broken := "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+
+	for name, tt := range map[string]struct {
+		err  error
+		want string // part of the text
+	}{
+		"refused":               {get(t, &http.Client{}, "http://"+closed.Addr().String()), "connection refused"},
+		"timeout":               {failure(t, 50*time.Millisecond, func(conn net.Conn) { _, _ = conn.Read(make([]byte, 1)) }), "timeout"},
+		"deadline":              {fmt.Errorf("%s: %w", canary, context.DeadlineExceeded), "timeout"},
+		"certificate":           {get(t, &http.Client{}, untrusted.URL), "certificate"},
+		"no TLS":                {get(t, &http.Client{}, strings.Replace(plain.URL, "http", "https", 1)), ""},
+		"record":                {fmt.Errorf("%s: %w", canary, tls.RecordHeaderError{Msg: canary}), "does not speak TLS"},
+		"alert":                 {fmt.Errorf("%s: %w", canary, tls.AlertError(40)), "handshake failure"},
+		"EOF":                   {failure(t, time.Minute, func(net.Conn) {}), "the connection was closed"},
+		"EOF in the body":       {failure(t, time.Minute, says(broken)), "the connection was closed"},
+		"closed when idle":      {errors.New("http: server closed idle connection"), "the connection was closed"},
+		"canceled":              {fmt.Errorf("%s: %w", canary, context.Canceled), "context canceled"},
+		"not HTTP":              {failure(t, time.Minute, says(canary+"\r\n\r\n")), "could not be understood"},
+		"a status of letters":   {failure(t, time.Minute, says("HTTP/1.1 "+canary+"\r\n\r\n")), "could not be understood"},
+		"a header with no :":    {failure(t, time.Minute, says("HTTP/1.1 200 OK\r\n"+canary+"\r\n\r\n")), "could not be understood"},
+		"a Content-Length":      {failure(t, time.Minute, says("HTTP/1.1 200 OK\r\nContent-Length: "+canary+"\r\n\r\n")), "could not be understood"},
+		"a Transfer-Encoding":   {failure(t, time.Minute, says("HTTP/1.1 200 OK\r\nTransfer-Encoding: "+canary+"\r\n\r\n")), "could not be understood"},
+		"a trailer with no :":   {failure(t, time.Minute, says(broken+"0\r\n"+canary+"\r\n\r\n")), "could not be understood"},
+		"a Location":            {failure(t, time.Minute, says("HTTP/1.1 302 F\r\nLocation: http://x/%zz"+canary+"\r\nContent-Length: 0\r\n\r\n")), "could not be understood"},
+		"anything else":         {errors.New(canary), "could not be understood"},
+		"anything else, joined": {errors.Join(errors.New(canary), errors.New("x")), "could not be understood"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := secret.Cause(tt.err).Error()
+			if strings.Contains(got, canary) || !strings.Contains(got, tt.want) {
+				t.Errorf("%v became %q, want %q", tt.err, got, tt.want)
+			}
+		})
+	}
+	if secret.Cause(nil) != nil {
+		t.Error("nil has a cause")
+	}
+	if !errors.Is(secret.Cause(fmt.Errorf("x: %w", context.Canceled)), context.Canceled) {
+		t.Error("what was canceled cannot be told any more")
+	}
+}

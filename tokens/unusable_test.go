@@ -1,0 +1,301 @@
+package tokens_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// watched is newSource for tests that look at the log.
+func watched(t *testing.T, hub *hubspottest.Server, options tokens.Options) (*tokens.Source, *logBuffer) {
+	t.Helper()
+	log := new(logBuffer)
+	options.Prefix, options.RefreshAhead = "hubspot:", 5*time.Minute
+	if options.App == nil {
+		options.App = newApp(t, hub, nil)
+	}
+	options.Log = zap.New(zapcore.NewCore(
+		zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), log, zap.DebugLevel))
+	s := tokens.NewSource(options)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = s.Close(ctx)
+		log.check(t)
+	})
+	return s, log
+}
+
+// lines counts the lines that have the text.
+func (b *logBuffer) lines(text string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return bytes.Count(b.text.Bytes(), []byte(text))
+}
+
+// No Lua number holds the first of these as it is, and a record of the others
+// was never written.
+func TestAGenerationThatCannotBeComparedMakesNoRenewalRunWild(t *testing.T) {
+	for _, generation := range []string{"99999999999999999", "9007199254740993", "-1", "-5"} {
+		t.Run(generation, func(t *testing.T) {
+			onEachRedis(t, func(t *testing.T, connect connector) {
+				hub, now, client := newHub(t), newClock(), connect(t)
+				put(t, newSource(t, hub, tokens.Options{Redis: client}), portalID, tokens.OAuth, hub.Connect(portalID))
+				if err := client.HSet(t.Context(), recordKey, "generation", generation).Err(); err != nil {
+					t.Fatal(err)
+				}
+				hub.SetToken(hubspottest.TokenBehaviour{Code: "BAD_REFRESH_TOKEN"})
+
+				var commands atomic.Int64
+				client.AddHook(hook{before: func(cmd redis.Cmder) error {
+					if commands.Add(1) > 2000 { // it would go on until the stack is full
+						return errCut
+					}
+					return nil
+				}})
+				s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+				for range 20 {
+					if !answers(t, s, portalID, &tokens.UnavailableError{}) {
+						t.Fatal("not an UnavailableError")
+					}
+				}
+				if n := commands.Load(); n > 50 {
+					t.Errorf("%d commands to Redis", n)
+				}
+				wantCalls(t, hub, 0)
+				if state := field(t, client, "state"); state != "active" {
+					t.Errorf("the record is %s", state)
+				}
+			})
+		})
+	}
+}
+
+// wrongType puts something that is no record where the portal's was.
+func wrongType(t *testing.T, client redis.UniversalClient, key string) {
+	t.Helper()
+	if err := errors.Join(client.Del(t.Context(), key).Err(), client.LPush(t.Context(), key, "x").Err()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestADamagedPortalCostsItselfOnly(t *testing.T) {
+	for name, damage := range map[string]func(*testing.T, redis.UniversalClient){
+		"a key of another type": func(t *testing.T, client redis.UniversalClient) { wrongType(t, client, recordKey) },
+		"a bad generation": func(t *testing.T, client redis.UniversalClient) {
+			client.HSet(t.Context(), recordKey, "generation", "x")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEachRedis(t, func(t *testing.T, connect connector) {
+				hub, now, client := newHub(t), newClock(), connect(t)
+				other := newSource(t, hub, tokens.Options{Redis: connect(t)})
+				put(t, other, portalID, tokens.OAuth, "x")
+				put(t, other, "1", tokens.APIKey, "good")
+				damage(t, client)
+				reads := counter(client, recordKey)
+				s, log := watched(t, hub, tokens.Options{Redis: client, Now: now.now})
+				before := reads.Load()
+				for i := range int64(3) {
+					for range 200 {
+						if !answers(t, s, portalID, &tokens.UnavailableError{}) {
+							t.Fatal("not an UnavailableError")
+						}
+						get(t, s, "1")
+					}
+					if n := reads.Load() - before; n != i+1 {
+						t.Errorf("it was read %d times in %d × 5 s", n, i+1)
+					}
+					if n := log.lines("a portal's record cannot be used"); int64(n) != i+1 {
+						t.Errorf("it was logged %d times in %d × 5 s", n, i+1)
+					}
+					now.advance(5 * time.Second)
+				}
+				if n := log.lines("Redis does not answer"); n != 0 || !s.RedisAnswers() {
+					t.Errorf("Redis is said to be away: %d lines, RedisAnswers = %t", n, s.RedisAnswers())
+				}
+				// Once it is mended it is served, be it after those 5 s.
+				if err := client.Del(t.Context(), recordKey).Err(); err != nil {
+					t.Fatal(err)
+				}
+				put(t, other, portalID, tokens.APIKey, "mended")
+				if c := get(t, s, portalID); c.Kind != tokens.APIKey {
+					t.Errorf("got a %s", c.Kind)
+				}
+			})
+		})
+	}
+}
+
+// It is the same for a portal that was served until its record was damaged.
+func TestAKnownPortalThatIsDamagedIsNotReadForEveryRequest(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, client := newHub(t), newClock(), connect(t)
+		s, log := watched(t, hub, tokens.Options{Redis: client, Now: now.now})
+		listening(t, client, 1)
+		seed(t, s, hub, portalID)
+		c := get(t, s, portalID)
+		if err := client.HSet(t.Context(), recordKey, "generation", "x").Err(); err != nil {
+			t.Fatal(err)
+		}
+		now.advance(tokenLife)
+		reads := counter(client, recordKey)
+		for range 200 {
+			if !answers(t, s, portalID, &tokens.UnavailableError{}) {
+				t.Fatal("not an UnavailableError")
+			}
+			if _, err := s.Renew(t.Context(), c, true); !isError(t, err, &tokens.UnavailableError{}) {
+				t.Fatalf("Renew: %v", err)
+			}
+		}
+		if n := reads.Load(); n > 2 { // one may be in the background
+			t.Errorf("it was read %d times", n)
+		}
+		if n := log.lines("a portal's record cannot be used"); n != 1 {
+			t.Errorf("it was logged %d times", n)
+		}
+		wantCalls(t, hub, 1)
+		// The operator's way out works at once.
+		if err := s.Remove(t.Context(), portalID, "test"); err != nil {
+			t.Fatal(err)
+		}
+		seed(t, s, hub, portalID)
+		get(t, s, portalID)
+	})
+}
+
+func TestCloseStoresIntactPortalsBesideDamagedOnes(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	hub, now, client, direct := newHub(t), newClock(), dial(t, server), dial(t, server)
+	hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+	s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+	const n = 12 // of which every second one is damaged
+	key := func(i int) string { return fmt.Sprintf("hubspot:portal:{%d}", i) }
+	for i := 1; i <= n; i++ {
+		seed(t, s, hub, strconv.Itoa(i))
+		get(t, s, strconv.Itoa(i))
+	}
+	c := cutoff(client)
+	c.Store(true)
+	now.advance(tokenLife)
+	renewed := map[int]*tokens.Credential{}
+	for i := 1; i <= n; i++ {
+		renewed[i] = get(t, s, strconv.Itoa(i))
+	}
+	for i := 2; i <= n; i += 2 {
+		wrongType(t, direct, key(i))
+	}
+	c.Store(false)
+	err := <-closing(s, 10*time.Second)
+	if err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+		t.Errorf("Close: %v", err)
+	}
+	for i := 1; i <= n; i += 2 {
+		if got := direct.HGet(t.Context(), key(i), "access_token").Val(); !secret.New(got).Equal(renewed[i].Secret) {
+			t.Errorf("portal %d is not stored", i)
+		}
+	}
+}
+
+func TestGuessesDoNotDisplaceKnownPortalsWhileRedisIsAway(t *testing.T) {
+	t.Parallel()
+	client, end := tokens.EmbeddedRedis()
+	t.Cleanup(end)
+	s := newSource(t, newHub(t), tokens.Options{Redis: client, Now: newClock().now})
+	const known, guesses = 200, 60_000
+	for i := 1; i <= known; i++ {
+		put(t, s, strconv.Itoa(i), tokens.APIKey, "x")
+		get(t, s, strconv.Itoa(i))
+	}
+	cutoff(client).Store(true)
+	for i := range guesses {
+		if _, err := s.Credential(t.Context(), strconv.Itoa(1_000_000+i)); err == nil || errors.Is(err, tokens.ErrNotConnected) {
+			t.Fatalf("%v, while nobody knows", err)
+		}
+	}
+	lost := 0
+	for i := 1; i <= known; i++ {
+		if _, err := s.Credential(t.Context(), strconv.Itoa(i)); err != nil {
+			lost++
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d of %d known portals are gone", lost, known)
+	}
+}
+
+// What a record of another kind had is not left beside the new one's.
+func TestNothingOfTheFormerKindIsLeftInARecord(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, client := newHub(t), connect(t)
+		s := newSource(t, hub, tokens.Options{Redis: client})
+		own := map[tokens.Kind]string{tokens.OAuth: "refresh_token", tokens.AccessToken: "access_token", tokens.APIKey: "api_key"}
+		set := func(kind tokens.Kind, value string) {
+			t.Helper()
+			if err := s.Set(t.Context(), tokens.Seed{Portal: portalID, Kind: kind, Secret: secret.New(value), Name: string(kind)}, "test"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		has := func(after string, wants string, value string) {
+			t.Helper()
+			for _, name := range []string{"refresh_token", "access_token", "api_key", "expires_at", "renewed_at", "renewed_for", "ended_code"} {
+				if got := field(t, client, name); name != wants && got != "" || name == wants && got != value {
+					t.Errorf("%s: %s is %q", after, name, got)
+				}
+			}
+		}
+		n := 0
+		for _, from := range []tokens.Kind{tokens.OAuth, tokens.AccessToken, tokens.APIKey} {
+			for _, to := range []tokens.Kind{tokens.OAuth, tokens.AccessToken, tokens.APIKey} {
+				n++
+				if from == tokens.OAuth {
+					set(from, hub.Connect(portalID))
+					get(t, s, portalID) // so that it has an access token and times, too
+				} else {
+					set(from, "former"+strconv.Itoa(n))
+				}
+				value := "new" + strconv.Itoa(n)
+				set(to, value)
+				has(fmt.Sprintf("%s after %s", to, from), own[to], value)
+			}
+		}
+		set(tokens.APIKey, "last")
+		if err := s.Remove(t.Context(), portalID, "test"); err != nil {
+			t.Fatal(err)
+		}
+		has("removed", "", "")
+		if name := field(t, client, "name"); name != "" {
+			t.Errorf("the name %q is left", name)
+		}
+	})
+}
+
+// aging is a transport during whose calls the clock goes on.
+type aging struct {
+	http.RoundTripper
+	now *clock
+	by  time.Duration
+}
+
+func (a aging) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := a.RoundTripper.RoundTrip(r)
+	a.now.advance(a.by)
+	return response, err
+}
