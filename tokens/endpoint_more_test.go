@@ -85,6 +85,8 @@ func TestAnEndedGrantThatCannotBeNotedIsNotAskedForAgainAndAgain(t *testing.T) {
 			hub, now, client := newHub(t), newClock(), dial(t, server)
 			s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
 			seed(t, s, hub, portalID)
+			put(t, s, "1", tokens.APIKey, "x")
+			get(t, s, "1") // so that Redis' epoch is known, which is written, too
 			hub.SetToken(hubspottest.TokenBehaviour{Code: "BAD_REFRESH_TOKEN"})
 			refuse(t, client)
 			for range 600 { // in a minute

@@ -106,6 +106,7 @@ func (p *portal) replace(held, next *snapshot) bool {
 		held.secret.Equal(next.secret) && held.expiresAt.Equal(next.expiresAt) {
 		next.credential = held.credential // and what is known of it
 	}
+	p.unusable = pause{} // if it was, it has been mended
 	p.current.Store(next)
 	return true
 }

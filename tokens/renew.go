@@ -95,6 +95,9 @@ func (s *Source) renew(ctx context.Context, p *portal, old *snapshot, why cause)
 	if err := s.paused(p); err != nil {
 		return nil, err
 	}
+	if err := p.isUnusable(s.now()); err != nil {
+		return nil, err
+	}
 	latest, alone, err := s.latest(ctx, p, old)
 	if err != nil {
 		return nil, err
