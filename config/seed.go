@@ -74,6 +74,9 @@ func ReadSeed(path string) (Seed, error) {
 }
 
 func readSeedFile(path string) ([]byte, Faults) {
+	if fault := notRegular(path); fault != nil {
+		return nil, Faults{*fault}
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, Faults{unreadable(seedFile, path, err)}
@@ -89,9 +92,23 @@ func readSeedFile(path string) ([]byte, Faults) {
 	return content, nil
 }
 
-// checkSeedFile only opens the file: a pipe could not be read again.
+// notRegular returns a fault if the path names something that cannot be read
+// again and again, such as a pipe, which even opening could wait for.
+func notRegular(path string) *Fault {
+	info, err := os.Stat(path)
+	if err != nil || info.IsDir() || info.Mode().IsRegular() {
+		return nil // the others are told by who opens it
+	}
+	return &Fault{seedFile, quotePath(path) + " is not a file, but a pipe or device", "give the path of a file, which is read again when it changes"}
+}
+
+// checkSeedFile only opens the file; what is in it, ReadSeed tells.
 func (l *loader) checkSeedFile() {
 	if l.SeedFile == "" {
+		return
+	}
+	if fault := notRegular(l.SeedFile); fault != nil {
+		l.faults = append(l.faults, *fault)
 		return
 	}
 	file, err := os.Open(l.SeedFile)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/seal"
 )
 
 // A Portal is what operators may know of a portal's record: all but its
@@ -32,10 +34,11 @@ type Portal struct {
 }
 
 // IsRedisError reports whether an error means that Redis did not answer as it
-// should.
+// should. That something else than a record stands under a portal's key is no
+// such error.
 func IsRedisError(err error) bool {
 	var failure *redisError
-	return errors.As(err, &failure)
+	return errors.As(err, &failure) && !strings.HasPrefix(failure.err.Error(), "WRONGTYPE")
 }
 
 // RedisAnswers reports whether Redis answered as it should when it was last
@@ -51,8 +54,9 @@ func (s *Source) Set(ctx context.Context, seed Seed, actor string) error {
 // Connect stores the first tokens of a portal's grant, in the place of
 // whatever there is.
 func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token, actor string) error {
+	former, _ := s.store.load(ctx, portal) // for its name; without it, none is lost
 	return s.put(ctx, portal, record{
-		kind: OAuth, state: active, secret: token.Access, refresh: token.Refresh,
+		name: former.name, kind: OAuth, state: active, secret: token.Access, refresh: token.Refresh,
 		expiresAt: s.now().Add(token.Life).Truncate(time.Millisecond),
 	}, "portal was connected", actor)
 }
@@ -68,12 +72,28 @@ func (s *Source) put(ctx context.Context, portal string, r record, what, actor s
 	if err := checkPut(portal, r); err != nil {
 		return err
 	}
-	_, err := s.store.write(ctx, portal, change{record: r, replace: true})
+	err := s.mustSeal(ctx, portal, r)
+	if err == nil {
+		_, err = s.store.write(ctx, portal, change{record: r, replace: true})
+	}
 	s.heard(err)
 	if err != nil {
 		return fmt.Errorf("portal %s: %w", portal, err)
 	}
 	return s.changed(ctx, portal, what, r.kind, actor)
+}
+
+// mustSeal refuses to store a secret as it is where the former one is sealed.
+func (s *Source) mustSeal(ctx context.Context, portal string, r record) error {
+	if !s.options.Keys.IsZero() || r.state == removed {
+		return nil
+	}
+	_, err := s.store.load(ctx, portal)
+	var closed *seal.OpenError
+	if errors.As(err, &closed) {
+		return fmt.Errorf("its secrets are sealed, and ENCRYPTION_KEYS is not set here: set it as the proxies have it: %w", closed)
+	}
+	return nil
 }
 
 func checkPut(portal string, r record) error {
@@ -128,7 +148,7 @@ func (s *Source) Show(ctx context.Context, portal string) (Portal, error) {
 	case IsRedisError(err):
 		return Portal{}, err
 	case err != nil:
-		return Portal{ID: portal, State: "unusable", Problem: err.Error()}, nil
+		return Portal{ID: portal, Name: r.name, Kind: r.kind, State: "unusable", Problem: err.Error()}, nil
 	}
 	return Portal{ID: portal, Name: r.name, Kind: r.kind, State: string(r.state), Problem: r.endedCode,
 		Expires: r.expiresAt, Renewed: r.renewedAt}, nil

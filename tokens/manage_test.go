@@ -274,3 +274,21 @@ func TestANonceServesOnce(t *testing.T) {
 		eventually(t, "it is forgotten", func() bool { return client.Exists(t.Context(), "hubspot:nonce:other").Val() == 0 })
 	})
 }
+
+func TestConnectingAPortalAgainKeepsItsName(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub := newHub(t)
+		s := newSource(t, hub, tokens.Options{Redis: connect(t)})
+		named := tokens.Seed{Portal: portalID, Name: "Acme", Kind: tokens.AccessToken, Secret: secret.New("pat")}
+		if err := s.Set(t.Context(), named, "test"); err != nil {
+			t.Fatal(err)
+		}
+		token := hubspot.Token{Access: secret.New("a"), Refresh: secret.New("r"), Life: time.Hour}
+		if err := s.Connect(t.Context(), portalID, token, "test"); err != nil {
+			t.Fatal(err)
+		}
+		if shown, err := s.Show(t.Context(), portalID); err != nil || shown.Name != "Acme" || shown.Kind != tokens.OAuth {
+			t.Errorf("%+v, %v", shown, err)
+		}
+	})
+}

@@ -95,7 +95,7 @@ func parseRecord(portal string, fields map[string]string, ring seal.Ring) (recor
 		seeds:      fields["seeds"],
 	}
 	if err := r.open(portal, fields, ring); err != nil {
-		return record{}, err
+		return record{name: r.name, kind: r.kind}, err // which are not sealed
 	}
 	var errs [3]error
 	r.generation, errs[0] = strconv.ParseInt(fields["generation"], 10, 64)

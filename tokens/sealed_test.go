@@ -229,7 +229,7 @@ func TestASealedRecordThatDoesNotOpenIsNeitherServedNorOverwritten(t *testing.T)
 					t.Errorf("Reseal = %t, %v", resealed, err)
 				}
 				shown, err := s.Show(t.Context(), portalID)
-				if err != nil || shown.State != "unusable" || !strings.Contains(shown.Problem, `"k"`) || strings.Contains(shown.Problem, hubspottest.Canary) {
+				if err != nil || shown.State != "unusable" || shown.Kind == "" || !strings.Contains(shown.Problem, `"k"`) || strings.Contains(shown.Problem, hubspottest.Canary) {
 					t.Errorf("Show = %+v, %v", shown, err)
 				}
 				if tt.spoil != nil { // who had it before would renew it
@@ -243,6 +243,15 @@ func TestASealedRecordThatDoesNotOpenIsNeitherServedNorOverwritten(t *testing.T)
 				}
 				if n := hub.TokenCallsTotal(); n != calls {
 					t.Errorf("%d token calls", n-calls)
+				}
+				if keys.IsZero() { // what is sealed is not replaced by what is not
+					if err := s.Set(t.Context(), tokens.Seed{Portal: portalID, Kind: tokens.APIKey, Secret: secret.New("new")}, "test"); err == nil || !strings.Contains(err.Error(), "ENCRYPTION_KEYS") {
+						t.Errorf("Set without keys: %v", err)
+					}
+					if diff := cmp.Diff(before, client.HGetAll(t.Context(), recordKey).Val()); diff != "" {
+						t.Errorf("the record was changed, -before +after:\n%s", diff)
+					}
+					return
 				}
 				// The operator's way out.
 				if err := s.Set(t.Context(), tokens.Seed{Portal: portalID, Kind: tokens.APIKey, Secret: secret.New("new")}, "test"); err != nil {

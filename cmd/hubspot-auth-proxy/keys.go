@@ -89,14 +89,17 @@ func (c *call) sealAll(ctx context.Context, source *tokens.Source, ids []string)
 		if ctx.Err() != nil {
 			return sums, errors.New("interrupted: run it again for the rest")
 		}
-		sums.add(ctx, source, id)
+		if err := sums.add(ctx, source, id); err != nil {
+			return sums, fmt.Errorf("run it again for the rest: %w", err)
+		}
 		step()
 	}
 	return sums, nil
 }
 
-// add seals one portal's secrets anew. One that was removed has none.
-func (r *sealed) add(ctx context.Context, source *tokens.Source, id string) {
+// add seals one portal's secrets anew. One that was removed has none. The error
+// is Redis'.
+func (r *sealed) add(ctx context.Context, source *tokens.Source, id string) error {
 	p, err := source.Show(ctx, id)
 	var anew bool
 	if err == nil && p.State != stateRemoved {
@@ -104,6 +107,8 @@ func (r *sealed) add(ctx context.Context, source *tokens.Source, id string) {
 	}
 	switch {
 	case errors.Is(err, tokens.ErrNotConnected), p.State == stateRemoved:
+	case tokens.IsRedisError(err):
+		return err
 	case err != nil:
 		r.failed = append(r.failed, titled(id, p.Name)+": "+shown(err.Error()))
 	case anew:
@@ -111,4 +116,5 @@ func (r *sealed) add(ctx context.Context, source *tokens.Source, id string) {
 	default:
 		r.already++
 	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"golang.org/x/term"
@@ -29,6 +30,9 @@ func (c *call) secret(ctx context.Context, what, file string) (secret.Text, erro
 		content, err = c.ask(ctx, int(keyboard.Fd()), what)
 	default:
 		content, err = await(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(c.stdin, maxSecret+3)) })
+	}
+	if wrongPath := (*fs.PathError)(nil); errors.As(err, &wrongPath) {
+		err = fmt.Errorf("the file of --file: %w", wrongPath.Err) // not its path, which may be the secret
 	}
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("read the %s: %w", what, err)

@@ -28,6 +28,7 @@ type seeder struct {
 	log      *zap.Logger
 
 	content [sha256.Size]byte // hash of the file, as it was read last
+	looked  [sha256.Size]byte // hash of the file, as it was looked at last
 	epoch   string            // Redis' life in which it was applied
 	seed    config.Seed       // what the file has
 	missing int               // looks at which the file could not be read, in a row
@@ -124,8 +125,8 @@ func (s *seeder) follow(ctx context.Context) {
 	}
 }
 
-// changed reports whether the file is another one than was read last. One that
-// is missing may just be being replaced; if it still is, that is told.
+// changed reports whether the file is another one than was read last, and has
+// been for two looks. One that is missing may just be being replaced; if it still is, that is told.
 func (s *seeder) changed() bool {
 	if s.settings.SeedFile == "" {
 		return false
@@ -138,7 +139,11 @@ func (s *seeder) changed() bool {
 		return false
 	}
 	s.missing = 0
-	return sha256.Sum256(content) != s.content
+	// One that is just being written is not finished: a token that was cut
+	// short must not displace one that works, nor a client's limits be lost.
+	before := s.looked
+	s.looked = sha256.Sum256(content)
+	return s.looked != s.content && s.looked == before
 }
 
 // portals returns the portals of the environment and of the file.

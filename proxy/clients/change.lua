@@ -4,7 +4,8 @@
 -- ARGV[1]  channel of the events
 -- ARGV[2]  'set' to write the fields and values that follow, 'delete' to
 --          delete the field that follows, or the version of a set that is to
---          be restored: the fields and values that follow replace an older one
+--          be restored: the fields and values that follow replace an older
+--          one, and join one of version 1
 -- ARGV[3…] those
 --
 -- Answers {the version; how many fields changed}.
@@ -26,7 +27,9 @@ else
     if version >= restored then
       return {version, 0}
     end
-    redis.call('DEL', KEYS[1])
+    if version ~= 1 then
+      redis.call('DEL', KEYS[1])
+    end
   end
   for i = 3, #ARGV, 2 do
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
@@ -34,7 +37,11 @@ else
   end
   version = restored or version
 end
-if not tonumber(ARGV[2]) then
+if version == 0 and not tonumber(ARGV[2]) then
+  -- The first change of a set, or the first one since Redis was emptied. Whoever
+  -- holds a set has a newer one, and stores it again, beside this change.
+  version = 1
+elseif not tonumber(ARGV[2]) then
   local now = redis.call('TIME')
   version = math.max(version + 1, now[1] * 1000000 + now[2])
 end

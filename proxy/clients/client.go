@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"hubspot-auth-proxy/tokens"
@@ -51,11 +52,20 @@ var (
 	sha256Hex  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
+// quote quotes what is shorter than any key: a longer text may be one in the
+// wrong place.
+func quote(text string) string {
+	if len(text) > 24 {
+		return "what is given"
+	}
+	return strconv.Quote(text)
+}
+
 // Check returns what is wrong with the client, all together.
 func (c Client) Check() error {
 	var errs []error
 	if !clientName.MatchString(c.Name) {
-		errs = append(errs, fmt.Errorf("%q is not a client's name: give 1 to 64 letters, digits, dots, - and _", c.Name))
+		errs = append(errs, fmt.Errorf("%s is not a client's name: give 1 to 64 letters, digits, dots, - and _", quote(c.Name)))
 	}
 	if !sha256Hex.MatchString(c.KeySHA256) {
 		errs = append(errs, errors.New("key_sha256 is not a SHA-256 in lower-case hex: 64 digits"))
@@ -67,8 +77,11 @@ func (c Client) Check() error {
 		if portal == AllPortals && len(c.Portals) > 1 {
 			errs = append(errs, errors.New(`"*" is all portals: give no others beside it`))
 		} else if portal != AllPortals && !tokens.ValidPortal(portal) {
-			errs = append(errs, fmt.Errorf("%q is not a portal id", portal))
+			errs = append(errs, fmt.Errorf("%s is not a portal id", quote(portal)))
 		}
+	}
+	if len(slices.Compact(slices.Sorted(slices.Values(c.Portals)))) < len(c.Portals) {
+		errs = append(errs, errors.New("a portal is given twice"))
 	}
 	return errors.Join(errs...)
 }
