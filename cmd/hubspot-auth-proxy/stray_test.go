@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+)
+
+// strayUpstream answers one request, and says more when it is told to. Then it
+// waits for the proxy to close the connection.
+func strayUpstream(t *testing.T, more <-chan struct{}) (url string, closed <-chan struct{}) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		reader := bufio.NewReader(conn)
+		if _, err := http.ReadRequest(reader); err != nil {
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+		<-more
+		_, _ = io.WriteString(conn, "Bearer "+hubspottest.Canary)
+		_, _ = io.Copy(io.Discard, reader)
+	}()
+	return "http://" + listener.Addr().String(), done
+}
+
+func TestWhatHubSpotSaysUnaskedIsNotPrinted(t *testing.T) {
+	t.Parallel()
+	more := make(chan struct{})
+	url, closed := strayUpstream(t, more)
+	p := launch(t, "serve", "UPSTREAM_URL="+url, "HUBSPOT_ACCESS_TOKEN="+hubspottest.Canary, "LOG_LEVEL=debug")
+	if status, body := get(t, "http://"+p.address()+"/a"); status != http.StatusOK || body != "hi" {
+		t.Fatalf("status %d, %q", status, body)
+	}
+	close(more)
+	<-closed
+	p.terminate()
+	if status := p.exit(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if printed := p.stdout.String() + p.stderr.String(); strings.Contains(printed, hubspottest.Canary) {
+		t.Errorf("it is printed:\n%s", printed)
+	}
+}
