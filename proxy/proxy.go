@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/tokens"
@@ -72,6 +73,13 @@ type Options struct {
 
 	// AccessLog writes a line a request to Log.
 	AccessLog bool
+
+	// Metrics is where the proxy's metrics are registered. Nil: nowhere, they
+	// are counted all the same.
+	Metrics prometheus.Registerer
+
+	// History counts the calls of the last hour. Nil: nobody does.
+	History *History
 
 	// Log gets what operators should know. Nil: nothing is logged.
 	Log *zap.Logger

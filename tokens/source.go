@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/maypok86/otter/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 	"golang.org/x/sync/singleflight"
@@ -58,6 +59,10 @@ type Options struct {
 
 	// Log gets what operators should know. Nil: nothing is logged.
 	Log *zap.Logger
+
+	// Metrics is where the source's metrics are registered. Nil: nowhere, they
+	// are counted all the same.
+	Metrics prometheus.Registerer
 
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time

@@ -83,7 +83,7 @@ func TestACheckRenewsATokenThatHubSpotDoesNotTake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, faults := openStore(settings, zap.NewNop())
+	s, faults := openStore(settings, zap.NewNop(), nil)
 	if faults != nil {
 		t.Fatal(faults)
 	}

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/config"
@@ -49,6 +50,8 @@ type service struct {
 	settings config.Config
 	log      *zap.Logger
 
+	metrics  *prometheus.Registry
+	history  *proxy.History
 	callers  *clients.Set
 	seeder   *seeder
 	proxy    *proxy.Proxy
@@ -61,7 +64,7 @@ type service struct {
 
 // start opens what the settings name, and returns when the proxy can serve.
 func start(ctx context.Context, settings config.Config, log *zap.Logger) (*service, error) {
-	s := &service{settings: settings, log: log, failed: make(chan error, 2)}
+	s := &service{settings: settings, log: log, failed: make(chan error, 2), metrics: newRegistry(), history: proxy.NewHistory(time.Now)}
 	if err := s.open(ctx); err != nil {
 		s.close()
 		return nil, err
@@ -71,7 +74,7 @@ func start(ctx context.Context, settings config.Config, log *zap.Logger) (*servi
 
 func (s *service) open(ctx context.Context) error {
 	tlsConfig, faults := tlsConfig(s.settings)
-	store, more := openStore(s.settings, s.log)
+	store, more := openStore(s.settings, s.log, s.metrics)
 	if store != nil {
 		s.store = store
 		s.closers = append(s.closers, store.close)
@@ -82,6 +85,8 @@ func (s *service) open(ctx context.Context) error {
 	if faults != nil {
 		return faults
 	}
+	s.callers = clients.NewSet(s.clients, s.log)
+	s.closers = append(s.closers, s.callers.Close)
 	s.warn()
 	for _, step := range []func(context.Context) error{s.listen, s.awaitRedis, s.followSettings} {
 		if err := step(ctx); err != nil {
@@ -126,6 +131,9 @@ func (s *service) listen(context.Context) error {
 		Scopes:         s.settings.HubSpotScopes,
 		OptionalScopes: s.settings.HubSpotOptionalScopes,
 		Portals:        s.source,
+		Metrics:        s.metrics,
+		History:        s.history,
+		Callers:        s.callers.All,
 		Log:            s.log,
 	})
 	server := s.admin.Server()
@@ -168,8 +176,6 @@ func (s *service) awaitRedis(ctx context.Context) error {
 // followSettings reads the clients, stores the settings' portals, and goes on
 // looking for changes of both.
 func (s *service) followSettings(ctx context.Context) error {
-	s.callers = clients.NewSet(s.clients, s.log)
-	s.closers = append(s.closers, s.callers.Close)
 	if err := s.callers.Load(ctx); err != nil {
 		return err
 	}
@@ -206,6 +212,8 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 		AllowAnonymous:  anonymous,
 		Loopback:        isLoopback(s.listener),
 		AccessLog:       s.settings.AccessLog,
+		Metrics:         s.metrics,
+		History:         s.history,
 		Log:             s.log,
 	})
 	s.closers = append(s.closers, s.proxy.Close)

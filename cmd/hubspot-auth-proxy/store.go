@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/zap"
@@ -31,8 +32,8 @@ type store struct {
 }
 
 // openStore opens the Redis of the settings, the embedded one if no other is
-// set. It does not wait for it.
-func openStore(settings config.Config, log *zap.Logger) (*store, config.Faults) {
+// set. It does not wait for it. Nil metrics are registered nowhere.
+func openStore(settings config.Config, log *zap.Logger, metrics prometheus.Registerer) (*store, config.Faults) {
 	// What go-redis tells on its own account, tokens tells better.
 	redis.SetLogger(&logging.VoidLogger{})
 	s := &store{app: hubspotApp(settings), log: log}
@@ -54,6 +55,7 @@ func openStore(settings config.Config, log *zap.Logger) (*store, config.Faults) 
 		RefreshAhead: settings.RefreshAhead,
 		Local:        localCredential(settings),
 		Log:          log,
+		Metrics:      metrics,
 	})
 	return s, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"runtime"
@@ -11,14 +12,16 @@ import (
 // go build has noted is used.
 var version string
 
-func printVersion(stdout io.Writer) error {
+// versionText returns the version as the program tells it.
+func versionText() string {
 	v := version
 	if info, ok := debug.ReadBuildInfo(); v == "" && ok {
 		v = info.Main.Version
 	}
-	if v == "" {
-		v = "(devel)"
-	}
-	_, err := fmt.Fprintf(stdout, "hubspot-auth-proxy %s %s %s/%s\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return cmp.Or(v, "(devel)")
+}
+
+func printVersion(stdout io.Writer) error {
+	_, err := fmt.Fprintf(stdout, "hubspot-auth-proxy %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }

@@ -9,9 +9,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/secret"
 )
@@ -48,6 +50,16 @@ type Options struct {
 
 	// Portals is where connected portals are stored. Needed with an App.
 	Portals Portals
+
+	// Metrics are what /metrics shows. Nil: it is not served.
+	Metrics prometheus.Gatherer
+
+	// History is the calls that the status page draws. Nil: it draws none.
+	History *proxy.History
+
+	// Callers returns the clients that have a key, for the status page. Nil:
+	// there are none. It must be safe for concurrent use.
+	Callers func() []clients.Client
 
 	// Log gets a line for every refusal. Nil: none is written.
 	Log *zap.Logger

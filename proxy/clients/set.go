@@ -3,6 +3,7 @@ package clients
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -132,4 +133,10 @@ func (s *Set) follow(life context.Context) {
 			wait = min(retryEvery, s.every)
 		}
 	}
+}
+
+// All returns the clients that have a key, those of the seed file first. They
+// must not be changed.
+func (s *Set) All() []Client {
+	return slices.Concat(s.seeded.Load().clients, s.stored.Load().clients)
 }
