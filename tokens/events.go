@@ -90,13 +90,25 @@ func (s *Source) resync() {
 			snap.checkAt.Store(now.Add(jitter(0, checkSoon)).UnixNano())
 		}
 	}
-	if !s.begin() {
-		return
+	s.background(new(atomic.Bool), s.restore)
+}
+
+// watch asks for Redis' epoch now and then. So it is known whether Redis answers
+// where nobody calls, and a loss of its data is found that broke no connection,
+// as by FLUSHALL.
+func (s *Source) watch() {
+	epoch := ""
+	for {
+		select {
+		case <-s.life.Done():
+			return
+		case <-time.After(jitter(watchEvery, watchEvery*6/5)):
+		}
+		if s.askEpoch(s.life) == nil && s.knownEpoch() != epoch {
+			epoch = s.knownEpoch()
+			s.background(new(atomic.Bool), s.restore)
+		}
 	}
-	go func() {
-		defer s.work.Done()
-		s.restore()
-	}()
 }
 
 // restore asks for Redis' epoch until it is told, and stores what this process

@@ -22,6 +22,8 @@ type portal struct {
 
 	reading, renewing atomic.Bool // in the background
 
+	tokens int // how many this process has got; for flights, which come one by one
+
 	mu       sync.Mutex // guards what follows, and writing current
 	pause    pause      // of renewals, after a failed one
 	unusable pause      // of reading, as the record cannot be used

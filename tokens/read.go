@@ -171,7 +171,7 @@ func (s *Source) noCredential(p *portal, err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if now := s.now(); !now.Before(p.unusable.until) {
-		s.log.Error("a portal's record cannot be used", zap.String("portal", p.id), zap.Error(err))
+		s.trouble.Error("a portal's record cannot be used", zap.String("portal", p.id), zap.Error(err))
 		p.unusable = pause{until: now.Add(unknownTime), err: err}
 	}
 	return unavailable(p.id, 0, err)

@@ -38,3 +38,19 @@ func TestAPortalThatWasRemovedIsNotBroughtBackByASeedOnceRedisIsEmptied(t *testi
 		}
 	})
 }
+
+// FLUSHALL breaks no connection, and nobody calls meanwhile.
+func TestAFlushedRedisIsFilledAgainUnasked(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, client := newHub(t), connect(t)
+		s := newSource(t, hub, tokens.Options{Redis: client})
+		seed(t, s, hub, portalID)
+		held := get(t, s, portalID)
+		if err := client.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the portal is stored again", func() bool {
+			return held.Secret.Equal(secret.New(field(t, client, "access_token")))
+		})
+	})
+}

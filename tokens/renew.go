@@ -88,9 +88,7 @@ func (s *Source) reread(ctx context.Context, p *portal, snap *snapshot) (*Creden
 	return credential, err
 }
 
-// renew replaces what old has: by what another replica has stored meanwhile,
-// else by what the token endpoint gives. The lock keeps replicas from calling
-// it at once; that no newer token is overwritten does not depend on it.
+// renew replaces what old has, unless it is not the time to, and counts that.
 func (s *Source) renew(ctx context.Context, p *portal, old *snapshot, why cause) (*Credential, error) {
 	if err := s.paused(p); err != nil {
 		return nil, err
@@ -98,6 +96,21 @@ func (s *Source) renew(ctx context.Context, p *portal, old *snapshot, why cause)
 	if err := p.isUnusable(s.now()); err != nil {
 		return nil, err
 	}
+	current := p.current.Load()
+	done := current != nil && current.settles(old, s.now()) // by the flight before this one
+	began, tokens := time.Now(), p.tokens
+	credential, err := s.renewOrAdopt(ctx, p, old, why)
+	if !done {
+		s.metrics.renewal(began, p.tokens > tokens, err)
+	}
+	return credential, err
+}
+
+// renewOrAdopt replaces what old has: by what another replica has stored
+// meanwhile, else by what the token endpoint gives. The lock keeps replicas
+// from calling it at once; that no newer token is overwritten does not depend
+// on it.
+func (s *Source) renewOrAdopt(ctx context.Context, p *portal, old *snapshot, why cause) (*Credential, error) {
 	latest, alone, err := s.latest(ctx, p, old)
 	if err != nil {
 		return nil, err
@@ -182,10 +195,13 @@ func (s *Source) hold(lock *redislock.Lock) (release func()) {
 	}()
 	return func() {
 		close(stop)
-		<-stopped
-		ctx, cancel := context.WithTimeout(s.life, redisTimeout)
-		defer cancel()
-		_ = lock.Release(ctx) // else it ends by itself
+		// A Redis that hangs is not to keep waiting who wants the token.
+		s.work.Go(func() {
+			<-stopped
+			ctx, cancel := context.WithTimeout(s.life, redisTimeout)
+			defer cancel()
+			_ = lock.Release(ctx) // else it ends by itself
+		})
 	}
 }
 
@@ -204,7 +220,9 @@ func (s *Source) call(p *portal, snap *snapshot, why cause, alone bool) (*Creden
 		return nil, err
 	}
 	began := s.now()
+	called := time.Now()
 	token, err := s.options.App.Refresh(s.life, snap.refresh)
+	s.metrics.tokenCall(called, err)
 	if err != nil {
 		return s.failed(p, snap, why, alone, err)
 	}
@@ -213,6 +231,7 @@ func (s *Source) call(p *portal, snap *snapshot, why cause, alone bool) (*Creden
 		s.log.Error("a portal has another one's token", zap.String("portal", p.id), zap.Error(err))
 		return nil, s.postpone(p, 0, err)
 	}
+	p.tokens++
 	s.resume(p)
 	r := snap.record
 	r.state, r.endedCode = active, ""
@@ -228,20 +247,25 @@ func (s *Source) call(p *portal, snap *snapshot, why cause, alone bool) (*Creden
 	r.generation = snap.stored + 1
 	next := s.snapshot(p.id, r, snap.stored, snap.epoch)
 	next.from = snap.record
-	return s.keep(p, next)
+	return s.keep(p, next, alone)
 }
 
-// keep makes a renewed snapshot the current one and stores it.
-func (s *Source) keep(p *portal, next *snapshot) (*Credential, error) {
+// keep makes a renewed snapshot the current one and stores it, in the background
+// if Redis does not answer: whoever waits has waited for it before.
+func (s *Source) keep(p *portal, next *snapshot, alone bool) (*Credential, error) {
 	p.succeed(next)
 	s.log.Info("renewed a portal's access token", zap.String("portal", p.id),
 		zap.String("for", string(next.renewedFor)), zap.Time("expires", next.expiresAt))
+	if alone {
+		s.unsaved.add(p)
+		return next.credential, nil
+	}
 	saved, err := s.save(s.life, p, next, next.stored)
 	switch {
 	case errors.Is(err, ErrNotConnected):
 		return nil, err
 	case err != nil:
-		s.log.Error("a renewed portal could not be stored yet; it is kept in memory", zap.String("portal", p.id), zap.Error(err))
+		s.trouble.Error("a renewed portal could not be stored yet; it is kept in memory", zap.String("portal", p.id), zap.Error(err))
 		s.unsaved.add(p)
 		return next.credential, nil
 	}
@@ -264,9 +288,9 @@ func (s *Source) failed(p *portal, snap *snapshot, why cause, alone bool, err er
 		return s.grantEnded(p, snap, why, refusal)
 	}
 	if refusal.Kind == hubspot.AppRefused {
-		s.log.Error("HubSpot refuses the app: check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET", zap.Error(err))
+		s.trouble.Error("HubSpot refuses the app: check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET", zap.Error(err))
 	} else {
-		s.log.Warn("a portal's access token could not be renewed", zap.String("portal", p.id), zap.Error(err))
+		s.trouble.Warn("a portal's access token could not be renewed", zap.String("portal", p.id), zap.Error(err))
 	}
 	if refusal.Kind == hubspot.AppRefused || refusal.Status == http.StatusTooManyRequests {
 		return nil, s.postponeAll(p, refusal.RetryAfter, err)

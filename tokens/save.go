@@ -58,7 +58,7 @@ func (s *Source) displace(ctx context.Context, p *portal, snap *snapshot) (expec
 			err = ErrNotConnected
 		}
 		if err == nil {
-			s.log.Warn("Redis has lost its data; a portal is stored again", zap.String("portal", p.id))
+			s.trouble.Warn("Redis has lost its data; a portal is stored again", zap.String("portal", p.id))
 		}
 		return 0, false, err
 	case err != nil:
@@ -135,6 +135,22 @@ func (s *Source) saveUnsaved() {
 		case <-again:
 		}
 		_ = s.saveAll(s.life) // told when it failed first; tried until it works
+	}
+}
+
+// saveLast stores what is unsaved, for nobody will after it: it tries until ctx
+// ends.
+func (s *Source) saveLast(ctx context.Context) error {
+	for {
+		err := s.saveAll(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(jitter(100*time.Millisecond, 300*time.Millisecond)):
+		}
 	}
 }
 

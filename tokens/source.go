@@ -16,6 +16,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/seal"
+	"hubspot-auth-proxy/tokens/throttle"
 )
 
 const (
@@ -34,6 +35,12 @@ const (
 	// unknownTime; maxUnknown such portals are remembered.
 	unknownTime = 5 * time.Second
 	maxUnknown  = 10_000
+
+	// watchEvery is how often Redis is asked whether it is there, at least.
+	watchEvery = 5 * time.Second
+
+	// troubleEvery is how often the same trouble is told.
+	troubleEvery = 10 * time.Second
 )
 
 // Options are what a [Source] works with.
@@ -72,7 +79,9 @@ type Options struct {
 type Source struct {
 	options Options
 	now     func() time.Time
-	log     *zap.Logger
+	log     *zap.Logger // of facts, each told
+	trouble *zap.Logger // of what can befall many portals at once, told now and then
+	metrics *metrics
 	store   store
 
 	portals *otter.Cache[string, *portal]
@@ -110,9 +119,13 @@ func NewSource(options Options) *Source {
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
+	s.trouble = throttle.Logger(s.log, troubleEvery)
+	s.metrics = newMetrics(s)
+	options.Redis.AddHook(s.metrics.redis)
 	s.unsaved.wake = make(chan struct{}, 1)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.loops.Go(s.listen)
+	s.loops.Go(s.watch)
 	s.loops.Go(s.saveUnsaved)
 	return s
 }
@@ -137,10 +150,11 @@ func (s *Source) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		err = fmt.Errorf("renewals under way are broken off: %w", context.Cause(ctx))
 	}
-	err = errors.Join(err, s.saveAll(ctx))
+	err = errors.Join(err, s.saveLast(ctx))
 	s.end()
 	s.loops.Wait()
 	<-done
+	_ = s.trouble.Sync() // a terminal cannot be synced
 	return err
 }
 
