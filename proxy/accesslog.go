@@ -19,9 +19,9 @@ const statusGone = 499
 // the answer from it.
 const lingerTime = 5 * time.Second
 
-// end closes what the request had open, and writes its line in the access log.
-// It runs as well when the answer was broken off, by a panic that goes on to
-// net/http.
+// end closes what the request had open, counts it, and writes its line in the
+// access log. It runs as well when the answer was broken off, by a panic that
+// goes on to net/http.
 func (p *Proxy) end(a *answer) {
 	c := a.call
 	if c.body != nil {
@@ -31,17 +31,43 @@ func (p *Proxy) end(a *answer) {
 		// The connection ends; not to wait for a client that sends slowly.
 		_ = http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Now().Add(lingerTime))
 	}
-	status := a.status
+	status, broken := a.ended()
+	if broken {
+		p.metrics.broken.Inc()
+		p.faults.Warn("HubSpot broke off its answer", zap.String("portal", c.portal), zap.Int("status", status))
+	}
+	p.metrics.count(a, status)
+	if p.options.History != nil {
+		p.options.History.count(c.refused != "" || isFailure(status))
+	}
+	if p.options.AccessLog {
+		p.logRequest(a, status)
+	}
+	p.underWay.Add(-1)
+}
+
+// ended returns the status that the request is counted and logged with, and
+// whether HubSpot broke off its answer.
+func (a *answer) ended() (status int, broken bool) {
 	switch {
-	case c.finished:
-	case a.failed || c.request.Context().Err() != nil:
-		status = statusGone
-	default:
-		p.log.Warn("HubSpot broke off its answer", zap.String("portal", c.portal), zap.Int("status", status))
+	case a.call.finished:
+		return a.status, false
+	case a.failed || a.call.request.Context().Err() != nil:
+		return statusGone, false
+	case a.status == 0:
+		return http.StatusInternalServerError, false // a fault of ours, which net/http logs
 	}
-	if !p.options.AccessLog {
-		return
-	}
+	return a.status, true
+}
+
+// isFailure reports whether an operator should know of an answer of HubSpot's
+// with that status.
+func isFailure(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusTooManyRequests || status >= 500
+}
+
+func (p *Proxy) logRequest(a *answer, status int) {
+	c := a.call
 	correlation := c.correlation
 	if correlation == "" {
 		correlation = a.Header().Get("X-Hubspot-Correlation-Id")
@@ -52,8 +78,10 @@ func (p *Proxy) end(a *answer) {
 		zap.String("method", c.request.Method),
 		zap.String("path", loggedPath(c.target.path)),
 		zap.Int("status", status),
+		zap.Int64("received", c.received()),
 		zap.Int64("bytes", a.bytes),
 		zap.Duration("duration", time.Since(c.began)),
+		zap.Duration("own", c.own()),
 		zap.Duration("hubspot", c.spans.upstream),
 		zap.Int("attempts", c.attempts),
 		zap.String("category", c.refused),

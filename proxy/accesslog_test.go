@@ -20,6 +20,7 @@ type logLine struct {
 	Method      string `json:"method"`
 	Path        string `json:"path"`
 	Status      int    `json:"status"`
+	Received    int64  `json:"received"`
 	Bytes       int64  `json:"bytes"`
 	Attempts    int    `json:"attempts"`
 	Category    string `json:"category"`
@@ -83,12 +84,12 @@ func TestEachRequestHasALineInTheLog(t *testing.T) {
 	size := func(a received) int64 { return int64(len(a.text)) }
 	lines := r.accessLog(6)
 	want := []logLine{
-		{"request", portalID, "GET", "/crm/v3/a%2Fb", 200, size(first), 1, "", first.Header.Get(correlation), true},
-		{"request", keyPortal, "POST", "/b", 200, size(second), 1, "", second.Header.Get(correlation), true},
-		{"request", portalID, "GET", "/a", 200, size(third), 2, "", third.Header.Get(correlation), true},
-		{"request", "1", "GET", "/c", 403, size(fourth), 0, "PORTAL_NOT_CONNECTED", body.CorrelationID, true},
-		{"request", "", "CONNECT", "", 405, lines[4].Bytes, 0, "METHOD_REFUSED", lines[4].Correlation, true},
-		{"request", "", "GET", "/oauth/v1", 200, size(fifth), 1, "", fifth.Header.Get(correlation), true},
+		{"request", portalID, "GET", "/crm/v3/a%2Fb", 200, 0, size(first), 1, "", first.Header.Get(correlation), true},
+		{"request", keyPortal, "POST", "/b", 200, 3, size(second), 1, "", second.Header.Get(correlation), true},
+		{"request", portalID, "GET", "/a", 200, 0, size(third), 2, "", third.Header.Get(correlation), true},
+		{"request", "1", "GET", "/c", 403, 0, size(fourth), 0, "PORTAL_NOT_CONNECTED", body.CorrelationID, true},
+		{"request", "", "CONNECT", "", 405, 0, lines[4].Bytes, 0, "METHOD_REFUSED", lines[4].Correlation, true},
+		{"request", "", "GET", "/oauth/v1", 200, 0, size(fifth), 1, "", fifth.Header.Get(correlation), true},
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -137,12 +138,17 @@ func TestOtherPathsAreLoggedAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestAClientThatLeftIsLoggedAs499(t *testing.T) {
-	for _, path := range []string{"/fake/hang", "/fake/events?n=2"} {
+func TestAClientThatLeftIsLoggedAndCountedAs499(t *testing.T) {
+	for path, by := range map[string]string{"/fake/hang": "nobody", "/fake/events?n=2": "hubspot"} {
 		r := startKinds(t, setup{})
 		conn := r.raw("GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		if err := r.hub.Until(t.Context(), func() bool { return r.hub.Requests() == 1 }); err != nil {
 			t.Fatal(err)
+		}
+		if by == "hubspot" { // the answer has begun
+			if _, err := conn.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
 		}
 		_ = conn.Close()
 		if err := r.hub.Until(t.Context(), func() bool { return r.hub.Cancelled() == 1 }); err != nil {
@@ -150,6 +156,9 @@ func TestAClientThatLeftIsLoggedAs499(t *testing.T) {
 		}
 		if line := r.accessLog(1)[0]; line.Status != 499 || line.Complete || line.Category != "" || line.Portal != portalID {
 			t.Errorf("%s: %+v", path, line)
+		}
+		if got := r.counted()[requests("read", "499", by, "")]; got != 1 {
+			t.Errorf("%s: counted %v times", path, got)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,10 +21,12 @@ import (
 type answer struct {
 	http.ResponseWriter
 	call *call
+	last *atomic.Bool // the connection ends with it
 
-	status int   // 0 until there is one
-	bytes  int64 // of the body
-	failed bool  // the client does not take it
+	status int    // 0 until there is one
+	bytes  int64  // of the body
+	failed bool   // the client does not take it
+	limit  []byte // the beginning of a 429's body
 }
 
 // Unwrap is for http.ResponseController.
@@ -50,8 +53,8 @@ func (a *answer) WriteHeader(status int) {
 	if _, has := header["Content-Type"]; !has {
 		header["Content-Type"] = nil // else the server makes one up
 	}
-	if a.call.request.ProtoMajor == 1 && a.mustClose() {
-		header.Set("Connection", "close")
+	if a.mustClose() {
+		header.Set("Connection", "close") // over HTTP/2 the server says GOAWAY
 	}
 	if a.call.debug {
 		a.call.explain(header)
@@ -60,21 +63,36 @@ func (a *answer) WriteHeader(status int) {
 }
 
 // mustClose reports whether the connection must end with this answer: because
-// bytes of the body that are still to come would be taken for a request, or
-// because the request may have had a Content-Length beside its chunked body,
-// which net/http does not tell (RFC 9112 section 6.3). Nor does it tell of
-// HTTP/1.0 with a chunked body, which it takes for none (section 6.1).
+// the server is about to, because bytes of the body that are still to come would
+// be taken for a request, or because the request may have had a Content-Length
+// beside its chunked body, which net/http does not tell (RFC 9112 section 6.3).
+// Nor does it tell of HTTP/1.0 with a chunked body, which it takes for none
+// (section 6.1).
 func (a *answer) mustClose() bool {
 	r := a.call.request
-	return a.call.unread() || len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
+	return a.last.Load() || r.ProtoMajor == 1 &&
+		(a.call.unread() || len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1))
 }
 
 // Write sends a part of the body.
 func (a *answer) Write(p []byte) (int, error) {
 	n, err := a.ResponseWriter.Write(p)
 	a.bytes += int64(n)
+	a.keepLimit(p[:n])
 	a.failed = a.failed || err != nil
 	return n, err
+}
+
+// answeredBy returns who made the answer. It is nobody if the client left
+// before there was one.
+func (a *answer) answeredBy() string {
+	switch {
+	case a.status == 0:
+		return "nobody"
+	case a.call.refused != "":
+		return "proxy"
+	}
+	return "hubspot"
 }
 
 // explain adds the headers that a person with curl has asked for.
@@ -114,8 +132,8 @@ func (p *Proxy) answerError(rw http.ResponseWriter, r *http.Request, err error) 
 		panic(http.ErrAbortHandler)
 	}
 	refusal := refusalFor(c, err)
-	if refusal.status == http.StatusBadGateway || refusal.status == http.StatusGatewayTimeout {
-		p.log.Warn("no answer from HubSpot", zap.String("portal", c.portal),
+	if status := refusal.status(); status == http.StatusBadGateway || status == http.StatusGatewayTimeout {
+		p.faults.Warn("no answer from HubSpot", zap.String("portal", c.portal),
 			zap.String("category", refusal.category), zap.Error(secret.Cause(err)))
 	}
 	rw.(*answer).refuse(refusal)

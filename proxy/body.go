@@ -74,6 +74,13 @@ func (b *body) failure() error {
 	return b.err
 }
 
+// read returns how many bytes were read so far.
+func (b *body) read() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.size
+}
+
 // close ends all reading, and gives the memory back. To read a request's body
 // after its handler has returned is forbidden.
 func (b *body) close() {

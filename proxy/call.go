@@ -32,11 +32,12 @@ type call struct {
 	finished    bool   // and was not broken off
 }
 
-// spans are where the time went, for Server-Timing.
+// spans are where the time went.
 type spans struct {
 	credential time.Duration // until there was one
 	renewal    time.Duration // until there was another one
-	upstream   time.Duration // until HubSpot's header, of the last try
+	upstream   time.Duration // until HubSpot's header, of all tries together
+	header     time.Duration // from the request's arrival until the last try's end
 }
 
 type callKey struct{}
@@ -50,6 +51,24 @@ func (c *call) clientName() string {
 		return ""
 	}
 	return c.client.Name
+}
+
+// own returns the proxy's own share of the time: from the request's arrival
+// until HubSpot's header, or the end where there was none to wait for, without
+// the waiting for HubSpot.
+func (c *call) own() time.Duration {
+	if c.attempts == 0 {
+		return time.Since(c.began)
+	}
+	return c.spans.header - c.spans.upstream
+}
+
+// received returns how many bytes of the request's body were read.
+func (c *call) received() int64 {
+	if c.body == nil {
+		return 0
+	}
+	return c.body.read()
 }
 
 // hasBody reports whether the request has a body. One of unknown length may

@@ -11,12 +11,14 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/throttle"
 )
 
 // Credentials is where the portals' credentials come from; [tokens.Source] is
@@ -89,11 +91,19 @@ type Options struct {
 type Proxy struct {
 	options  Options
 	log      *zap.Logger
+	faults   *zap.Logger     // log, but each cause once per toldEvery
 	served   map[string]bool // nil: all
 	memory   memory          // for bodies that may be sent again
+	metrics  *metrics
+	stopping atomic.Bool
+	underWay atomic.Int64 // requests
 	upstream *http.Transport
 	reverse  *httputil.ReverseProxy
 }
+
+// toldEvery is how often the log tells of one cause, however many requests
+// meet it.
+const toldEvery = 10 * time.Second
 
 // New returns the proxy that main, tests and benchmarks all use.
 func New(options Options) *Proxy {
@@ -105,6 +115,8 @@ func New(options Options) *Proxy {
 	if p.log == nil {
 		p.log = zap.NewNop()
 	}
+	p.metrics = newMetrics(options.Metrics, &p.underWay)
+	p.faults = throttle.Logger(p.log, toldEvery)
 	for _, portal := range options.ServePortals {
 		if p.served == nil {
 			p.served = make(map[string]bool)
@@ -114,7 +126,7 @@ func New(options Options) *Proxy {
 	p.memory.left.Store(options.RetryMemory)
 	p.reverse = &httputil.ReverseProxy{
 		Rewrite:      p.rewrite,
-		Transport:    &transport{credentials: options.Credentials, upstream: p.upstream},
+		Transport:    &transport{credentials: options.Credentials, upstream: p.upstream, metrics: p.metrics},
 		ErrorHandler: p.answerError,
 		BufferPool:   new(bufferPool),
 		// Answers whose end HubSpot has announced may come slowly too; the
@@ -128,8 +140,24 @@ func New(options Options) *Proxy {
 	return p
 }
 
-// Close closes the connections to HubSpot that are idle.
-func (p *Proxy) Close() { p.upstream.CloseIdleConnections() }
+// Close closes the connections to HubSpot that are idle, and logs what was kept
+// back.
+func (p *Proxy) Close() {
+	p.upstream.CloseIdleConnections()
+	_ = p.faults.Sync()
+}
+
+// Stopping tells that the server is going to be shut down: from now on each
+// answer is its connection's last, and says so.
+//
+// [http.Server.Shutdown] closes every idle connection at once, and drops a
+// request that arrives on one while it does, which a client may not send again
+// unless it is idempotent. What is still idle a while after Stopping is not in
+// use.
+func (p *Proxy) Stopping() { p.stopping.Store(true) }
+
+// UnderWay returns how many requests have not ended yet.
+func (p *Proxy) UnderWay() int64 { return p.underWay.Load() }
 
 // Server returns a server for the proxy, with the limits that a proxy needs:
 // on the time and size of a request's header, but none on how long a body may
@@ -140,25 +168,17 @@ func (p *Proxy) Server() *http.Server {
 		ReadHeaderTimeout: 15 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    128 << 10,
-		ErrorLog:          warnings(p.log),
+		ErrorLog:          log.New(serverLog{p.faults}, "", 0),
 		// OPTIONS * is HubSpot's to answer.
 		DisableGeneralOptionsHandler: true,
 	}
 }
 
-// warnings returns what net/http's server warns to.
-func warnings(to *zap.Logger) *log.Logger {
-	std, err := zap.NewStdLogAt(to, zap.WarnLevel)
-	if err != nil {
-		return log.New(io.Discard, "", 0) // of an unknown level only
-	}
-	return std
-}
-
 // ServeHTTP is a request's way, from top to bottom.
 func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	p.underWay.Add(1)
 	c := &call{began: time.Now(), request: r}
-	a := &answer{ResponseWriter: rw, call: c}
+	a := &answer{ResponseWriter: rw, call: c, last: &p.stopping}
 	defer p.end(a)
 
 	if refusal := p.admit(c); refusal != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -39,6 +40,9 @@ type rig struct {
 	addr   string // of the proxy
 	client *http.Client
 	logs   *logs
+
+	metrics *prometheus.Registry
+	history *proxy.History
 }
 
 // setup is what a test may set otherwise. Its zero value is an OAuth portal at
@@ -55,7 +59,7 @@ type setup struct {
 // start starts a rig, and ends it with the test.
 func start(t testing.TB, s setup) *rig {
 	t.Helper()
-	r := &rig{t: t, hub: s.hub, logs: &logs{}}
+	r := &rig{t: t, hub: s.hub, logs: &logs{}, metrics: prometheus.NewRegistry(), history: proxy.NewHistory(nil)}
 	if r.hub == nil {
 		r.hub = hubspottest.NewServer()
 		t.Cleanup(r.hub.Close)
@@ -118,6 +122,8 @@ func (r *rig) startProxy(s setup) {
 		AllowAnonymous:  true,
 		Loopback:        true,
 		AccessLog:       true,
+		Metrics:         r.metrics,
+		History:         r.history,
 		Log:             r.logs.logger(),
 	}
 	if s.proxy != nil {

@@ -16,87 +16,106 @@ import (
 // category, so that nobody takes it for HubSpot's.
 const errorHeader = "X-Hubspot-Auth-Proxy-Error"
 
+// statuses has the categories of all refusals, each with its status. What is
+// not in it cannot be answered.
+var statuses = map[string]int{
+	"METHOD_REFUSED":                  http.StatusMethodNotAllowed,
+	"REQUEST_INVALID":                 http.StatusBadRequest,
+	"BROWSER_REFUSED":                 http.StatusForbidden,
+	"CLIENT_UNAUTHENTICATED":          http.StatusUnauthorized,
+	"CLIENT_FORBIDDEN":                http.StatusForbidden,
+	"PORTAL_REQUIRED":                 http.StatusBadRequest,
+	"PORTAL_INVALID":                  http.StatusBadRequest,
+	"PORTAL_CONFLICT":                 http.StatusBadRequest,
+	"PORTAL_NOT_CONNECTED":            http.StatusForbidden,
+	"PORTAL_REAUTHORIZATION_REQUIRED": http.StatusForbidden,
+	"CREDENTIAL_UNAVAILABLE":          http.StatusServiceUnavailable,
+	"UPSTREAM_UNREACHABLE":            http.StatusBadGateway,
+	"UPSTREAM_TIMEOUT":                http.StatusGatewayTimeout,
+}
+
 // refusal is an answer that the proxy makes itself.
 type refusal struct {
-	status     int
 	category   string
 	message    string // says what to do next, and no secret
 	retryAfter time.Duration
 	allow      string
 }
 
+func (r *refusal) status() int { return statuses[r.category] }
+
 func methodRefused(method string) *refusal {
 	return &refusal{
-		status: http.StatusMethodNotAllowed, category: "METHOD_REFUSED",
-		message: method + " is not forwarded. Send HubSpot's API calls as they are, with the proxy as base URL; it is not an HTTP proxy to tunnel through.",
-		allow:   "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+		category: "METHOD_REFUSED",
+		message:  method + " is not forwarded. Send HubSpot's API calls as they are, with the proxy as base URL; it is not an HTTP proxy to tunnel through.",
+		allow:    "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
 	}
 }
 
 func requestInvalid(message string) *refusal {
-	return &refusal{status: http.StatusBadRequest, category: "REQUEST_INVALID", message: message}
+	return &refusal{category: "REQUEST_INVALID", message: message}
 }
 
 func browserRefused(message string) *refusal {
-	return &refusal{status: http.StatusForbidden, category: "BROWSER_REFUSED", message: message}
+	return &refusal{category: "BROWSER_REFUSED", message: message}
 }
 
 func clientUnauthenticated() *refusal {
 	return &refusal{
-		status: http.StatusUnauthorized, category: "CLIENT_UNAUTHENTICATED",
-		message: "A client key is needed, and none that is known was sent. Send one key, as Authorization: Bearer hap_… or hapikey=hap_…; the proxy's operator gives it out, by the command client add.",
+		category: "CLIENT_UNAUTHENTICATED",
+		message:  "A client key is needed, and none that is known was sent. Send one key, as Authorization: Bearer hap_… or hapikey=hap_…; the proxy's operator gives it out, by the command client add.",
 	}
 }
 
 func clientForbidden(message string) *refusal {
-	return &refusal{status: http.StatusForbidden, category: "CLIENT_FORBIDDEN", message: message}
+	return &refusal{category: "CLIENT_FORBIDDEN", message: message}
 }
 
 func portalRequired() *refusal {
 	return &refusal{
-		status: http.StatusBadRequest, category: "PORTAL_REQUIRED",
-		message: "No portal is named. Put /portals/{id} before the path, send the header X-HubSpot-Portal-Id, or have DEFAULT_PORTAL set.",
+		category: "PORTAL_REQUIRED",
+		message:  "No portal is named. Put /portals/{id} before the path, send the header X-HubSpot-Portal-Id, or have DEFAULT_PORTAL set.",
 	}
 }
 
 func portalInvalid() *refusal {
 	return &refusal{
-		status: http.StatusBadRequest, category: "PORTAL_INVALID",
-		message: "The portal in the path or in X-HubSpot-Portal-Id is not a portal id: HubSpot's Hub ID, digits only, such as 62515.",
+		category: "PORTAL_INVALID",
+		message:  "The portal in the path or in X-HubSpot-Portal-Id is not a portal id: HubSpot's Hub ID, digits only, such as 62515.",
 	}
 }
 
 func portalConflict() *refusal {
 	return &refusal{
-		status: http.StatusBadRequest, category: "PORTAL_CONFLICT",
-		message: "The request names two different portals. Name one, by /portals/{id} in the path or by X-HubSpot-Portal-Id.",
+		category: "PORTAL_CONFLICT",
+		message:  "The request names two different portals. Name one, by /portals/{id} in the path or by X-HubSpot-Portal-Id.",
 	}
 }
 
 func portalNotServed(portal string) *refusal {
 	return &refusal{
-		status: http.StatusForbidden, category: "PORTAL_NOT_CONNECTED",
-		message: "This proxy does not serve portal " + portal + ". Its operator can add it to SERVE_PORTALS.",
+		category: "PORTAL_NOT_CONNECTED",
+		message:  "This proxy does not serve portal " + portal + ". Its operator can add it to SERVE_PORTALS.",
 	}
 }
 
 func portalNotConnected(portal string) *refusal {
 	return &refusal{
-		status: http.StatusForbidden, category: "PORTAL_NOT_CONNECTED",
-		message: "No credential is stored for portal " + portal + ". Check the id, or have the portal connected.",
+		category: "PORTAL_NOT_CONNECTED",
+		message:  "No credential is stored for portal " + portal + ". Check the id, or have the portal connected.",
 	}
 }
 
 func portalEnded(ended *tokens.EndedError) *refusal {
 	return &refusal{
-		status: http.StatusForbidden, category: "PORTAL_REAUTHORIZATION_REQUIRED",
-		message: "HubSpot has ended the grant of portal " + ended.Portal + " (" + ended.Code + "): the app was removed from it, or its access revoked. Connect it again: by the page /connect of the proxy's operator, the command portal link, or a new refresh token.",
+		category: "PORTAL_REAUTHORIZATION_REQUIRED",
+		message:  "HubSpot has ended the grant of portal " + ended.Portal + " (" + ended.Code + "): the app was removed from it, or its access revoked. Connect it again: by the page /connect of the proxy's operator, the command portal link, or a new refresh token.",
 	}
 }
 
 func credentialUnavailable(u *tokens.UnavailableError) *refusal {
 	return &refusal{
-		status: http.StatusServiceUnavailable, category: "CREDENTIAL_UNAVAILABLE",
+		category:   "CREDENTIAL_UNAVAILABLE",
 		message:    "The credential of portal " + u.Portal + " cannot be had at the moment. Try again later; the proxy's log says why.",
 		retryAfter: u.RetryAfter,
 	}
@@ -104,15 +123,15 @@ func credentialUnavailable(u *tokens.UnavailableError) *refusal {
 
 func upstreamUnreachable() *refusal {
 	return &refusal{
-		status: http.StatusBadGateway, category: "UPSTREAM_UNREACHABLE",
-		message: "The connection to HubSpot failed, so that it is not known whether HubSpot has received the request. The proxy's log says why.",
+		category: "UPSTREAM_UNREACHABLE",
+		message:  "The connection to HubSpot failed, so that it is not known whether HubSpot has received the request. The proxy's log says why.",
 	}
 }
 
 func upstreamTimeout() *refusal {
 	return &refusal{
-		status: http.StatusGatewayTimeout, category: "UPSTREAM_TIMEOUT",
-		message: "HubSpot has not answered within UPSTREAM_TIMEOUT. It may have received the request.",
+		category: "UPSTREAM_TIMEOUT",
+		message:  "HubSpot has not answered within UPSTREAM_TIMEOUT. It may have received the request.",
 	}
 }
 
@@ -137,7 +156,7 @@ func (a *answer) refuse(r *refusal) {
 		CorrelationID string `json:"correlationId"`
 		Category      string `json:"category"`
 	}{"error", r.message, a.call.correlation, r.category})
-	a.WriteHeader(r.status)
+	a.WriteHeader(r.status())
 	_, _ = a.Write(append(text, '\n'))
 }
 

@@ -1,10 +1,7 @@
 package proxy
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"maps"
@@ -15,15 +12,12 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-// maxRejection is how much of a 401's body is read, in bytes, to learn its
-// category and to use its connection again.
-const maxRejection = 64 << 10
-
 // transport sends a request with its portal's credential, and once more with
 // another one if HubSpot answers 401.
 type transport struct {
 	credentials Credentials
 	upstream    http.RoundTripper
+	metrics     *metrics
 }
 
 // RoundTrip implements http.RoundTripper, for requests whose context has a
@@ -43,6 +37,12 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || response.StatusCode != http.StatusUnauthorized {
 		return accepted(credential, response, err)
 	}
+	return t.tryAgain(r, c, credential, response)
+}
+
+// tryAgain sends the request with another credential than the rejected one.
+// Where that cannot be, the rejection is the answer.
+func (t *transport) tryAgain(r *http.Request, c *call, rejected *tokens.Credential, response *http.Response) (*http.Response, error) {
 	if c.body != nil {
 		// Before the answer is read: a connection that the body was not sent
 		// whole on must not be used again.
@@ -52,13 +52,15 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if c.body != nil && !c.body.repeatable() {
 		// The credential is renewed all the same: the client's own next try
 		// then works.
-		go t.renew(context.WithoutCancel(r.Context()), credential, category)
+		go t.renew(context.WithoutCancel(r.Context()), rejected, category)
+		t.metrics.secondTry(tryBody)
 		return response, nil
 	}
-	began = time.Now()
-	other, err := t.renew(r.Context(), credential, category)
+	began := time.Now()
+	other, err := t.renew(r.Context(), rejected, category)
 	c.spans.renewal = time.Since(began)
 	if err != nil && r.Context().Err() == nil {
+		t.metrics.secondTry(tryCredential)
 		return response, nil
 	}
 	_ = response.Body.Close()
@@ -66,6 +68,14 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err // to a client that has left
 	}
 	response, err = t.send(r, c, other)
+	switch {
+	case err == nil && response.StatusCode != http.StatusUnauthorized:
+		t.metrics.secondTry(tryAccepted)
+	case err == nil:
+		t.metrics.secondTry(tryRejected)
+	case r.Context().Err() == nil:
+		t.metrics.secondTry(tryFailed)
+	}
 	return accepted(other, response, err)
 }
 
@@ -104,12 +114,18 @@ func (t *transport) send(r *http.Request, c *call, credential *tokens.Credential
 	c.attempts++
 	began := time.Now()
 	response, err := t.upstream.RoundTrip(out)
-	c.spans.upstream = time.Since(began)
-	if err == nil && response.StatusCode < 100 {
+	ended := time.Now()
+	c.spans.upstream += ended.Sub(began)
+	c.spans.header = ended.Sub(c.began)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode < 100 {
 		_ = response.Body.Close()
 		return nil, errNoStatus // net/http's server would panic over it
 	}
-	return response, err
+	t.metrics.wait.Observe(ended.Sub(began).Seconds())
+	return response, nil
 }
 
 var errNoStatus = errors.New("the answer's status is not one of HTTP")
@@ -129,45 +145,3 @@ func attach(r *http.Request, credential *tokens.Credential) {
 	u.RawQuery += "hapikey=" + url.QueryEscape(credential.Secret.Reveal())
 	r.URL = &u
 }
-
-// readCategory reads the category of a 401, and leaves the response as it came.
-// One that cannot be made out is empty.
-func readCategory(response *http.Response) string {
-	head, err := io.ReadAll(io.LimitReader(response.Body, maxRejection))
-	rest := io.Reader(response.Body)
-	if err != nil {
-		rest = failingReader{err}
-	}
-	response.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), rest), response.Body}
-
-	var answer struct {
-		Category string `json:"category"`
-	}
-	_ = json.Unmarshal(plain(head, response.Header.Get("Content-Encoding")), &answer)
-	return answer.Category
-}
-
-// plain undoes gzip, which is the one encoding that every client of HubSpot's
-// asks for; others are left as they are.
-func plain(body []byte, encoding string) []byte {
-	if encoding != "gzip" {
-		return body
-	}
-	reader, err := gzip.NewReader(bytes.NewReader(body))
-	if err != nil {
-		return nil
-	}
-	decoded, err := io.ReadAll(io.LimitReader(reader, maxRejection))
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil
-	}
-	return decoded
-}
-
-// failingReader fails as the reader did that it stands for.
-type failingReader struct{ err error }
-
-func (r failingReader) Read([]byte) (int, error) { return 0, r.err }

@@ -1,0 +1,64 @@
+package proxy
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+)
+
+// maxErrorBody is how much of an error's body is looked at, in bytes: all that
+// HubSpot has to say fits in it.
+const maxErrorBody = 64 << 10
+
+// apiError is what the proxy needs to know of HubSpot's errors.
+type apiError struct {
+	Category   string `json:"category"`   // of a 401
+	PolicyName string `json:"policyName"` // of a 429
+}
+
+// readCategory reads the category of a 401, and leaves the response as it came.
+// One that cannot be made out is empty. Its connection can be used again.
+func readCategory(response *http.Response) string {
+	head, err := io.ReadAll(io.LimitReader(response.Body, maxErrorBody))
+	rest := io.Reader(response.Body)
+	if err != nil {
+		rest = failingReader{err}
+	}
+	response.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), rest), response.Body}
+
+	return parseError(head, response.Header).Category
+}
+
+// parseError reads an error's body, as far as it can be made out.
+func parseError(body []byte, header http.Header) (e apiError) {
+	_ = json.Unmarshal(plain(body, header.Get("Content-Encoding")), &e)
+	return e
+}
+
+// plain undoes gzip, which is the one encoding that every client of HubSpot's
+// asks for; others are left as they are.
+func plain(body []byte, encoding string) []byte {
+	if encoding != "gzip" {
+		return body
+	}
+	reader, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil
+	}
+	decoded, err := io.ReadAll(io.LimitReader(reader, maxErrorBody))
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return decoded
+}
+
+// failingReader fails as the reader did that it stands for.
+type failingReader struct{ err error }
+
+func (r failingReader) Read([]byte) (int, error) { return 0, r.err }

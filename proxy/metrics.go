@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"net/http"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics are what the proxy counts. Labels are from closed sets: never a
+// path, a portal or what a client or HubSpot may make up.
+//
+// What net/http's server refuses before any handler runs (400, 431, 501 and
+// 505, as plain text) is not counted, and is not in the access log.
+type metrics struct {
+	requests    *prometheus.CounterVec
+	broken      prometheus.Counter
+	wait, own   prometheus.Histogram
+	secondTries *prometheus.CounterVec
+	rateLimited *prometheus.CounterVec
+	remaining   remaining
+}
+
+// What became of a request that HubSpot answered 401, the values of outcome.
+const (
+	tryAccepted   = "accepted"      // not 401 the second time
+	tryRejected   = "rejected"      // 401 again
+	tryFailed     = "failed"        // no answer the second time
+	tryCredential = "no_credential" // not sent again: there was no other credential
+	tryBody       = "body_too_long" // not sent again: too much of its body was read
+)
+
+// newMetrics registers the metrics. Series that alerts look at are there from
+// the start: of a counter that begins with 1, Prometheus sees no increase.
+func newMetrics(to prometheus.Registerer, underWay *atomic.Int64) *metrics {
+	const prefix = "hubspot_auth_proxy_"
+	auto := promauto.With(to)
+	m := &metrics{
+		requests: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: prefix + "requests_total",
+			Help: "Requests that have ended, by method (read, write, other), class of status (499: the client left), who made the answer (hubspot, proxy, nobody), and category of the proxy's own answers.",
+		}, []string{"method", "status", "answered_by", "category"}),
+		broken: auto.NewCounter(prometheus.CounterOpts{
+			Name: prefix + "broken_answers_total",
+			Help: "Answers that HubSpot broke off after their header.",
+		}),
+		wait: auto.NewHistogram(prometheus.HistogramOpts{
+			Name:    prefix + "hubspot_wait_seconds",
+			Help:    "From sending a request until the header of HubSpot's answer, of each try that was answered; sending the body is part of it.",
+			Buckets: []float64{.025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120},
+		}),
+		own: auto.NewHistogram(prometheus.HistogramOpts{
+			Name:    prefix + "own_seconds",
+			Help:    "The proxy's own share of a request that HubSpot answered: from its arrival until the header of the answer, without waiting for HubSpot; waiting for a credential is part of it.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .1, .5, 1, 2.5, 10},
+		}),
+		secondTries: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: prefix + "second_tries_total",
+			Help: "Requests that HubSpot answered 401, by what came of trying again.",
+		}, []string{"outcome"}),
+		rateLimited: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: prefix + "hubspot_rate_limited_total",
+			Help: "HubSpot's 429 answers, by the policy that they name.",
+		}, []string{"policy"}),
+	}
+	auto.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: prefix + "requests_in_flight",
+		Help: "Requests under way.",
+	}, func() float64 { return float64(underWay.Load()) })
+	if to != nil {
+		to.MustRegister(&m.remaining)
+	}
+	m.beginAtZero()
+	return m
+}
+
+func (m *metrics) beginAtZero() {
+	for _, method := range []string{"read", "write"} {
+		for _, status := range []string{"2xx", "3xx", "4xx", "5xx"} {
+			m.requests.WithLabelValues(method, status, "hubspot", "")
+		}
+		m.requests.WithLabelValues(method, "499", "nobody", "")
+		for category, status := range statuses {
+			m.requests.WithLabelValues(method, statusClass(status), "proxy", category)
+		}
+	}
+	for _, outcome := range []string{tryAccepted, tryRejected, tryFailed, tryCredential, tryBody} {
+		m.secondTries.WithLabelValues(outcome)
+	}
+	for _, policy := range append([]string{otherPolicy}, policies...) {
+		m.rateLimited.WithLabelValues(policy)
+	}
+}
+
+// count counts a request that has ended with that status.
+func (m *metrics) count(a *answer, status int) {
+	by := a.answeredBy()
+	m.requests.WithLabelValues(methodClass(a.call.request.Method), statusClass(status), by, a.call.refused).Inc()
+	if by != "hubspot" {
+		return
+	}
+	m.own.Observe(a.call.own().Seconds())
+	m.remaining.see(a.Header().Get("X-Hubspot-Ratelimit-Remaining"))
+	if a.status == http.StatusTooManyRequests {
+		m.rateLimited.WithLabelValues(a.policy()).Inc()
+	}
+}
+
+func (m *metrics) secondTry(outcome string) { m.secondTries.WithLabelValues(outcome).Inc() }
+
+func methodClass(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return "read"
+	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+		return "write"
+	}
+	return "other"
+}
+
+// statusClass returns the class of a status; what is none of HTTP's is the
+// server's fault.
+func statusClass(status int) string {
+	switch {
+	case status == statusGone:
+		return "499"
+	case status >= 200 && status < 300:
+		return "2xx"
+	case status >= 300 && status < 400:
+		return "3xx"
+	case status >= 400 && status < 500:
+		return "4xx"
+	}
+	return "5xx"
+}

@@ -1,0 +1,242 @@
+package tokens_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// overview returns the overview of the portals, and fails if it has a secret.
+func overview(t *testing.T, s *tokens.Source, most int, ids ...string) tokens.Overview {
+	t.Helper()
+	o := s.Overview(t.Context(), ids, most)
+	if text := fmt.Sprintf("%+v", o); strings.Contains(text, hubspottest.Canary) {
+		t.Errorf("the overview has a secret: %s", text)
+	}
+	return o
+}
+
+func idsOf(o tokens.Overview) []string {
+	ids := []string{}
+	for _, p := range o.Portals {
+		ids = append(ids, p.ID)
+	}
+	return ids
+}
+
+// reads counts the commands that a client sends, by name.
+type reads struct {
+	mu    sync.Mutex
+	count map[string]int
+}
+
+func (r *reads) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (r *reads) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (r *reads) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		r.mu.Lock()
+		r.count[cmd.Name()]++
+		r.mu.Unlock()
+		return next(ctx, cmd)
+	}
+}
+
+func TestAnOverviewTellsTheStateOfEachPortalThoseFirstThatAreNotWell(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, client := newHub(t), newClock(), connect(t)
+		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+		put(t, s, "9", tokens.AccessToken, hubspottest.Canary+"-9")
+		put(t, s, "10", tokens.APIKey, hubspottest.Canary+"-10")
+		for _, id := range []string{"11", "12", "13", "14"} {
+			seed(t, s, hub, id)
+		}
+		renewed := now.now()
+		get(t, s, "11")
+		set := func(id string, fields ...any) {
+			if err := client.HSet(t.Context(), "hubspot:portal:{"+id+"}", fields...).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set("12", "state", "ended", "ended_code", "BAD_HUB", "name", "Twelve")
+		set("13", "refresh_token", "sealed:gone:AAAA")
+		if err := s.Remove(t.Context(), "14", "test"); err != nil {
+			t.Fatal(err)
+		}
+		client.Set(t.Context(), "hubspot:portal:{15}", hubspottest.Canary, 0)
+
+		o := overview(t, s, 100, "9", "10", "11", "12", "13", "14", "15", "16")
+		unusable := func(id string) tokens.Portal { return tokens.Portal{ID: id, State: "unusable"} }
+		want := []tokens.Portal{
+			{ID: "12", Name: "Twelve", Kind: tokens.OAuth, State: "ended", Problem: "BAD_HUB"}, unusable("13"), unusable("15"),
+			{ID: "9", Kind: tokens.AccessToken, State: "active"}, {ID: "10", Kind: tokens.APIKey, State: "active"},
+			{ID: "11", Kind: tokens.OAuth, State: "active", Renewed: renewed, Expires: renewed.Add(tokenLife)},
+		}
+		var got []tokens.Portal
+		for _, p := range o.Portals {
+			if p.State == "unusable" {
+				if p.Problem == "" {
+					t.Errorf("portal %s: no problem is told", p.ID)
+				}
+				p.Problem, p.Kind = "", ""
+			}
+			got = append(got, p.Portal)
+		}
+		if diff := cmp.Diff(want, got); diff != "" || o.Cached || o.App != "" {
+			t.Errorf("%+v, -want +got\n%s", o, diff)
+		}
+		if hub.TokenCallsTotal() != 1 {
+			t.Errorf("it calls the token endpoint: %d calls", hub.TokenCallsTotal())
+		}
+	})
+}
+
+func TestAnOverviewReadsAtMostSoManyRecords(t *testing.T) {
+	t.Parallel()
+	hub := newHub(t)
+	client, end := tokens.EmbeddedRedis()
+	t.Cleanup(end)
+	s := newSource(t, hub, tokens.Options{Redis: client})
+	var ids []string
+	for i := range 500 {
+		ids = append(ids, fmt.Sprint(1000+i))
+	}
+	for _, id := range append(ids, "70000") {
+		client.HSet(t.Context(), "hubspot:portal:{"+id+"}", "schema", "1", "kind", "oauth", "state", "ended", "generation", "1", "refresh_token", "x")
+	}
+	// The process comes to know the last of all, which is not well.
+	if !answers(t, s, "70000", &tokens.EndedError{}) {
+		t.Fatal("70000 is well")
+	}
+	counted := &reads{count: map[string]int{}}
+	client.AddHook(counted)
+	o := overview(t, s, 20, append(ids, "70000")...)
+	delete(counted.count, "hello") // of new connections
+	if diff := cmp.Diff(map[string]int{"hgetall": 20}, counted.count); diff != "" {
+		t.Errorf("commands, -want +got\n%s", diff)
+	}
+	if got := idsOf(o); len(got) != 20 || got[18] != "1018" || got[19] != "70000" || o.Unwell != 1 {
+		t.Errorf("portals %v, %d not well", got, o.Unwell)
+	}
+}
+
+func TestAnOverviewTellsWhyAPortalIsNotRenewedUntilItIs(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, client := newHub(t), newClock(), connect(t)
+		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+		other := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
+		seed(t, s, hub, portalID)
+		get(t, s, portalID)
+		get(t, other, portalID)
+		listening(t, client, 2)
+		now.advance(tokenLife)
+		if o := overview(t, s, 9, portalID); !o.Portals[0].Well() || o.Unwell != 0 {
+			t.Errorf("a portal that nobody has called is not well: %+v", o)
+		}
+		hub.SetToken(hubspottest.TokenBehaviour{Status: 502})
+		if !answers(t, s, portalID, &tokens.UnavailableError{}) {
+			t.Fatal("it is renewed")
+		}
+		// Known to be unwell, it is told also if it is not asked for.
+		p := overview(t, s, 9).Portals[0]
+		if p.Well() || !strings.Contains(p.Failure, "HTTP 502") || !p.Retry.After(now.now()) || p.State != "active" {
+			t.Errorf("%+v", p)
+		}
+		now.advance(time.Minute) // the pause is over, and still it has no token
+		if p := overview(t, s, 9, portalID).Portals[0]; p.Failure == "" {
+			t.Errorf("the failure is forgotten: %+v", p)
+		}
+		hub.SetToken(hubspottest.TokenBehaviour{})
+		get(t, other, portalID)
+		eventually(t, "the portal is well again", func() bool {
+			o := overview(t, s, 9, portalID)
+			return o.Portals[0].Well() && o.Unwell == 0
+		})
+	})
+}
+
+func TestAnOverviewTellsWhatConcernsAllPortals(t *testing.T) {
+	t.Parallel()
+	hub, now := newHub(t), newClock()
+	client, end := tokens.EmbeddedRedis()
+	t.Cleanup(end)
+	s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+	for _, id := range []string{"1", "2", "3"} {
+		seed(t, s, hub, id)
+	}
+	get(t, s, "2")
+	put(t, s, "4", tokens.AccessToken, "x")
+	hub.SetToken(hubspottest.TokenBehaviour{Status: 429})
+	if !answers(t, s, "1", &tokens.UnavailableError{}) {
+		t.Fatal("it is renewed")
+	}
+	o := overview(t, s, 9, "1", "2", "3", "4")
+	if !strings.Contains(o.App, "429") || !o.AppRetry.After(now.now()) || o.Portals[0].Failure != o.App ||
+		!cmp.Equal(idsOf(o), []string{"1", "3", "2", "4"}) || !o.Portals[2].Well() {
+		t.Errorf("%+v", o)
+	}
+	now.advance(10 * time.Minute) // nobody has tried since
+	if o = overview(t, s, 9, "1"); o.App != "" || !o.Portals[0].Well() {
+		t.Errorf("told for too long: %+v", o)
+	}
+
+	without := tokens.NewSource(tokens.Options{Redis: client, Prefix: "hubspot:", Now: now.now,
+		Local: tokens.Static("default", tokens.AccessToken, secret.New(hubspottest.Canary))})
+	t.Cleanup(func() { _ = without.Close(context.Background()) })
+	o = overview(t, without, 9, "1", "4")
+	if !strings.Contains(o.App, "HUBSPOT_CLIENT_ID") || !cmp.Equal(idsOf(o), []string{"1", "4", "default"}) || o.Portals[0].Well() || !o.Portals[2].Well() {
+		t.Errorf("without an app: %+v", o)
+	}
+}
+
+func TestAnOverviewWithoutRedisIsOfWhatTheProcessKnows(t *testing.T) {
+	t.Parallel()
+	hub, now := newHub(t), newClock()
+	client, end := tokens.EmbeddedRedis()
+	s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+	for _, id := range []string{"1", "2", "3", "4"} {
+		seed(t, s, hub, id)
+	}
+	for _, id := range []string{"1", "2", "4"} {
+		get(t, s, id)
+	}
+	end()
+	now.advance(tokenLife)
+	get(t, s, "2")
+	o := overview(t, s, 9, "1", "2", "3", "4")
+	if !o.Cached || !cmp.Equal(idsOf(o), []string{"2", "1", "4"}) || !o.Portals[0].Unsaved || o.Portals[1].Unsaved || o.Unwell != 1 || s.RedisAnswers() {
+		t.Errorf("%+v", o)
+	}
+	if got := idsOf(overview(t, s, 2)); !cmp.Equal(got, []string{"2", "1"}) {
+		t.Errorf("more than asked for: %v", got)
+	}
+}
+
+func TestAnOverviewTellsWhatTheProcessKnowsBetterThanRedis(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, client := newHub(t), newClock(), connect(t)
+		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+		seed(t, s, hub, portalID)
+		c := get(t, s, portalID)
+		// As after a failover to a replica that lagged behind.
+		if err := client.HSet(t.Context(), recordKey, "generation", "1", "expires_at", "1000").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if p := overview(t, s, 1, portalID).Portals[0]; !p.Expires.Equal(c.Expiry) {
+			t.Errorf("expires %v, want %v", p.Expires, c.Expiry)
+		}
+	})
+}
