@@ -1,5 +1,6 @@
 // Package admin is the operator's door: whether the process lives and can
-// serve, and the flow that connects a HubSpot portal.
+// serve, its metrics, a page that shows how the portals are, and the flow that
+// connects one.
 package admin
 
 import (
@@ -48,7 +49,8 @@ type Options struct {
 	// spaces.
 	Scopes, OptionalScopes string
 
-	// Portals is where connected portals are stored. Needed with an App.
+	// Portals is where portals are stored. Needed with an App; nil otherwise
+	// means that the status page shows none.
 	Portals Portals
 
 	// Metrics are what /metrics shows. Nil: it is not served.
@@ -78,6 +80,7 @@ type Admin struct {
 	options Options
 	mux     *http.ServeMux
 	state   atomic.Value // string: why it is not ready, or ready
+	listing listing      // of Portals
 	log     *zap.Logger
 	now     func() time.Time
 
@@ -104,9 +107,14 @@ func New(options Options) *Admin {
 	if a.options.AuthorizeURL == "" {
 		a.options.AuthorizeURL = defaultAuthorizeURL
 	}
+	a.listing.portals, a.listing.now = a.options.Portals, a.now
 	a.state.Store(starting)
 	a.mux.HandleFunc("GET /healthz", a.healthz)
 	a.mux.HandleFunc("GET /readyz", a.readyz)
+	a.mux.HandleFunc("GET /{$}", a.guard(a.status))
+	if options.Metrics != nil {
+		a.mux.Handle("GET /metrics", a.metricsHandler())
+	}
 	connect, callback := http.HandlerFunc(notSetUp), http.HandlerFunc(notSetUp)
 	if redirect, err := url.Parse(options.RedirectURL); err == nil && redirect.Host != "" && isSetUp(options.App) {
 		a.redirect = redirect
@@ -121,7 +129,8 @@ func New(options Options) *Admin {
 // isSetUp reports whether there is an app, and a secret to sign states with.
 func isSetUp(app *hubspot.App) bool { return app != nil && !app.ClientSecret.IsZero() }
 
-// Ready tells that the proxy can serve.
+// Ready tells that the proxy can serve: Redis has answered and the seed is
+// applied.
 func (a *Admin) Ready() { a.state.Store(ready) }
 
 // Stopping tells that the proxy serves on for a while, and is to get no new
@@ -156,10 +165,10 @@ func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) {
 // a while does not make it unready: portals that are known are served.
 func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 	state := a.state.Load().(string)
-	redis := "away"
+	redis, seed := "away", "applied"
 	switch {
 	case state == starting:
-		redis = "awaited"
+		redis, seed = "awaited", "awaited"
 	case a.options.RedisAnswers():
 		redis = "answers"
 	}
@@ -167,7 +176,8 @@ func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 	if state == ready {
 		status = http.StatusOK
 	}
-	answer(w, status, map[string]string{"status": state, "redis": redis})
+	// That it answers at all tells that the settings are good.
+	answer(w, status, map[string]string{"status": state, "settings": "loaded", "redis": redis, "seed": seed})
 }
 
 func answer(w http.ResponseWriter, status int, body map[string]string) {

@@ -28,13 +28,13 @@ func TestReadinessFollowsWhatItIsTold(t *testing.T) {
 			t.Errorf("%d %s %v, want %d %s", a.StatusCode, a.body, a.Header, status, body)
 		}
 	}
-	expect(503, `{"redis":"awaited","status":"starting"}`)
+	expect(503, `{"redis":"awaited","seed":"awaited","settings":"loaded","status":"starting"}`)
 	r.admin.Ready()
-	expect(200, `{"redis":"answers","status":"ready"}`)
+	expect(200, `{"redis":"answers","seed":"applied","settings":"loaded","status":"ready"}`)
 	redis = false // a while without it does not matter
-	expect(200, `{"redis":"away","status":"ready"}`)
+	expect(200, `{"redis":"away","seed":"applied","settings":"loaded","status":"ready"}`)
 	r.admin.Stopping()
-	expect(503, `{"redis":"away","status":"stopping"}`)
+	expect(503, `{"redis":"away","seed":"applied","settings":"loaded","status":"stopping"}`)
 }
 
 func TestAnAdminNeedsNoConnectFlow(t *testing.T) {

@@ -60,9 +60,13 @@ func (a *Admin) callback(w http.ResponseWriter, r *http.Request) {
 		a.deny(w, denied)
 		return
 	}
+	a.listing.forget()
 	show(w, http.StatusOK, messagePage, message{
 		Title: "Portal " + portal + " is connected",
 		Text:  []string{"The proxy serves it from now on. You can close this page."},
+		// Who came by a link is mostly somebody else, and where the public
+		// address has another path, / may be another program's.
+		Home: state.Purpose == PurposeConnect && a.redirect.Path == callbackPath,
 	})
 }
 

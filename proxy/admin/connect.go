@@ -15,11 +15,11 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
 )
 
-// Portals is where connected portals are stored. It must be safe for
-// concurrent use.
+// Portals is where portals are stored. It must be safe for concurrent use.
 type Portals interface {
 	// Connect stores the token as the portal's credential, in place of
 	// whatever was stored before, and writes to the log who did it.
@@ -28,6 +28,14 @@ type Portals interface {
 	// Burn reports whether it is the first call with this nonce, by any
 	// replica, and remembers it for life.
 	Burn(ctx context.Context, nonce string, life time.Duration) (first bool, err error)
+
+	// Portals returns the ids of all that are stored, those that were removed
+	// too, in numerical order.
+	Portals(ctx context.Context) ([]string, error)
+
+	// Overview tells of those portals, or at most that many of them, and
+	// before them of those that are known not to be well.
+	Overview(ctx context.Context, ids []string, most int) tokens.Overview
 }
 
 // callbackPath is where HubSpot sends the browser.
@@ -36,12 +44,15 @@ const callbackPath = "/callback"
 // cookieName is of the cookie that binds a state to a browser.
 const cookieName = "hubspot_connect"
 
+// whatToSet is what the connect flow needs.
+const whatToSet = "HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET, HUBSPOT_SCOPES and HUBSPOT_REDIRECT_URL " +
+	"(the address of /callback as browsers reach it, registered in the HubSpot app's settings)"
+
 // notSetUp answers for the connect flow where there is no app to connect.
 func notSetUp(w http.ResponseWriter, _ *http.Request) {
 	show(w, http.StatusNotFound, messagePage, message{
 		Title: "Connecting portals is not set up",
-		Text: []string{"Set HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET, HUBSPOT_SCOPES and HUBSPOT_REDIRECT_URL " +
-			"(the address of /callback as browsers reach it, registered in the HubSpot app's settings), and restart the proxy."},
+		Text:  []string{"Set " + whatToSet + ", and restart the proxy."},
 	})
 }
 

@@ -34,8 +34,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const portal = "62515"
 
-// portals is a store on a real Redis, where tests see what was stored.
+// portals is a source on a real Redis, where tests see what was stored.
 type portals struct {
+	*tokens.Source
 	redis redis.UniversalClient
 
 	mu      sync.Mutex
@@ -45,7 +46,7 @@ type portals struct {
 	changed chan struct{} // gets one for every Connect
 }
 
-func (p *portals) Connect(_ context.Context, portal string, token hubspot.Token, actor string) error {
+func (p *portals) Connect(ctx context.Context, portal string, token hubspot.Token, actor string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer func() { p.changed <- struct{}{} }()
@@ -54,15 +55,22 @@ func (p *portals) Connect(_ context.Context, portal string, token hubspot.Token,
 	}
 	p.stored[portal] = token
 	p.actors = append(p.actors, actor)
-	return nil
+	return p.Source.Connect(ctx, portal, token, actor)
 }
 
-func (p *portals) Burn(ctx context.Context, nonce string, life time.Duration) (bool, error) {
-	err := p.redis.SetArgs(ctx, "nonce:"+nonce, "1", redis.SetArgs{Mode: "NX", TTL: life}).Err()
-	if errors.Is(err, redis.Nil) {
-		return false, nil
+// record stores fields of a portal's record as package tokens has them, in the
+// place of those of an OAuth portal that was renewed 10 minutes ago.
+func (p *portals) record(t *testing.T, id string, fields ...any) {
+	t.Helper()
+	now := time.Now()
+	all := append([]any{
+		"schema", "1", "generation", "1", "state", "active", "kind", "oauth", "name", "",
+		"access_token", hubspottest.Canary + "-access", "refresh_token", hubspottest.Canary + "-refresh", "api_key", "",
+		"renewed_at", now.Add(-10 * time.Minute).UnixMilli(), "expires_at", now.Add(20 * time.Minute).UnixMilli(),
+	}, fields...)
+	if err := p.redis.HSet(t.Context(), "hubspot:portal:{"+id+"}", all...).Err(); err != nil {
+		t.Fatal(err)
 	}
-	return err == nil, err
 }
 
 func (p *portals) all() map[string]hubspot.Token {
@@ -102,6 +110,15 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 	if change != nil {
 		change(r)
 	}
+	r.portals.Source = tokens.NewSource(tokens.Options{
+		Redis: client, Prefix: "hubspot:", App: r.options.App, RefreshAhead: 5 * time.Minute, Now: r.options.Now,
+	})
+	t.Cleanup(func() {
+		// What a test without Redis leaves unsaved is tried until then.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = r.portals.Close(ctx)
+	})
 	r.states = admin.NewStates(secret.New(hubspottest.ClientSecret), r.options.Now)
 	r.admin = admin.New(r.options)
 	r.server.Config = r.admin.Server()
@@ -211,7 +228,7 @@ func (r *rig) check(a answer, query url.Values) {
 			r.Errorf("%s: %q", name, got)
 		}
 	}
-	if strings.Contains(a.body, "<script") || strings.Contains(a.body, "<img") {
+	if strings.Contains(a.body, "<script") || strings.Contains(a.body, "<img") || strings.Contains(a.body, "style=") {
 		r.Errorf("the page has foreign markup: %s", a.body)
 	}
 }

@@ -147,6 +147,7 @@ var authorizePage = template.Must(template.New("authorize").Parse(`<!doctype htm
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
 <title>Fake HubSpot</title>
 <h1>Fake HubSpot</h1>
 {{if .Problem}}<p>This authorization cannot go on: {{.Problem}}.</p>

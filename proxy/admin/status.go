@@ -1,0 +1,177 @@
+package admin
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/tokens"
+)
+
+const (
+	// mostPortals and mostClients are how many the status page shows: it is to
+	// stay small, however many there are.
+	mostPortals = 200
+	mostClients = 100
+
+	// mostNamed is how many of a client's portals it names.
+	mostNamed = 8
+)
+
+// statusData is what the status page shows.
+type statusData struct {
+	Title      string
+	Clock      string
+	Tags       []tag
+	HasMetrics bool
+	SetUp      bool     // the connect flow is
+	Notices    []notice // what concerns all portals
+	Portals    []portalRow
+	About      string // what Portals are
+	Chart      *chart
+	Clients    []clientRow
+	MoreKeys   int // clients that are not shown
+}
+
+// A tag is a state in a few words.
+type tag struct {
+	Level string // "good", "idle", "warn" or "bad"
+	Text  string
+}
+
+// A notice is something that an operator should know.
+type notice struct{ Level, Text string }
+
+// status shows how the proxy and its portals are.
+func (a *Admin) status(w http.ResponseWriter, r *http.Request) {
+	now := a.now()
+	data := statusData{
+		Title:      "hubspot-auth-proxy",
+		Clock:      now.UTC().Format("15:04:05") + " UTC",
+		HasMetrics: a.options.Metrics != nil,
+		SetUp:      a.states != nil,
+	}
+	var overview tokens.Overview
+	total := 0
+	if a.options.Portals != nil {
+		var first []string
+		first, total = a.listing.get(r.Context(), mostPortals)
+		overview = a.options.Portals.Overview(r.Context(), first, mostPortals)
+	}
+	data.Tags = a.tags(overview)
+	data.Notices = notices(overview, now)
+	for _, status := range overview.Portals {
+		if status.Failure != "" && status.Failure == overview.App {
+			status.Failure, status.Retry = "tokens cannot be renewed, see above", time.Time{}
+		}
+		data.Portals = append(data.Portals, newPortalRow(status, now, data.SetUp))
+	}
+	data.About = about(overview, total)
+	if a.options.History != nil {
+		data.Chart = newChart(a.options.History.Minutes())
+	}
+	if a.options.Callers != nil {
+		data.Clients, data.MoreKeys = clientRows(a.options.Callers())
+	}
+	show(w, http.StatusOK, statusPage, data)
+}
+
+// tags tell the most important in a few words.
+func (a *Admin) tags(o tokens.Overview) []tag {
+	process := tag{"good", "Ready"}
+	switch a.state.Load().(string) {
+	case starting:
+		process = tag{"warn", "Starting"}
+	case stopping:
+		process = tag{"warn", "Stopping"}
+	}
+	redis := tag{"good", "Redis answers"}
+	if o.Cached || !a.options.RedisAnswers() {
+		redis = tag{"bad", "Redis is away"}
+	}
+	return []tag{process, redis, portalsTag(o)}
+}
+
+// portalsTag tells how many portals are not well.
+func portalsTag(o tokens.Overview) tag {
+	unwell := 0
+	for _, status := range o.Portals {
+		if !status.Well() {
+			unwell++
+		}
+	}
+	switch unwell = max(unwell, o.Unwell); {
+	case len(o.Portals) == 0:
+		return tag{"idle", "No portal"}
+	case unwell == 0:
+		return tag{"good", "All portals are well"}
+	case unwell == 1:
+		return tag{"bad", "1 portal needs attention"}
+	default:
+		return tag{"bad", grouped(unwell) + " portals need attention"}
+	}
+}
+
+// notices tell what concerns all portals.
+func notices(o tokens.Overview, now time.Time) []notice {
+	var all []notice
+	if o.Cached {
+		all = append(all, notice{"bad", "Redis does not answer. The portals below are those that this process knows; they are served and renewed. " +
+			"Others cannot be served, and none can be connected, until Redis is back."})
+	}
+	if o.App != "" {
+		all = append(all, notice{"bad", "Tokens cannot be renewed. " + sentence(o.App) + again(o.AppRetry, now)})
+	}
+	return all
+}
+
+// about tells which portals are shown, of so many records.
+func about(o tokens.Overview, records int) string {
+	switch shown := len(o.Portals); {
+	case shown == 0 && o.Cached:
+		return "This process knows none yet."
+	case shown == 0:
+		return "None is connected yet."
+	case o.Cached || records <= mostPortals:
+		return counted(shown, "portal") + ", those first that are not well."
+	default:
+		return grouped(shown) + " of " + grouped(records) + " records: those first that this process knows not to be well, then by number. " +
+			"The command “hubspot-auth-proxy portal list” shows all."
+	}
+}
+
+// A clientRow is one client key on the page.
+type clientRow struct {
+	Name, Portals string
+	ReadOnly      bool
+}
+
+// clientRows returns the clients by name, and how many there are besides.
+func clientRows(callers []clients.Client) (rows []clientRow, more int) {
+	callers = slices.SortedStableFunc(slices.Values(callers), func(a, b clients.Client) int { return cmp.Compare(a.Name, b.Name) })
+	shown := callers[:min(len(callers), mostClients)]
+	for _, c := range shown {
+		rows = append(rows, clientRow{Name: clip(c.Name, maxName), Portals: portalsOf(c), ReadOnly: c.ReadOnly})
+	}
+	return rows, len(callers) - len(shown)
+}
+
+// portalsOf tells which portals a client may use.
+func portalsOf(c clients.Client) string {
+	if slices.Contains(c.Portals, clients.AllPortals) {
+		return "all portals"
+	}
+	named := c.Portals[:min(len(c.Portals), mostNamed)]
+	text := "portal "
+	if len(c.Portals) != 1 {
+		text = "portals "
+	}
+	text += strings.Join(named, ", ")
+	if more := len(c.Portals) - len(named); more > 0 {
+		text += " and " + grouped(more) + " more"
+	}
+	return clip(text, maxQuote)
+}

@@ -1,0 +1,242 @@
+package admin_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"hubspot-auth-proxy/proxy/admin"
+	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// page opens the status page and checks that it has those texts, in this order.
+func (r *rig) page(texts ...string) string {
+	r.Helper()
+	a := r.get("/")
+	rest := a.body
+	for _, text := range texts {
+		_, after, found := strings.Cut(rest, text)
+		if !found {
+			r.Errorf("no %q where it should be: %s", text, a.body)
+			continue
+		}
+		rest = after
+	}
+	if a.StatusCode != http.StatusOK || !strings.Contains(a.body, `<meta http-equiv="refresh" content="10">`) ||
+		!strings.Contains(a.Header.Get("Content-Security-Policy"), "form-action 'none'") {
+		r.Errorf("%d %v %s", a.StatusCode, a.Header, a.body)
+	}
+	return a.body
+}
+
+func TestTheStatusPageShowsThoseFirstThatAreNotWell(t *testing.T) {
+	r := newRig(t, func(r *rig) {
+		r.options.Metrics = prometheus.NewRegistry()
+		r.options.Callers = func() []clients.Client {
+			return []clients.Client{{Name: "reporting", Portals: []string{"*"}}, {Name: "billing", Portals: []string{"1", "2"}, ReadOnly: true}}
+		}
+	})
+	r.portals.record(t, "9", "name", "Acme")
+	r.portals.record(t, "10", "state", "ended", "ended_code", "BAD_REFRESH_TOKEN")
+	r.portals.record(t, "11", "state", "removed", "name", "Removed")
+	r.admin.Ready()
+	body := r.page("Ready", "Redis answers", "1 portal needs attention", `<a href="/metrics">`, "2 portals,",
+		"<strong>10</strong>", "Ended", "BAD_REFRESH_TOKEN", `href="/connect?portal=10"`, "<strong>Acme</strong>", "9 · OAuth", "Well", "min left",
+		"Client keys", "billing", "portals 1, 2, read only", "reporting", "all portals")
+	if strings.Contains(body, "Removed") || strings.Contains(body, "<svg class=\"chart\"") {
+		t.Error(body)
+	}
+	r.admin.Stopping()
+	r.page("Stopping")
+}
+
+func TestTheStatusPageIsAtItsPathOnly(t *testing.T) {
+	r := newRig(t, nil)
+	for path, status := range map[string]int{"/": 200, "/?x=y": 200, "/index.html": 404, "/status": 404, "/favicon.ico": 404, "/connect/": 404} {
+		if a := r.get(path); a.StatusCode != status {
+			t.Errorf("%s: %d", path, a.StatusCode)
+		}
+	}
+	head := func(request *http.Request) { request.Method = http.MethodHead }
+	if a := r.get("/", head); a.StatusCode != http.StatusOK || a.body != "" || !strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") {
+		t.Errorf("HEAD: %d %v", a.StatusCode, a.Header)
+	}
+	if a := r.get("/", func(request *http.Request) { request.Method = http.MethodPost }); a.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %d", a.StatusCode)
+	}
+}
+
+func TestTheStatusPageIsForTheOperator(t *testing.T) {
+	r := newRig(t, nil)
+	if a := r.get("/", func(request *http.Request) { request.Host = "evil.example" }); a.StatusCode != http.StatusForbidden || strings.Contains(a.body, "Portals") {
+		t.Errorf("another host: %d %s", a.StatusCode, a.body)
+	}
+	r = newRig(t, func(r *rig) { r.options.Loopback = false })
+	r.refuses(r.get("/"), http.StatusForbidden, "no_password", "ADMIN_PASSWORD")
+	r = newRig(t, func(r *rig) { r.options.Password = secret.New(password) })
+	if a := r.get("/"); a.StatusCode != http.StatusUnauthorized || strings.Contains(a.body, "Portals") {
+		t.Errorf("no password: %d %s", a.StatusCode, a.body)
+	}
+	r.refuses(r.get("/", func(request *http.Request) { request.SetBasicAuth("admin", "x") }), http.StatusUnauthorized, "wrong_password")
+	if a := r.get("/", func(request *http.Request) { request.SetBasicAuth("admin", password) }); a.StatusCode != http.StatusOK {
+		t.Errorf("the password: %d", a.StatusCode)
+	}
+}
+
+func TestNothingStoredGetsMarkupOntoTheStatusPage(t *testing.T) {
+	r := newRig(t, func(r *rig) {
+		r.options.Callers = func() (callers []clients.Client) {
+			for _, attack := range attacks {
+				callers = append(callers, clients.Client{Name: attack, Portals: []string{attack, attack}})
+			}
+			return callers
+		}
+	})
+	for i, attack := range attacks {
+		r.portals.record(t, fmt.Sprint(100+i), "name", attack)
+		r.portals.record(t, fmt.Sprint(200+i), "kind", attack, "state", attack)
+		r.portals.record(t, fmt.Sprint(300+i), "state", "ended", "ended_code", attack)
+		r.portals.record(t, fmt.Sprint(400+i), "expires_at", attack)
+		r.portals.record(t, fmt.Sprint(500+i), "expires_at", "9223372036854775807", "renewed_at", "-9223372036854775808")
+		r.portals.record(t, attack, "state", "ended")
+	}
+	body := r.page("Portals")
+	for _, bad := range []string{"<script", "<img", "<svg/", "<b>", "\u202e", "\x00", "\x1b", `"">`} {
+		if strings.Contains(body, bad) {
+			t.Errorf("the page has %q: %s", bad, body)
+		}
+	}
+	if n := strings.Count(body, `<li class="portal">`); n != 6*len(attacks) {
+		t.Errorf("%d portals are shown, want %d", n, 6*len(attacks))
+	}
+	if n := strings.Count(body, `href="/connect?portal=`); n != len(attacks) {
+		t.Errorf("%d portals can be connected, want %d", n, len(attacks))
+	}
+}
+
+func TestTheStatusPageSaysWhatToSetWithoutAnApp(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.options.App = nil })
+	r.portals.record(t, "1")
+	r.portals.record(t, "2", "state", "ended")
+	body := r.page("2 portals need attention", "Tokens cannot be renewed.", "HUBSPOT_CLIENT_ID", "set HUBSPOT_CLIENT_ID", "see above", "portal set 2 refresh_token")
+	if strings.Contains(body, "/connect") {
+		t.Errorf("the page leads to /connect: %s", body)
+	}
+	r = newRig(t, func(r *rig) {
+		r.options = admin.Options{Loopback: true, RedisAnswers: func() bool { return true }}
+	})
+	r.page("Starting", "No portal", "None is connected yet.")
+}
+
+func TestWithoutRedisTheStatusPageShowsWhatIsKnown(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.options.RedisAnswers = func() bool { return r.portals.RedisAnswers() } })
+	r.portals.record(t, "1", "name", "Known")
+	r.portals.record(t, "2", "name", "Unknown")
+	if _, err := r.portals.Credential(t.Context(), "1"); err != nil {
+		t.Fatal(err)
+	}
+	r.page("Redis answers", "Known", "Unknown")
+	r.redisEnd()
+	r.later.Store(int64(5 * time.Minute)) // so that it is asked for a listing too
+	if body := r.page("Redis is away", "Redis does not answer.", "1 portal", "Known"); strings.Contains(body, "Unknown") {
+		t.Error(body)
+	}
+}
+
+// commands counts what a Redis is asked for.
+type commands struct{ scans, reads, scanning, together atomic.Int64 }
+
+func (c *commands) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *commands) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (c *commands) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		switch cmd.Name() {
+		case "hgetall":
+			c.reads.Add(1)
+		case "scan":
+			c.scans.Add(1)
+			if c.scanning.Add(1) > 1 {
+				c.together.Add(1)
+			}
+			defer c.scanning.Add(-1)
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func TestTheStatusPageStaysSmallAndCheapWithManyPortals(t *testing.T) {
+	begin := time.Now()
+	r := newRig(t, func(r *rig) { r.options.Now = func() time.Time { return begin.Add(time.Duration(r.later.Load())) } })
+	const many = 10_000
+	for id := range many {
+		r.portals.record(t, fmt.Sprint(1_000_000_000+id), "name", "A portal with a name of the usual length")
+	}
+	r.portals.record(t, "9000000000", "state", "ended", "expires_at", "1")
+	if _, err := r.portals.Credential(t.Context(), "9000000000"); err == nil {
+		t.Error("an ended grant serves")
+	}
+	counted := &commands{}
+	r.portals.redis.AddHook(counted)
+	var all sync.WaitGroup
+	for range 5 {
+		all.Go(func() {
+			body := r.page("1 portal needs attention", "200 of 10,001 records", "9000000000", "1000000000", "1000000198")
+			if len(body) > 200_000 || strings.Contains(body, "1000000199") {
+				t.Errorf("%d bytes", len(body))
+			}
+		})
+	}
+	all.Wait()
+	scans := counted.scans.Load()
+	if counted.reads.Load() != 5*200 || counted.together.Load() != 0 || scans > many/1000+2 {
+		t.Errorf("%d reads, %d scans, %d at the same time", counted.reads.Load(), scans, counted.together.Load())
+	}
+	r.later.Store(int64(14 * time.Second))
+	r.page()
+	if n := counted.scans.Load(); n != scans {
+		t.Errorf("%d scans after 14 s", n)
+	}
+	r.later.Store(int64(16 * time.Second))
+	r.page()
+	if n := counted.scans.Load(); n != 2*scans {
+		t.Errorf("%d scans after 16 s, %d before", n, scans)
+	}
+}
+
+func TestAConnectedPortalIsShownAtOnce(t *testing.T) {
+	for purpose, linked := range map[string]bool{admin.PurposeConnect: true, admin.PurposeLink: false} {
+		r := newRig(t, nil)
+		r.page("None is connected yet.")
+		address := r.begin("")
+		if purpose == admin.PurposeLink {
+			address = with(address, "state", r.states.Sign(admin.State{Purpose: purpose}))
+		}
+		a := r.get(r.allow(address, portal))
+		if a.StatusCode != http.StatusOK || strings.Contains(a.body, `href="/"`) != linked {
+			t.Errorf("%s: %d %s", purpose, a.StatusCode, a.body)
+		}
+		r.page("All portals are well", portal)
+	}
+	// Behind an ingress, / is another's.
+	r := newRig(t, func(r *rig) {
+		r.options.RedirectURL = strings.Replace(r.options.RedirectURL, "/callback", "/hubspot/callback", 1)
+	})
+	begun := r.get("/connect")
+	back := strings.Replace(r.allow(begun.Header.Get("Location"), portal), "/hubspot/callback", "/callback", 1)
+	if a := r.get(back, func(request *http.Request) { request.AddCookie(begun.Cookies()[0]) }); a.StatusCode != http.StatusOK || strings.Contains(a.body, `href="/"`) {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+}
