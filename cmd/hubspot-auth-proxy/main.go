@@ -57,6 +57,8 @@ func allCommands() []command {
 			manual: keysRotateManual, open: flagless(keysRotate)},
 		{name: "config", summary: "print every setting, its value and where it came from", manual: configManual,
 			open: flagless(func(_ context.Context, c *call) error { return printConfig(c.environ, c.stdout) })},
+		{name: "healthcheck", args: "[--live]", summary: "ask the proxy of this environment whether it is ready",
+			manual: healthcheckManual, open: healthcheck},
 		{name: "version", summary: "print the version", manual: "Prints the version, and what it was built with and for.\n",
 			open: flagless(func(_ context.Context, c *call) error { return printVersion(c.stdout) })},
 	}

@@ -253,23 +253,39 @@ func (s *service) run(ctx context.Context) error {
 	return failure
 }
 
-// stop ends the service such that nobody notices.
+// stop ends the service such that nobody notices. The operator's door is open
+// until all requests have ended.
 func (s *service) stop() {
-	// 1. Say so, that no new requests are sent here,
+	// 1. Say that no new requests are to be sent here,
 	s.admin.Stopping()
+	s.proxy.Stopping()
 	s.log.Info("stopping", zap.Duration("delay", s.settings.ShutdownDelay), zap.Duration("timeout", s.settings.ShutdownTimeout))
 	// 2. and serve those that are, until that has got about.
 	time.Sleep(s.settings.ShutdownDelay)
-	// 3. Take no more connections, and finish what is under way.
+	// 3. Take no more connections,
 	ctx, cancel := context.WithTimeout(context.Background(), s.settings.ShutdownTimeout)
 	defer cancel()
-	if err := s.server.Shutdown(ctx); err != nil {
-		s.log.Warn("requests that were still under way are broken off: SHUTDOWN_TIMEOUT is over")
-		_ = s.server.Close()
+	err := s.server.Shutdown(ctx)
+	// 4. and finish what is under way, as long as there is time.
+	if err != nil {
+		s.breakOff()
 	}
-	// 4. Finish renewals, store what could not be stored, and close the rest.
+	// 5. Finish renewals, store what could not be stored, and close the rest.
 	s.close()
+	// 6. The log is written out when run has returned.
 	s.log.Info("stopped")
+}
+
+// breakOff ends the requests that are still under way.
+func (s *service) breakOff() {
+	if n := s.proxy.UnderWay(); n > 0 {
+		s.log.Warn("requests that were still under way are broken off: SHUTDOWN_TIMEOUT is over", zap.Int64("requests", n))
+	}
+	_ = s.server.Close()
+	// They end at once, and are to be logged and counted as well.
+	for deadline := time.Now().Add(time.Second); s.proxy.UnderWay() > 0 && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // close closes what was opened, in reverse order.

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+)
+
+// checkHealth runs the command as the proxy's neighbour would.
+func checkHealth(t *testing.T, addr string, flags ...string) error {
+	t.Helper()
+	return run(t.Context(), append([]string{"healthcheck"}, flags...), []string{"ADMIN_ADDR=" + addr}, nil, io.Discard, io.Discard)
+}
+
+func TestAHealthcheckTellsWhetherTheProxyIsReady(t *testing.T) {
+	t.Parallel()
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	door := freePort(t)
+
+	starting := launch(t, "serve", "REDIS_URL=redis://127.0.0.1:1", "ADMIN_ADDR="+door)
+	starting.until(`Redis does not answer yet`)
+	if err := checkHealth(t, door); err == nil || !strings.Contains(err.Error(), `answers 503 to /readyz: {`) || !strings.Contains(err.Error(), `"redis":"awaited"`) {
+		t.Errorf("starting: %v", err)
+	}
+	if err := checkHealth(t, door, "--live"); err != nil {
+		t.Errorf("starting, live: %v", err)
+	}
+	starting.terminate()
+	starting.exit()
+	if err := checkHealth(t, door, "--live"); err == nil || !strings.HasPrefix(err.Error(), "nothing listens on "+door+";") {
+		t.Errorf("gone: %v", err)
+	}
+
+	// On every address: it is asked on loopback.
+	_, port, _ := net.SplitHostPort(door)
+	serving := launch(t, "serve", append(oauth(hub), "ADMIN_ADDR=:"+port, "SHUTDOWN_DELAY=1m")...)
+	serving.address()
+	for _, host := range []string{"", "0.0.0.0", "localhost"} {
+		if err := checkHealth(t, host+":"+port); err != nil {
+			t.Errorf("serving, ADMIN_ADDR=%s: %v", host+":"+port, err)
+		}
+	}
+	serving.terminate()
+	serving.until(`"stopping"`)
+	if err := checkHealth(t, ":"+port); err == nil || !strings.Contains(err.Error(), `"status":"stopping"`) {
+		t.Errorf("stopping: %v", err)
+	}
+	if err := checkHealth(t, ":"+port, "--live"); err != nil {
+		t.Errorf("stopping, live: %v", err)
+	}
+}
+
+func TestAHealthcheckTakesNoOtherProgramForTheProxy(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		answer http.HandlerFunc
+		want   string
+	}{
+		{"another program", http.NotFound, "answers 404 to /readyz, which is not this program's answer"},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/readyz" {
+				http.Redirect(w, r, "/elsewhere", http.StatusFound)
+			}
+		}, "answers 302 to /readyz"},
+		{"several lines", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(w, "{\n  \"status\": \"starting\"\n}\n")
+		}, `answers 503 to /readyz: {"status":"starting"};`},
+		{"no HTTP at all", func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, _ := http.NewResponseController(w).Hijack()
+			_, _ = io.WriteString(conn, "SSH-2.0\r\n")
+			_ = conn.Close()
+		}, "no answer from "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := httptest.NewServer(tt.answer)
+			defer server.Close()
+			err := checkHealth(t, server.Listener.Addr().String())
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestAHealthcheckDoesNotWaitForAProxyThatHangs(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if err := checkHealth(t, listener.Addr().String()); err == nil || !strings.Contains(err.Error(), "within 3s") {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+)
+
+func TestReadinessThroughARedisOutage(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t, redistest.Persist())
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	settings := append(oauth(hub), "REDIS_URL="+redis.URL())
+	serves := func(r *replica) bool {
+		status, _ := get(t, "http://"+r.listen+"/crm/v3/objects/contacts")
+		return status == http.StatusOK
+	}
+	says := func(r *replica, want int, part string) bool {
+		status, body := get(t, "http://"+r.door+"/readyz")
+		return status == want && strings.Contains(body, part)
+	}
+
+	old := startReplica(t, settings)
+	old.address()
+	if !serves(old) || !says(old, 200, `"redis":"answers"`) {
+		t.Fatal("it does not even begin")
+	}
+	redis.Kill()
+	if !serves(old) {
+		t.Error("a portal that was known is not served any more")
+	}
+	hub.Expire("62515")
+	if !serves(old) {
+		t.Error("a portal that was known is not renewed any more")
+	}
+	eventually(t, "it says that Redis is away, and is ready", func() bool { return says(old, 200, `"redis":"away"`) })
+	// A process that never saw Redis knows nobody's credential.
+	fresh := startReplica(t, settings)
+	fresh.until("Redis does not answer yet")
+	if !says(fresh, 503, `"redis":"awaited"`) {
+		t.Error("a new process is ready without Redis")
+	}
+
+	redis.Restart()
+	eventually(t, "the new process is ready", func() bool { return says(fresh, 200, `"redis":"answers"`) })
+	if !serves(fresh) {
+		t.Error("the new process does not serve")
+	}
+	eventually(t, "the old one sees Redis again", func() bool { return says(old, 200, `"redis":"answers"`) })
+}
+
+func TestWhatIsRenewedWhileStoppingIsStored(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		away, back func(*redistest.Server)
+	}{
+		"Redis hangs":  {(*redistest.Server).Pause, (*redistest.Server).Resume},
+		"Redis is off": {(*redistest.Server).Kill, (*redistest.Server).Restart},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			redis := redistest.Start(t, redistest.Persist())
+			hub := hubspottest.NewServer()
+			defer hub.Close()
+			rotating := hubspottest.TokenBehaviour{Rotate: true}
+			hub.SetToken(rotating)
+			settings := append(oauth(hub), "REDIS_URL="+redis.URL())
+			p := startReplica(t, settings)
+			url := "http://" + p.address() + "/crm/v3/objects/contacts"
+			if status, body := get(t, url); status != http.StatusOK {
+				t.Fatal(status, body)
+			}
+
+			// A renewal is under way, of which HubSpot ends the old token, ...
+			hanging := rotating
+			hanging.Hang = true
+			hub.SetToken(hanging)
+			hub.Expire("62515")
+			answered := make(chan int, 1)
+			go func() {
+				status, _ := get(t, url)
+				answered <- status
+			}()
+			if err := hub.Until(t.Context(), func() bool { return hub.TokenCalls("62515") == 2 }); err != nil {
+				t.Fatal(err)
+			}
+			// ... as Redis goes away, and the process is told to stop.
+			tt.away(redis)
+			p.terminate()
+			eventually(t, "no more connections are taken", func() bool { return refuses(p.listen) })
+			hub.SetToken(rotating)
+			<-answered
+			// It has nothing to do but to store, and waits for Redis to take it.
+			eventually(t, "the doors are closed", func() bool { return refuses(p.door) })
+			throughout(t, 2*time.Second, "the process waits", func() bool { return !ended(p) })
+			tt.back(redis)
+			if status := p.exit(); status != 0 || strings.Contains(p.stderr.String(), "is lost") {
+				t.Errorf("exit status %d\n%s", status, p.stderr.String())
+			}
+
+			// The next process goes on with what was stored.
+			next := "http://" + launch(t, "serve", settings...).address() + "/crm/v3/objects/contacts"
+			for _, change := range []func(){func() {}, func() { hub.Expire("62515") }} {
+				change()
+				if status, body := get(t, next); status != http.StatusOK {
+					t.Errorf("what was renewed is not what was stored: %d %s", status, body)
+				}
+			}
+		})
+	}
+}
+
+// ended reports whether the process has.
+func ended(r *replica) bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
