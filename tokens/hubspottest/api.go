@@ -21,8 +21,13 @@ func (s *Server) SetGzip401(gzipped bool) { s.gzip401.Store(gzipped) }
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	v := s.admit(r)
+	s.observe(r, v)
 	if v.refusal != nil {
 		s.refuse(w, r, v.refusal)
+		return
+	}
+	if status := s.failing(v.portal); status != 0 {
+		writeFailure(w, r, v.portal, status)
 		return
 	}
 	s.serveAccepted(w, r, v)

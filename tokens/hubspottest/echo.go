@@ -118,7 +118,12 @@ func readBody(r *http.Request) receivedBody {
 // writeEcho is the default answer of the API, to be read by people too.
 func writeEcho(w http.ResponseWriter, r *http.Request, v verdict, body receivedBody) {
 	var text bytes.Buffer
-	_ = json.Indent(&text, marshal(encode(Echo{
+	_ = json.Indent(&text, marshal(encode(echo(r, v, body))), "", "  ") // valid JSON, as it was just made
+	writeBody(w, http.StatusOK, nil, text.Bytes())
+}
+
+func echo(r *http.Request, v verdict, body receivedBody) Echo {
+	return Echo{
 		Method:           r.Method,
 		Target:           r.RequestURI,
 		Host:             r.Host,
@@ -131,6 +136,5 @@ func writeEcho(w http.ResponseWriter, r *http.Request, v verdict, body receivedB
 		Trailer:          r.Trailer,
 		Portal:           v.portal,
 		Credential:       v.kind,
-	})), "", "  ") // valid JSON, as it was just made
-	writeBody(w, http.StatusOK, nil, text.Bytes())
+	}
 }

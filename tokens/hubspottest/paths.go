@@ -20,6 +20,9 @@ func (s *Server) serveAccepted(w http.ResponseWriter, r *http.Request, v verdict
 		resetConnection(w)
 		return
 	}
+	if s.serveCRM(w, r, v) {
+		return
+	}
 	body := readBody(r)
 	switch r.URL.Path {
 	case "/account-info/v3/details", "/account-info/2026-03/details", "/account-info/2026-09/details":

@@ -40,6 +40,8 @@ type portal struct {
 	rejected   bool // RejectAll
 	requests   int
 	tokenCalls int
+	failures   int // FailNext: how many requests are still to fail
+	failure    int // with which status
 }
 
 // grant is one refresh token. It stays known after its end, so that calls

@@ -12,8 +12,8 @@
 //
 // # Paths
 //
-// Every path except /oauth/… and /fake/expire/… wants a credential, and every
-// path not in this list answers an [Echo].
+// Every path except /oauth/…, /fake/expire/… and /fake/fail-next/… wants a
+// credential, and every path not in this list answers an [Echo].
 //
 //	/oauth/authorize                       the authorize page; POST: its form
 //	/oauth/{v1,v3,2026-03,2026-09}/token   the token endpoint
@@ -21,6 +21,7 @@
 //	/oauth/…                               an Echo, without a credential
 //	/account-info/{v3,…}/details           whose credential was sent
 //	/fake/expire/{portal}                  POST: does Expire(portal), without a credential
+//	/fake/fail-next/{portal}?code=N&n=N    POST: does FailNext(portal, n, code), without a credential
 //	/fake/download?bytes=N[&chunked=1]     N bytes, byte i being i mod 251; chunked: without Content-Length
 //	/fake/events?n=N                       N server-sent events, each after the first when NextEvent is called
 //	/fake/gzip                             a JSON body, gzipped if the request accepts that
@@ -36,6 +37,19 @@
 //	/fake/malformed                        answers something that is not HTTP
 //
 // Over HTTP/2 a reset concerns the stream only, and so does /fake/malformed.
+//
+// After [Server.ServeCRM] these too answer as HubSpot's do, out of a store in
+// memory that each portal has of its own:
+//
+//	/crm/v3/objects/{type}[/{id}]          create, list, get, update, archive
+//	/crm/v3/objects/{type}/search          filters with EQ only
+//	/crm/v3/objects/{type}/batch/{action}  create, read, update, archive
+//	/crm/v4/objects/{type}/{id}/associations/…
+//	                                       associate two objects, list, archive
+//	/files/v3/files[/{id}]                 POST: multipart upload; GET: its details, with the bytes' MD5
+//	/webhooks/v3/{app}/subscriptions       GET: one subscription
+//	/oauth/v1/{access,refresh}-tokens/{token}
+//	                                       GET: whose token it is, without a credential
 package hubspottest
 
 import (
@@ -64,7 +78,9 @@ type Server struct {
 
 	early401 atomic.Bool
 	gzip401  atomic.Bool
-	events   chan struct{} // permits given by NextEvent
+	observer atomic.Pointer[func(Echo)] // Observe
+	crm      atomic.Pointer[crm]        // ServeCRM
+	events   chan struct{}              // permits given by NextEvent
 
 	done    chan struct{}  // closed by Close
 	closing sync.Once      // guards closing done
@@ -197,6 +213,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isControl && r.Method == http.MethodPost:
 		s.serveExpire(w, portal)
+	case strings.HasPrefix(r.URL.Path, failNextPath) && r.Method == http.MethodPost:
+		s.serveFailNext(w, r)
 	case isTokenPath(r.URL.Path):
 		s.serveToken(w, r)
 	case isIntrospectPath(r.URL.Path):

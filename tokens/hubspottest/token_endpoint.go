@@ -32,6 +32,7 @@ func isTokenPath(path string) bool {
 }
 
 func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
+	s.observe(r, verdict{})
 	form := readForm(w, r)
 	s.countTokenCall(r, form.Get("refresh_token"))
 	b, wanted := s.awaitBehaviour(r)

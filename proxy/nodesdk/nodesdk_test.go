@@ -1,0 +1,220 @@
+// Package nodesdk_test runs HubSpot's official SDK for Node, @hubspot/api-client
+// of the version in package-lock.json, through the built program to the fake
+// HubSpot. The SDK is told its base path and its token, and nothing else.
+//
+// The scripts check what the SDK's user gets, and this package what HubSpot
+// received. They are skipped where Node is missing, or the SDK: `npm ci` in
+// this folder installs it.
+package nodesdk_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// userAgent is the SDK's.
+const userAgent = "hubspot-api-client-nodejs; 14.0.1"
+
+// The client keys of the seed, and a token for where none is needed. All
+// contain the canary, so that leaks show.
+const (
+	keyOfMany = "hap_" + hubspottest.Canary + "-many-portals-0123456789abcdef"
+	keyOfOne  = "hap_" + hubspottest.Canary + "-one-portal-0123456789abcdef"
+	keyOfPAT  = "hap_" + hubspottest.Canary + "-static-0123456789abcdef"
+	keyOfKey  = "hap_" + hubspottest.Canary + "-apikey-0123456789abcdef"
+	noKey     = hubspottest.Canary + "-placeholder"
+)
+
+// way is how an app reaches a portal.
+type way struct {
+	portal     string
+	credential string // what the proxy attaches, an Echo.Credential
+	anonymous  bool   // by the proxy that wants no client key
+	prefix     bool   // /portals/ID in the base path
+	token      string // what the SDK is told to be its token
+}
+
+var ways = map[string]way{
+	"by prefix, without a client key":    {portal: "62511", credential: hubspottest.CredentialOAuth, anonymous: true, prefix: true, token: noKey},
+	"by prefix, with a client key":       {portal: "62515", credential: hubspottest.CredentialOAuth, prefix: true, token: keyOfMany},
+	"by client key":                      {portal: "62516", credential: hubspottest.CredentialOAuth, token: keyOfOne},
+	"by client key, a private app":       {portal: "62517", credential: hubspottest.CredentialAccessToken, token: keyOfPAT},
+	"by client key, a developer API key": {portal: "62518", credential: hubspottest.CredentialAPIKey, token: keyOfKey},
+}
+
+// seed has the portals of the ways, for both proxies: each OAuth portal is
+// used by one of them only.
+func seed(t *testing.T, hub *hubspottest.Server) (path string) {
+	t.Helper()
+	hub.SetAccessToken("62517", "pat-na1-"+hubspottest.Canary)
+	hub.SetAPIKey("62518", hubspottest.Canary+"-developer-key")
+	type object = map[string]any
+	text, err := json.Marshal(object{
+		"portals": []object{
+			{"id": 62511, "refresh_token": hub.Connect("62511")},
+			{"id": 62515, "refresh_token": hub.Connect("62515")},
+			{"id": 62516, "refresh_token": hub.Connect("62516")},
+			{"id": 62517, "access_token": "pat-na1-" + hubspottest.Canary},
+			{"id": 62518, "api_key": hubspottest.Canary + "-developer-key"},
+		},
+		"clients": []object{
+			{"name": "many", "key": keyOfMany, "portals": []int{62515, 62516}},
+			{"name": "one", "key": keyOfOne, "portals": []int{62516}},
+			{"name": "pat", "key": keyOfPAT, "portals": []int{62517}},
+			{"name": "key", "key": keyOfKey, "portals": []int{62518}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(t.TempDir(), "seed.json")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestTheOfficialNodeSDKWorksUnchanged(t *testing.T) {
+	needNode(t)
+	hub := newHub(t)
+	program, settings := build(t), "SEED_FILE="+seed(t, hub)
+	proxy := start(t, program, hub, settings, "ALLOW_ANONYMOUS=false")
+	open := start(t, program, hub, settings)
+	base := func(w way) string {
+		address := proxy
+		if w.anonymous {
+			address = open
+		}
+		if w.prefix {
+			address += "/portals/" + w.portal
+		}
+		return address
+	}
+
+	for name, w := range ways {
+		t.Run(name, func(t *testing.T) {
+			seen := watch(hub)
+			unauthorized, tokenCalls := hub.Unauthorized(), hub.TokenCalls(w.portal)
+			runScript(t, "sdk.mjs", append(ownOAuth(t, hub), "HUB="+hub.URL, "BASE="+base(w), "TOKEN="+w.token,
+				"PORTAL="+w.portal, "KIND="+w.credential, "KEY_NEEDED="+map[bool]string{false: "yes"}[w.anonymous])...)
+			seen.wantUnchanged(t, w.credential, w.portal)
+
+			// Else the tokens did not expire under it.
+			unauthorized, tokenCalls = hub.Unauthorized()-unauthorized, hub.TokenCalls(w.portal)-tokenCalls
+			if w.credential == hubspottest.CredentialOAuth && (unauthorized < 9 || tokenCalls < 9) {
+				t.Errorf("%d requests with a dead token, and %d renewals", unauthorized, tokenCalls)
+			}
+		})
+	}
+	t.Run("two portals at once", func(t *testing.T) {
+		seen := watch(hub)
+		one, many := ways["by client key"], ways["by prefix, with a client key"]
+		portals, err := json.Marshal([]map[string]string{
+			{"portal": one.portal, "base": base(one), "token": one.token},
+			{"portal": many.portal, "base": base(many), "token": many.token},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		runScript(t, "portals.mjs", "HUB="+hub.URL, "PORTALS="+string(portals))
+		seen.wantUnchanged(t, hubspottest.CredentialOAuth, one.portal, many.portal)
+	})
+	if violations := hub.Violations(); len(violations) > 0 {
+		t.Errorf("HubSpot received what no well-behaved client sends: %q", violations)
+	}
+}
+
+// newHub starts a fake HubSpot whose access tokens live 2 seconds, and whose
+// refresh tokens serve once.
+func newHub(t *testing.T) *hubspottest.Server {
+	t.Helper()
+	hub := hubspottest.NewServer()
+	t.Cleanup(hub.Close)
+	hub.ServeCRM()
+	hub.SetToken(hubspottest.TokenBehaviour{Life: 2 * time.Second, Rotate: true})
+	return hub
+}
+
+// ownOAuth are the settings of the SDK's own calls of HubSpot's OAuth service,
+// for a portal that the proxy does not know.
+func ownOAuth(t *testing.T, hub *hubspottest.Server) []string {
+	t.Helper()
+	const portal, redirectURL = "900", "https://app.example.com/callback"
+	location, err := hub.Authorize(hub.AuthorizeURL()+"?client_id="+hubspottest.ClientID+"&scope=oauth&redirect_uri="+redirectURL, portal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, code, _ := strings.Cut(location, "?code=")
+	return []string{
+		"CODE=" + code, "REDIRECT_URL=" + redirectURL,
+		"APP_ID=" + hubspottest.ClientID, "APP_SECRET=" + hubspottest.ClientSecret,
+	}
+}
+
+// needNode skips the test where it cannot run.
+func needNode(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("node"); err != nil {
+		t.Skip("Node is not installed")
+	}
+	if _, err := os.Stat("node_modules/@hubspot/api-client"); err != nil {
+		t.Skip("the SDK is not installed: run `npm ci` in proxy/nodesdk")
+	}
+}
+
+// runScript runs a script of this folder in Node, to its end.
+func runScript(t *testing.T, script string, settings ...string) {
+	t.Helper()
+	if _, err := os.Stat(script); err != nil { // also tells go test that the result depends on it
+		t.Fatal(err)
+	}
+	node := exec.CommandContext(t.Context(), "node", script)
+	node.Env = append(settings, "PATH="+os.Getenv("PATH"))
+	if output, err := node.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", script, err, output)
+	}
+}
+
+// wantUnchanged checks every request that HubSpot received.
+func (seen *requests) wantUnchanged(t *testing.T, credential string, portals ...string) {
+	t.Helper()
+	all := seen.list()
+	if len(all) < 40 {
+		t.Errorf("HubSpot received %d requests only", len(all))
+	}
+	for _, e := range all {
+		text := fmt.Sprint(e.Target, e.Header)
+		path, _, _ := strings.Cut(e.Target, "?")
+		if path == "/oauth/2026-03/token" {
+			continue // the proxy's own
+		}
+		for _, key := range []string{keyOfMany, keyOfOne, keyOfPAT, keyOfKey, noKey} {
+			if strings.Contains(text, key) {
+				t.Errorf("%s %s arrived with the client's own credential", e.Method, path)
+			}
+		}
+		if agents := e.Header["User-Agent"]; !slices.Equal(agents, []string{userAgent}) {
+			t.Errorf("%s %s arrived with the User-Agent %q", e.Method, path, agents)
+		}
+		own := strings.HasPrefix(path, "/oauth/")
+		switch {
+		case own && (e.Portal != "" || e.Header["Authorization"] != nil):
+			t.Errorf("%s %s arrived with a credential", e.Method, path)
+		case !own && (!slices.Contains(portals, e.Portal) || e.Credential != credential):
+			t.Errorf("%s %s arrived with the %s of portal %q", e.Method, path, e.Credential, e.Portal)
+		}
+	}
+}

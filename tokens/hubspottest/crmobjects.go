@@ -1,0 +1,160 @@
+package hubspottest
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// object is a contact, a company, or whatever type was asked for.
+type object struct {
+	ID         string            `json:"id"`
+	Properties map[string]string `json:"properties"`
+	CreatedAt  string            `json:"createdAt"`
+	UpdatedAt  string            `json:"updatedAt"`
+	Archived   bool              `json:"archived"`
+}
+
+// objectInput is what a client sends of one; in a batch each has its id.
+type objectInput struct {
+	ID         string            `json:"id"`
+	Properties map[string]string `json:"properties"`
+}
+
+// page is a part of a list.
+type page struct {
+	Total   *int     `json:"total,omitempty"` // of a search only
+	Results []object `json:"results"`
+	Paging  *paging  `json:"paging,omitempty"` // nil: the last page
+}
+
+type paging struct {
+	Next struct {
+		After string `json:"after"`
+		Link  string `json:"link,omitempty"`
+	} `json:"next"`
+}
+
+// pageOf returns the page of that limit which begins at after.
+func pageOf(objects []object, limit int, after string) page {
+	begin, _ := strconv.Atoi(after)
+	begin = max(0, min(begin, len(objects)))
+	end := min(begin+limit, len(objects))
+	p := page{Results: objects[begin:end]}
+	if end < len(objects) {
+		p.Paging = &paging{}
+		p.Paging.Next.After = strconv.Itoa(end)
+	}
+	return p
+}
+
+// insert makes an object.
+func (st *store) insert(kind string, properties map[string]string) object {
+	now := timestamp(time.Now())
+	o := &object{ID: st.newID(), CreatedAt: now, UpdatedAt: now, Properties: map[string]string{"createdate": now}}
+	o.set(properties)
+	o.Properties["hs_object_id"] = o.ID
+	st.objects[kind] = append(st.objects[kind], o)
+	return o.with("")
+}
+
+func (o *object) set(properties map[string]string) {
+	o.UpdatedAt = timestamp(time.Now())
+	maps.Copy(o.Properties, properties)
+	o.Properties["lastmodifieddate"] = o.UpdatedAt
+}
+
+// with returns a copy with the properties of that comma list and those that
+// HubSpot always tells; an empty list means all.
+func (o *object) with(properties string) object {
+	wanted := append(strings.Split(properties, ","), "createdate", "hs_object_id", "lastmodifieddate")
+	c := *o
+	c.Properties = maps.Clone(o.Properties)
+	if properties != "" {
+		maps.DeleteFunc(c.Properties, func(name, _ string) bool { return !slices.Contains(wanted, name) })
+	}
+	return c
+}
+
+// find returns the object, or nil if there is none or it is archived.
+func (st *store) find(kind, id string) *object {
+	for _, o := range st.objects[kind] {
+		if o.ID == id && !o.Archived {
+			return o
+		}
+	}
+	return nil
+}
+
+// live returns those of the type that are not archived and match.
+func (st *store) live(kind, properties string, match func(*object) bool) []object {
+	live := []object{}
+	for _, o := range st.objects[kind] {
+		if !o.Archived && match(o) {
+			live = append(live, o.with(properties))
+		}
+	}
+	return live
+}
+
+func (st *store) list(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	limit := 10
+	if query.Has("limit") {
+		n, ok := number(w, r, "limit", 1)
+		if !ok {
+			return
+		}
+		limit = int(n)
+	}
+	// SDKs repeat the parameter or write a comma list.
+	properties := strings.Join(query["properties"], ",")
+	all := st.live(r.PathValue("type"), properties, func(*object) bool { return true })
+	p := pageOf(all, limit, query.Get("after"))
+	if p.Paging != nil {
+		query.Set("after", p.Paging.Next.After)
+		p.Paging.Next.Link = "https://api.hubapi.com" + r.URL.Path + "?" + query.Encode()
+	}
+	writeJSON(w, http.StatusOK, p)
+}
+
+func (st *store) create(w http.ResponseWriter, r *http.Request) {
+	var input objectInput
+	if readJSON(w, r, &input) {
+		writeJSON(w, http.StatusCreated, st.insert(r.PathValue("type"), input.Properties))
+	}
+}
+
+func (st *store) get(w http.ResponseWriter, r *http.Request) {
+	o := st.find(r.PathValue("type"), r.PathValue("id"))
+	if o == nil {
+		writeNotFound(w)
+		return
+	}
+	writeJSON(w, http.StatusOK, o.with(strings.Join(r.URL.Query()["properties"], ",")))
+}
+
+func (st *store) update(w http.ResponseWriter, r *http.Request) {
+	var input objectInput
+	if !readJSON(w, r, &input) {
+		return
+	}
+	o := st.find(r.PathValue("type"), r.PathValue("id"))
+	if o == nil {
+		writeNotFound(w)
+		return
+	}
+	o.set(input.Properties)
+	writeJSON(w, http.StatusOK, o.with(""))
+}
+
+// archive answers 204 for an unknown object too, as HubSpot does.
+func (st *store) archive(w http.ResponseWriter, r *http.Request) {
+	if o := st.find(r.PathValue("type"), r.PathValue("id")); o != nil {
+		o.Archived = true
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

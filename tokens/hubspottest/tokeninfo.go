@@ -1,0 +1,36 @@
+package hubspottest
+
+import (
+	"net/http"
+	"strings"
+)
+
+// serveTokenInfo is introspection as it was in v1, with the token in the path.
+// It reports whether it has answered.
+func (s *Server) serveTokenInfo(w http.ResponseWriter, r *http.Request) bool {
+	path, ok := strings.CutPrefix(r.URL.Path, "/oauth/v1/")
+	if !ok || r.Method != http.MethodGet {
+		return false
+	}
+	kind, token, _ := strings.Cut(path, "-tokens/")
+	if kind != "access" && kind != "refresh" {
+		return false
+	}
+	info := s.introspect(token)
+	if info.TokenUse != kind+"_token" {
+		writeNotFound(w)
+		return true
+	}
+	answer := map[string]any{
+		"token": token, "token_type": kind,
+		"user": info.User, "user_id": info.UserID,
+		"hub_domain": info.HubDomain, "hub_id": info.HubID, "scopes": info.Scopes,
+	}
+	if kind == "access" {
+		answer["app_id"], answer["expires_in"] = info.AppID, info.ExpiresIn
+	} else {
+		answer["client_id"] = info.ClientID
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return true
+}
