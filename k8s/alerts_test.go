@@ -1,0 +1,223 @@
+package k8s_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/util/annotations"
+)
+
+// alerts returns the alerts by their names.
+func alerts(t *testing.T) map[string]monitoringv1.Rule {
+	t.Helper()
+	found := map[string]monitoringv1.Rule{}
+	for _, group := range strictly[monitoringv1.PrometheusRule](t, "monitoring/alerts.yaml").Spec.Groups {
+		for _, rule := range group.Rules {
+			if _, twice := found[rule.Alert]; twice || rule.Alert == "" {
+				t.Errorf("an alert %q is there twice, or has no name", rule.Alert)
+			}
+			found[rule.Alert] = rule
+		}
+	}
+	return found
+}
+
+func TestAnAlertSaysHowBadItIsAndWhatToDo(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, rule := range alerts(t) {
+		switch rule.Labels["severity"] {
+		case "critical", "warning", "info":
+		default:
+			t.Errorf("%s: severity is %q", name, rule.Labels["severity"])
+		}
+		if rule.For == nil || rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
+			t.Errorf("%s lacks a time, a summary or a description", name)
+		}
+		if section := rule.Annotations["readme"]; section == "" || !strings.Contains(string(readme), "# "+section+"\n") {
+			t.Errorf("%s: the README has no section %q", name, section)
+		}
+	}
+}
+
+// story is what Prometheus has seen, a value a minute, in the notation of its
+// own rule tests.
+type story []string
+
+// The names of what stories are about.
+const (
+	requests    = "hubspot_auth_proxy_requests_total"
+	renewals    = "hubspot_auth_proxy_renewals_total"
+	tokenCalls  = "hubspot_auth_proxy_token_calls_total"
+	rateLimited = "hubspot_auth_proxy_hubspot_rate_limited_total"
+	remaining   = "hubspot_auth_proxy_hubspot_rate_limit_remaining"
+)
+
+func TestAlertsFireWhenTheyMustAndOnlyThen(t *testing.T) {
+	rules := alerts(t)
+	told := map[string]bool{}
+	for _, tt := range []struct {
+		alert string
+		fires story
+		not   story
+	}{
+		{"HubSpotAuthProxyAbsent", story{`up 1x30`}, story{`hubspot_auth_proxy_build_info{pod="a"} 1x30`}},
+		{"HubSpotAuthProxyNotReady",
+			story{`kube_deployment_status_replicas_available{deployment="hubspot-auth-proxy"} 2x20 0x10`},
+			story{`kube_deployment_status_replicas_available{deployment="hubspot-auth-proxy"} 1x30`, `kube_deployment_status_replicas_available{deployment="other"} 0x30`}},
+		{"HubSpotAuthProxyErrors", // 6 and 4 of 100
+			story{requests + `{answered_by="proxy", status="5xx", pod="a"} 0+6x30`, requests + `{answered_by="hubspot", status="2xx", pod="b"} 0+94x30`},
+			story{requests + `{answered_by="proxy", status="5xx", pod="a"} 0+4x30`, requests + `{answered_by="proxy", status="4xx", pod="a"} 0+6x30`, requests + `{answered_by="hubspot", status="5xx", pod="b"} 0+90x30`}},
+		{"HubSpotAuthProxyHubSpotErrors",
+			story{requests + `{answered_by="hubspot", status="5xx", pod="a"} 0+6x30`, requests + `{answered_by="hubspot", status="2xx", pod="b"} 0+94x30`},
+			story{requests + `{answered_by="hubspot", status="5xx", pod="a"} 0+4x30`, requests + `{answered_by="proxy", status="5xx", pod="a"} 0+50x30`, requests + `{answered_by="hubspot", status="4xx", pod="b"} 0+96x30`}},
+		{"HubSpotAuthProxyGrantEnded",
+			story{`hubspot_auth_proxy_ended_grants{pod="a"} 0x30`, `hubspot_auth_proxy_ended_grants{pod="b"} 0x20 1x10`},
+			story{`hubspot_auth_proxy_ended_grants{pod="a"} 1x10 0x20`}},
+		{"HubSpotAuthProxyAppRefused",
+			story{renewals + `{outcome="refused", pod="a"} 0x25 1x5`},
+			story{renewals + `{outcome="refused", pod="a"} 5x30`, renewals + `{outcome="failed", pod="a"} 0+1x30`}},
+		{"HubSpotAuthProxyRenewalsFailing", // a replica's restart is not among what fails
+			story{renewals + `{outcome="failed", pod="a"} 0+0.25x30`, renewals + `{outcome="failed", pod="b"} 0+0.25x30`},
+			story{renewals + `{outcome="failed", pod="a"} 0x20 2x10`, renewals + `{outcome="renewed", pod="a"} 0+9x30`}},
+		{"HubSpotAuthProxyTokenEndpointThrottled",
+			story{tokenCalls + `{outcome="throttled", pod="a"} 0x22 1x8`},
+			story{tokenCalls + `{outcome="throttled", pod="a"} 7x30`, tokenCalls + `{outcome="ok", pod="a"} 0+9x30`}},
+		{"HubSpotAuthProxyTokensUnsaved",
+			story{`hubspot_auth_proxy_unsaved_portals{pod="a"} 0x20 1x10`, `hubspot_auth_proxy_unsaved_portals{pod="b"} 0x30`},
+			story{`hubspot_auth_proxy_unsaved_portals{pod="a"} 0x28 1x2`}},
+		{"HubSpotAuthProxyRedisAway",
+			story{`hubspot_auth_proxy_redis_up{pod="a"} 1x30`, `hubspot_auth_proxy_redis_up{pod="b"} 1x20 0x10`},
+			story{`hubspot_auth_proxy_redis_up{pod="a"} 1x28 0x2`}},
+		{"HubSpotAuthProxyDailyLimitReached",
+			story{rateLimited + `{policy="DAILY", pod="a"} 0x25 1x5`},
+			story{rateLimited + `{policy="DAILY", pod="a"} 9x30`, rateLimited + `{policy="SECONDLY", pod="a"} 0+9x30`}},
+		{"HubSpotAuthProxyRateLimited",
+			story{rateLimited + `{policy="SECONDLY", pod="a"} 0+2x30`, rateLimited + `{policy="SECONDLY", pod="b"} 0+2x30`},
+			story{rateLimited + `{policy="SECONDLY", pod="a"} 0+1x30`, rateLimited + `{policy="other", pod="a"} 0+1x30`, rateLimited + `{policy="DAILY", pod="a"} 0+9x30`}},
+		{"HubSpotAuthProxyRateLimitNearlyUsedUp",
+			story{remaining + `{pod="a"} 100x30`, remaining + `{pod="b"} 5x30`},
+			story{remaining + `{pod="a"} 100x30`, remaining + `{pod="b"} 100x25 5x5`}},
+	} {
+		rule, known := rules[tt.alert]
+		if !known {
+			t.Errorf("there is no alert %s", tt.alert)
+			continue
+		}
+		told[tt.alert] = true
+		if !tt.fires.fires(t, rule) {
+			t.Errorf("%s does not fire for %q", tt.alert, tt.fires)
+		}
+		if tt.not.fires(t, rule) {
+			t.Errorf("%s fires for %q", tt.alert, tt.not)
+		}
+	}
+	for name := range rules {
+		if !told[name] {
+			t.Errorf("nothing is told of when %s fires", name)
+		}
+	}
+}
+
+// fires reports whether the alert fires at the end of the story: whether its
+// expression has held, for the same labels, for as long as the rule wants.
+func (s story) fires(t *testing.T, rule monitoringv1.Rule) bool {
+	t.Helper()
+	wait, err := time.ParseDuration(string(*rule.For))
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1 << 20, Timeout: time.Minute, Parser: parser.NewParser(parser.Options{})})
+	defer engine.Close()
+	end := time.Unix(0, 0).Add(30 * time.Minute)
+	query, err := engine.NewRangeQuery(t.Context(), s.queryable(t), nil, rule.Expr.String(), end.Add(-wait), end, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer query.Close()
+	matrix, err := query.Exec(t.Context()).Matrix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, held := range matrix {
+		if len(held.Floats) == int(wait/time.Minute)+1 {
+			return true
+		}
+	}
+	return false
+}
+
+// queryable is a store that has the story. Prometheus' own one for tests brings
+// its whole database along, with every cloud's SDK.
+func (s story) queryable(t *testing.T) storage.Queryable {
+	t.Helper()
+	var stored []storage.Series
+	for _, line := range s {
+		name, values, err := parser.NewParser(parser.Options{}).ParseSeriesDesc(line)
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		var samples []chunks.Sample
+		for i, value := range values {
+			samples = append(samples, sample{time.Duration(i) * time.Minute, value.Value})
+		}
+		stored = append(stored, storage.NewListSeries(name, samples))
+	}
+	return &storage.MockQueryable{MockQuerier: &storage.MockQuerier{
+		SelectMockFunction: func(_ bool, _ *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
+			found := &seriesSet{at: -1}
+			for _, one := range stored {
+				if matchesAll(one.Labels(), matchers) {
+					found.series = append(found.series, one)
+				}
+			}
+			return found
+		},
+	}}
+}
+
+func matchesAll(name labels.Labels, matchers []*labels.Matcher) bool {
+	for _, matcher := range matchers {
+		if !matcher.Matches(name.Get(matcher.Name)) {
+			return false
+		}
+	}
+	return true
+}
+
+// seriesSet goes through series.
+type seriesSet struct {
+	series []storage.Series
+	at     int
+}
+
+func (s *seriesSet) Next() bool                      { s.at++; return s.at < len(s.series) }
+func (s *seriesSet) At() storage.Series              { return s.series[s.at] }
+func (*seriesSet) Err() error                        { return nil }
+func (*seriesSet) Warnings() annotations.Annotations { return nil }
+
+// sample is a value at a time.
+type sample struct {
+	at    time.Duration
+	value float64
+}
+
+func (s sample) T() int64                    { return s.at.Milliseconds() }
+func (s sample) F() float64                  { return s.value }
+func (sample) ST() int64                     { return 0 }
+func (sample) H() *histogram.Histogram       { return nil }
+func (sample) FH() *histogram.FloatHistogram { return nil }
+func (sample) Type() chunkenc.ValueType      { return chunkenc.ValFloat }
+func (s sample) Copy() chunks.Sample         { return s }
