@@ -8,7 +8,6 @@ import (
 	"net"
 	"strings"
 	"syscall"
-	"text/template"
 
 	"github.com/caarlos0/env/v11"
 
@@ -23,29 +22,33 @@ const (
 	demoStaticPortal = "62516" // with a private app's token
 )
 
-var demoText = template.Must(template.New("demo").Parse(`
-The proxy runs at {{.Proxy}}, in front of a fake HubSpot at
-{{.HubSpot}}, which answers with what it has received.
+const demoText = `
+The proxy runs at PROXY, in front of a fake HubSpot at
+HUBSPOT, which answers with what it has received.
 Paste these lines into another terminal.
 
-A plain call, for the default portal, {{.Portal}}. The client has no token; the
+A plain call, for the default portal, 62515. The client has no token; the
 proxy's is among the headers that HubSpot received:
 
-  curl -s '{{.Proxy}}/crm/v3/objects/contacts?limit=1'
+  curl -s 'PROXY/crm/v3/objects/contacts?limit=1'
 
-A call for another portal, {{.StaticPortal}}, named in the path:
+A call for another portal, 62516, named in the path:
 
-  curl -s {{.Proxy}}/portals/{{.StaticPortal}}/crm/v3/objects/contacts
+  curl -s PROXY/portals/62516/crm/v3/objects/contacts
 
 Let HubSpot reject the token that the proxy holds, and call again. The answer is
 200 all the same: X-Hubspot-Auth-Proxy-Attempts says 2.
 
-  curl -s -X POST {{.HubSpot}}/fake/expire/{{.Portal}}
-  curl -si -H 'X-Hubspot-Auth-Proxy-Debug: 1' {{.Proxy}}/crm/v3/objects/contacts
+  curl -s -X POST HUBSPOT/fake/expire/62515
+  curl -si -H 'X-Hubspot-Auth-Proxy-Debug: 1' PROXY/crm/v3/objects/contacts
+
+See how the portals are, and connect another one by a click, in a browser:
+
+  ADMIN
 
 Ctrl-C ends it.
 
-`))
+`
 
 // demo runs the proxy against a fake HubSpot in this process until ctx ends.
 func demo(ctx context.Context, environ []string, stdout, stderr io.Writer) error {
@@ -65,10 +68,8 @@ func demo(ctx context.Context, environ []string, stdout, stderr io.Writer) error
 	hub.SetAccessToken(demoStaticPortal, token)
 	_, err = s.source.Seed(ctx, tokens.Seed{Portal: demoStaticPortal, Kind: tokens.AccessToken, Secret: secret.New(token)})
 	if err == nil {
-		err = demoText.Execute(stdout, map[string]string{
-			"Proxy": "http://" + reachable(s.listener.Addr()), "HubSpot": hub.URL,
-			"Portal": demoPortal, "StaticPortal": demoStaticPortal,
-		})
+		_, err = strings.NewReplacer("PROXY", "http://"+reachable(s.listener.Addr()), "HUBSPOT", hub.URL,
+			"ADMIN", "http://"+settings.AdminAddr+"/").WriteString(stdout, demoText)
 	}
 	return errors.Join(err, s.run(ctx))
 }
@@ -81,9 +82,13 @@ func demoSettings(hub *hubspottest.Server, environ []string) (config.Config, err
 	if address == "" {
 		address = freeAddress("127.0.0.1:8080")
 	}
+	admin := freeAddress("127.0.0.1:8081")
 	return config.Load([]string{
 		"LISTEN_ADDR=" + address,
-		"ADMIN_ADDR=127.0.0.1:0",
+		"ADMIN_ADDR=" + admin,
+		"HUBSPOT_REDIRECT_URL=http://" + admin + "/callback",
+		"HUBSPOT_SCOPES=" + hubspottest.RequiredScope,
+		"HUBSPOT_AUTHORIZE_URL=" + hub.AuthorizeURL(),
 		"ALLOW_ANONYMOUS=true",
 		"LOG_LEVEL=" + given["LOG_LEVEL"],
 		"LOG_FORMAT=" + given["LOG_FORMAT"],
@@ -106,16 +111,17 @@ func reachable(addr net.Addr) string {
 	return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
 }
 
-// freeAddress returns the address, or one with a port that the system chooses
-// if another program has that.
+// freeAddress returns the address, or one with another port if a program has
+// that.
 func freeAddress(address string) string {
 	listener, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		host, _, _ := strings.Cut(address, ":")
-		return fmt.Sprintf("%s:0", host)
+		listener, err = net.Listen("tcp", host+":0")
 	}
-	if err == nil {
-		_ = listener.Close()
+	if err != nil {
+		return address // which is told by who listens there
 	}
-	return address
+	defer listener.Close()
+	return listener.Addr().String()
 }

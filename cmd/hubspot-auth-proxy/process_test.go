@@ -222,14 +222,7 @@ func TestReadyzTellsWhetherItCanServe(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
-	admin := freeAddress("127.0.0.1:0")
-	listener, err := net.Listen("tcp", admin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin = listener.Addr().String()
-	_ = listener.Close()
-
+	admin := freePort(t)
 	waiting := launch(t, "serve", "REDIS_URL=redis://127.0.0.1:1", "ADMIN_ADDR="+admin)
 	waiting.until(`Redis does not answer yet`)
 	if status, body := get(t, "http://"+admin+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, `"redis":"awaited"`) {

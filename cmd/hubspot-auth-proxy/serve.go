@@ -58,6 +58,7 @@ type service struct {
 	admin    *admin.Admin
 	server   *http.Server // the proxy's
 	listener net.Listener // the proxy's
+	door     net.Listener // the operator's
 	failed   chan error   // of either server
 	closers  []func()     // in the order of opening
 }
@@ -121,6 +122,7 @@ func (s *service) listen(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for the operator, change ADMIN_ADDR if another program has the port: %w", err)
 	}
+	s.door = door
 	s.admin = admin.New(admin.Options{
 		RedisAnswers:   s.source.RedisAnswers,
 		Loopback:       isLoopback(door),
@@ -226,7 +228,7 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 		}
 		return server.Serve(s.listener)
 	})
-	s.log.Info("the proxy is ready", zap.Stringer("address", s.listener.Addr()), zap.Stringer("upstream", s.settings.UpstreamURL),
+	s.log.Info("the proxy is ready", zap.Stringer("address", s.listener.Addr()), zap.Stringer("admin", s.door.Addr()), zap.Stringer("upstream", s.settings.UpstreamURL),
 		zap.String("default_portal", s.settings.Default()), zap.Strings("serve_portals", s.settings.ServePortals))
 	if anonymous {
 		s.log.Warn("callers need no client key: whoever reaches the address may use any portal")
