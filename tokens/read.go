@@ -156,6 +156,10 @@ func (s *Source) heard(err error) {
 	}
 }
 
+// unusableTold is how often a record that cannot be used is read in vain for
+// each time that this is logged: once a minute, if the portal is called.
+const unusableTold = 12
+
 // noCredential turns what went wrong in reading the record into the error for
 // the request. If the record is what is wrong, it is logged, and not read again
 // for a while.
@@ -171,8 +175,11 @@ func (s *Source) noCredential(p *portal, err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if now := s.now(); !now.Before(p.unusable.until) {
-		s.trouble.Error("a portal's record cannot be used", zap.String("portal", p.id), zap.Error(err))
-		p.unusable = pause{until: now.Add(unknownTime), err: err}
+		failures := p.unusable.failures
+		if failures%unusableTold == 0 {
+			s.log.Error("a portal's record cannot be used", zap.String("portal", p.id), zap.Error(err))
+		}
+		p.unusable = pause{until: now.Add(unknownTime), err: err, failures: failures + 1}
 	}
 	return unavailable(p.id, 0, err)
 }

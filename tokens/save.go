@@ -139,12 +139,12 @@ func (s *Source) saveUnsaved() {
 }
 
 // saveLast stores what is unsaved, for nobody will after it: it tries until ctx
-// ends.
+// ends, unless it is the record that is wrong.
 func (s *Source) saveLast(ctx context.Context) error {
 	for {
 		err := s.saveAll(ctx)
-		if err == nil {
-			return nil
+		if failure := (*redisError)(nil); !errors.As(err, &failure) {
+			return err
 		}
 		select {
 		case <-ctx.Done():

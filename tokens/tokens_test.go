@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"net/http"
 	"os"
 	"strings"
@@ -28,6 +29,8 @@ func TestMain(m *testing.M) {
 		beChild()
 		return
 	}
+	// Most tests wait for something, and the processors are idle meanwhile.
+	_ = flag.Set("test.parallel", "8")
 	goleak.VerifyTestMain(m)
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,6 +25,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(runMain) != "" {
 		main()
 	}
+	// Most tests wait for something, and the processors are idle meanwhile.
+	_ = flag.Set("test.parallel", "8")
 	testscript.Main(m, map[string]func(){"hubspot-auth-proxy": main})
 }
 

@@ -8,10 +8,12 @@ package redistest
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -101,6 +103,22 @@ func (s *Server) Client(tb testing.TB) redis.UniversalClient {
 	return client
 }
 
+// Do sends the server a command and returns its answer as text.
+func (s *Server) Do(command ...any) string {
+	s.tb.Helper()
+	client := redis.NewClient(&redis.Options{
+		Addr:                     s.Addr,
+		Protocol:                 2, // without maps
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+	defer client.Close()
+	answer, err := client.Do(context.Background(), command...).Result()
+	if err != nil {
+		s.tb.Fatalf("redistest: %v: %v", command, err)
+	}
+	return fmt.Sprint(answer)
+}
+
 // Kill ends the server with SIGKILL, and returns when it is gone. It does
 // nothing if the server does not run.
 func (s *Server) Kill() {
@@ -114,10 +132,17 @@ func (s *Server) Kill() {
 
 // Restart starts the server again on the same port, killing it first if it
 // runs: without data, unless it was started with [Persist].
-func (s *Server) Restart() {
+func (s *Server) Restart() { s.restart() }
+
+// RestartReadOnly is [Server.Restart] as the replica of a master that is not
+// there: it answers what is read, and takes no writes. A client's REPLICAOF NO
+// ONE ends that.
+func (s *Server) RestartReadOnly() { s.restart("--replicaof", "127.0.0.1", "1") }
+
+func (s *Server) restart(more ...string) {
 	s.tb.Helper()
 	s.Kill()
-	if err := s.start(); err != nil {
+	if err := s.start(more...); err != nil {
 		s.tb.Fatal(err)
 	}
 }
@@ -141,8 +166,8 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
-// start runs the server and waits until it answers.
-func (s *Server) start() error {
+// start runs the server, with arguments of this run, and waits until it answers.
+func (s *Server) start(more ...string) error {
 	_, port, _ := net.SplitHostPort(s.Addr)
 	args := []string{}
 	if s.sentinel != "" {
@@ -156,7 +181,7 @@ func (s *Server) start() error {
 	if s.sentinel == "" {
 		args = append(args, "--save", "")
 	}
-	for _, arg := range s.args {
+	for _, arg := range slices.Concat(s.args, more) {
 		if strings.Contains(arg, "%FREE%") {
 			_, free, _ := net.SplitHostPort(freeAddr(s.tb))
 			arg = strings.ReplaceAll(arg, "%FREE%", free)

@@ -1,0 +1,95 @@
+//go:build unix
+
+package redistest
+
+import (
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A Cluster is the masters of a Redis Cluster.
+type Cluster []*Server
+
+// StartCluster starts a Cluster of three masters, which have a third of the
+// slots each, and waits until it is complete. It skips the test where
+// redis-server is not installed, or too old.
+func StartCluster(tb testing.TB) Cluster {
+	tb.Helper()
+	option := With("--cluster-enabled", "yes", "--cluster-port", "%FREE%", "--cluster-config-file", "nodes-%PORT%.conf", "--cluster-node-timeout", "2000")
+	c := Cluster{Start(tb, option), Start(tb, option), Start(tb, option)}
+	for i, server := range c {
+		server.Do("cluster", "set-config-epoch", i+1)
+		if err := server.Client(tb).(*redis.Client).ClusterAddSlotsRange(tb.Context(), i*slotsEach, min((i+1)*slotsEach, slots)-1).Err(); err != nil {
+			tb.Skipf("this redis-server has no CLUSTER ADDSLOTSRANGE: %v", err)
+		}
+		host, port, _ := net.SplitHostPort(server.Addr)
+		_, bus, _ := strings.Cut(server.Do("config", "get", "cluster-port"), " ")
+		c[0].Do("cluster", "meet", host, port, strings.TrimSuffix(bus, "]"))
+	}
+	for _, server := range c {
+		server.awaitCluster()
+	}
+	return c
+}
+
+const (
+	slots     = 16384
+	slotsEach = slots/3 + 1
+)
+
+// SlotOf returns the slot that the key is in.
+func (c Cluster) SlotOf(key string) int {
+	slot, _ := strconv.Atoi(c[0].Do("cluster", "keyslot", key))
+	return slot
+}
+
+// MoveSlot moves a slot to the next master, as redis-cli --cluster reshard does.
+// Meanwhile is called when keys that are there already are asked for at the one,
+// and others at the other, and again when all keys have moved.
+func (c Cluster) MoveSlot(slot int, meanwhile func()) {
+	from := slot / slotsEach
+	source, target := c[from], c[(from+1)%len(c)]
+	targetID := target.Do("cluster", "myid")
+	target.Do("cluster", "setslot", slot, "importing", source.Do("cluster", "myid"))
+	source.Do("cluster", "setslot", slot, "migrating", targetID)
+	meanwhile()
+	host, port, _ := net.SplitHostPort(target.Addr)
+	for {
+		keys := strings.Fields(strings.Trim(source.Do("cluster", "getkeysinslot", slot, 100), "[]"))
+		if len(keys) == 0 {
+			break
+		}
+		for _, key := range keys {
+			source.Do("migrate", host, port, key, 0, 5000)
+		}
+	}
+	meanwhile()
+	for _, server := range []*Server{target, source} {
+		server.Do("cluster", "setslot", slot, "node", targetID)
+	}
+}
+
+// awaitCluster waits until the server knows of the whole Cluster.
+func (s *Server) awaitCluster() {
+	s.tb.Helper()
+	deadline := time.NewTimer(2 * startTime)
+	defer deadline.Stop()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		info := s.Do("cluster", "info")
+		if strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3") {
+			return
+		}
+		select {
+		case <-deadline.C:
+			s.tb.Fatal("redistest: the Cluster does not become complete")
+		case <-ticker.C:
+		}
+	}
+}

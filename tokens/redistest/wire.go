@@ -1,0 +1,251 @@
+//go:build unix
+
+package redistest
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A Wire is a way to a server on which commands can be held back, and answers
+// delayed. It ends with the test.
+type Wire struct {
+	// Addr is where clients connect to.
+	Addr string
+
+	server   string
+	listener net.Listener
+	work     sync.WaitGroup
+	ended    chan struct{}
+
+	mu    sync.Mutex // guards what follows
+	delay time.Duration
+	holds []*Hold
+	conns []net.Conn
+}
+
+// A Hold keeps back some commands, or their answers.
+type Hold struct {
+	// Reached is closed when the first command, or answer, is held back.
+	Reached <-chan struct{}
+
+	reached  func()
+	released chan struct{}
+	release  func()
+	matches  func(command []string) bool
+	answers  bool
+}
+
+// Release lets go what was held back, and all that comes.
+func (h *Hold) Release() { h.release() }
+
+// Wire makes a way to the server.
+func (s *Server) Wire(tb testing.TB) *Wire {
+	tb.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w := &Wire{Addr: listener.Addr().String(), server: s.Addr, listener: listener, ended: make(chan struct{})}
+	w.work.Go(w.accept)
+	tb.Cleanup(w.end)
+	return w
+}
+
+// URL is the wire's address as a URL, for clients.
+func (w *Wire) URL() string { return "redis://" + w.Addr }
+
+// Delay makes every answer come that much later, from now on.
+func (w *Wire) Delay(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.delay = d
+}
+
+// HoldCommands keeps the commands that match, and all that follow them on
+// their connections, from the server.
+func (w *Wire) HoldCommands(matches func(command []string) bool) *Hold { return w.hold(matches, false) }
+
+// HoldAnswers keeps the answers to the commands that match, and all that
+// follow them on their connections, from the client.
+func (w *Wire) HoldAnswers(matches func(command []string) bool) *Hold { return w.hold(matches, true) }
+
+func (w *Wire) hold(matches func([]string) bool, answers bool) *Hold {
+	reached, released := make(chan struct{}), make(chan struct{})
+	h := &Hold{
+		Reached: reached, reached: sync.OnceFunc(func() { close(reached) }),
+		released: released, release: sync.OnceFunc(func() { close(released) }),
+		matches: matches, answers: answers,
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.holds = append(w.holds, h)
+	return h
+}
+
+// holding returns the hold that the command is for, nil if there is none.
+func (w *Wire) holding(command []string) *Hold {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range w.holds {
+		if h.matches(command) {
+			return h
+		}
+	}
+	return nil
+}
+
+func (w *Wire) accept() {
+	for {
+		client, err := w.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", w.server)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		w.mu.Lock()
+		w.conns = append(w.conns, client, server)
+		w.mu.Unlock()
+		l := &line{wire: w, client: client, server: server}
+		w.work.Go(l.commands)
+		w.work.Go(l.answers)
+	}
+}
+
+func (w *Wire) end() {
+	_ = w.listener.Close()
+	close(w.ended)
+	w.mu.Lock()
+	for _, conn := range w.conns {
+		_ = conn.Close()
+	}
+	w.mu.Unlock()
+	w.work.Wait()
+}
+
+// line is one connection on a wire.
+type line struct {
+	wire           *Wire
+	client, server net.Conn
+
+	mu   sync.Mutex
+	held *Hold // of its answers
+}
+
+func (l *line) commands() {
+	defer l.server.Close()
+	in := bufio.NewReader(l.client)
+	for {
+		command, raw, err := readCommand(in)
+		if err != nil {
+			return
+		}
+		if h := l.wire.holding(command); h != nil {
+			if h.answers {
+				l.mu.Lock()
+				l.held = h
+				l.mu.Unlock()
+			} else if !l.await(h) {
+				return
+			}
+		}
+		if _, err := l.server.Write(raw); err != nil {
+			return
+		}
+	}
+}
+
+// await waits until the hold is released, and reports false if the wire ended
+// before.
+func (l *line) await(h *Hold) bool {
+	h.reached()
+	select {
+	case <-h.released:
+		return true
+	case <-l.wire.ended:
+		return false
+	}
+}
+
+// late is an answer, and when to send it.
+type late struct {
+	data []byte
+	due  time.Time
+}
+
+func (l *line) answers() {
+	defer l.client.Close()
+	queue := make(chan late, 1024)
+	l.wire.work.Go(func() { l.send(queue) })
+	defer close(queue)
+	for {
+		buffer := make([]byte, 16<<10)
+		n, err := l.server.Read(buffer)
+		if err != nil {
+			return
+		}
+		l.mu.Lock()
+		held := l.held
+		l.mu.Unlock()
+		if held != nil && !l.await(held) {
+			return
+		}
+		l.wire.mu.Lock()
+		due := time.Now().Add(l.wire.delay)
+		l.wire.mu.Unlock()
+		queue <- late{buffer[:n], due}
+	}
+}
+
+func (l *line) send(queue <-chan late) {
+	for answer := range queue {
+		select {
+		case <-time.After(time.Until(answer.due)):
+			_, _ = l.client.Write(answer.data)
+		case <-l.wire.ended:
+		}
+	}
+}
+
+// readCommand reads one command: its words, and its bytes.
+func readCommand(in *bufio.Reader) (command []string, raw []byte, err error) {
+	var all bytes.Buffer
+	number := func(kind byte) (int, error) {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return 0, err
+		}
+		all.WriteString(line)
+		if len(line) < 4 || line[0] != kind {
+			return 0, fmt.Errorf("redistest: %q is not the RESP of a command", line)
+		}
+		return strconv.Atoi(line[1 : len(line)-2])
+	}
+	words, err := number('*')
+	if err != nil {
+		return nil, nil, err
+	}
+	for range words {
+		length, err := number('$')
+		if err != nil {
+			return nil, nil, err
+		}
+		word := make([]byte, length+2)
+		if _, err := io.ReadFull(in, word); err != nil {
+			return nil, nil, err
+		}
+		all.Write(word)
+		command = append(command, string(word[:length]))
+	}
+	return command, all.Bytes(), nil
+}
