@@ -39,7 +39,7 @@ func (a *Admin) callback(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		// Something that only looks where a link leads must not use it up.
 		w.Header().Set("Allow", http.MethodGet)
-		show(w, http.StatusMethodNotAllowed, messagePage, message{Title: "Open this address in a browser"})
+		show(w, http.StatusMethodNotAllowed, message{Title: "Open this address in a browser"}.page())
 		return
 	}
 	// The server's own write timeout is for answers without a call of HubSpot.
@@ -61,13 +61,13 @@ func (a *Admin) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.listing.forget()
-	show(w, http.StatusOK, messagePage, message{
+	show(w, http.StatusOK, message{
 		Title: "Portal " + portal + " is connected",
 		Text:  []string{"The proxy serves it from now on. You can close this page."},
 		// Who came by a link is mostly somebody else, and where the public
 		// address has another path, / may be another program's.
 		Home: state.Purpose == PurposeConnect && a.redirect.Path == callbackPath,
-	})
+	}.page())
 }
 
 // admit decides whether what the browser brings may be used, and sees to it
@@ -158,7 +158,7 @@ func (a *Admin) deny(w http.ResponseWriter, d *denial) {
 	if d.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
 	}
-	show(w, d.status, messagePage, d.message)
+	show(w, d.status, d.message.page())
 }
 
 // declined tells what HubSpot's authorize page sent instead of a code.

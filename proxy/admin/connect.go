@@ -50,10 +50,10 @@ const whatToSet = "HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET, HUBSPOT_SCOPES and 
 
 // notSetUp answers for the connect flow where there is no app to connect.
 func notSetUp(w http.ResponseWriter, _ *http.Request) {
-	show(w, http.StatusNotFound, messagePage, message{
+	show(w, http.StatusNotFound, message{
 		Title: "Connecting portals is not set up",
 		Text:  []string{"Set " + whatToSet + ", and restart the proxy."},
-	})
+	}.page())
 }
 
 // connect sends the browser to HubSpot's authorize page.

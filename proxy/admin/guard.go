@@ -34,10 +34,10 @@ func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
 				a.refused("wrong_password")
 			}
 			w.Header().Set("WWW-Authenticate", `Basic realm="hubspot-auth-proxy", charset="UTF-8"`)
-			show(w, http.StatusUnauthorized, messagePage, message{
+			show(w, http.StatusUnauthorized, message{
 				Title: "Password needed",
 				Text:  []string{"Log in as " + user + " with the password that ADMIN_PASSWORD sets."},
-			})
+			}.page())
 		}
 	}
 }
@@ -57,7 +57,7 @@ func isOperator(want secret.Text, name, password string) bool {
 // a code, a state or a token.
 func (a *Admin) refuse(w http.ResponseWriter, status int, reason string, m message) {
 	a.refused(reason)
-	show(w, status, messagePage, m)
+	show(w, status, m.page())
 }
 
 func (a *Admin) refused(reason string, fields ...zap.Field) {

@@ -1,13 +1,15 @@
 package admin
 
 import (
-	"bytes"
+	"bufio"
 	"crypto/sha256"
 	"encoding/base64"
-	"html/template"
 	"net/http"
 	"strings"
 	"unicode"
+
+	g "maragu.dev/gomponents"
+	h "maragu.dev/gomponents/html"
 )
 
 // style is all that pages look like: no page loads anything.
@@ -23,44 +25,51 @@ const style = `:root{color-scheme:light dark;--ink:#1c2430;--soft:#566171;--pape
 	`blockquote{margin:1rem 0;padding:.25rem 1rem;border-left:.25rem solid var(--line)}` +
 	statusStyle
 
-// layout is of every page. What "content" shows gets the page's data; "head",
-// "wide" and "title" are there for a page to define them otherwise.
-const layout = `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{.Title}}</title>
-{{block "head" .}}{{end}}<style>` + style + `</style>
-</head>
-<body><main{{block "wide" .}}{{end}}>
-{{block "title" .}}<h1>{{.Title}}</h1>{{end}}
-{{template "content" .}}
-</main></body>
-</html>
-`
-
-// newPage returns the template of a page with that content, in the layout, and
-// with the layout's other parts as they are defined there or else by more.
-func newPage(content, more string) *template.Template {
-	page := template.Must(template.New("page").Parse(layout + `{{define "content"}}` + content + `{{end}}`))
-	return template.Must(page.Parse(more))
+// A page is what a browser is shown. Its nodes escape all text that they are
+// given. They are no text/template: that calls methods by their names, so that
+// the linker would have to keep every method of every type.
+type page struct {
+	Title   string
+	Head    g.Node // what the head has besides; nil: nothing
+	Wide    bool
+	Heading g.Node // nil: the title
+	Content []g.Node
 }
 
-// messagePage tells one thing.
-var messagePage = newPage(`{{range .Text}}<p>{{.}}</p>
-{{end}}{{with .Quote}}<blockquote>{{.}}</blockquote>
-{{end}}{{if .Again}}<p><a href="/connect">Start again</a></p>
-{{end}}{{if .Home}}<p><a href="/">To the status page</a></p>
-{{end}}`, "")
+// node returns the page in the layout of all pages.
+func (p page) node() g.Node {
+	heading := p.Heading
+	if heading == nil {
+		heading = h.H1(g.Text(p.Title))
+	}
+	return h.Doctype(h.HTML(h.Lang("en"),
+		h.Head(
+			h.Meta(h.Charset("utf-8")),
+			h.Meta(h.Name("viewport"), h.Content("width=device-width, initial-scale=1")),
+			h.TitleEl(g.Text(p.Title)),
+			p.Head,
+			h.StyleEl(g.Raw(style)),
+		),
+		h.Body(h.Main(g.If(p.Wide, h.Class("wide")), heading, g.Group(p.Content))),
+	))
+}
 
-// message is what messagePage shows.
+// message is a page that tells one thing.
 type message struct {
 	Title string
 	Text  []string // paragraphs
 	Quote string   // what somebody else said; see quote
 	Again bool     // offer a new start
 	Home  bool     // offer the status page
+}
+
+func (m message) page() page {
+	return page{Title: m.Title, Content: []g.Node{
+		g.Map(m.Text, func(text string) g.Node { return h.P(g.Text(text)) }),
+		g.If(m.Quote != "", h.BlockQuote(g.Text(m.Quote))),
+		g.If(m.Again, h.P(h.A(h.Href("/connect"), g.Text("Start again")))),
+		g.If(m.Home, h.P(h.A(h.Href("/"), g.Text("To the status page")))),
+	}}
 }
 
 // policy allows the page its style, and nothing else. HubSpot's code and the
@@ -80,18 +89,14 @@ func guardHeaders(header http.Header) {
 	header.Set("Cache-Control", "no-store")
 }
 
-// show answers with a page. All data is escaped by its template.
-func show(w http.ResponseWriter, status int, page *template.Template, data any) {
-	var body bytes.Buffer
-	if err := page.Execute(&body, data); err != nil {
-		status = http.StatusInternalServerError
-		body.Reset()
-		body.WriteString("This page is broken.")
-	}
+// show answers with a page.
+func show(w http.ResponseWriter, status int, p page) {
 	guardHeaders(w.Header())
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes())
+	buffered := bufio.NewWriter(w)
+	_ = p.node().Render(buffered) // fails only if nobody reads it
+	_ = buffered.Flush()
 }
 
 // maxQuote is how many characters a page shows of what others said.
@@ -100,9 +105,9 @@ const maxQuote = 300
 // quote prepares what somebody else said for a page, without what is to be
 // hidden, should it be repeated there.
 func quote(text string, hidden ...string) string {
-	for _, h := range hidden {
-		if h != "" {
-			text = strings.ReplaceAll(text, h, "…")
+	for _, secret := range hidden {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "…")
 		}
 	}
 	return clip(text, maxQuote)

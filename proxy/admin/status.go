@@ -76,7 +76,7 @@ func (a *Admin) status(w http.ResponseWriter, r *http.Request) {
 	if a.options.Callers != nil {
 		data.Clients, data.MoreKeys = clientRows(a.options.Callers())
 	}
-	show(w, http.StatusOK, statusPage, data)
+	show(w, http.StatusOK, data.page())
 }
 
 // tags tell the most important in a few words.

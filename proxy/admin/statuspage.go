@@ -1,5 +1,15 @@
 package admin
 
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	g "maragu.dev/gomponents"
+	h "maragu.dev/gomponents/html"
+)
+
 // statusStyle is what only the status page needs. Rows are three columns
 // where there is room, and else stand one below the other.
 const statusStyle = `.wide{max-width:64rem}` +
@@ -28,43 +38,103 @@ const statusStyle = `.wide{max-width:64rem}` +
 	`.client{display:grid;grid-template-columns:13rem 1fr;gap:0 2rem}}` +
 	`@media(max-width:40rem){main{margin:0;min-height:100vh;border-radius:0;padding:1rem}}`
 
-// statusPage shows a [statusData]. It asks for itself anew, and has no script.
-var statusPage = newPage(`<ul class="tags" aria-label="The proxy">
-{{range .Tags}}<li class="tag {{.Level}}">{{.Text}}</li>
-{{end}}<li class="soft">as of {{.Clock}}, updated every 10 s</li>
-{{if .HasMetrics}}<li><a href="/metrics">Metrics</a></li>
-{{end}}</ul>
-{{range .Notices}}<p class="notice {{.Level}}"><span>{{.Text}}</span></p>
-{{end}}{{with .Chart}}<h2>Calls of the last hour</h2>
-<p class="soft">{{.Text}}</p>
-{{if .Bars}}<figure>
-<svg class="chart" viewBox="0 0 {{.Width}} {{.Height}}" preserveAspectRatio="none" role="img" aria-label="Calls and errors, minute by minute. {{.Text}}">
-{{range .Bars}}<g><title>{{.Text}}</title><rect class="calls" x="{{.X}}" y="{{.Top}}" width="{{.Width}}" height="{{.Height}}"/>{{if .Errors}}<rect class="errors" x="{{.X}}" y="{{.ErrorsTop}}" width="{{.Width}}" height="{{.Errors}}"/>{{end}}</g>
-{{end}}</svg>
-<div class="ends soft small"><span>60 min ago</span><span>now</span></div>
-<figcaption class="soft small"><svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="calls" width="1" height="1"/></svg>calls of this process, and of them
-<svg class="key" viewBox="0 0 1 1" aria-hidden="true"><rect class="errors" width="1" height="1"/></svg>errors: status 401, 429 and 5xx, and what the proxy itself refused</figcaption>
-</figure>
-{{end}}{{end}}<h2>Portals</h2>
-<p class="soft">{{.About}}</p>
-{{if not .SetUp}}<p class="soft">To connect portals by a click, set `+whatToSet+`.</p>
-{{end}}{{with .Portals}}<ul class="rows">
-{{range .}}<li class="portal">
-<div><strong>{{or .Name .ID}}</strong>
-<p class="soft small">{{if .Name}}{{.ID}} · {{end}}{{.Kind}}</p></div>
-<div><span class="tag {{.Level}}">{{.State}}</span>
-{{with .Note}}<p class="small">{{.}}</p>
-{{end}}{{if .Connect}}<p><a class="button small" href="/connect?portal={{.ID}}">Connect {{.ID}} again</a></p>
-{{end}}</div>
-<div>{{if ge .Left 0}}<svg class="bar {{.Level}}" viewBox="0 0 100 1" preserveAspectRatio="none" role="img" aria-label="{{.Left}} % of the token's life is left"><rect width="{{.Left}}" height="1"/></svg>
-{{end}}<p class="ends soft small"><span>{{.Life}}</span><span>{{.Renewed}}</span></p></div>
-</li>
-{{end}}</ul>
-{{end}}{{with .Clients}}<h2>Client keys</h2>
-<ul class="rows">
-{{range .}}<li class="client"><strong>{{.Name}}</strong><p class="soft">{{.Portals}}{{if .ReadOnly}}, read only{{end}}</p></li>
-{{end}}</ul>
-{{end}}{{if .MoreKeys}}<p class="soft">And {{.MoreKeys}} more; the command “hubspot-auth-proxy client list” shows those in Redis.</p>
-{{end}}`, `{{define "head"}}<meta http-equiv="refresh" content="10">
-{{end}}{{define "wide"}} class="wide"{{end}}{{define "title"}}<header class="top"><h1>{{.Title}}</h1>
-{{if .SetUp}}<a class="button" href="/connect">Connect a portal</a>{{end}}</header>{{end}}`)
+// page shows the status. It asks for itself anew, and has no script.
+func (d statusData) page() page {
+	return page{
+		Title: d.Title,
+		Head:  h.Meta(g.Attr("http-equiv", "refresh"), h.Content("10")),
+		Wide:  true,
+		Heading: h.Header(h.Class("top"), h.H1(g.Text(d.Title)),
+			g.If(d.SetUp, h.A(h.Class("button"), h.Href("/connect"), g.Text("Connect a portal")))),
+		Content: []g.Node{
+			d.tagsNode(),
+			g.Map(d.Notices, func(n notice) g.Node { return h.P(h.Class("notice "+n.Level), h.Span(g.Text(n.Text))) }),
+			g.Iff(d.Chart != nil, func() g.Node { return d.Chart.node() }),
+			h.H2(g.Text("Portals")),
+			soft(d.About),
+			g.If(!d.SetUp, soft("To connect portals by a click, set "+whatToSet+".")),
+			g.If(len(d.Portals) > 0, h.Ul(h.Class("rows"), g.Map(d.Portals, portalRow.node))),
+			g.If(len(d.Clients) > 0, g.Group{h.H2(g.Text("Client keys")), h.Ul(h.Class("rows"), g.Map(d.Clients, clientRow.node))}),
+			g.If(d.MoreKeys > 0, soft(fmt.Sprintf("And %d more; the command “hubspot-auth-proxy client list” shows those in Redis.", d.MoreKeys))),
+		},
+	}
+}
+
+func (d statusData) tagsNode() g.Node {
+	return h.Ul(h.Class("tags"), h.Aria("label", "The proxy"),
+		g.Map(d.Tags, func(t tag) g.Node { return h.Li(h.Class("tag "+t.Level), g.Text(t.Text)) }),
+		h.Li(h.Class("soft"), g.Text("as of "+d.Clock+", updated every 10 s")),
+		g.If(d.HasMetrics, h.Li(h.A(h.Href("/metrics"), g.Text("Metrics")))),
+	)
+}
+
+func (r portalRow) node() g.Node {
+	kind := r.Kind
+	if r.Name != "" {
+		kind = r.ID + " · " + r.Kind
+	}
+	return h.Li(h.Class("portal"),
+		h.Div(h.Strong(g.Text(cmp.Or(r.Name, r.ID))), small(kind)),
+		h.Div(
+			h.Span(h.Class("tag "+r.Level), g.Text(r.State)),
+			g.If(r.Note != "", h.P(h.Class("small"), g.Text(r.Note))),
+			g.If(r.Connect, h.P(h.A(h.Class("button small"), h.Href("/connect?portal="+url.QueryEscape(r.ID)), g.Text("Connect "+r.ID+" again")))),
+		),
+		h.Div(
+			g.If(r.Left >= 0, svg("bar "+r.Level, 100, 1, h.Role("img"), h.Aria("label", fmt.Sprintf("%d %% of the token's life is left", r.Left)),
+				rect("", 0, 0, float64(r.Left), 1))),
+			h.P(h.Class("ends soft small"), h.Span(g.Text(r.Life)), h.Span(g.Text(r.Renewed))),
+		),
+	)
+}
+
+func (r clientRow) node() g.Node {
+	text := r.Portals
+	if r.ReadOnly {
+		text += ", read only"
+	}
+	return h.Li(h.Class("client"), h.Strong(g.Text(r.Name)), soft(text))
+}
+
+func (c *chart) node() g.Node {
+	text := c.Text()
+	return g.Group{
+		h.H2(g.Text("Calls of the last hour")),
+		soft(text),
+		g.If(len(c.Bars) > 0, h.Figure(
+			svg("chart", c.Width, c.Height, h.Role("img"), h.Aria("label", "Calls and errors, minute by minute. "+text),
+				g.Map(c.Bars, chartBar.node)),
+			h.Div(h.Class("ends soft small"), h.Span(g.Text("60 min ago")), h.Span(g.Text("now"))),
+			h.FigCaption(h.Class("soft small"),
+				key("calls"), g.Text("calls of this process, and of them "),
+				key("errors"), g.Text("errors: status 401, 429 and 5xx, and what the proxy itself refused")),
+		)),
+	}
+}
+
+func (b chartBar) node() g.Node {
+	x, width := float64(b.X), float64(b.Width)
+	return g.El("g", g.El("title", g.Text(b.Text)),
+		rect("calls", x, b.Top, width, b.Height),
+		g.If(b.Errors > 0, rect("errors", x, b.ErrorsTop, width, b.Errors)))
+}
+
+func soft(text string) g.Node { return h.P(h.Class("soft"), g.Text(text)) }
+
+func small(text string) g.Node { return h.P(h.Class("soft small"), g.Text(text)) }
+
+// key is a square of a colour of the chart, before what the colour means.
+func key(class string) g.Node {
+	return svg("key", 1, 1, h.Aria("hidden", "true"), rect(class, 0, 0, 1, 1))
+}
+
+// svg is a drawing that is stretched to the size that its class gives it.
+func svg(class string, width, height int, children ...g.Node) g.Node {
+	return g.El("svg", h.Class(class), g.Attr("viewBox", fmt.Sprintf("0 0 %d %d", width, height)),
+		g.Attr("preserveAspectRatio", "none"), g.Group(children))
+}
+
+func rect(class string, x, y, width, height float64) g.Node {
+	number := func(name string, value float64) g.Node { return g.Attr(name, strconv.FormatFloat(value, 'f', -1, 64)) }
+	return g.El("rect", h.Class(class), number("x", x), number("y", y), number("width", width), number("height", height))
+}

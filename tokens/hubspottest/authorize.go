@@ -4,13 +4,15 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"html/template"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+
+	g "maragu.dev/gomponents"
+	h "maragu.dev/gomponents/html"
 )
 
 // RequiredScope is the scope that the fake app's settings have ticked as
@@ -142,28 +144,35 @@ func (a authorizeRequest) back(namesAndValues ...string) string {
 	return u.String()
 }
 
-// authorizePage posts to its own address, parameters and all.
-var authorizePage = template.Must(template.New("authorize").Parse(`<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>Fake HubSpot</title>
-<h1>Fake HubSpot</h1>
-{{if .Problem}}<p>This authorization cannot go on: {{.Problem}}.</p>
-{{else}}<p>An app asks for {{range $i, $s := .Scopes}}{{if $i}}, {{end}}{{$s}}{{end}}. It will be sent to {{.Host}}.</p>
-<form method="post">
-<p><label>Portal <input name="portal" value="{{.Portal}}" pattern="[1-9][0-9]*" required></label></p>
-<p><button name="answer" value="connect">Connect</button>
-<button name="answer" value="cancel" formnovalidate>Cancel</button></p>
-</form>
-{{end}}`))
-
 type authorizePageData struct {
 	Problem string
 	Scopes  []string
 	Host    string
 	Portal  string
+}
+
+// node returns the page, which posts to its own address, parameters and all.
+func (d authorizePageData) node() g.Node {
+	content := g.Group{
+		h.P(g.Textf("An app asks for %s. It will be sent to %s.", strings.Join(d.Scopes, ", "), d.Host)),
+		h.Form(h.Method("post"),
+			h.P(h.Label(g.Text("Portal "), h.Input(h.Name("portal"), h.Value(d.Portal), h.Pattern("[1-9][0-9]*"), h.Required()))),
+			h.P(h.Button(h.Name("answer"), h.Value("connect"), g.Text("Connect")), g.Text(" "),
+				h.Button(h.Name("answer"), h.Value("cancel"), g.Attr("formnovalidate"), g.Text("Cancel"))),
+		),
+	}
+	if d.Problem != "" {
+		content = g.Group{h.P(g.Textf("This authorization cannot go on: %s.", d.Problem))}
+	}
+	return h.Doctype(h.HTML(h.Lang("en"),
+		h.Head(
+			h.Meta(h.Charset("utf-8")),
+			h.Meta(h.Name("viewport"), h.Content("width=device-width, initial-scale=1")),
+			h.Link(h.Rel("icon"), h.Href("data:,")),
+			h.TitleEl(g.Text("Fake HubSpot")),
+		),
+		h.Body(h.H1(g.Text("Fake HubSpot")), content),
+	))
 }
 
 // serveAuthorize shows the authorize page, and takes its form.
@@ -194,7 +203,7 @@ func writeAuthorizePage(w http.ResponseWriter, status int, data authorizePageDat
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = authorizePage.Execute(w, data)
+	_ = data.node().Render(w)
 }
 
 // anyPortal returns what the page proposes: the known portal with the least
