@@ -145,8 +145,11 @@ func (s *Source) knownEpoch() string {
 // Redis answers with is one of the portal's.
 func (s *Source) heard(err error) {
 	var failure *redisError
+	if errors.As(err, &failure) && !errors.Is(err, context.Canceled) {
+		s.fault.Store(s.now().UnixNano())
+	}
 	switch {
-	case !errors.As(err, &failure):
+	case failure == nil:
 		if s.away.Load() && s.away.CompareAndSwap(true, false) {
 			s.log.Info("Redis answers again")
 		}
@@ -159,6 +162,10 @@ func (s *Source) heard(err error) {
 // unusableTold is how often a record that cannot be used is read in vain for
 // each time that this is logged: once a minute, if the portal is called.
 const unusableTold = 12
+
+// steady reports whether Redis has not failed for so long that replicas have
+// stored there what they renewed meanwhile.
+func (s *Source) steady() bool { return s.now().UnixNano()-s.fault.Load() > int64(steadyAfter) }
 
 // noCredential turns what went wrong in reading the record into the error for
 // the request. If the record is what is wrong, it is logged, and not read again

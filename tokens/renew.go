@@ -21,6 +21,10 @@ const notAgain = 30 * time.Second
 // rereadEvery is how often a static record is read again for rejections.
 const rereadEvery = time.Second
 
+// steadyAfter is how long after Redis failed the end of a grant is not believed:
+// longer than [Source.saveUnsaved] waits between two tries.
+const steadyAfter = 10 * time.Second
+
 var errNoApp = errors.New("OAuth tokens cannot be renewed: set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET")
 
 // replace returns the portal's credential if it is another one than the
@@ -282,9 +286,9 @@ func (s *Source) failed(p *portal, snap *snapshot, why cause, alone bool, err er
 	if !errors.As(err, &refusal) {
 		refusal = &hubspot.Error{}
 	}
-	// Without Redis nobody knows whether another replica has a newer refresh
-	// token.
-	if refusal.Kind == hubspot.GrantEnded && !alone {
+	// Without Redis, and for a while after, nobody knows whether another
+	// replica has a newer refresh token.
+	if refusal.Kind == hubspot.GrantEnded && !alone && s.steady() {
 		return s.grantEnded(p, snap, why, refusal)
 	}
 	if refusal.Kind == hubspot.AppRefused {

@@ -91,6 +91,7 @@ type Source struct {
 	unsaved unsaved
 	epoch   atomic.Pointer[string] // Redis' life, as far as is known
 	away    atomic.Bool            // Redis did not answer when last asked
+	fault   atomic.Int64           // when Redis last failed, in ns since 1970
 
 	life context.Context // of the work in the background
 	end  context.CancelFunc
