@@ -17,6 +17,9 @@ type target struct {
 // absolute form only path and query count: whatever host it names, the request
 // goes to HubSpot.
 func parseTarget(raw string) (t target, ok bool) {
+	if strings.ContainsFunc(raw, endsTarget) {
+		return target{}, false
+	}
 	if !strings.HasPrefix(raw, "/") && raw != "*" {
 		scheme, afterScheme, absolute := strings.Cut(raw, "://")
 		if !absolute || scheme == "" || strings.ContainsAny(scheme, ":/?#") {
@@ -33,6 +36,10 @@ func parseTarget(raw string) (t target, ok bool) {
 	t.path, t.query, t.hasQuery = strings.Cut(raw, "?")
 	return t, true
 }
+
+// endsTarget reports whether the character would end the target on a request
+// line of HTTP/1. HTTP/2, which has no such line, lets clients send a space.
+func endsTarget(c rune) bool { return c <= ' ' || c == 0x7f }
 
 // portalPrefix returns the id of a path that begins with /portals/{id}, and
 // the target without it. It looks at the raw path only: what means a slash or
