@@ -1,0 +1,72 @@
+package proxy
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// FuzzPresentedKeys: a key is read from where SDKs put it, and from nowhere
+// else.
+func FuzzPresentedKeys(f *testing.F) {
+	f.Add("Bearer hap_a", "", "")
+	f.Add("bearer  hap_a ", "Basic YTpi", "hapikey=hap_a")
+	f.Add("Bearer", "Bearer ", "hapi%6bey=hap%5fa;HAPIKEY=b&hapikey")
+	f.Add("Bearer\thap_a", "Bearer a, Bearer b", "access_token=hap_a&a=hapikey=hap_b")
+	f.Add("hap_a", "BEARER a b", "hapikey=a+b%&hapikey==&%=hapikey")
+	f.Fuzz(func(t *testing.T, first, second, query string) {
+		header := http.Header{"Authorization": {first, second}, "Proxy-Authorization": {"Bearer hap_other"}, "X-Authorization": {"Bearer hap_other"}}
+		got := presentedKeys(&http.Request{Header: header}, query)
+		if diff := cmp.Diff(expectedKeys(query, first, second), got); diff != "" {
+			t.Fatalf("%q, %q, %q (-want +got):\n%s", first, second, query, diff)
+		}
+		// What is a key in the query does not go on.
+		for parameter := range splitQuery(stripQuery(query)) {
+			if name, _, _ := strings.Cut(parameter, "="); strings.EqualFold(unescaped(name), "hapikey") {
+				t.Fatalf("%q keeps a key", query)
+			}
+		}
+	})
+}
+
+var (
+	bearer  = regexp.MustCompile(`(?is)^bearer (.*)$`)
+	hapikey = regexp.MustCompile(`(?i)^hapikey$`)
+)
+
+// expectedKeys is an oracle that shares no code with what it judges.
+func expectedKeys(query string, authorizations ...string) []string {
+	var all []string
+	for _, value := range authorizations {
+		if found := bearer.FindStringSubmatch(strings.TrimSpace(value)); found != nil {
+			all = append(all, strings.TrimSpace(found[1]))
+		}
+	}
+	for _, parameter := range parameters(query) {
+		if name, value, _ := strings.Cut(parameter, "="); hapikey.MatchString(unescaped(name)) {
+			all = append(all, unescaped(value))
+		}
+	}
+	var keys []string
+	for i, key := range all {
+		if key != "" && !slices.Contains(all[:i], key) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// unescaped decodes as a lenient server does: a plus is a space, and what is
+// no escape stands as it is.
+func unescaped(s string) string {
+	return escape.ReplaceAllStringFunc(strings.ReplaceAll(s, "+", " "), func(s string) string {
+		decoded, _ := url.PathUnescape(s)
+		return decoded
+	})
+}
