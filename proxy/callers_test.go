@@ -1,0 +1,106 @@
+package proxy_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspottest"
+)
+
+// callers is a rig with the three portals of startKinds, for callers with
+// keys: each by the client's name.
+type callers struct {
+	*rig
+	key map[string]string
+}
+
+// startCallers starts a proxy that lets nobody in without a key; change may
+// set other options.
+func startCallers(t testing.TB, change ...func(*proxy.Options)) callers {
+	t.Helper()
+	redis, end := tokens.EmbeddedRedis()
+	t.Cleanup(end)
+	store := clients.Store{Redis: redis, Prefix: "hubspot:"}
+	c := callers{key: map[string]string{}}
+	for _, client := range []clients.Client{
+		{Name: "one", Portals: []string{portalID}},
+		{Name: "static", Portals: []string{staticPortal}},
+		{Name: "two", Portals: []string{portalID, staticPortal}},
+		{Name: "all", Portals: []string{"*"}},
+		{Name: "reader", Portals: []string{portalID}, ReadOnly: true},
+		{Name: "unconnected", Portals: []string{"99"}},
+	} {
+		key := clients.NewKey()
+		client.KeySHA256 = clients.Hash(key)
+		if err := store.Add(t.Context(), client); err != nil {
+			t.Fatal(err)
+		}
+		c.key[client.Name] = key.Reveal()
+	}
+	set := clients.NewSet(store, zap.NewNop())
+	t.Cleanup(set.Close)
+	if err := set.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.rig = startKinds(t, setup{redis: redis, proxy: func(o *proxy.Options) {
+		o.Clients, o.AllowAnonymous, o.DefaultPortal = set, false, ""
+		for _, change := range change {
+			change(o)
+		}
+	}})
+	t.Cleanup(func() { c.noKey("the log", c.logs.String()) })
+	return c
+}
+
+// noKey fails the test if text has the random part of a key.
+func (c callers) noKey(where, text string) {
+	c.t.Helper()
+	for name, key := range c.key {
+		if strings.Contains(text, key[len("hap_"):]) {
+			c.t.Errorf("%s has the key of %s", where, name)
+		}
+	}
+}
+
+// ask sends a request: method and target, and lines of its header, in which
+// {name} stands for the key of that client.
+func (c callers) ask(request string, lines ...string) received {
+	c.t.Helper()
+	all := append([]string{request + " HTTP/1.1", "Host: localhost"}, lines...)
+	text := strings.Join(all, "\r\n") + "\r\n\r\n"
+	for name, key := range c.key {
+		text = strings.ReplaceAll(text, "{"+name+"}", key)
+	}
+	got := c.answerTo(text)
+	c.noKey("the answer", fmt.Sprint(got.Header, got.text))
+	return got
+}
+
+// wantPortal fails the test unless HubSpot was asked with that portal's
+// credential.
+func wantPortal(t *testing.T, got received, portal string) {
+	t.Helper()
+	echo, err := hubspottest.DecodeEcho(strings.NewReader(got.text))
+	if err != nil || got.StatusCode != 200 || echo.Portal != portal {
+		t.Errorf("%d %s, portal %q, want %q", got.StatusCode, got.Header.Get("X-Hubspot-Auth-Proxy-Error"), echo.Portal, portal)
+	}
+}
+
+func (c callers) wantNoRequests(t *testing.T) {
+	t.Helper()
+	if n := c.hub.Requests(); n != 0 {
+		t.Errorf("%d requests reached HubSpot", n)
+	}
+}
+
+var unauthenticated, forbidden = refused{401, "CLIENT_UNAUTHENTICATED"}, refused{403, "CLIENT_FORBIDDEN"}
+
+func anonymous(o *proxy.Options) { o.AllowAnonymous, o.DefaultPortal = true, staticPortal }
+
+const unknownKey = "hap_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
