@@ -93,7 +93,7 @@ func accepted(credential *tokens.Credential, response *http.Response, err error)
 
 // send sends the request with the credential, if there is one.
 func (t *transport) send(r *http.Request, c *call, credential *tokens.Credential) (*http.Response, error) {
-	out := r.WithContext(r.Context())
+	out := r.WithContext(settling(r.Context()))
 	if credential != nil {
 		c.used = append(c.used, credential)
 		attach(out, credential)

@@ -15,7 +15,7 @@ func newUpstream(options Options) *http.Transport {
 	return &http.Transport{
 		// HTTPS_PROXY is honoured, as everywhere in Go.
 		Proxy:       http.ProxyFromEnvironment,
-		DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		DialContext: settledDial((&net.Dialer{Timeout: 10 * time.Second}).DialContext),
 
 		TLSClientConfig:     options.UpstreamTLS,
 		TLSHandshakeTimeout: 10 * time.Second,

@@ -1,0 +1,38 @@
+package faults
+
+import (
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+)
+
+func clusterFaults(*testing.T) []fault {
+	return []fault{{"Redis Cluster: the slot of a portal is moved to another node; HubSpot rotates", tryMovedSlot}}
+}
+
+func tryMovedSlot(t *testing.T) outcome {
+	s := newStage(t)
+	s.hub.SetToken(hubspottest.TokenBehaviour{Life: short, Rotate: true})
+	cluster := redistest.StartCluster(t)
+	for range 2 {
+		s.start(cluster[0].URL() + "?addr=" + cluster[1].Addr)
+	}
+	l := s.load()
+	began, before := time.Now(), s.calls()
+	// While the record is still at the one node, and its lock would be at the
+	// other, and while both are at the other, but that is not yet told.
+	cluster.MoveSlot(cluster.SlotOf("hubspot:portal:{"+first+"}"), func() { s.renewed(1) })
+	s.renewed(1)
+	calls, lasted := s.calls()-before, time.Since(began)
+	if most := len(granted) * (int(lasted/(short*3/4)) + 2); calls > most {
+		t.Errorf("%d token calls in %v, more than %d", calls, lasted, most)
+	}
+	o := outcome{hubspot: "one token call per portal and expiry", well: s.wantWell(l, 5*time.Second)}
+	results := l.stop()
+	o.client = wantKinds(t, results, "200")
+	wantPatience(t, results, usual)
+	s.wantNothingLost()
+	return o
+}

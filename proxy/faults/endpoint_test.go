@@ -1,0 +1,164 @@
+package faults
+
+import (
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+)
+
+func endpointFaults(*testing.T) []fault {
+	answers := func(b hubspottest.TokenBehaviour) func(*door) {
+		return func(d *door) { d.hub.SetToken(b) }
+	}
+	return []fault{
+		{"the token endpoint answers 500", endpointFault{breaks: answers(hubspottest.TokenBehaviour{Status: 500})}.try},
+		{"… 429 with `Retry-After: 3`", endpointFault{breaks: answers(hubspottest.TokenBehaviour{Status: 429, RetryAfter: "3"}), pause: 3 * time.Second}.try},
+		{"… something that is not a token", endpointFault{breaks: answers(hubspottest.TokenBehaviour{Status: 200, Body: "<html>"})}.try},
+		{"… and breaks off in the middle", endpointFault{breaks: func(d *door) { d.cut.Store(true) }}.try},
+		{"… never", endpointFault{breaks: answers(hubspottest.TokenBehaviour{Hang: true}), hangs: true}.try},
+		{"the token endpoint resets connections", endpointFault{breaks: answers(hubspottest.TokenBehaviour{Reset: true})}.try},
+		{"the token endpoint refuses connections", endpointFault{breaks: (*door).shut}.try},
+		{"the token endpoint answers 500, and HubSpot does not take the token any more", tryRejected},
+		{"the token endpoint says `invalid_grant`: another process has renewed meanwhile, and HubSpot rotates", tryOvertaken},
+	}
+}
+
+// endpointFault is a fault of the token endpoint that lasts until tokens have
+// expired.
+type endpointFault struct {
+	breaks func(*door)
+	pause  time.Duration // that HubSpot asks for
+	hangs  bool
+}
+
+func (f endpointFault) try(t *testing.T) outcome {
+	s := newStage(t)
+	d := newDoor(t, s.hub)
+	s.settings = append(s.settings, d.setting())
+	s.hub.SetToken(hubspottest.TokenBehaviour{Life: short})
+	s.startTwo()
+	l := s.load()
+	s.renewed(1)
+	f.breaks(d)
+	began, before := time.Now(), s.calls()
+	refused := func(r result) bool { return r.status == 503 }
+	eventually(t, time.Minute, "there is no token any more", func() bool { return s.everybody(l, began, refused, granted...) })
+	f.wantFewCalls(s, s.calls()-before, time.Since(began))
+	s.hub.SetToken(hubspottest.TokenBehaviour{})
+	if d.cut.Swap(false); !reachable(d) {
+		d.open()
+	}
+	o := outcome{well: s.wantWell(l, 10*time.Second)}
+	results := l.stop()
+	s.wantUnseen(results)
+	wantKinds(t, results, "200", "503 `CREDENTIAL_UNAVAILABLE`", atExpiry)
+	for _, r := range results {
+		if r.status == 503 && r.header.Get("Retry-After") == "" {
+			t.Errorf("a 503 has no Retry-After: %v", r.header)
+		}
+	}
+	o.client = "200 as long as the token lives, then 503 `CREDENTIAL_UNAVAILABLE` with Retry-After"
+	if f.hangs {
+		o.client += ", after 10 s"
+	}
+	switch {
+	case f.hangs:
+		o.hubspot = "few token calls, each given up after 15 s"
+	case f.pause > 0:
+		o.hubspot = "no token call of a process for 3 s after a 429"
+	default:
+		o.hubspot = "token calls with growing pauses"
+	}
+	s.wantNothingLost()
+	return o
+}
+
+// reachable reports whether the door is open.
+func reachable(d *door) bool {
+	response, err := plain.Get("http://" + d.addr)
+	if err == nil {
+		_ = response.Body.Close()
+	}
+	return err == nil
+}
+
+// wantFewCalls wants the endpoint to have been spared.
+func (f endpointFault) wantFewCalls(s *stage, calls int, lasted time.Duration) {
+	s.t.Helper()
+	most := 0
+	for wait, at := time.Second/4, time.Duration(0); at < lasted; wait *= 2 {
+		at += wait
+		most++
+	}
+	switch {
+	case f.hangs:
+		most = 1 + int(lasted/(15*time.Second))
+	case f.pause > 0:
+		most = 1 + int(lasted/f.pause)
+	}
+	// Each process pauses for itself.
+	if most *= len(s.replicas) * len(granted); calls > most {
+		s.t.Errorf("%d token calls in %v, more than %d", calls, lasted, most)
+	}
+}
+
+func tryRejected(t *testing.T) outcome {
+	s := newStage(t)
+	s.startTwo()
+	s.hub.SetToken(hubspottest.TokenBehaviour{Status: 500})
+	for _, portal := range granted {
+		s.hub.Expire(portal)
+	}
+	l := s.load()
+	began := time.Now()
+	rejected := func(r result) bool { return r.status == 401 }
+	eventually(t, 20*time.Second, "HubSpot's rejection is seen", func() bool { return s.everybody(l, began, rejected, granted...) })
+	s.hub.SetToken(hubspottest.TokenBehaviour{})
+	o := outcome{hubspot: "each request once, and token calls with growing pauses", well: s.wantWell(l, 10*time.Second)}
+	results := l.stop()
+	wantKinds(t, results, "200", "401")
+	o.client = "HubSpot's 401"
+	for _, r := range results {
+		if n := s.seen.times(r.method, r.sent()); r.status == 401 && n != 1 {
+			t.Errorf("%s %s was answered 401, and came %d times", r.method, r.target, n)
+		}
+	}
+	s.wantNothingLost()
+	return o
+}
+
+// A process asks with a refresh token that another, which took it for dead,
+// has renewed and so made void.
+func tryOvertaken(t *testing.T) outcome {
+	s := newStage(t)
+	s.hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+	redis := redistest.Start(t)
+	wire, d := redis.Wire(t), newDoor(t, s.hub)
+	slow := s.start(wire.URL(), d.setting())
+	quick := s.start(redis.URL())
+	wire.HoldCommands(func(command []string) bool { // that extend the lock
+		return mentions(command, "hubspot:lock:{"+first+"}") && len(command) == 6
+	})
+	held := &heldCall{make(chan struct{}), make(chan struct{})}
+	d.hold.Store(held)
+	before := s.hub.TokenCalls(first)
+	s.hub.Expire(first)
+	answered := make(chan result, 1)
+	go func() { answered <- slow.call("POST", of(first, "of-the-slow")) }()
+	<-held.reached
+	began := time.Now()
+	results := []result{quick.call("POST", of(first, "of-the-quick"))}
+	d.hold.Store(nil)
+	close(held.released)
+	results = append(results, <-answered)
+	o := outcome{client: wantKinds(t, results, "200"), well: wantWithin(t, began, 10*time.Second)}
+	wantPatience(t, results, 10*time.Second)
+	if calls := s.hub.TokenCalls(first) - before; calls != 2 {
+		t.Errorf("%d token calls", calls)
+	}
+	o.hubspot = "two token calls"
+	s.wantNothingLost()
+	return o
+}

@@ -1,0 +1,116 @@
+package faults
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+)
+
+func killedFaults(*testing.T) []fault {
+	lock := func(command []string) bool { return mentions(command, "hubspot:lock:{"+first+"}") }
+	store := func(command []string) bool {
+		return strings.HasPrefix(strings.ToLower(command[0]), "eval") && mentions(command, "hubspot:portal:{"+first+"}")
+	}
+	return []fault{
+		{"the process that renews is killed before it has the lock", killed{at: func(r *renewal) <-chan struct{} {
+			return r.wire.HoldCommands(lock).Reached
+		}, calls: 1}.try},
+		{"…, with the lock, before HubSpot is asked", killed{at: func(r *renewal) <-chan struct{} {
+			return r.wire.HoldAnswers(lock).Reached
+		}, calls: 1}.try},
+		{"…, with the lock, while HubSpot is asked", killed{at: askingHubSpot, calls: 2}.try},
+		{"…, after HubSpot's answer, before it is stored", killed{at: func(r *renewal) <-chan struct{} {
+			return r.wire.HoldCommands(store).Reached
+		}, calls: 2}.try},
+		{"…, after HubSpot's answer, before it is stored; HubSpot rotates", killed{at: func(r *renewal) <-chan struct{} {
+			return r.wire.HoldCommands(store).Reached
+		}, calls: 2, rotate: true, ends: true}.try},
+		{"…, after it is stored; HubSpot rotates", killed{at: func(r *renewal) <-chan struct{} {
+			return r.wire.HoldAnswers(store).Reached
+		}, calls: 1, rotate: true}.try},
+	}
+}
+
+// mentions reports whether a word of the command is that key.
+func mentions(command []string, key string) bool {
+	for _, word := range command {
+		if word == key {
+			return true
+		}
+	}
+	return false
+}
+
+// renewal is one that is to be stopped at a step.
+type renewal struct {
+	*stage
+	wire *redistest.Wire
+}
+
+// askingHubSpot stops a renewal at a token endpoint that does not answer.
+func askingHubSpot(r *renewal) <-chan struct{} {
+	r.hub.SetToken(hubspottest.TokenBehaviour{Hang: true})
+	asked, before := make(chan struct{}), r.hub.TokenCalls(first)
+	go func() {
+		defer close(asked)
+		_ = r.hub.Until(r.t.Context(), func() bool { return r.hub.TokenCalls(first) > before })
+	}()
+	return asked
+}
+
+// killed is a process killed at a step of a renewal.
+type killed struct {
+	at     func(*renewal) (reached <-chan struct{})
+	calls  int // of the token endpoint, that of whoever takes over too
+	rotate bool
+	ends   bool // the portal has to be connected again
+}
+
+func (k killed) try(t *testing.T) outcome {
+	s := newStage(t)
+	behaviour := hubspottest.TokenBehaviour{Rotate: k.rotate}
+	s.hub.SetToken(behaviour)
+	redis := redistest.Start(t)
+	wire := redis.Wire(t)
+	victim := s.start(wire.URL())
+	survivor := s.start(redis.URL())
+	before := s.hub.TokenCalls(first)
+	s.hub.Expire(first)
+	reached := k.at(&renewal{s, wire})
+	answered := make(chan result, 1)
+	go func() { answered <- victim.call("POST", of(first, "of-the-killed")) }()
+	select {
+	case <-reached:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the step is not reached")
+	}
+	began := time.Now()
+	victim.kill()
+	s.hub.SetToken(behaviour)
+	o := outcome{client: wantKinds(t, []result{<-answered}, "a broken transfer") + " of the killed one; "}
+	if n := s.seen.times("POST", "/crm/v3/objects/contacts/of-the-killed"); n != 1 {
+		t.Errorf("HubSpot has received the request of the killed process %d times", n)
+	}
+	got := survivor.call("POST", of(first, "of-the-survivor"))
+	if k.ends {
+		// The renewal fails; it is known from then on why.
+		o.client += wantKinds(t, []result{got}, "401") + " of HubSpot's of the others once, then "
+		got = survivor.call("POST", of(first, "of-the-survivor-then"))
+		o.client += wantKinds(t, []result{got}, "403 `PORTAL_REAUTHORIZATION_REQUIRED`") + ": nobody who lives knows the new refresh token"
+		s.connect(redis)
+		o.well = "the portal is connected again"
+	} else {
+		o.client += wantKinds(t, []result{got}, "200") + " of the others"
+		o.well = wantWithin(t, began, 10*time.Second)
+	}
+	calls := s.hub.TokenCalls(first) - before
+	if calls != k.calls {
+		t.Errorf("%d token calls, want %d", calls, k.calls)
+	}
+	o.hubspot = map[int]string{1: "one token call", 2: "two token calls"}[calls]
+	s.wantNothingLost()
+	return o
+}

@@ -1,0 +1,222 @@
+package faults
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+)
+
+func redisFaults(*testing.T) []fault {
+	persist := redistest.Persist()
+	return []fault{
+		{"Redis is killed, and started again with its data", redisFault{
+			options: []redistest.Option{persist}, breaks: (*redistest.Server).Kill, mends: (*redistest.Server).Restart,
+		}.try},
+		{"Redis is killed, and started again with its data; HubSpot rotates", redisFault{
+			options: []redistest.Option{persist}, breaks: (*redistest.Server).Kill, mends: (*redistest.Server).Restart,
+			rotate: true,
+		}.try},
+		{"Redis is killed, and started again empty", redisFault{
+			breaks: (*redistest.Server).Kill, mends: (*redistest.Server).Restart,
+		}.try},
+		{"Redis is restarted empty in a moment; HubSpot rotates", tryRestartedEmpty},
+		{"Redis hangs (SIGSTOP)", redisFault{
+			breaks: (*redistest.Server).Pause, mends: (*redistest.Server).Resume, waits: true,
+		}.try},
+		{"Redis is restarted as a read-only replica", redisFault{
+			options: []redistest.Option{persist}, breaks: (*redistest.Server).RestartReadOnly, mends: promote,
+		}.try},
+		{"Redis takes no writes (`min-replicas-to-write`); HubSpot rotates", redisFault{
+			breaks: func(s *redistest.Server) { configure(s, "1") }, mends: func(s *redistest.Server) { configure(s, "0") },
+			rotate: true,
+		}.try},
+		{"Redis answers 2 s late; HubSpot rotates", trySlowRedis},
+		{"Redis' master is killed, and Sentinel makes its replica the master; HubSpot rotates", trySentinel},
+	}
+}
+
+// redisFault is a fault during which tokens are to be renewed.
+type redisFault struct {
+	options       []redistest.Option
+	breaks, mends func(*redistest.Server)
+	rotate        bool
+	waits         bool // requests may wait noticeably
+}
+
+// usual is what a request may take on a busy machine.
+const usual = 5 * time.Second
+
+func (f redisFault) try(t *testing.T) outcome {
+	s := newStage(t)
+	s.hub.SetToken(hubspottest.TokenBehaviour{Life: short, Rotate: f.rotate})
+	redis := s.startTwo(f.options...)
+	l := s.load()
+	f.breaks(redis)
+	began, before := time.Now(), s.calls()
+	o := outcome{client: "200"}
+	if f.rotate {
+		// One of the two renews, which makes the other's refresh token void.
+		eventually(t, time.Minute, "one has no token", func() bool {
+			return slices.ContainsFunc(l.so(), func(r result) bool { return r.status == 503 })
+		})
+		s.renewed(2)
+	} else {
+		s.renewed(4)
+	}
+	lasted := time.Since(began)
+	o.hubspot = s.wantCallsOfEach(s.calls()-before, lasted)
+	f.mends(redis)
+	o.well = s.wantWell(l, 10*time.Second)
+	results := l.stop()
+	s.wantUnseen(results)
+	if f.rotate {
+		wantOneServes(t, s, results)
+		wantKinds(t, results, "200", "503 `CREDENTIAL_UNAVAILABLE`", atExpiry)
+		o.client = "200, 503 `CREDENTIAL_UNAVAILABLE` of the process that did not renew, once its token has expired"
+	} else {
+		wantKinds(t, results, "200")
+	}
+	if f.waits {
+		o.client += ", some after a wait of < " + usual.String()
+	}
+	wantPatience(t, results, usual)
+	s.wantNothingLost()
+	return o
+}
+
+// calls returns how often the token endpoint was asked for the portals.
+func (s *stage) calls() int { return s.hub.TokenCalls(first) + s.hub.TokenCalls(second) }
+
+// wantCallsOfEach wants that in a time without Redis, each replica asked for
+// each portal at most once per expiry, and twice more as it had to.
+func (s *stage) wantCallsOfEach(calls int, lasted time.Duration) string {
+	s.t.Helper()
+	expiries := int(lasted/(short*3/4)) + 2
+	if most := len(s.replicas) * len(granted) * expiries; calls > most {
+		s.t.Errorf("%d token calls in %v, more than %d", calls, lasted, most)
+	}
+	return "token calls of each process"
+}
+
+// wantOneServes wants each portal to have been served by one of the replicas at
+// any time.
+func wantOneServes(t *testing.T, s *stage, results []result) {
+	t.Helper()
+	for _, portal := range portals {
+		refusing := make(map[string]bool)
+		for _, r := range results {
+			if strings.HasPrefix(r.target, "/portals/"+portal+"/") && r.status == http.StatusServiceUnavailable {
+				refusing[r.replica.address] = true
+			}
+		}
+		if len(refusing) == len(s.replicas) {
+			t.Errorf("portal %s was refused by every process", portal)
+		}
+	}
+}
+
+// promote makes a replica the master that it was.
+func promote(s *redistest.Server) { s.Do("replicaof", "no", "one") }
+
+func configure(s *redistest.Server, replicas string) {
+	s.Do("config", "set", "min-replicas-to-write", replicas)
+}
+
+// Redis is there again before anybody has noticed, without its data.
+func tryRestartedEmpty(t *testing.T) outcome {
+	s := newStage(t)
+	s.hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+	redis := s.startTwo()
+	l := s.load()
+	redis.Restart()
+	restarted := time.Now()
+	s.wantWell(l, 10*time.Second)
+	stored := redis.Client(t)
+	eventually(t, 10*time.Second, "all portals are stored again", func() bool {
+		return !slices.ContainsFunc(portals, func(portal string) bool {
+			return stored.Exists(t.Context(), "hubspot:portal:{"+portal+"}").Val() == 0
+		})
+	})
+	o := outcome{well: wantWithin(t, restarted, 10*time.Second), hubspot: "nothing of it"}
+	results := l.stop()
+	o.client = wantKinds(t, results, "200")
+	wantPatience(t, results, usual)
+	if calls := s.calls(); calls != len(granted) {
+		t.Errorf("%d token calls, those of the start are %d", calls, len(granted))
+	}
+	s.wantNothingLost()
+	return o
+}
+
+// slow makes tokens that are renewed ten seconds before their end.
+const slow = 40 * time.Second
+
+func trySlowRedis(t *testing.T) outcome {
+	s := newStage(t)
+	s.hub.SetToken(hubspottest.TokenBehaviour{Life: slow, Rotate: true})
+	redis := redistest.Start(t)
+	wires := []*redistest.Wire{redis.Wire(t), redis.Wire(t)}
+	for _, wire := range wires {
+		s.start(wire.URL())
+	}
+	l := s.load()
+	for _, wire := range wires {
+		wire.Delay(2 * time.Second)
+	}
+	before := s.calls()
+	s.renewed(1)
+	until := time.Now().Add(slow / 4)
+	eventually(t, slow, "all is served with the new tokens", func() bool { return s.everybody(l, until, result.served, portals...) })
+	if calls := s.calls() - before; calls != len(granted) {
+		t.Errorf("%d token calls for one expiry of %d portals", calls, len(granted))
+	}
+	for _, wire := range wires {
+		wire.Delay(0)
+	}
+	o := outcome{well: s.wantWell(l, 10*time.Second), hubspot: "one token call per portal and expiry"}
+	results := l.stop()
+	o.client = wantKinds(t, results, "200")
+	wantPatience(t, results, usual)
+	s.wantNothingLost()
+	return o
+}
+
+func trySentinel(t *testing.T) outcome {
+	s := newStage(t)
+	s.hub.SetToken(hubspottest.TokenBehaviour{Life: short, Rotate: true})
+	master := redistest.Start(t)
+	host, port, _ := strings.Cut(master.Addr, ":")
+	replica := redistest.Start(t, redistest.With("--replicaof", host, port))
+	sentinel := redistest.Start(t, redistest.Sentinel("sentinel monitor main "+host+" "+port+" 1",
+		"sentinel down-after-milliseconds main 1000", "sentinel failover-timeout main 5000"))
+	eventually(t, 20*time.Second, "Sentinel knows the replica", func() bool {
+		return strings.Contains(sentinel.Do("info", "sentinel"), "slaves=1") &&
+			strings.Contains(replica.Do("info", "replication"), "master_link_status:up")
+	})
+	for range 2 {
+		s.start(sentinel.URL() + "?master_name=main")
+	}
+	l := s.load()
+	s.renewed(1)
+	master.Kill()
+	killed := time.Now()
+	eventually(t, 30*time.Second, "there is a new master", func() bool {
+		return strings.Contains(replica.Do("info", "replication"), "role:master")
+	})
+	s.wantWell(l, 20*time.Second)
+	o := outcome{well: wantWithin(t, killed, 30*time.Second), hubspot: "token calls of each process, while there is no master"}
+	s.renewed(2)
+	results := l.stop()
+	s.wantUnseen(results)
+	wantKinds(t, results, "200", "?503 `CREDENTIAL_UNAVAILABLE`", atExpiry)
+	wantOneServes(t, s, results)
+	o.client = "200; 503 `CREDENTIAL_UNAVAILABLE` of a process, if another renews while there is no master and its own token expires"
+	wantPatience(t, results, 10*time.Second)
+	s.wantNothingLost()
+	return o
+}

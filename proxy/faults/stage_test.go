@@ -1,0 +1,278 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+)
+
+// The portals: two by OAuth, one with a static token, one with an API key.
+const (
+	first  = "62515"
+	second = "62516"
+	static = "62517"
+	keyed  = "62518"
+)
+
+var (
+	portals = []string{first, second, static, keyed}
+	granted = []string{first, second}
+)
+
+// stage is a HubSpot, and replicas of the program before it.
+type stage struct {
+	t        *testing.T
+	hub      *hubspottest.Server
+	seen     arrivals
+	settings []string
+	replicas []*replica
+	redis    string // of the replica that was started last
+}
+
+// newStage makes a HubSpot with all portals. Settings replace those that every
+// replica has.
+func newStage(t *testing.T, settings ...string) *stage {
+	t.Helper()
+	s := &stage{t: t, hub: hubspottest.NewServer()}
+	t.Cleanup(s.hub.Close)
+	s.hub.Observe(s.seen.observe)
+	s.hub.SetAccessToken(static, "pat-na1-"+hubspottest.Canary)
+	s.hub.SetAPIKey(keyed, hubspottest.Canary+"-key")
+	seed := filepath.Join(t.TempDir(), "seed.yaml")
+	text := fmt.Sprintf("portals:\n- {id: %s, refresh_token: %s}\n- {id: %s, refresh_token: %s}\n- {id: %s, access_token: pat-na1-%s}\n- {id: %s, api_key: %s-key}\n",
+		first, s.hub.Connect(first), second, s.hub.Connect(second), static, hubspottest.Canary, keyed, hubspottest.Canary)
+	if err := os.WriteFile(seed, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.settings = append([]string{
+		"UPSTREAM_URL=" + s.hub.URL, "SEED_FILE=" + seed,
+		"HUBSPOT_CLIENT_ID=" + hubspottest.ClientID, "HUBSPOT_CLIENT_SECRET=" + hubspottest.ClientSecret,
+	}, settings...)
+	return s
+}
+
+// start starts a replica with that Redis, which then serves all portals.
+// Settings come on top of the stage's.
+func (s *stage) start(redis string, settings ...string) *replica {
+	s.t.Helper()
+	r := launch(s.t, slices.Concat(s.settings, []string{"REDIS_URL=" + redis}, settings))
+	for _, portal := range portals {
+		if got := r.call("GET", of(portal, "start")); !got.served() {
+			s.t.Fatalf("portal %s is not even served at the start: %s %s", portal, got.kind(), got.body)
+		}
+	}
+	s.replicas, s.redis = append(s.replicas, r), redis
+	return r
+}
+
+// of is the target of a portal's object.
+func of(portal, object string) string {
+	return "/portals/" + portal + "/crm/v3/objects/contacts/" + object
+}
+
+// load is clients that call all the time.
+type load struct {
+	end     context.CancelFunc
+	calling sync.WaitGroup
+	mu      sync.Mutex
+	results []result
+}
+
+// load makes a client call each portal of each replica ten times a second,
+// with each method in turn.
+func (s *stage) load() *load {
+	ctx, end := context.WithCancel(context.Background())
+	l := &load{end: end}
+	for n, r := range s.replicas {
+		for _, portal := range portals {
+			l.calling.Go(func() { l.call(ctx, r, portal, fmt.Sprintf("%s-from-%d", portal, n)) })
+		}
+	}
+	s.t.Cleanup(func() { l.stop() })
+	return l
+}
+
+func (l *load) call(ctx context.Context, r *replica, portal, name string) {
+	client := &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}
+	defer client.CloseIdleConnections()
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	methods := []string{"GET", "POST", "PATCH", "PUT", "DELETE"}
+	for i := 0; ctx.Err() == nil; i++ {
+		got := send(client, r, methods[i%len(methods)], of(portal, fmt.Sprintf("%s-%d", name, i)))
+		if got.served() {
+			if echo, err := hubspottest.DecodeEcho(strings.NewReader(got.body)); err != nil || echo.Portal != portal {
+				got.err = fmt.Errorf("the answer is portal %s's, of %s, %w", echo.Portal, got.target, err)
+			}
+		}
+		l.mu.Lock()
+		l.results = append(l.results, got)
+		l.mu.Unlock()
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// so returns what was seen so far.
+func (l *load) so() []result {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.results)
+}
+
+// stop ends the load and returns what was seen.
+func (l *load) stop() []result {
+	l.end()
+	l.calling.Wait()
+	return l.so()
+}
+
+// everybody reports whether each portal has been seen so at each replica, by a
+// request that began after then.
+func (s *stage) everybody(l *load, then time.Time, seen func(result) bool, ids ...string) bool {
+	missing := make(map[string]bool)
+	for _, r := range s.replicas {
+		for _, portal := range ids {
+			missing[r.address+"/"+portal] = true
+		}
+	}
+	for _, got := range l.so() {
+		if got.began.After(then) && seen(got) {
+			delete(missing, got.replica.address+"/"+strings.Split(got.target, "/")[2])
+		}
+	}
+	return len(missing) == 0
+}
+
+// wantWell waits until all portals are served at all replicas again, and all
+// replicas see Redis, and wants that within the bound. It returns that as text.
+func (s *stage) wantWell(l *load, within time.Duration) string {
+	s.t.Helper()
+	mended := time.Now()
+	eventually(s.t, within+10*time.Second, "all is well again", func() bool {
+		return s.everybody(l, mended, result.served, portals...) &&
+			!slices.ContainsFunc(s.replicas, func(r *replica) bool { return !r.seesRedis() })
+	})
+	return wantWithin(s.t, mended, within)
+}
+
+// wantWithin wants that not more time has passed since.
+func wantWithin(t *testing.T, since time.Time, bound time.Duration) string {
+	t.Helper()
+	took := time.Since(since)
+	if took > bound {
+		t.Errorf("it was well again after %v only", took)
+	}
+	t.Logf("well again after %v", took)
+	return fmt.Sprintf("< %v", bound)
+}
+
+// wantNothingLost wants that no write was sent twice, and that no refresh token
+// was lost: when all access tokens have expired, each replica serves each
+// portal, and so does a new one.
+func (s *stage) wantNothingLost() {
+	s.t.Helper()
+	s.hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+	s.start(s.redis)
+	for _, r := range s.replicas {
+		if !running(r) {
+			continue
+		}
+		for _, portal := range portals {
+			s.wantServed(r, portal, "before the expiry")
+			s.hub.Expire(portal)
+			s.wantServed(r, portal, "after the expiry")
+		}
+	}
+	s.seen.wantWritesOnce(s.t, s.hub.Unauthorized())
+	if v := s.hub.Violations(); len(v) > 0 {
+		s.t.Errorf("violations: %q", v)
+	}
+}
+
+// wantServed wants the portal to be served, if need be after a moment.
+func (s *stage) wantServed(r *replica, portal, when string) {
+	s.t.Helper()
+	var got result
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
+		if got = r.call("GET", of(portal, "last")); got.served() {
+			return
+		}
+	}
+	s.t.Errorf("%s: portal %s is not served: %s %s", when, portal, got.kind(), got.body)
+}
+
+// wantUnseen wants that of what the proxy itself has refused, nothing came to
+// HubSpot.
+func (s *stage) wantUnseen(results []result) {
+	s.t.Helper()
+	for _, r := range results {
+		if strings.Contains(r.kind(), "`") && s.seen.times(r.method, r.sent()) > 0 {
+			s.t.Errorf("%s %s was answered %s, and came to HubSpot", r.method, r.target, r.kind())
+			return
+		}
+	}
+}
+
+// running reports whether the process has not ended.
+func running(r *replica) bool {
+	select {
+	case <-r.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// short makes tokens that are renewed every three seconds.
+const short = 4 * time.Second
+
+// renewed waits until the OAuth portals' tokens have been asked for n times
+// from now on.
+func (s *stage) renewed(n int) {
+	s.t.Helper()
+	before := make(map[string]int)
+	for _, portal := range granted {
+		before[portal] = s.hub.TokenCalls(portal)
+	}
+	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
+	defer cancel()
+	for _, portal := range granted {
+		if err := s.hub.Until(ctx, func() bool { return s.hub.TokenCalls(portal) >= before[portal]+n }); err != nil {
+			s.t.Fatalf("portal %s is not renewed %d times: %v", portal, n, err)
+		}
+	}
+}
+
+// startTwo starts a Redis, and two replicas with it.
+func (s *stage) startTwo(options ...redistest.Option) *redistest.Server {
+	s.t.Helper()
+	redis := redistest.Start(s.t, options...)
+	s.start(redis.URL())
+	s.start(redis.URL())
+	return redis
+}
+
+// connect gives the first portal a new grant, as the command portal set does.
+func (s *stage) connect(redis *redistest.Server) {
+	s.t.Helper()
+	command := exec.Command(os.Getenv(binary), "portal", "set", first, "refresh_token")
+	command.Env = append(slices.Clone(s.settings), "REDIS_URL="+redis.URL(), "GORACE=atexit_sleep_ms=0")
+	command.Stdin = strings.NewReader(s.hub.Connect(first))
+	if printed, err := command.CombinedOutput(); err != nil {
+		s.t.Fatalf("portal set: %v\n%s", err, printed)
+	}
+}
