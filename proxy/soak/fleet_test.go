@@ -1,0 +1,167 @@
+package soak
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/seal"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+const (
+	prefix         = "hubspot:"
+	retryBodyLimit = 64 << 10
+	tokenTimeout   = 15 * time.Second
+)
+
+// member is one proxy of the fleet, wired as the program does it.
+type member struct {
+	addr     string
+	redis    redis.UniversalClient
+	source   *tokens.Source
+	callers  *clients.Set
+	proxy    *proxy.Proxy
+	server   *http.Server
+	metrics  *prometheus.Registry
+	stopping atomic.Bool
+}
+
+// fleet is the members that clients are sent to.
+type fleet struct {
+	mu      sync.Mutex
+	members []*member
+}
+
+func (f *fleet) add(m *member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.members = append(f.members, m)
+}
+
+func (f *fleet) remove(m *member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.members = slices.DeleteFunc(slices.Clone(f.members), func(other *member) bool { return other == m })
+}
+
+func (f *fleet) all() []*member {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.members)
+}
+
+func (f *fleet) any(dice *rand.Rand) *member {
+	members := f.all()
+	return members[dice.IntN(len(members))]
+}
+
+// startProxy starts a proxy, and returns when it is ready.
+func (w *world) startProxy() *member {
+	m := &member{redis: w.openRedis(), metrics: prometheus.NewRegistry()}
+	log := w.logs.logger()
+	m.source = tokens.NewSource(tokens.Options{
+		Redis: m.redis, Prefix: prefix, Keys: w.ring, RefreshAhead: 5 * time.Minute, Log: log, Metrics: m.metrics,
+		App: &hubspot.App{
+			ClientID: hubspottest.ClientID, ClientSecret: secret.New(hubspottest.ClientSecret), TokenURL: w.hub.TokenURL(),
+			Client: hubspot.NewClient(w.calls, tokenTimeout),
+		},
+	})
+	m.callers = clients.NewSet(clients.Store{Redis: m.redis, Prefix: prefix}, log)
+	w.eventually("Redis answers a new proxy", func() bool {
+		return tokens.CheckRedis(context.Background(), m.redis) == nil && m.callers.Load(context.Background()) == nil
+	})
+	upstream, _ := url.Parse(w.hub.URL)
+	m.proxy = proxy.New(proxy.Options{
+		Credentials: m.source, Upstream: upstream, UpstreamTimeout: 2 * time.Minute,
+		RetryBodyLimit: retryBodyLimit, RetryMemory: 32 << 20,
+		Clients: m.callers, AllowAnonymous: true, Loopback: true,
+		AccessLog: true, Metrics: m.metrics, History: proxy.NewHistory(nil), Log: log,
+	})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	m.addr, m.server = listener.Addr().String(), m.proxy.Server()
+	go func() { _ = m.server.Serve(listener) }()
+	return m
+}
+
+// stopProxy ends a proxy in good order, as the program does it.
+func (w *world) stopProxy(m *member) {
+	m.stopping.Store(true)
+	m.proxy.Stopping()
+	<-time.After(200 * time.Millisecond) // SHUTDOWN_DELAY
+	ctx, cancel := w.timeout()
+	defer cancel()
+	if err := m.server.Shutdown(ctx); err != nil {
+		w.judge.violation("requests do not end when a proxy is to: %v", err)
+		_ = m.server.Close()
+	}
+	w.isIdle(m)
+	m.proxy.Close()
+	m.callers.Close()
+	ctx, cancel = w.timeout()
+	defer cancel()
+	if err := m.source.Close(ctx); err != nil {
+		w.judge.violation("a proxy loses a token at its end: %v", err)
+	}
+	_ = m.redis.Close()
+}
+
+// replaceProxies stops a proxy now and then, and has another one in its place
+// before.
+func (w *world) replaceProxies(end time.Time) {
+	dice := w.random(100)
+	for {
+		<-time.After(2*time.Second + upTo(dice, 2*time.Second))
+		if time.Now().After(end) {
+			return
+		}
+		old := w.fleet.any(dice)
+		w.fleet.add(w.startProxy())
+		w.fleet.remove(old)
+		w.judge.fault("proxy replaced")
+		w.stopProxy(old)
+	}
+}
+
+func (w *world) openRedis() redis.UniversalClient {
+	client, err := tokens.OpenRedis(secret.New(w.redis.URL()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return client
+}
+
+// timeout is the program's, and that of whatever must not take for ever.
+func (w *world) timeout() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), tokenTimeout)
+}
+
+func newRing(t *testing.T) seal.Ring {
+	key, err := seal.Generate("soak")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := seal.Parse(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}

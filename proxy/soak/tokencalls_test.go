@@ -1,0 +1,177 @@
+package soak
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// tokenCalls notes each call of the token endpoint, on its way from all
+// proxies.
+type tokenCalls struct {
+	next  http.RoundTripper
+	judge *judge
+
+	mu      sync.Mutex
+	calls   []tokenCall
+	portals map[string]string    // by refresh token
+	issued  map[string]time.Time // by access token: when its call began
+	last    map[string]time.Time // by portal: when the call began that gave the one that serves
+	forced  []tokenCall          // when a portal needs another one before the time
+}
+
+// tokenCall is one call of the token endpoint.
+type tokenCall struct {
+	portal       string
+	began, ended time.Time
+	gave         bool // a token
+}
+
+// connect gives the portal a grant.
+func (c *tokenCalls) connect(hub *hubspottest.Server, portal string) (refresh secret.Text) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	refresh = secret.New(hub.Connect(portal))
+	c.portals[refresh.Reveal()] = portal
+	return refresh
+}
+
+// force notes that a portal's token was taken away in between.
+func (c *tokenCalls) force(portal string, began, ended time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forced = append(c.forced, tokenCall{portal: portal, began: began, ended: ended})
+	delete(c.last, portal)
+}
+
+// issuedAt returns when the call began that gave the access token.
+func (c *tokenCalls) issuedAt(access string) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.issued[access]
+}
+
+// lastIssued returns when the call began that gave the portal the token that
+// serves now, zero if there may be none.
+func (c *tokenCalls) lastIssued(portal string) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last[portal]
+}
+
+// RoundTrip implements http.RoundTripper.
+func (c *tokenCalls) RoundTrip(r *http.Request) (*http.Response, error) {
+	form, _ := io.ReadAll(r.Body)
+	_ = r.Body.Close()
+	r = r.Clone(r.Context())
+	r.Body = io.NopCloser(bytes.NewReader(form))
+	parameters, _ := url.ParseQuery(string(form))
+	began := time.Now()
+	response, err := c.next.RoundTrip(r)
+	var token struct {
+		Access  string `json:"access_token"`
+		Refresh string `json:"refresh_token"`
+	}
+	if err == nil {
+		text, _ := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		_ = json.Unmarshal(text, &token)
+		response.Body = io.NopCloser(bytes.NewReader(text))
+	}
+	c.note(parameters.Get("refresh_token"), token.Refresh, token.Access, began)
+	return response, err
+}
+
+// note notes a call that has ended.
+func (c *tokenCalls) note(former, refresh, access string, began time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	call := tokenCall{portal: c.portals[former], began: began, ended: time.Now(), gave: access != ""}
+	c.calls = append(c.calls, call)
+	if call.gave {
+		c.portals[refresh] = call.portal
+		c.issued[access] = began
+		c.last[call.portal] = began
+	}
+}
+
+// judgeTokenCalls fails the test if a call had no reason.
+func (w *world) judgeTokenCalls() string {
+	w.calls.mu.Lock()
+	defer w.calls.mu.Unlock()
+	if noted, counted := len(w.calls.calls), w.hub.TokenCallsTotal(); noted != counted {
+		w.judge.violation("HubSpot counts %d calls of the token endpoint, not %d", counted, noted)
+	}
+	byPortal := make(map[string][]tokenCall)
+	for _, call := range w.calls.calls {
+		byPortal[call.portal] = append(byPortal[call.portal], call)
+	}
+	reasons := make(map[string]int)
+	for portal, calls := range byPortal {
+		slices.SortFunc(calls, func(a, b tokenCall) int { return a.began.Compare(b.began) })
+		for i, call := range calls {
+			reason := w.reason(calls[:i], call)
+			if reason == "" {
+				w.judge.violation("portal %s was renewed %v after a renewal, without a reason", portal, call.began.Sub(calls[i-1].began))
+			}
+			reasons[reason]++
+		}
+	}
+	return fmt.Sprintf("%d token calls: %s", len(w.calls.calls), list(reasons))
+}
+
+// reason returns why a call of the token endpoint came after those that the
+// portal had before, empty if there is none. One renewal in the second half of
+// a token's life, when it is due, is what is promised; the rest are allowances.
+func (w *world) reason(before []tokenCall, call tokenCall) string {
+	if len(before) == 0 {
+		return "first"
+	}
+	var given time.Time // when the portal's token was
+	for _, former := range before {
+		if former.gave {
+			given = former.began
+		}
+	}
+	switch {
+	case call.portal == "":
+		return ""
+	case call.began.Sub(given) > tokenLife/2:
+		return "due"
+	case slices.ContainsFunc(w.calls.forced, func(f tokenCall) bool {
+		return f.portal == call.portal && !f.ended.Before(given) && !f.began.After(call.ended)
+	}):
+		return "token taken away"
+	case !before[len(before)-1].gave:
+		return "after a failed one"
+	case w.judge.redisAway(call.began, call.ended):
+		return "Redis was away"
+	}
+	return ""
+}
+
+// summary tells what has happened.
+func (w *world) summary(calls string) string {
+	return fmt.Sprintf("%d requests; %s; faults: %s; answers: %s; %d writes sent again after a 401",
+		w.judge.requests, calls, list(w.judge.faults), list(w.judge.kinds), w.judge.repeated)
+}
+
+// list writes counts out.
+func list(counts map[string]int) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%s %d", name, counts[name]))
+	}
+	return strings.Join(parts, ", ")
+}
