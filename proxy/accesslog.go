@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"hubspot-auth-proxy/proxy/clients"
 )
@@ -31,17 +32,18 @@ func (p *Proxy) end(a *answer) {
 		// The connection ends; not to wait for a client that sends slowly.
 		_ = http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Now().Add(lingerTime))
 	}
+	now := time.Now()
 	status, broken := a.ended()
 	if broken {
 		p.metrics.broken.Inc()
 		p.faults.Warn("HubSpot broke off its answer", zap.String("portal", c.portal), zap.Int("status", status))
 	}
-	p.metrics.count(a, status)
+	p.metrics.count(a, status, now)
 	if p.options.History != nil {
 		p.options.History.count(c.refused != "" || isFailure(status))
 	}
 	if p.options.AccessLog {
-		p.logRequest(a, status)
+		p.log.Info("request", zap.Inline(line{a, status, now}))
 	}
 	p.underWay.Add(-1)
 }
@@ -66,28 +68,35 @@ func isFailure(status int) bool {
 	return status == http.StatusUnauthorized || status == http.StatusTooManyRequests || status >= 500
 }
 
-func (p *Proxy) logRequest(a *answer, status int) {
-	c := a.call
+// line is a request's line in the access log.
+type line struct {
+	*answer
+	status int
+	ended  time.Time
+}
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (l line) MarshalLogObject(to zapcore.ObjectEncoder) error {
+	c := l.call
 	correlation := c.correlation
 	if correlation == "" {
-		correlation = a.Header().Get("X-Hubspot-Correlation-Id")
+		correlation = l.Header().Get("X-Hubspot-Correlation-Id")
 	}
-	p.log.Info("request",
-		zap.String("portal", c.portal),
-		zap.String("client", c.clientName()),
-		zap.String("method", c.request.Method),
-		zap.String("path", loggedPath(c.target.path)),
-		zap.Int("status", status),
-		zap.Int64("received", c.received()),
-		zap.Int64("bytes", a.bytes),
-		zap.Duration("duration", time.Since(c.began)),
-		zap.Duration("own", c.own()),
-		zap.Duration("hubspot", c.spans.upstream),
-		zap.Int("attempts", c.attempts),
-		zap.String("category", c.refused),
-		zap.String("correlation_id", correlation),
-		zap.Bool("complete", c.finished),
-	)
+	to.AddString("portal", c.portal)
+	to.AddString("client", c.clientName())
+	to.AddString("method", c.request.Method)
+	to.AddString("path", loggedPath(c.target.path))
+	to.AddInt("status", l.status)
+	to.AddInt64("received", c.received())
+	to.AddInt64("bytes", l.bytes)
+	to.AddDuration("duration", l.ended.Sub(c.began))
+	to.AddDuration("own", c.own(l.ended))
+	to.AddDuration("hubspot", c.spans.upstream)
+	to.AddInt("attempts", c.attempts)
+	to.AddString("category", c.refused)
+	to.AddString("correlation_id", correlation)
+	to.AddBool("complete", c.finished)
+	return nil
 }
 
 // loggedPath returns what the log has of a path. HubSpot's older introspection

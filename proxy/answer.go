@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -29,6 +30,22 @@ type answer struct {
 	limit  []byte // the beginning of a 429's body
 }
 
+// takeOver makes the header of HubSpot's answer the client's, without what
+// concerns one connection only, and without credentials. Nothing is left for
+// ReverseProxy to copy and edit, value by value.
+func (a *answer) takeOver(response *http.Response) {
+	header, forms := a.Header(), a.call.forms()
+	for name, values := range response.Header {
+		if !hopByHop(name) && !conceal(name, values, forms) {
+			header[name] = values
+		}
+	}
+	for name := range listed(response.Header["Connection"]) {
+		delete(header, http.CanonicalHeaderKey(name))
+	}
+	response.Header = nil
+}
+
 // Unwrap is for http.ResponseController.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
@@ -40,12 +57,10 @@ func (a *answer) WriteHeader(status int) {
 		return
 	}
 	header := a.Header()
-	a.call.conceal(header)
 	if status < 200 {
-		// ReverseProxy leaves them in, of informational answers.
-		for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade"} {
-			delete(header, name)
-		}
+		// ReverseProxy takes nothing out of informational answers.
+		maps.DeleteFunc(header, func(name string, _ []string) bool { return hopByHop(name) })
+		a.call.conceal(header)
 		a.ResponseWriter.WriteHeader(status)
 		return
 	}

@@ -26,6 +26,8 @@ type call struct {
 	used     []*tokens.Credential // one for each time it was sent
 	attempts int
 	spans    spans
+	response *http.Response // HubSpot's last one
+	answer   answer
 
 	refused     string // the category of the proxy's own answer
 	correlation string // the id of that
@@ -56,9 +58,9 @@ func (c *call) clientName() string {
 // own returns the proxy's own share of the time: from the request's arrival
 // until HubSpot's header, or the end where there was none to wait for, without
 // the waiting for HubSpot.
-func (c *call) own() time.Duration {
+func (c *call) own(ended time.Time) time.Duration {
 	if c.attempts == 0 {
-		return time.Since(c.began)
+		return ended.Sub(c.began)
 	}
 	return c.spans.header - c.spans.upstream
 }
@@ -85,14 +87,8 @@ func (c *call) unread() bool {
 	return !c.body.done.Load()
 }
 
-// conceal takes the credentials that the request was sent with out of the
-// header, should HubSpot have put one there, as in a redirect to a URL with
-// its hapikey.
-func (c *call) conceal(header http.Header) {
-	for _, credential := range c.used {
-		concealIn(header, credential.Secret.Reveal())
-	}
-}
+// trailed reports whether HubSpot's answer has ended with trailers.
+func (c *call) trailed() bool { return c.response != nil && len(c.response.Trailer) > 0 }
 
 // memory is how many bytes may still be kept of requests' bodies, for all
 // requests together.

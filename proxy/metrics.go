@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -94,13 +95,13 @@ func (m *metrics) beginAtZero() {
 }
 
 // count counts a request that has ended with that status.
-func (m *metrics) count(a *answer, status int) {
+func (m *metrics) count(a *answer, status int, now time.Time) {
 	by := a.answeredBy()
 	m.requests.WithLabelValues(methodClass(a.call.request.Method), statusClass(status), by, a.call.refused).Inc()
 	if by != "hubspot" {
 		return
 	}
-	m.own.Observe(a.call.own().Seconds())
+	m.own.Observe(a.call.own(now).Seconds())
 	m.remaining.see(a.Header().Get("X-Hubspot-Ratelimit-Remaining"))
 	if a.status == http.StatusTooManyRequests {
 		m.rateLimited.WithLabelValues(a.policy()).Inc()

@@ -125,8 +125,10 @@ func New(options Options) *Proxy {
 	}
 	p.memory.left.Store(options.RetryMemory)
 	p.reverse = &httputil.ReverseProxy{
-		Rewrite:      p.rewrite,
-		Transport:    &transport{credentials: options.Credentials, upstream: p.upstream, metrics: p.metrics},
+		Rewrite: p.rewrite,
+		Transport: &transport{
+			credentials: options.Credentials, upstream: p.upstream, metrics: p.metrics, gotConn: settling(options.UpstreamHTTP2),
+		},
 		ErrorHandler: p.answerError,
 		BufferPool:   new(bufferPool),
 		// Answers whose end HubSpot has announced may come slowly too; the
@@ -178,7 +180,8 @@ func (p *Proxy) Server() *http.Server {
 func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	p.underWay.Add(1)
 	c := &call{began: time.Now(), request: r}
-	a := &answer{ResponseWriter: rw, call: c, last: &p.stopping}
+	a := &c.answer
+	*a = answer{ResponseWriter: rw, call: c, last: &p.stopping}
 	defer p.end(a)
 
 	if refusal := p.admit(c); refusal != nil {
@@ -186,15 +189,17 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		c.finished = true
 		return
 	}
-	if r.ProtoMajor == 1 {
+	if c.body != nil && r.ProtoMajor == 1 {
 		// An answer may begin before the request has ended. Else net/http may
 		// read and close the body under the transport then, which cuts answers
 		// short (golang.org/issue/57786). Its error says that the writer is no
 		// server's; then there is nothing to switch.
 		_ = http.NewResponseController(rw).EnableFullDuplex()
 	}
-	p.reverse.ServeHTTP(a, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
-	c.conceal(rw.Header()) // of trailers
+	p.reverse.ServeHTTP(a, c.bare())
+	if c.trailed() {
+		c.conceal(rw.Header())
+	}
 	c.finished = true
 }
 

@@ -85,16 +85,19 @@ func (s *settledConn) settle() {
 	s.unasked = true
 }
 
-// settling returns a context whose request waits for its connection to be
-// settled, if it had other requests before. Over HTTP/2, answers name theirs.
-func settling(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+// settling returns what makes a request wait for its connection to be settled,
+// if that had other requests before. Over HTTP/2, answers name theirs.
+func settling(mayBeHTTP2 bool) func(httptrace.GotConnInfo) {
+	return func(got httptrace.GotConnInfo) {
 		conn := got.Conn
-		if secure, is := conn.(*tls.Conn); is && secure.ConnectionState().NegotiatedProtocol != "h2" {
+		if secure, is := conn.(*tls.Conn); is {
+			if mayBeHTTP2 && secure.ConnectionState().NegotiatedProtocol == "h2" {
+				return
+			}
 			conn = secure.NetConn()
 		}
 		if s, is := conn.(*settledConn); is && got.Reused {
 			s.settle()
 		}
-	}})
+	}
 }

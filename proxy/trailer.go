@@ -7,8 +7,8 @@ import (
 
 // announce notes which trailers the client has announced, before its body is
 // read: then the server adds to that map.
-func (c *call) announce(trailer http.Header) {
-	for name := range trailer {
+func (c *call) announce() {
+	for name := range c.request.Trailer {
 		if forwardable(name) {
 			c.announced = append(c.announced, name)
 		}

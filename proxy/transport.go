@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"time"
 
@@ -18,18 +18,30 @@ type transport struct {
 	credentials Credentials
 	upstream    http.RoundTripper
 	metrics     *metrics
+	gotConn     func(httptrace.GotConnInfo)
 }
 
 // RoundTrip implements http.RoundTripper, for requests whose context has a
 // call.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	c := callOf(r.Context())
+	// ReverseProxy's trace is this request's own: to compose another one with it
+	// would take reflection.
+	httptrace.ContextClientTrace(r.Context()).GotConn = t.gotConn
+	response, err := t.answered(r, c)
+	if err == nil {
+		c.answer.takeOver(response)
+	}
+	return response, err
+}
+
+// answered returns HubSpot's answer to the request, or to its second try.
+func (t *transport) answered(r *http.Request, c *call) (*http.Response, error) {
 	if c.portal == "" {
 		return t.send(r, c, nil)
 	}
-	began := time.Now()
 	credential, err := t.credentials.Credential(r.Context(), c.portal)
-	c.spans.credential = time.Since(began)
+	c.spans.credential = time.Since(c.began)
 	if err != nil {
 		return nil, err
 	}
@@ -93,12 +105,12 @@ func accepted(credential *tokens.Credential, response *http.Response, err error)
 
 // send sends the request with the credential, if there is one.
 func (t *transport) send(r *http.Request, c *call, credential *tokens.Credential) (*http.Response, error) {
-	out := r.WithContext(settling(r.Context()))
+	out := r.WithContext(r.Context())
+	out.Header = c.header()
 	if credential != nil {
 		c.used = append(c.used, credential)
 		attach(out, credential)
 	}
-	out.Body = nil
 	if c.body != nil {
 		out.Trailer = c.trailer()
 		out.Body = c.fill(out.Trailer, c.body.reader())
@@ -120,25 +132,26 @@ func (t *transport) send(r *http.Request, c *call, credential *tokens.Credential
 	if err != nil {
 		return nil, err
 	}
-	if response.StatusCode < 100 {
+	if response.StatusCode < 200 {
+		// net/http's server would panic over what is none of HTTP's, and 101
+		// switches to another protocol, which nobody has asked for.
 		_ = response.Body.Close()
-		return nil, errNoStatus // net/http's server would panic over it
+		return nil, errStatus
 	}
+	c.response = response
 	t.metrics.wait.Observe(ended.Sub(began).Seconds())
 	return response, nil
 }
 
-var errNoStatus = errors.New("the answer's status is not one of HTTP")
+var errStatus = errors.New("the answer's status is not one that ends a request")
 
-// attach adds the credential to a request, which no other attempt shares a
-// changed part with.
+// attach adds the credential to one attempt's request.
 func attach(r *http.Request, credential *tokens.Credential) {
 	if credential.Kind != tokens.APIKey {
-		r.Header = maps.Clone(r.Header)
 		r.Header["Authorization"] = []string{"Bearer " + credential.Secret.Reveal()}
 		return
 	}
-	u := *r.URL
+	u := *r.URL // which attempts share
 	if q := u.RawQuery; q != "" && q[len(q)-1] != '&' {
 		u.RawQuery += "&"
 	}

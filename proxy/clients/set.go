@@ -2,6 +2,8 @@ package clients
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -38,14 +40,17 @@ type Set struct {
 // index is clients by the hash of their key.
 type index struct {
 	clients []Client
-	byHash  map[string]*Client
+	byHash  map[[sha256.Size]byte]*Client
 	version int64
 }
 
 func newIndex(clients []Client, version int64) *index {
-	i := &index{clients: clients, byHash: make(map[string]*Client, len(clients)), version: version}
+	i := &index{clients: clients, byHash: make(map[[sha256.Size]byte]*Client, len(clients)), version: version}
 	for n := range clients {
-		i.byHash[clients[n].KeySHA256] = &clients[n]
+		var hash [sha256.Size]byte
+		if length, err := hex.Decode(hash[:], []byte(clients[n].KeySHA256)); err == nil && length == len(hash) {
+			i.byHash[hash] = &clients[n]
+		}
 	}
 	return i
 }
@@ -73,7 +78,7 @@ func (s *Set) Close() {
 // Find returns the client whose key it is. It compares hashes: how long it
 // takes tells nothing of how much of a guessed key is right.
 func (s *Set) Find(key secret.Text) (client *Client, known bool) {
-	hash := Hash(key)
+	hash := sha256.Sum256([]byte(key.Reveal()))
 	if client, known = s.seeded.Load().byHash[hash]; known {
 		return client, true
 	}
