@@ -44,7 +44,19 @@ func (a *answer) takeOver(response *http.Response) {
 		delete(header, http.CanonicalHeaderKey(name))
 	}
 	response.Header = nil
+	if a.call.conn == nil || response.Body == http.NoBody {
+		return
+	}
+	a.call.conn.answers(a)
+	if response.ContentLength < 0 {
+		// ReverseProxy need not flush each part, nor the server find a length.
+		response.ContentLength = 0
+		header["Transfer-Encoding"] = []string{"chunked"}
+	}
 }
+
+// flush sends what the client has not got yet.
+func (a *answer) flush() { _ = http.NewResponseController(a.ResponseWriter).Flush() }
 
 // Unwrap is for http.ResponseController.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

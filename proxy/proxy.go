@@ -127,19 +127,27 @@ func New(options Options) *Proxy {
 	p.reverse = &httputil.ReverseProxy{
 		Rewrite: p.rewrite,
 		Transport: &transport{
-			credentials: options.Credentials, upstream: p.upstream, metrics: p.metrics, gotConn: settling(options.UpstreamHTTP2),
+			credentials: options.Credentials, upstream: p.upstream, metrics: p.metrics, mayBeHTTP2: options.UpstreamHTTP2,
 		},
-		ErrorHandler: p.answerError,
-		BufferPool:   new(bufferPool),
-		// Answers whose end HubSpot has announced may come slowly too; the
-		// others are flushed at once.
-		FlushInterval: 10 * time.Millisecond,
+		ErrorHandler:  p.answerError,
+		BufferPool:    new(bufferPool),
+		FlushInterval: flushInterval(options),
 		// What it would log quotes what it could not read of an answer, which may
 		// be an echo of the credential. Answers that break off are logged at
 		// their end.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	return p
+}
+
+// flushInterval returns how long a part of an answer may wait for the next one.
+// Over HTTP/1, answers are flushed when HubSpot is waited for, which takes no
+// timer.
+func flushInterval(options Options) time.Duration {
+	if options.UpstreamHTTP2 {
+		return 10 * time.Millisecond
+	}
+	return 0
 }
 
 // Close closes the connections to HubSpot that are idle, and logs what was kept

@@ -24,7 +24,8 @@ type settledConn struct {
 	changed *sync.Cond
 	reading bool // somebody waits for bytes
 	closed  bool
-	unasked bool // a request has got the connection, and was not written yet
+	unasked bool    // a request has got the connection, and was not written yet
+	answer  *answer // whose body is being read; nil: none
 }
 
 var errUnasked = errors.New("HubSpot answers what it was not asked")
@@ -44,9 +45,13 @@ func settledDial(dial dialFunc) dialFunc {
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// Read fails if an answer comes before its request.
+// Read fails if an answer comes before its request. What the client has not got
+// of the answer that is being read does not wait with it.
 func (s *settledConn) Read(p []byte) (int, error) {
 	s.set(&s.reading, true)
+	if a := s.answering(); a != nil {
+		a.flush()
+	}
 	n, err := s.Conn.Read(p)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,19 +90,49 @@ func (s *settledConn) settle() {
 	s.unasked = true
 }
 
-// settling returns what makes a request wait for its connection to be settled,
-// if that had other requests before. Over HTTP/2, answers name theirs.
-func settling(mayBeHTTP2 bool) func(httptrace.GotConnInfo) {
-	return func(got httptrace.GotConnInfo) {
-		conn := got.Conn
-		if secure, is := conn.(*tls.Conn); is {
-			if mayBeHTTP2 && secure.ConnectionState().NegotiatedProtocol == "h2" {
-				return
-			}
-			conn = secure.NetConn()
+// answering returns whose body is being read, if any is.
+func (s *settledConn) answering() *answer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.answer
+}
+
+// answers notes whose body is read from now on; nil: none.
+func (s *settledConn) answers(a *answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = a
+}
+
+// trace follows the connection that the request gets, until its answer has been
+// read.
+func (c *call) trace(trace *httptrace.ClientTrace, mayBeHTTP2 bool) {
+	trace.GotConn = func(got httptrace.GotConnInfo) {
+		if c.conn = settled(got.Conn, mayBeHTTP2); c.conn != nil && got.Reused {
+			c.conn.settle()
 		}
-		if s, is := conn.(*settledConn); is && got.Reused {
-			s.settle()
+	}
+	// This comes before anything is read for the next request.
+	trace.PutIdleConn = func(error) {
+		if c.conn != nil {
+			c.conn.answers(nil)
+			c.conn = nil
 		}
+	}
+}
+
+// settled returns the settledConn below conn, nil if it has HTTP/2, where
+// requests share a connection and answers name theirs.
+func settled(conn net.Conn, mayBeHTTP2 bool) *settledConn {
+	for {
+		secure, is := conn.(*tls.Conn)
+		if !is {
+			s, _ := conn.(*settledConn)
+			return s
+		}
+		if mayBeHTTP2 && secure.ConnectionState().NegotiatedProtocol == "h2" {
+			return nil
+		}
+		conn = secure.NetConn()
 	}
 }

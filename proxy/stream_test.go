@@ -79,6 +79,40 @@ func TestTheFirstBytesOfAnAnswerDoNotWaitForTheRest(t *testing.T) {
 	}
 }
 
+func TestAHeaderDoesNotWaitForItsBody(t *testing.T) {
+	for name, length := range map[string]string{"length known": "5", "chunked": ""} {
+		t.Run(name, func(t *testing.T) {
+			more := make(chan struct{})
+			set, _ := upstream(t, func(w http.ResponseWriter, q *http.Request) {
+				if length != "" {
+					w.Header().Set("Content-Length", length)
+				}
+				_ = http.NewResponseController(w).Flush()
+				select {
+				case <-more:
+				case <-q.Context().Done():
+				}
+				_, _ = io.WriteString(w, "later")
+			})
+			r := start(t, setup{proxy: set})
+			r.connect(portalID)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			for range 3 { // on the same connection
+				response, err := r.client.Do(r.request("GET", "/", nil).WithContext(ctx))
+				if err != nil {
+					t.Fatal(err)
+				}
+				more <- struct{}{}
+				if body, err := io.ReadAll(response.Body); err != nil || string(body) != "later" {
+					t.Errorf("%q, %v", body, err)
+				}
+				_ = response.Body.Close()
+			}
+		})
+	}
+}
+
 // net/http's server would wait for the rest of the request before it sends any
 // of the answer, or take it away from the transport, but for full duplex, and
 // but for the connection's ending with such an answer.

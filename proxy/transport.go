@@ -18,7 +18,7 @@ type transport struct {
 	credentials Credentials
 	upstream    http.RoundTripper
 	metrics     *metrics
-	gotConn     func(httptrace.GotConnInfo)
+	mayBeHTTP2  bool
 }
 
 // RoundTrip implements http.RoundTripper, for requests whose context has a
@@ -27,7 +27,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	c := callOf(r.Context())
 	// ReverseProxy's trace is this request's own: to compose another one with it
 	// would take reflection.
-	httptrace.ContextClientTrace(r.Context()).GotConn = t.gotConn
+	c.trace(httptrace.ContextClientTrace(r.Context()), t.mayBeHTTP2)
 	response, err := t.answered(r, c)
 	if err == nil {
 		c.answer.takeOver(response)
