@@ -43,7 +43,7 @@ func (p *Proxy) end(a *answer) {
 		p.options.History.count(c.refused != "" || isFailure(status))
 	}
 	if p.options.AccessLog {
-		p.log.Info("request", zap.Inline(line{a, status, now}))
+		p.logRequest(a, status, now)
 	}
 	p.underWay.Add(-1)
 }
@@ -66,6 +66,10 @@ func (a *answer) ended() (status int, broken bool) {
 // with that status.
 func isFailure(status int) bool {
 	return status == http.StatusUnauthorized || status == http.StatusTooManyRequests || status >= 500
+}
+
+func (p *Proxy) logRequest(a *answer, status int, ended time.Time) {
+	p.log.Info("request", zap.Inline(line{a, status, ended}))
 }
 
 // line is a request's line in the access log.

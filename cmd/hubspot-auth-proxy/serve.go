@@ -34,6 +34,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	}
 	log, flush := newLogger(settings, stderr)
 	defer flush()
+	defer collectLess()()
 	s, err := start(ctx, settings, log)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -1,0 +1,118 @@
+package proxy_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// child is a proxy in a process of its own.
+type child struct {
+	*exec.Cmd
+	addr    string
+	began   time.Time
+	client  *http.Client
+	printed printed
+}
+
+// start builds a command of this module as the Dockerfile does, and runs it
+// until the benchmark ends.
+func (s *site) start(tb testing.TB, command string, args, settings []string) *child {
+	tb.Helper()
+	program := filepath.Join(s.dir, filepath.Base(command))
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", program, "hubspot-auth-proxy/"+command)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if output, err := build.CombinedOutput(); err != nil {
+		tb.Fatalf("build %s: %v\n%s", command, err, output)
+	}
+	c := &child{
+		Cmd:    exec.Command(program, args...),
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}},
+	}
+	c.Env = append(settings, "SSL_CERT_FILE="+filepath.Join(s.dir, "ca.pem"))
+	c.Stdout, c.Stderr = &c.printed, &c.printed
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	c.began = time.Now()
+	if err := c.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		c.client.CloseIdleConnections()
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	return c
+}
+
+// cpu returns the time that the system counts for the process, of all its
+// threads.
+func (c *child) cpu(tb testing.TB) time.Duration {
+	tb.Helper()
+	const cpuClock = 2 // CPUCLOCK_SCHED of <linux/posix-timers.h>, as clock_getcpuclockid(3) has it
+	var took unix.Timespec
+	if err := unix.ClockGettime(int32(^c.Process.Pid<<3|cpuClock), &took); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(took.Nano())
+}
+
+// peakMemory returns the most memory that the process has had, in MiB.
+func (c *child) peakMemory(tb testing.TB) float64 {
+	tb.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.Process.Pid))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "VmHWM:")
+	var kilobytes float64
+	if _, err := fmt.Sscan(after, &kilobytes); err != nil {
+		tb.Fatal(err)
+	}
+	return kilobytes / 1024
+}
+
+// printed is the first lines that a process prints. The rest is read, as a
+// container's runtime does, and dropped.
+type printed struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (p *printed) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.text.Len() < 64<<10 {
+		p.text.Write(b)
+	}
+	return len(b), nil
+}
+
+// until waits for a line, and returns its first group.
+func (p *printed) until(tb testing.TB, pattern string) string {
+	tb.Helper()
+	expression := regexp.MustCompile(pattern)
+	find := func() []string {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return expression.FindStringSubmatch(p.text.String())
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(time.Millisecond) {
+		if found := find(); found != nil {
+			return found[1]
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("the process has not printed %q, but:\n%s", pattern, p.text.String())
+		}
+	}
+}

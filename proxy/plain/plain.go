@@ -1,0 +1,34 @@
+// Package plain is what the benchmarks compare the proxy with: an
+// httputil.ReverseProxy over a transport, both tuned as their documentation
+// tells, and nothing else.
+package plain
+
+import (
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+)
+
+// New returns a proxy to the upstream, of which scheme and host count. Close
+// the idle connections of its transport in the end.
+func New(upstream *url.URL) *httputil.ReverseProxy {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true) // which takes less than HTTP/2
+	return &httputil.ReverseProxy{
+		Rewrite:    func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
+		Transport:  &http.Transport{Protocols: protocols, MaxIdleConnsPerHost: 512, DisableCompression: true},
+		BufferPool: new(bufferPool),
+	}
+}
+
+type bufferPool struct{ buffers sync.Pool }
+
+func (p *bufferPool) Get() []byte {
+	if buffer, ok := p.buffers.Get().(*[32 << 10]byte); ok {
+		return buffer[:]
+	}
+	return make([]byte, 32<<10)
+}
+
+func (p *bufferPool) Put(buffer []byte) { p.buffers.Put((*[32 << 10]byte)(buffer)) }

@@ -1,0 +1,98 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// BenchmarkStep is what each step of a request's way takes.
+func BenchmarkStep(b *testing.B) {
+	key := clients.NewKey()
+	known := knownClients{clients.Hash(key): {Name: "billing", Portals: []string{"62515"}}}
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zap.InfoLevel))
+	upstream := &url.URL{Scheme: "https", Host: "api.hubapi.com"}
+	p := New(Options{Upstream: upstream, Clients: known, AccessLog: true, Log: log})
+	credential := tokens.Static("62515", tokens.AccessToken, secret.New("pat-na1-00000000-0000-0000-0000-000000000000"))
+	request := func(target string) *call {
+		r := httptest.NewRequest("GET", target, nil)
+		r.Header = http.Header{
+			"Accept": {"application/json"}, "Authorization": {"Bearer " + key.Reveal()}, "Content-Type": {"application/json"},
+			"User-Agent": {"hubspot-api-client-nodejs; 14.0.1"}, "Accept-Encoding": {"gzip,deflate"},
+		}
+		c := &call{request: r, began: time.Now(), used: []*tokens.Credential{credential}}
+		c.target, _ = parseTarget(target)
+		return c
+	}
+	const plain, stripped = "/crm/v3/objects/contacts?limit=100&archived=false", "/portals/62515/crm/v3/objects/contacts?limit=100&hapikey=x&archived=false"
+	steps := map[string]func() func(){
+		"parse the target": func() func() { return func() { _, _ = parseTarget(plain) } },
+		"find the client by its key": func() func() {
+			c := request(plain)
+			return func() { p.identify(c) }
+		},
+		"route by prefix": func() func() {
+			c := request(stripped)
+			target := c.target
+			return func() { c.target = target; p.route(c) }
+		},
+		"strip a query that has nothing": func() func() {
+			c := request(plain)
+			return func() { c.target.strip() }
+		},
+		"strip a query": func() func() {
+			c := request(stripped)
+			target := c.target
+			return func() { c.target = target; c.target.strip() }
+		},
+		"strip the header, and attach a token": func() func() {
+			c := request(plain)
+			return func() { attach(&http.Request{Header: c.header(), URL: upstream}, credential) }
+		},
+		"take over the header of an answer": func() func() {
+			c := request(plain)
+			c.answer = answer{ResponseWriter: httptest.NewRecorder(), call: c}
+			return func() {
+				c.answer.takeOver(&http.Response{Header: http.Header{"Content-Type": {"application/json"}, "X-Hubspot-Correlation-Id": {"5f2d3c4b-1a09-4e8f-9d7c-6b5a49382716"}}})
+			}
+		},
+		"write a line of the access log": func() func() {
+			c := request(plain)
+			c.answer = answer{ResponseWriter: httptest.NewRecorder(), call: c, status: 200}
+			c.answer.Header().Set("X-Hubspot-Correlation-Id", "5f2d3c4b-1a09-4e8f-9d7c-6b5a49382716")
+			return func() { p.logRequest(&c.answer, 200, time.Now()) }
+		},
+		"count": func() func() {
+			c := request(plain)
+			c.answer = answer{ResponseWriter: httptest.NewRecorder(), call: c, status: 200}
+			return func() { p.metrics.count(&c.answer, 200, time.Now()) }
+		},
+	}
+	for name, prepare := range steps {
+		b.Run(name, func(b *testing.B) {
+			step := prepare()
+			b.ReportAllocs()
+			for b.Loop() {
+				step()
+			}
+		})
+	}
+}
+
+// knownClients are clients by the hash of their key.
+type knownClients map[string]*clients.Client
+
+func (k knownClients) Find(key secret.Text) (client *clients.Client, known bool) {
+	client, known = k[clients.Hash(key)]
+	return client, known
+}
