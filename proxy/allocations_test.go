@@ -22,7 +22,7 @@ import (
 // how much more that is than through a plain ReverseProxy. Client and upstream
 // are in the same process; what they allocate is in both.
 func BenchmarkAllocations(b *testing.B) {
-	s := newSite(b)
+	s := newSite(b, 1)
 	upstream, err := url.Parse(s.upstream.URL)
 	if err != nil {
 		b.Fatal(err)
@@ -60,7 +60,7 @@ func allocations(b *testing.B, to *child, w workload) (count, bytes float64) {
 		if i == 1 { // the first one opens connections
 			runtime.ReadMemStats(&before)
 		}
-		if err := to.once(w); err != nil {
+		if err := to.once(w, i); err != nil {
 			b.Fatal(err)
 		}
 	}

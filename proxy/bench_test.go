@@ -10,10 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
@@ -24,13 +24,14 @@ type workload struct {
 	method   string
 	sent     int // bytes of each request's body
 	received int // bytes of each answer's body
+	portals  int // that they are for, in turn; 0: the client's own
 }
 
 var workloads = []workload{
-	{"GET 2 KB", "GET", 0, 2 << 10},
-	{"POST 1 KB", "POST", 1 << 10, 2 << 10},
-	{"POST 1 MB", "POST", 1 << 20, 2 << 10},
-	{"download 10 MB", "GET", 0, 10 << 20},
+	{name: "GET 2 KB", method: "GET", received: 2 << 10},
+	{name: "POST 1 KB", method: "POST", sent: 1 << 10, received: 2 << 10},
+	{name: "POST 1 MB", method: "POST", sent: 1 << 20, received: 2 << 10},
+	{name: "download 10 MB", method: "GET", received: 10 << 20},
 }
 
 // BenchmarkAgainstPlain sends the same requests through this proxy and through a
@@ -41,54 +42,66 @@ var workloads = []workload{
 // The proxy does all that it does in production: it looks callers up by their
 // keys, attaches a portal's token and writes its access log to a pipe.
 func BenchmarkAgainstPlain(b *testing.B) {
-	s := newSite(b)
+	s := newSite(b, 1)
 	ours, plain := s.startOurs(b), s.startPlain(b)
 	ours.awaitAddr(b)
 	for _, w := range workloads {
 		for _, clients := range []int{1, 50} {
-			b.Run(fmt.Sprintf("%s/%d clients", w.name, clients), func(b *testing.B) { s.compare(b, ours, plain, w, clients) })
+			b.Run(fmt.Sprintf("%s/%d clients", w.name, clients), func(b *testing.B) {
+				s.compare(b, side{"ours", ours, w}, side{"plain", plain, w}, clients)
+			})
 		}
 	}
+}
+
+// BenchmarkActivePortals is what a request takes if requests are for 10,000
+// portals, instead of for one.
+func BenchmarkActivePortals(b *testing.B) {
+	const most = 10_000
+	s := newSite(b, most)
+	c := s.startOurs(b)
+	c.awaitAddr(b)
+	one, many := workloads[0], workloads[0]
+	one.portals, many.portals = 1, most
+	s.send(b, c, many, 50, most) // for all to be cached
+	s.compare(b, side{"10000", c, many}, side{"1", c, one}, 50)
+}
+
+// side is what is compared with another.
+type side struct {
+	name string
+	to   *child
+	workload
 }
 
 const turns = 20
 
-// compare sends b.N requests through each of two proxies.
-func (s *site) compare(b *testing.B, ours, plain *child, w workload, clients int) {
+// compare sends b.N requests of each side, and reports the CPU that each one
+// took, and the ratio.
+func (s *site) compare(b *testing.B, this, that side, clients int) {
 	n := max(clients, b.N/turns)
-	took := make(map[*child][]time.Duration)
-	for _, c := range []*child{ours, plain} {
-		s.send(b, c, w, clients, 10*clients) // for connections, and buffers to be there
+	took := make(map[string][]float64) // µs for each request
+	sides := []side{this, that}
+	for _, one := range sides {
+		s.send(b, one.to, one.workload, clients, 10*clients) // for connections, and buffers to be there
 	}
 	b.ResetTimer()
-	for turn := range turns {
-		pair := []*child{ours, plain}
-		if turn%2 == 1 {
-			slices.Reverse(pair)
-		}
-		for _, c := range pair {
-			before := c.cpu(b)
-			s.send(b, c, w, clients, n)
-			took[c] = append(took[c], c.cpu(b)-before)
+	for range turns {
+		slices.Reverse(sides)
+		for _, one := range sides {
+			before := one.to.cpu(b)
+			s.send(b, one.to, one.workload, clients, n)
+			took[one.name] = append(took[one.name], float64((one.to.cpu(b)-before).Nanoseconds())/1e3/float64(n))
 		}
 	}
 	var ratios []float64
 	for turn := range turns {
-		ratios = append(ratios, float64(took[ours][turn])/float64(took[plain][turn]))
+		ratios = append(ratios, took[this.name][turn]/took[that.name][turn])
 	}
 	b.ReportMetric(0, "ns/op") // of both together
-	b.ReportMetric(perRequest(took[ours], n), "µs-ours/req")
-	b.ReportMetric(perRequest(took[plain], n), "µs-plain/req")
+	b.ReportMetric(median(took[this.name]), "µs-"+this.name+"/req")
+	b.ReportMetric(median(took[that.name]), "µs-"+that.name+"/req")
 	b.ReportMetric(median(ratios), "ratio")
-}
-
-// perRequest returns the median of n requests' times, in µs for each.
-func perRequest(took []time.Duration, n int) float64 {
-	var each []float64
-	for _, d := range took {
-		each = append(each, float64(d.Nanoseconds())/1e3/float64(n))
-	}
-	return median(each)
 }
 
 func median(values []float64) float64 {
@@ -106,13 +119,23 @@ type site struct {
 // The client key that the requests of benchmarks have, and the portal's token.
 const benchmarkKey, benchmarkToken = "hap_" + hubspottest.Canary + "-benchmark", "pat-na1-" + hubspottest.Canary
 
-func newSite(b *testing.B) *site {
+// newSite returns a site for proxies of portals 1 to n, of which the client may
+// use all, or the one.
+func newSite(b *testing.B, n int) *site {
 	b.Helper()
 	s := &site{upstream: httptest.NewTLSServer(http.HandlerFunc(answerBenchmark)), dir: b.TempDir()}
 	b.Cleanup(s.upstream.Close)
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.upstream.Certificate().Raw})
-	seed := fmt.Sprintf("portals: [{id: %s, access_token: %s}]\nclients: [{name: benchmark, key: %s, portals: [%[1]s]}]\n", portalID, benchmarkToken, benchmarkKey)
-	for name, text := range map[string]string{"ca.pem": string(certificate), "seed.yaml": seed} {
+	var seed strings.Builder
+	rights := "'*'"
+	if n == 1 {
+		rights = "1"
+	}
+	fmt.Fprintf(&seed, "clients: [{name: benchmark, key: %s, portals: [%s]}]\nportals:\n", benchmarkKey, rights)
+	for i := range n {
+		fmt.Fprintf(&seed, "- {id: %d, access_token: %s-%[1]d}\n", i+1, benchmarkToken)
+	}
+	for name, text := range map[string]string{"ca.pem": string(certificate), "seed.yaml": seed.String()} {
 		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
 			b.Fatal(err)
 		}
@@ -151,8 +174,8 @@ func (s *site) send(b *testing.B, c *child, w workload, clients, n int) {
 	var sending sync.WaitGroup
 	for range clients {
 		sending.Go(func() {
-			for left.Add(-1) >= 0 {
-				if err := c.once(w); err != nil {
+			for i := left.Add(-1); i >= 0; i = left.Add(-1) {
+				if err := c.once(w, int(i)); err != nil {
 					b.Error(err)
 					return
 				}
@@ -162,13 +185,17 @@ func (s *site) send(b *testing.B, c *child, w workload, clients, n int) {
 	sending.Wait()
 }
 
-// once sends one request, as an SDK does, and reads its answer.
-func (c *child) once(w workload) error {
+// once sends request number i, as an SDK does, and reads its answer.
+func (c *child) once(w workload, i int) error {
+	prefix := ""
+	if w.portals > 0 {
+		prefix = "/portals/" + strconv.Itoa(i%w.portals+1)
+	}
 	var reader io.Reader
 	if w.sent > 0 {
 		reader = io.LimitReader(endless{}, int64(w.sent))
 	}
-	request, err := http.NewRequest(w.method, fmt.Sprintf("http://%s/crm/v3/objects/contacts?limit=%d&archived=false", c.addr, w.received), reader)
+	request, err := http.NewRequest(w.method, fmt.Sprintf("http://%s%s/crm/v3/objects/contacts?limit=%d&archived=false", c.addr, prefix, w.received), reader)
 	if err != nil {
 		return err
 	}

@@ -82,8 +82,7 @@ func (c *child) peakMemory(tb testing.TB) float64 {
 	return kilobytes / 1024
 }
 
-// printed is the first lines that a process prints. The rest is read, as a
-// container's runtime does, and dropped.
+// printed is the last that a process has printed. What was before is dropped.
 type printed struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -92,10 +91,10 @@ type printed struct {
 func (p *printed) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.text.Len() < 64<<10 {
-		p.text.Write(b)
+	if p.text.Len() > 64<<10 {
+		p.text.Reset()
 	}
-	return len(b), nil
+	return p.text.Write(b)
 }
 
 // until waits for a line, and returns its first group.
@@ -112,7 +111,7 @@ func (p *printed) until(tb testing.TB, pattern string) string {
 			return found[1]
 		}
 		if time.Now().After(deadline) {
-			tb.Fatalf("the process has not printed %q, but:\n%s", pattern, p.text.String())
+			tb.Fatalf("the process has not printed %q, but at last:\n%.500s", pattern, p.text.String())
 		}
 	}
 }
