@@ -8,7 +8,7 @@ ARG VERSION=devel
 
 # The compiler runs on the machine that builds, and makes code for the one that
 # is asked for: emulating arm64 takes many times as long.
-FROM --platform=$BUILDPLATFORM golang:1.26-alpine AS build
+FROM --platform=$BUILDPLATFORM golang:1.26.8-alpine AS build
 WORKDIR /src
 COPY . .
 ARG TARGETOS TARGETARCH VERSION

@@ -56,6 +56,9 @@ func (l *loader) check() {
 func (l *loader) checkListeners() {
 	l.checkAddr("LISTEN_ADDR", l.ListenAddr)
 	l.checkAddr("ADMIN_ADDR", l.AdminAddr)
+	if _, port, _ := net.SplitHostPort(l.AdminAddr); l.AdminAddr == l.ListenAddr && port != "0" {
+		l.fault("ADMIN_ADDR", quote(l.AdminAddr)+" is LISTEN_ADDR, too", "give the operator's listener a port of its own")
+	}
 	l.require([]string{certFile, keyFile}, certFile, keyFile, clientCAFile)
 	for _, name := range []string{certFile, keyFile, clientCAFile} {
 		if l.given(name) {

@@ -53,6 +53,8 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"ADMIN_ADDR=a/b:1", `ADMIN_ADDR: "a/b:1"` + addr},
 		{"LISTEN_ADDR=" + strings.Repeat("x", 70), `LISTEN_ADDR: "` + strings.Repeat("x", 60) + `…"` + addr},
 
+		{"LISTEN_ADDR=:9 ADMIN_ADDR=:9", `ADMIN_ADDR: ":9" is LISTEN_ADDR, too; give the operator's listener a port of its own`},
+
 		{"TLS_CERT_FILE=" + pem, "TLS_KEY_FILE: is not set, but needed with TLS_CERT_FILE; set it too, or unset TLS_CERT_FILE"},
 		{"TLS_KEY_FILE=" + pem, "TLS_CERT_FILE: is not set, but needed with TLS_KEY_FILE; set it too, or unset TLS_KEY_FILE"},
 		{"TLS_CLIENT_CA_FILE=" + pem, "TLS_CERT_FILE: is not set, but needed with TLS_CLIENT_CA_FILE; set it too, or unset TLS_CLIENT_CA_FILE\n" +

@@ -214,9 +214,9 @@ func TestTheProxyListensWhereItIsCalled(t *testing.T) {
 }
 
 // closing is how long the proxy may take at its end beside SHUTDOWN_DELAY and
-// SHUTDOWN_TIMEOUT: 15 s for portals that are being connected, and 15 s for
+// SHUTDOWN_TIMEOUT: 40 s for portals that are being connected, and 15 s for
 // renewals and tokens that are not stored yet.
-const closing = 30 * time.Second
+const closing = 55 * time.Second
 
 func TestTheProxyMayEndInGoodOrder(t *testing.T) {
 	eachProxy(t, func(t *testing.T, _ string, p proxy) {

@@ -108,7 +108,7 @@ func TestTheImageIsBuiltByTheGoOfTheModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindSubmatch(mod)
+	version := regexp.MustCompile(`(?m)^go (\d+\.\d+\.\d+)`).FindSubmatch(mod)
 	stage := readDockerfile(t)[0]
 	if want := "golang:" + string(version[1]) + "-alpine"; stage.BaseName != want {
 		t.Errorf("built in %s, want %s", stage.BaseName, want)

@@ -88,7 +88,7 @@ func (l line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 	}
 	to.AddString("portal", c.portal)
 	to.AddString("client", c.clientName())
-	to.AddString("method", c.request.Method)
+	to.AddString("method", loggedMethod(c.request.Method))
 	to.AddString("path", loggedPath(c.target.path))
 	to.AddInt("status", l.status)
 	to.AddInt64("received", c.received())
@@ -108,11 +108,14 @@ func (l line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 // from /oauth/ on, however that is written, and whatever may follow it.
 func loggedPath(raw string) string {
 	raw = raw[:min(len(raw), maxLogged)]
+	decoded := decode(decode(raw))
 	if i := strings.Index(raw, clients.KeyPrefix); i >= 0 {
-		raw = raw[:i] + "[redacted]" // a key in the wrong place
+		raw = raw[:i] + redacted // a key in the wrong place
+	} else if strings.Contains(decoded, clients.KeyPrefix) {
+		raw = redacted // and in disguise
 	}
 	oauth := false
-	for segment := range strings.FieldsFuncSeq(decode(decode(raw)), isSeparator) {
+	for segment := range strings.FieldsFuncSeq(decoded, isSeparator) {
 		// What follows a semicolon is no part of the name for some servers.
 		name, _, _ := strings.Cut(segment, ";")
 		if oauth {
@@ -125,6 +128,20 @@ func loggedPath(raw string) string {
 	}
 	return raw
 }
+
+// redacted stands for what is not logged.
+const redacted = "[redacted]"
+
+// loggedMethod returns what the log has of a method, which clients may make up.
+func loggedMethod(method string) string {
+	if strings.Contains(method, clients.KeyPrefix) {
+		return redacted
+	}
+	return method[:min(len(method), maxMethod)]
+}
+
+// maxMethod is how much of a method is logged, in bytes.
+const maxMethod = 32
 
 // maxLogged is how much of a path is logged, in bytes.
 const maxLogged = 512

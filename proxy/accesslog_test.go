@@ -125,6 +125,19 @@ func TestATokenInAPathIsNotLogged(t *testing.T) {
 	}
 }
 
+func TestAClientKeyInTheWrongPlaceIsNotLogged(t *testing.T) {
+	for _, line := range []string{
+		"GET /hap_KEY", "GET /a/%68ap_KEY?b", "GET /a/%2568ap%5fKEY", "GET /%68ap_KEY/oauth/a", "hap_KEY /a", strings.Repeat("A", 600) + " /a",
+	} {
+		r := startKinds(t, setup{})
+		r.answerTo(line + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		r.accessLog(1)
+		if log := r.logs.String(); strings.Contains(log, "KEY") || strings.Contains(log, strings.Repeat("A", 33)) {
+			t.Errorf("of %s, the log has\n%s", line, log)
+		}
+	}
+}
+
 func TestOtherPathsAreLoggedAsTheyAre(t *testing.T) {
 	r := startKinds(t, setup{})
 	paths := []string{"/", "//a", "/crm/v3/objects/oauth_clients", "/a/b-oauth/c", "/a%2Fb/../c", "/a;b", "/x\\y", "/%zz", "/oauthx/v1/a"}

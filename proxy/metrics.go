@@ -82,6 +82,7 @@ func (m *metrics) beginAtZero() {
 			m.requests.WithLabelValues(method, status, "hubspot", "")
 		}
 		m.requests.WithLabelValues(method, "499", "nobody", "")
+		m.requests.WithLabelValues(method, "499", "hubspot", "")
 		for category, status := range statuses {
 			m.requests.WithLabelValues(method, statusClass(status), "proxy", category)
 		}

@@ -68,9 +68,7 @@ func (s *Source) Overview(ctx context.Context, ids []string, most int) Overview 
 	s.app.mu.Unlock()
 	unwell, others := v.cached()
 	o := Overview{Unwell: len(unwell)}
-	if s.options.App == nil {
-		o.App = errNoApp.Error()
-	} else if v.appFails() {
+	if s.options.App != nil && v.appFails() {
 		o.App, o.AppRetry = v.app.err.Error(), v.app.until
 	}
 
@@ -87,6 +85,9 @@ func (s *Source) Overview(ctx context.Context, ids []string, most int) Overview 
 		status := v.status(r)
 		if !errors.Is(r.err, errNoRecord) && status.State != string(removed) {
 			o.Portals = append(o.Portals, status)
+		}
+		if s.options.App == nil && status.Kind == OAuth && status.State == string(active) {
+			o.App = errNoApp.Error() // which is nothing to those without any
 		}
 	}
 	slices.SortStableFunc(o.Portals, func(a, b Status) int {

@@ -200,6 +200,9 @@ func TestAnOverviewTellsWhatConcernsAllPortals(t *testing.T) {
 	if !strings.Contains(o.App, "HUBSPOT_CLIENT_ID") || !cmp.Equal(idsOf(o), []string{"1", "4", "default"}) || o.Portals[0].Well() || !o.Portals[2].Well() {
 		t.Errorf("without an app: %+v", o)
 	}
+	if o = overview(t, without, 9); o.App != "" || !o.Portals[0].Well() {
+		t.Errorf("without an app, nor a token to renew: %+v", o)
+	}
 }
 
 func TestAnOverviewWithoutRedisIsOfWhatTheProcessKnows(t *testing.T) {

@@ -25,7 +25,7 @@ const rereadEvery = time.Second
 // longer than [Source.saveUnsaved] waits between two tries.
 const steadyAfter = 10 * time.Second
 
-var errNoApp = errors.New("OAuth tokens cannot be renewed: set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET")
+var errNoApp = errors.New("set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to renew OAuth tokens")
 
 // replace returns the portal's credential if it is another one than the
 // rejected one, and renews it if it is time to.

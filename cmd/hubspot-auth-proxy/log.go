@@ -22,7 +22,14 @@ func newLogger(settings config.Config, w io.Writer) (log *zap.Logger, flush func
 	}
 	out := &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(w), FlushInterval: time.Second}
 	core := zapcore.NewCore(newEncoder(settings.LogFormat, w), out, level)
-	return zap.New(core), func() { _ = out.Stop() }
+	// What ends the process may leave no second.
+	sync := zap.Hooks(func(e zapcore.Entry) error {
+		if e.Level >= zapcore.ErrorLevel {
+			return out.Sync()
+		}
+		return nil
+	})
+	return zap.New(core, sync), func() { _ = out.Stop() }
 }
 
 // newEncoder returns the encoder of a format: json, console, or whichever fits

@@ -142,9 +142,10 @@ func (s *service) listen(context.Context) error {
 	server := s.admin.Server()
 	s.closers = append(s.closers, func() {
 		// A portal that is being connected still is.
-		ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), admin.CallbackTimeout)
 		defer cancel()
-		if server.Shutdown(ctx) != nil {
+		if err := server.Shutdown(ctx); err != nil {
+			s.log.Error("a portal that was being connected may have to be connected again", zap.Error(err))
 			_ = server.Close()
 		}
 	})
@@ -263,6 +264,7 @@ func (s *service) stop() {
 	s.admin.Stopping()
 	s.proxy.Stopping()
 	s.log.Info("stopping", zap.Duration("delay", s.settings.ShutdownDelay), zap.Duration("timeout", s.settings.ShutdownTimeout))
+	_ = s.log.Sync() // there may be no other time to
 	// 2. and serve those that are, until that has got about.
 	time.Sleep(s.settings.ShutdownDelay)
 	// 3. Take no more connections,

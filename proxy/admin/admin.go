@@ -17,6 +17,7 @@ import (
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/throttle"
 )
 
 // Options are what an [Admin] works with.
@@ -82,6 +83,7 @@ type Admin struct {
 	state   atomic.Value // string: why it is not ready, or ready
 	listing listing      // of Portals
 	log     *zap.Logger
+	faults  *zap.Logger // log, but each cause once per toldEvery
 	now     func() time.Time
 
 	// Of the connect flow, if that is set up:
@@ -101,6 +103,7 @@ func New(options Options) *Admin {
 	if a.log == nil {
 		a.log = zap.NewNop()
 	}
+	a.faults = throttle.Logger(a.log, toldEvery)
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -139,8 +142,14 @@ func (a *Admin) Stopping() { a.state.Store(stopping) }
 
 // Server returns a server for the admin listener.
 func (a *Admin) Server() *http.Server {
-	return &http.Server{Handler: a, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
+	return &http.Server{
+		Handler: a, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+		ErrorLog: proxy.ServerLog(a.faults),
+	}
 }
+
+// toldEvery is how often the log tells of one cause.
+const toldEvery = 10 * time.Second
 
 // ServeHTTP answers the operator.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// callbackTimeout is how long connecting may take: two calls of HubSpot,
-	// of 15 seconds each, and two of Redis.
-	callbackTimeout = 40 * time.Second
+	// CallbackTimeout is how long connecting a portal may take: two calls of
+	// HubSpot, of 15 seconds each, and two of Redis. Who shuts the server down
+	// waits for so long, or a grant may be lost.
+	CallbackTimeout = 40 * time.Second
 
 	// burnMargin is how much longer than its state a nonce is remembered,
 	// should the clocks of replicas and Redis differ.
@@ -43,10 +44,10 @@ func (a *Admin) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// The server's own write timeout is for answers without a call of HubSpot.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(callbackTimeout + 5*time.Second))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(CallbackTimeout + 5*time.Second))
 	// A person who leaves now has allowed it all the same, and the code serves
 	// once: what was begun is finished.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), CallbackTimeout)
 	defer cancel()
 
 	query := r.URL.Query()

@@ -61,5 +61,6 @@ func (a *Admin) refuse(w http.ResponseWriter, status int, reason string, m messa
 }
 
 func (a *Admin) refused(reason string, fields ...zap.Field) {
-	a.log.Info("a request to the admin listener was refused", append(fields, zap.String("reason", reason))...)
+	// By its category, the log tells many of one reason together.
+	a.faults.Warn("a request to the admin listener was refused", append(fields, zap.String("category", reason))...)
 }

@@ -93,6 +93,7 @@ type rig struct {
 	later    atomic.Int64 // how far the clock is ahead
 	logs     *observer.ObservedLogs
 	logged   *strings.Builder
+	told     map[string]bool // reasons that were logged
 }
 
 // newRig starts one, on loopback and without a password, unless change says
@@ -255,7 +256,7 @@ func (r *rig) allow(authorizeURL, portal string) string {
 }
 
 // refuses checks that the answer is a page of that status with those words,
-// that one line with the reason was logged, and that nothing was stored.
+// that the reason was logged, the first time, and that nothing was stored.
 func (r *rig) refuses(a answer, status int, reason string, words ...string) {
 	r.Helper()
 	if a.StatusCode != status {
@@ -267,9 +268,17 @@ func (r *rig) refuses(a answer, status int, reason string, words ...string) {
 		}
 	}
 	entries := r.logs.TakeAll()
-	if len(entries) != 1 || entries[0].Level != zapcore.InfoLevel || entries[0].ContextMap()["reason"] != reason {
+	if r.told[reason] {
+		if len(entries) != 0 {
+			r.Errorf("logged again: %v", entries)
+		}
+	} else if len(entries) != 1 || entries[0].Level != zapcore.WarnLevel || entries[0].ContextMap()["category"] != reason {
 		r.Errorf("logged %v, want reason %s", entries, reason)
 	}
+	if r.told == nil {
+		r.told = make(map[string]bool)
+	}
+	r.told[reason] = true
 	if len(r.portals.all()) != 0 {
 		r.Errorf("stored %v", r.portals.all())
 	}
