@@ -19,10 +19,11 @@ import (
 // that.
 type settledConn struct {
 	net.Conn
+	receiver
 
 	mu      sync.Mutex
 	changed *sync.Cond
-	reading bool // somebody waits for bytes
+	reading bool // somebody waits for bytes, and the system has none
 	closed  bool
 	unasked bool    // a request has got the connection, and was not written yet
 	answer  *answer // whose body is being read; nil: none
@@ -39,6 +40,7 @@ func settledDial(dial dialFunc) dialFunc {
 		}
 		s := &settledConn{Conn: conn}
 		s.changed = sync.NewCond(&s.mu)
+		s.receiver = newReceiver(conn, func() { s.set(&s.reading, true) })
 		return s, nil
 	}
 }
@@ -48,11 +50,10 @@ type dialFunc func(ctx context.Context, network, address string) (net.Conn, erro
 // Read fails if an answer comes before its request. What the client has not got
 // of the answer that is being read does not wait with it.
 func (s *settledConn) Read(p []byte) (int, error) {
-	s.set(&s.reading, true)
 	if a := s.answering(); a != nil {
 		a.flush()
 	}
-	n, err := s.Conn.Read(p)
+	n, err := s.receive(p)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reading = false
