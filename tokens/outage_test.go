@@ -109,6 +109,24 @@ func TestWithoutRedisAnEndedGrantIsNotFinal(t *testing.T) {
 	wantCalls(t, hub, 3)
 }
 
+func TestADamagedKeyOfOnePortalKeepsNoOthersGrantFromEnding(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, client := newHub(t), newClock(), connect(t)
+		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+		seed(t, s, hub, portalID)
+		get(t, s, portalID)
+		client.Set(t.Context(), "hubspot:portal:{99}", "x", 0)
+		now.advance(tokenLife)
+		if !answers(t, s, "99", &tokens.UnavailableError{}) {
+			t.Error("the damaged one is not unavailable")
+		}
+		hub.SetToken(hubspottest.TokenBehaviour{Status: 400, Body: `{"status":"BAD_REFRESH_TOKEN"}`})
+		if !answers(t, s, portalID, &tokens.EndedError{}) {
+			t.Error("the other's grant has not ended")
+		}
+	})
+}
+
 // Two processes write back what they hold; one of them has renewed meanwhile.
 func TestOfWhatIsWrittenBackTheNewestStays(t *testing.T) {
 	for name, lastWritten := range map[string]bool{"the newest last": true, "the newest first": false} {

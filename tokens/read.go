@@ -145,7 +145,7 @@ func (s *Source) knownEpoch() string {
 // Redis answers with is one of the portal's.
 func (s *Source) heard(err error) {
 	var failure *redisError
-	if errors.As(err, &failure) && !errors.Is(err, context.Canceled) {
+	if errors.As(err, &failure) && !failure.ofRecord() && !errors.Is(err, context.Canceled) {
 		s.fault.Store(s.now().UnixNano())
 	}
 	switch {

@@ -58,6 +58,10 @@ func (e *redisError) replied() bool {
 	return true
 }
 
+// ofRecord reports whether Redis answered that the key is none of a record:
+// that is one portal's trouble, which others have no part in.
+func (e *redisError) ofRecord() bool { return redis.HasErrorPrefix(e.err, "WRONGTYPE") }
+
 // errNoRecord: Redis has answered, and there is no record.
 var errNoRecord = errors.New("no record")
 

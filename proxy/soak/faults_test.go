@@ -20,10 +20,6 @@ const (
 	unavailable  = "503 CREDENTIAL_UNAVAILABLE"
 	notConnected = "403 PORTAL_NOT_CONNECTED"
 	rejected     = "401 of HubSpot" // where it could not be renewed at once
-
-	// A proxy that finds Redis back before another one has stored there what it
-	// renewed in the meantime has only a refresh token that was rotated.
-	grantEnded = "403 PORTAL_REAUTHORIZATION_REQUIRED"
 )
 
 // disaster is a fault that concerns all portals.
@@ -36,7 +32,7 @@ type disaster struct {
 
 var (
 	withoutTokens = []string{unavailable, rejected}
-	withoutRedis  = []string{unavailable, rejected, grantEnded}
+	withoutRedis  = []string{unavailable, rejected}
 )
 
 var disasters = []disaster{
