@@ -93,6 +93,9 @@ func (b *body) close() {
 // forget is called with mu held.
 func (b *body) forget() {
 	b.memory.give(b.taken)
+	for _, chunk := range b.kept {
+		b.memory.recycle(chunk)
+	}
 	b.kept, b.taken, b.lost = nil, 0, true
 }
 
@@ -205,7 +208,7 @@ func (b *body) keep(data []byte, must bool) {
 		return
 	}
 	b.taken += size
-	b.kept = append(b.kept, append(make([]byte, 0, size), data...))
+	b.kept = append(b.kept, append(b.memory.chunk(size), data...))
 }
 
 // chunkSize returns the size of a new chunk for the last n bytes and some of
@@ -214,7 +217,7 @@ func (b *body) keep(data []byte, must bool) {
 func (b *body) chunkSize(n int) int {
 	size := int64(4 << 10)
 	if b.length >= 0 {
-		size = min(int64(n)+b.length-b.size, 32<<10)
+		size = min(int64(n)+b.length-b.size, maxChunk)
 	}
 	return max(n, int(size))
 }

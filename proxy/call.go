@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -93,7 +94,30 @@ func (c *call) trailed() bool { return c.response != nil && len(c.response.Trail
 
 // memory is how many bytes may still be kept of requests' bodies, for all
 // requests together.
-type memory struct{ left atomic.Int64 }
+type memory struct {
+	left   atomic.Int64
+	chunks sync.Pool // of maxChunk bytes, to be used again
+}
+
+// maxChunk is the size of most chunks of a large body.
+const maxChunk = 32 << 10
+
+// chunk returns an empty chunk with room for size bytes.
+func (m *memory) chunk(size int) []byte {
+	if size == maxChunk {
+		if used, ok := m.chunks.Get().(*[maxChunk]byte); ok {
+			return used[:0]
+		}
+	}
+	return make([]byte, 0, size)
+}
+
+// recycle takes a chunk that nobody reads any more.
+func (m *memory) recycle(chunk []byte) {
+	if cap(chunk) == maxChunk {
+		m.chunks.Put((*[maxChunk]byte)(chunk[:maxChunk]))
+	}
+}
 
 // take reports whether n more bytes may be kept.
 func (m *memory) take(n int) bool {
