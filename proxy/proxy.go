@@ -178,7 +178,7 @@ func (p *Proxy) Server() *http.Server {
 		ReadHeaderTimeout: 15 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    128 << 10,
-		ErrorLog:          ServerLog(p.faults),
+		ErrorLog:          log.New(serverLog{p.faults}, "", 0),
 		// OPTIONS * is HubSpot's to answer.
 		DisableGeneralOptionsHandler: true,
 	}

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"log"
 
 	"go.uber.org/zap"
 )
@@ -11,9 +10,6 @@ import (
 // the connection, so that each is another: here they are a field, and what has
 // one cause has one message.
 type serverLog struct{ log *zap.Logger }
-
-// ServerLog returns what http.Server wants for its ErrorLog.
-func ServerLog(to *zap.Logger) *log.Logger { return log.New(serverLog{to}, "", 0) }
 
 // Write implements io.Writer, for a log.Logger.
 func (l serverLog) Write(text []byte) (int, error) {

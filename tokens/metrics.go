@@ -71,7 +71,7 @@ func newMetrics(s *Source) *metrics {
 	gauge("cached_portals", "Portals in this process' cache.", func() float64 {
 		return s.countPortals(func(snap *snapshot) bool { return snap.state != removed })
 	})
-	gauge("ended_grants", "Cached portals whose grant HubSpot has ended.", func() float64 {
+	gauge("ended_grants", "Portals whose grant HubSpot has ended, of those that were called since this process started.", func() float64 {
 		return s.countPortals(func(snap *snapshot) bool { return snap.state == ended })
 	})
 	gauge("unsaved_portals", "Portals that were renewed and are not stored in Redis yet.", func() float64 {

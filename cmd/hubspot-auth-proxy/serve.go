@@ -148,6 +148,7 @@ func (s *service) listen(context.Context) error {
 			s.log.Error("a portal that was being connected may have to be connected again", zap.Error(err))
 			_ = server.Close()
 		}
+		s.admin.Close()
 	})
 	go s.serving(func() error { return server.Serve(door) })
 	return nil

@@ -5,6 +5,7 @@ package admin
 
 import (
 	"encoding/json"
+	"log"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -144,9 +145,12 @@ func (a *Admin) Stopping() { a.state.Store(stopping) }
 func (a *Admin) Server() *http.Server {
 	return &http.Server{
 		Handler: a, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
-		ErrorLog: proxy.ServerLog(a.faults),
+		ErrorLog: log.New(serverLog{a.faults}, "", 0),
 	}
 }
+
+// Close logs what was kept back. Its server is to be shut down before.
+func (a *Admin) Close() { _ = a.faults.Sync() }
 
 // toldEvery is how often the log tells of one cause.
 const toldEvery = 10 * time.Second
