@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -47,7 +46,7 @@ func (a *answer) takeOver(response *http.Response) {
 	if a.call.conn == nil || response.Body == http.NoBody {
 		return
 	}
-	a.call.conn.answers(a)
+	a.call.conn.answer = a
 	if response.ContentLength < 0 {
 		// ReverseProxy need not flush each part, nor the server find a length.
 		response.ContentLength = 0
@@ -171,7 +170,6 @@ func (p *Proxy) answerError(rw http.ResponseWriter, r *http.Request, err error) 
 func refusalFor(c *call, err error) *refusal {
 	var ended *tokens.EndedError
 	var unavailable *tokens.UnavailableError
-	var timeout net.Error
 	switch {
 	case errors.Is(err, tokens.ErrNotConnected):
 		return portalNotConnected(c.portal)
@@ -181,9 +179,7 @@ func refusalFor(c *call, err error) *refusal {
 		return credentialUnavailable(unavailable)
 	case c.body != nil && c.body.failure() != nil:
 		return requestInvalid("The request's body is malformed, or was broken off.")
-	case errors.As(err, &timeout) && timeout.Timeout() && strings.Contains(err.Error(), "awaiting response headers"):
-		// Told by its text, for its type is net/http's own; timeouts of
-		// connecting are another matter.
+	case errors.Is(err, errLate): // timeouts of connecting are another matter
 		return upstreamTimeout()
 	default:
 		return upstreamUnreachable()

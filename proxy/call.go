@@ -27,7 +27,7 @@ type call struct {
 	used     []*tokens.Credential // one for each time it was sent
 	attempts int
 	spans    spans
-	conn     *settledConn   // that HubSpot's answer comes on; nil: it has been read, or shares one
+	conn     *rawConn       // that HubSpot's answer comes on; nil: it has been read, or shares one
 	response *http.Response // HubSpot's last one
 	answer   answer
 

@@ -51,7 +51,7 @@ func TestHubSpotGetsTheHeaderAsItWasSentAndNothingMore(t *testing.T) {
 			sent: []string{"User-Agent: hubspot-api-client-python; 12", "Accept: application/json", "Accept-Encoding: br;q=1, *", "Content-Type: application/json", "Cookie: __cf_bm=a; b=c", "If-None-Match: \"x\"", "Range: bytes=0-1"},
 			want: []string{"User-Agent: hubspot-api-client-python; 12", "Accept: application/json", "Accept-Encoding: br;q=1, *", "Content-Type: application/json", "Cookie: __cf_bm=a; b=c", "If-None-Match: \"x\"", "Range: bytes=0-1"},
 		},
-		"an empty User-Agent": {sent: []string{"User-Agent:"}},
+		"an empty User-Agent": {sent: []string{"User-Agent:"}, want: []string{"User-Agent: "}},
 		"idempotency keys": {
 			sent: []string{"Idempotency-Key: a", "X-Idempotency-Key: b"},
 			want: []string{"idempotency-key: a", "x-idempotency-key: b"},

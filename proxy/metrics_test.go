@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -81,7 +82,7 @@ func TestEveryRefusalIsInTheMetricsFromTheStart(t *testing.T) {
 		}
 	}
 	registry := prometheus.NewRegistry()
-	proxy.New(proxy.Options{Metrics: registry}).Close()
+	proxy.New(proxy.Options{Upstream: nowhere, Metrics: registry}).Close()
 	got := make(map[string]bool)
 	for series, value := range gathered(t, registry) {
 		if _, after, _ := strings.Cut(series, "category="); strings.Contains(series, "answered_by=proxy") {
@@ -105,7 +106,7 @@ func TestEveryRefusalIsInTheMetricsFromTheStart(t *testing.T) {
 
 func TestWhatAlertsLookAtIsThereFromTheStart(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	proxy.New(proxy.Options{Metrics: registry}).Close()
+	proxy.New(proxy.Options{Upstream: nowhere, Metrics: registry}).Close()
 	series := gathered(t, registry)
 	for _, name := range []string{
 		"broken_answers_total", "requests_in_flight", "hubspot_wait_seconds", "own_seconds",
@@ -171,3 +172,6 @@ func TestWhatTheServerItselfRefusesIsNotCounted(t *testing.T) {
 		t.Error(series)
 	}
 }
+
+// nowhere is an upstream that no request is sent to.
+var nowhere = &url.URL{Scheme: "http", Host: "127.0.0.1:1"}

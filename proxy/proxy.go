@@ -97,7 +97,7 @@ type Proxy struct {
 	metrics  *metrics
 	stopping atomic.Bool
 	underWay atomic.Int64 // requests
-	upstream *http.Transport
+	upstream *upstream
 	reverse  *httputil.ReverseProxy
 }
 
@@ -127,7 +127,7 @@ func New(options Options) *Proxy {
 	p.reverse = &httputil.ReverseProxy{
 		Rewrite: p.rewrite,
 		Transport: &transport{
-			credentials: options.Credentials, upstream: p.upstream, metrics: p.metrics, mayBeHTTP2: options.UpstreamHTTP2,
+			credentials: options.Credentials, upstream: p.upstream, metrics: p.metrics,
 		},
 		ErrorHandler:  p.answerError,
 		BufferPool:    new(bufferPool),
@@ -153,7 +153,7 @@ func flushInterval(options Options) time.Duration {
 // Close closes the connections to HubSpot that are idle, and logs what was kept
 // back.
 func (p *Proxy) Close() {
-	p.upstream.CloseIdleConnections()
+	p.upstream.closeIdle()
 	_ = p.faults.Sync()
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"time"
 
@@ -18,16 +17,12 @@ type transport struct {
 	credentials Credentials
 	upstream    http.RoundTripper
 	metrics     *metrics
-	mayBeHTTP2  bool
 }
 
 // RoundTrip implements http.RoundTripper, for requests whose context has a
 // call.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	c := callOf(r.Context())
-	// ReverseProxy's trace is this request's own: to compose another one with it
-	// would take reflection.
-	c.trace(httptrace.ContextClientTrace(r.Context()), t.mayBeHTTP2)
 	response, err := t.answered(r, c)
 	if err == nil {
 		c.answer.takeOver(response)

@@ -1,45 +1,86 @@
 package proxy
 
 import (
+	"context"
+	"errors"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"hubspot-auth-proxy/tokens/secret"
 )
 
-// newUpstream returns the transport of all requests to HubSpot.
-func newUpstream(options Options) *http.Transport {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(options.UpstreamHTTP2)
-	return &http.Transport{
-		// HTTPS_PROXY is honoured, as everywhere in Go.
-		Proxy:       http.ProxyFromEnvironment,
-		DialContext: settledDial((&net.Dialer{Timeout: 10 * time.Second}).DialContext),
+// errLate is that no header of an answer came in time.
+const errLate = secret.Fault("no header of an answer came in time")
 
-		TLSClientConfig:     options.UpstreamTLS,
-		TLSHandshakeTimeout: 10 * time.Second,
-		Protocols:           protocols,
+// upstream sends requests to HubSpot: over HTTP/1.1, or over HTTP/2 if that is
+// to be offered, and HubSpot takes it.
+type upstream struct {
+	http1 *http1
+	http2 *http.Transport // nil: it is not offered
+	only1 atomic.Bool     // HubSpot has not taken it
+}
+
+func newUpstream(options Options) *upstream {
+	dial := newDialer(options)
+	u := &upstream{http1: &http1{dial: dial.dial, patience: options.UpstreamTimeout}}
+	if options.UpstreamHTTP2 && options.Upstream.Scheme == "https" {
+		u.http2 = newHTTP2(dial, options.UpstreamTimeout)
+	}
+	return u
+}
+
+// newHTTP2 returns a transport of HTTP/2 and nothing else.
+func newHTTP2(dial *dialer, patience time.Duration) *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	return &http.Transport{
+		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial.http2(ctx) },
+		Protocols:      protocols,
 		// A connection that died without a word is found out in seconds, not
 		// in the quarter of an hour that TCP takes.
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
-
-		// With the default of two, fifty clients open a new connection for
-		// nearly every request.
-		MaxIdleConnsPerHost: 512,
-		// Shorter than the edge's own, so that few requests meet a connection
-		// that is being closed.
-		IdleConnTimeout: 60 * time.Second,
-
-		ResponseHeaderTimeout:  options.UpstreamTimeout,
-		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: 1 << 20,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+		IdleConnTimeout:        idleTime,
+		ResponseHeaderTimeout:  patience,
+		ExpectContinueTimeout:  continueTime,
+		MaxResponseHeaderBytes: maxHeader,
 		// Else an answer would be decoded that the client wants encoded.
 		DisableCompression: true,
 	}
 }
 
-// bufferPool has the buffers through which answers are copied.
+// RoundTrip implements http.RoundTripper, for requests whose context has a
+// call.
+func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
+	if u.http2 == nil || u.only1.Load() {
+		return u.http1.RoundTrip(r)
+	}
+	response, err := u.http2.RoundTrip(r)
+	if err != nil && strings.Contains(err.Error(), "awaiting response headers") {
+		return nil, errLate // told by its text, for its type is net/http's own
+	}
+	if !errors.Is(err, errNotHTTP2) {
+		return response, err
+	}
+	u.only1.Store(true)
+	again, err := renewed(r) // its body was closed, and not read
+	if err != nil {
+		return nil, err
+	}
+	return u.http1.RoundTrip(again)
+}
+
+func (u *upstream) closeIdle() {
+	u.http1.idle.close()
+	if u.http2 != nil {
+		u.http2.CloseIdleConnections()
+	}
+}
+
+// bufferPool has the buffers through which bodies are copied.
 type bufferPool struct{ buffers sync.Pool }
 
 const bufferSize = 32 << 10

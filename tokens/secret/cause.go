@@ -9,10 +9,18 @@ import (
 	"strings"
 )
 
+// A Fault is an error in words of ours, which have nothing in them of what the
+// other side has sent.
+type Fault string
+
+// Error implements error.
+func (f Fault) Error() string { return string(f) }
+
 // Cause returns what of an error can be logged without anything that the other
 // side has sent: net/http and go-redis quote in their errors what they could
 // not understand, which may be an echo of what was sent to it. Nil stays nil.
 func Cause(err error) error {
+	var fault Fault
 	var timeout net.Error
 	var operation *net.OpError
 	var certificate *tls.CertificateVerificationError
@@ -21,6 +29,8 @@ func Cause(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &fault):
+		return fault
 	case errors.Is(err, context.Canceled):
 		return context.Canceled
 	case errors.As(err, &operation):

@@ -1,0 +1,183 @@
+package proxy
+
+import (
+	"bufio"
+	"errors"
+	"math"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// maxHeader is how long the header of an answer may be, and what comes before
+// it (1xx), in bytes.
+const maxHeader = 1 << 20
+
+const errLongHeader = secret.Fault("the header of HubSpot's answer is longer than 1 MiB")
+
+// conn is a connection to HubSpot that has one request at a time.
+type conn struct {
+	net.Conn // raw, or TLS over it
+	raw      *rawConn
+	from     *bufio.Reader
+	to       *bufio.Writer
+	cut      func()    // closes it, made once
+	left     int64     // how many bytes may still be read of a header
+	heard    bool      // bytes of the answer
+	late     bool      // the answer
+	since    time.Time // it is idle
+}
+
+func newConn(raw *rawConn, over net.Conn) *conn {
+	c := &conn{Conn: over, raw: raw, to: bufio.NewWriter(over), left: math.MaxInt64}
+	c.from = bufio.NewReader(c)
+	c.cut = func() { _ = c.Close() }
+	return c
+}
+
+// Close closes the connection at once, without a word.
+func (c *conn) Close() error { return c.raw.Close() }
+
+// flush sends all that was written.
+func (c *conn) flush() error { return errors.Join(c.to.Flush(), c.raw.flush()) }
+
+// Read reads what is inside TLS.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errLongHeader
+	}
+	n, err := c.Conn.Read(p[:min(int64(len(p)), c.left)])
+	c.left -= int64(n)
+	c.heard = c.heard || n > 0
+	return n, err
+}
+
+// fresh reports whether the connection is open, and HubSpot has said nothing
+// since its last answer: that would be taken for the answer to the next request,
+// which may be another portal's.
+func (c *conn) fresh() bool {
+	c.raw.glance = true
+	_, err := c.from.Peek(1)
+	c.raw.glance = false
+	return err == errNothing && !c.raw.seen
+}
+
+// rawConn is a connection before TLS. Only written and until may be used while
+// another goroutine reads.
+type rawConn struct {
+	net.Conn
+	now    func(p []byte) (int, error) // reads what is there already, or fails with errNothing
+	glance bool                        // reads do not wait
+	seen   bool                        // such a read has found something
+	answer *answer                     // whose body is being read; nil: none
+
+	writing  sync.Mutex
+	together []byte       // to be sent, see gather
+	written  atomic.Int64 // bytes
+
+	mu    sync.Mutex
+	until time.Time // when the header must have come; zero: it takes what time it takes
+}
+
+func newRawConn(c net.Conn) *rawConn { return &rawConn{Conn: c, now: reader(c)} }
+
+// Read reads what HubSpot sends. What the client has not got of the answer that
+// is being read does not wait with it.
+func (r *rawConn) Read(p []byte) (int, error) {
+	if r.glance {
+		n, err := r.now(p)
+		r.seen = r.seen || err != errNothing
+		return n, err
+	}
+	if r.answer != nil {
+		r.answer.flush()
+	}
+	for {
+		n, err := r.Conn.Read(p)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || r.overdue() {
+			return n, err
+		}
+	}
+}
+
+// expect sets the time until which reading may last. None is not told to the
+// system, which still has the one before, and is told when that is over: so a
+// request sets one, and not two.
+func (r *rawConn) expect(until time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.until = until
+	if !until.IsZero() {
+		_ = r.SetReadDeadline(until)
+	}
+}
+
+// overdue reports whether the time is over; if it is not, reading can go on.
+func (r *rawConn) overdue() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.until.IsZero() && !time.Now().Before(r.until) {
+		return true
+	}
+	return r.SetReadDeadline(r.until) != nil
+}
+
+// Write sends p, or keeps it to be sent together with what follows.
+func (r *rawConn) Write(p []byte) (int, error) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	if len(r.together)+len(p) <= cap(r.together) {
+		r.together = append(r.together, p...)
+		return len(p), nil
+	}
+	if err := r.sendTogether(); err != nil {
+		return 0, err
+	}
+	return r.send(p)
+}
+
+// gather makes what is written be kept in the buffer, until that is full or
+// flush is called: TLS writes each of its records by itself. None ends it, after
+// flush.
+func (r *rawConn) gather(buffer []byte) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.together = buffer[:0]
+}
+
+func (r *rawConn) flush() error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	return r.sendTogether()
+}
+
+func (r *rawConn) sendTogether() error {
+	if len(r.together) == 0 {
+		return nil
+	}
+	_, err := r.send(r.together)
+	r.together = r.together[:0]
+	return err
+}
+
+func (r *rawConn) send(p []byte) (int, error) {
+	n, err := r.Conn.Write(p)
+	r.written.Add(int64(n))
+	return n, err
+}
+
+// errNothing is that nothing has come yet. To TLS it is an error that passes.
+var errNothing = nothing{}
+
+type nothing struct{}
+
+func (nothing) Error() string   { return "nothing has come yet" }
+func (nothing) Timeout() bool   { return true }
+func (nothing) Temporary() bool { return true }
+
+// unknown stands for reading where it cannot be told what is there already.
+func unknown([]byte) (int, error) { return 0, errNothing }

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package proxy
+
+import "net"
+
+// reader returns unknown: what the system has of a connection is not told here.
+func reader(net.Conn) func([]byte) (int, error) { return unknown }

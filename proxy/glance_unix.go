@@ -1,0 +1,45 @@
+//go:build unix
+
+package proxy
+
+import (
+	"io"
+	"net"
+	"syscall"
+)
+
+// reader returns what reads a connection without waiting: errNothing tells that
+// nothing has come. It is not for concurrent use.
+func reader(conn net.Conn) func(p []byte) (int, error) {
+	system, is := conn.(syscall.Conn)
+	if !is {
+		return unknown
+	}
+	raw, err := system.SyscallConn()
+	if err != nil {
+		return unknown
+	}
+	var into []byte
+	var n int
+	var failure error
+	read := func(fd uintptr) (done bool) {
+		n, failure = syscall.Read(int(fd), into)
+		return true
+	}
+	return func(p []byte) (int, error) {
+		into = p
+		err := raw.Read(read)
+		into = nil
+		switch {
+		case err != nil:
+			return 0, err
+		case failure == syscall.EAGAIN:
+			return 0, errNothing
+		case failure != nil:
+			return 0, failure
+		case n == 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
