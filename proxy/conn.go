@@ -63,7 +63,7 @@ func (c *conn) fresh() bool {
 	c.raw.glance = true
 	_, err := c.from.Peek(1)
 	c.raw.glance = false
-	return err == errNothing && !c.raw.seen
+	return err == errNothing && c.raw.records.whole()
 }
 
 // rawConn is a connection before TLS. Only written and until may be used while
@@ -72,9 +72,10 @@ type rawConn struct {
 	net.Conn
 	now    func(p []byte) (int, error) // reads what is there already, or fails with errNothing
 	glance bool                        // reads do not wait
-	seen   bool                        // such a read has found something
 	answer *answer                     // whose body is being read; nil: none
 
+	secure   bool // it is TLS
+	records  records
 	writing  sync.Mutex
 	together []byte       // to be sent, see gather
 	written  atomic.Int64 // bytes
@@ -83,15 +84,23 @@ type rawConn struct {
 	until time.Time // when the header must have come; zero: it takes what time it takes
 }
 
-func newRawConn(c net.Conn) *rawConn { return &rawConn{Conn: c, now: reader(c)} }
+func newRawConn(c net.Conn, secure bool) *rawConn {
+	return &rawConn{Conn: c, now: reader(c), secure: secure}
+}
 
 // Read reads what HubSpot sends. What the client has not got of the answer that
 // is being read does not wait with it.
 func (r *rawConn) Read(p []byte) (int, error) {
+	n, err := r.read(p)
+	if r.secure {
+		r.records.pass(p[:n])
+	}
+	return n, err
+}
+
+func (r *rawConn) read(p []byte) (int, error) {
 	if r.glance {
-		n, err := r.now(p)
-		r.seen = r.seen || err != errNothing
-		return n, err
+		return r.now(p)
 	}
 	if r.answer != nil {
 		r.answer.flush()
@@ -103,6 +112,39 @@ func (r *rawConn) Read(p []byte) (int, error) {
 		}
 	}
 }
+
+// records follows the records of TLS (RFC 8446 section 5.1). What crypto/tls has
+// of one that has not come whole it does not tell, and it may be what HubSpot
+// was not asked for.
+type records struct {
+	header [5]byte // of the record that is coming
+	got    int     // of that
+	left   int     // bytes of the record after its header
+}
+
+// pass takes note of bytes.
+func (r *records) pass(p []byte) {
+	for len(p) > 0 {
+		if r.got < len(r.header) {
+			n := copy(r.header[r.got:], p)
+			r.got += n
+			p = p[n:]
+			if r.got < len(r.header) {
+				return
+			}
+			r.left = int(r.header[3])<<8 | int(r.header[4])
+		}
+		n := min(r.left, len(p))
+		r.left -= n
+		p = p[n:]
+		if r.left == 0 {
+			r.got = 0
+		}
+	}
+}
+
+// whole reports whether no record has come in part.
+func (r *records) whole() bool { return r.got == 0 }
 
 // expect sets the time until which reading may last. None is not told to the
 // system, which still has the one before, and is told when that is over: so a

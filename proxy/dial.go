@@ -29,11 +29,17 @@ type dialer struct {
 	tls      *tls.Config
 	tls2     *tls.Config // that offers HTTP/2
 	net      net.Dialer
+	via      func(*http.Request) (*url.URL, error) // which proxy to use, if any
 }
 
 func newDialer(options Options) *dialer {
-	d := &dialer{upstream: options.Upstream, net: net.Dialer{Timeout: dialTime}, tls: options.UpstreamTLS.Clone()}
-	d.address = hostPort(d.upstream)
+	d := &dialer{
+		upstream: options.Upstream,
+		address:  hostPort(options.Upstream),
+		tls:      options.UpstreamTLS.Clone(),
+		net:      net.Dialer{Timeout: dialTime},
+		via:      http.ProxyFromEnvironment, // as everywhere in Go
+	}
 	if d.tls == nil {
 		d.tls = new(tls.Config)
 	}
@@ -50,8 +56,8 @@ func (d *dialer) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw := newRawConn(direct)
-	if d.upstream.Scheme != "https" {
+	raw := newRawConn(direct, d.upstream.Scheme == "https")
+	if !raw.secure {
 		return newConn(raw, raw), nil
 	}
 	secure, err := secured(ctx, raw, d.tls)
@@ -90,10 +96,9 @@ func secured(ctx context.Context, conn net.Conn, config *tls.Config) (*tls.Conn,
 	return secure, nil
 }
 
-// connect returns a connection to HubSpot, before TLS. HTTPS_PROXY is honoured,
-// as everywhere in Go.
+// connect returns a connection to HubSpot, before TLS.
 func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
-	via, err := http.ProxyFromEnvironment(&http.Request{URL: d.upstream})
+	via, err := d.via(&http.Request{URL: d.upstream})
 	switch {
 	case err != nil:
 		return nil, secret.Fault("HTTPS_PROXY is not a URL, such as http://127.0.0.1:3128")
