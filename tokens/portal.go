@@ -34,9 +34,10 @@ type portal struct {
 // snapshot is a portal's record at one time, as the process uses it. It does
 // not change, but for when it is read again.
 type snapshot struct {
+	credential *Credential  // nil if there is nothing to send
+	checkAt    atomic.Int64 // when to read it again, in ns since 1970
+	renewAt    time.Time    // when to begin renewing it; zero: never
 	record
-	credential *Credential // nil if there is nothing to send
-	renewAt    time.Time   // when to begin renewing it; zero: never
 
 	// stored is the generation that Redis has, as far as is known: that of
 	// the record, unless it was renewed and could not be stored yet.
@@ -46,8 +47,6 @@ type snapshot struct {
 	// from is what an unsaved snapshot was renewed from. Redis may have it
 	// as another generation than stored by now.
 	from record
-
-	checkAt atomic.Int64 // when to read it again, in ns since 1970
 }
 
 // saved reports whether Redis has the record.

@@ -24,15 +24,16 @@ const (
 )
 
 // record is a portal's record as Redis has it; the package comment explains
-// the fields. It is a value: a change makes another one.
+// the fields. It is a value: a change makes another one. What each request looks
+// at comes first, to lie together in the processor's cache.
 type record struct {
-	name       string // for people
+	secret     secret.Text // the access token or API key
 	kind       Kind
+	expiresAt  time.Time
 	state      state
 	generation int64
-	secret     secret.Text // the access token or API key
+	name       string // for people
 	refresh    secret.Text
-	expiresAt  time.Time
 	renewedAt  time.Time
 	renewedFor cause
 	endedCode  string
@@ -54,7 +55,7 @@ func (r record) sameTokens(other record) bool {
 }
 
 // expired reports whether r has no secret that HubSpot would accept at now.
-func (r record) expired(now time.Time) bool {
+func (r *record) expired(now time.Time) bool {
 	return r.secret.IsZero() || r.kind == OAuth && !now.Before(r.expiresAt)
 }
 
