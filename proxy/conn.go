@@ -99,14 +99,14 @@ func (r *rawConn) Read(p []byte) (int, error) {
 }
 
 func (r *rawConn) read(p []byte) (int, error) {
+	receive := r.Conn.Read
 	if r.glance {
-		return r.now(p)
-	}
-	if r.answer != nil {
+		receive = r.now
+	} else if r.answer != nil {
 		r.answer.flush()
 	}
 	for {
-		n, err := r.Conn.Read(p)
+		n, err := receive(p)
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || r.overdue() {
 			return n, err
 		}

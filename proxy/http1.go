@@ -92,7 +92,7 @@ type exchange struct {
 	http1   *http1
 	request *http.Request
 	call    *call
-	settle  func() bool // lets the request's context go
+	release func() bool // lets go of the request's context; false: that has ended
 
 	proceed chan bool     // whether the body is asked for; nil: it is sent at once
 	sent    chan struct{} // closed when the request was sent, or could not be; nil: it was
@@ -106,7 +106,7 @@ func (h *http1) exchange(c *conn, r *http.Request) (*http.Response, error) {
 	e := &exchange{conn: c, http1: h, request: r, call: callOf(r.Context())}
 	c.heard, c.left = false, maxHeader
 	c.raw.written.Store(0)
-	e.settle = context.AfterFunc(r.Context(), c.cut)
+	e.release = context.AfterFunc(r.Context(), c.cut)
 	if err := e.send(); err != nil {
 		return nil, e.fail(err)
 	}
@@ -170,7 +170,7 @@ func (e *exchange) receive() (*http.Response, error) {
 // end lets go of the connection, for other requests if it is fit for them.
 func (e *exchange) end(fit bool) {
 	e.raw.answer, e.call.conn = nil, nil
-	if e.settle() && fit && e.wasSent() {
+	if e.release() && fit && e.wasSent() {
 		e.http1.idle.put(e.conn)
 		return
 	}

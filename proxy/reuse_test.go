@@ -108,3 +108,17 @@ func TestTheTimeoutOfAnEarlierRequestDoesNotCount(t *testing.T) {
 		}
 	}
 }
+
+func TestAConnectionIsUsedAgainHoweverLongAgoItsLastAnswerWasDue(t *testing.T) {
+	const timeout = 20 * time.Millisecond
+	set, connections := upstream(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "fine") })
+	r := start(t, setup{proxy: func(o *proxy.Options) { set(o); o.UpstreamTimeout = timeout }})
+	r.connect(portalID)
+	for range 3 {
+		r.call("GET", "/crm", nil)
+		<-time.After(2 * timeout)
+	}
+	if n := connections.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}

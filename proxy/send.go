@@ -13,7 +13,7 @@ import (
 
 var (
 	errNotAskedFor = errors.New("HubSpot has not asked for the body")
-	errLength      = errors.New("the request's body is shorter than its Content-Length")
+	errLength      = errors.New("the request's body is not as long as its Content-Length")
 )
 
 // send sends the request: with a body it only begins to, for the answer may come
@@ -108,6 +108,9 @@ func (e *exchange) copyBody(to io.Writer, length int64) error {
 	for copied := int64(0); ; {
 		n, err := e.request.Body.Read(buffer[:bufferSize-overhead])
 		copied += int64(n)
+		if length >= 0 && copied > length {
+			return errLength // the rest would be taken for a request
+		}
 		if n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {
 				return nil // the writer's, that is
