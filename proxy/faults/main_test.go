@@ -10,6 +10,11 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	// For go test, which does not know what the program is built of, to run these
+	// again when that has changed.
+	_ "hubspot-auth-proxy/config"
+	_ "hubspot-auth-proxy/proxy/admin"
 )
 
 var update = flag.Bool("update", false, "write what was seen to the README")

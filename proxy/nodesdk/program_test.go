@@ -15,6 +15,10 @@ import (
 	"testing"
 	"time"
 
+	// For go test, which does not know what the program is built of, to run these
+	// again when that has changed.
+	_ "hubspot-auth-proxy/config"
+	_ "hubspot-auth-proxy/proxy/admin"
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
