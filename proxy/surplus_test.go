@@ -54,7 +54,7 @@ func surplus(t *testing.T, length int) (set func(*proxy.Options)) {
 const (
 	oneRecord  = iota // with the answer
 	twoRecords        // in one of its own
-	halfRecord        // of which the second half comes when something else is sent
+	halfRecord        // of which the second half comes with the next answer
 )
 
 // surplusTLS is surplus over TLS.
@@ -69,16 +69,22 @@ func surplusTLS(t *testing.T, how int) func(*proxy.Options) {
 		for from := buffered.Reader; err == nil; r, err = http.ReadRequest(from) {
 			answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(r.URL.Path), r.URL.Path)
 			const stray = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray"
+			below := conn.(*tls.Conn).NetConn().(*holdingConn)
+			below.hold()
 			if how == oneRecord {
 				_, _ = io.WriteString(conn, answer+stray)
-				continue
+			} else {
+				_, _ = io.WriteString(conn, answer)
+				_, _ = io.WriteString(conn, stray)
 			}
-			_, _ = io.WriteString(conn, answer)
-			conn.(*tls.Conn).NetConn().(*halvingConn).halve = how == halfRecord
-			_, _ = io.WriteString(conn, stray)
+			back := 0
+			if how == halfRecord {
+				back = len(stray) / 2
+			}
+			below.send(back)
 		}
 	}))
-	server.Listener = halvingListener{server.Listener}
+	server.Listener = holdingListener{server.Listener}
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	address, err := url.Parse(server.URL)
@@ -89,30 +95,35 @@ func surplusTLS(t *testing.T, how int) func(*proxy.Options) {
 	return func(o *proxy.Options) { o.Upstream, o.UpstreamTLS = address, trust }
 }
 
-type halvingListener struct{ net.Listener }
+type holdingListener struct{ net.Listener }
 
-func (l halvingListener) Accept() (net.Conn, error) {
+func (l holdingListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	return &halvingConn{Conn: conn}, err
+	return &holdingConn{Conn: conn}, err
 }
 
-// halvingConn keeps back the second half of what is written next, if halve is
-// set, until something else is written.
-type halvingConn struct {
+// holdingConn can hold what is written, to be sent in one piece.
+type holdingConn struct {
 	net.Conn
-	halve bool
-	kept  []byte
+	holds bool
+	held  []byte
 }
 
-func (c *halvingConn) Write(p []byte) (int, error) {
-	sent := append(c.kept, p...)
-	c.kept = nil
-	if c.halve {
-		c.halve = false
-		sent, c.kept = sent[:len(sent)/2], slices.Clone(sent[len(sent)/2:])
+func (c *holdingConn) Write(p []byte) (int, error) {
+	if !c.holds {
+		return c.Conn.Write(p)
 	}
-	_, err := c.Conn.Write(sent)
-	return len(p), err
+	c.held = append(c.held, p...)
+	return len(p), nil
+}
+
+func (c *holdingConn) hold() { c.holds = true }
+
+// send sends what is held, but for the last bytes, which stay with what follows.
+func (c *holdingConn) send(back int) {
+	n := len(c.held) - back
+	_, _ = c.Conn.Write(c.held[:n])
+	c.held = slices.Clone(c.held[n:])
 }
 
 // However the surplus lies in buffers: one of 4 KB ends with the answer, so that
