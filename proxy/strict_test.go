@@ -192,6 +192,8 @@ func FuzzWrittenRequest(f *testing.F) {
 		{"GET /a?%0d%0aX-B:%20c", "X-A: %0d%0aX-B: c"},
 		{"POST /a", "Content-Length: 3\r\n\r\nabc"},
 		{"POST /a", "Transfer-Encoding: chunked\r\nTrailer: X-B\r\n\r\n3;a\r\nabc\r\n0\r\nX-B: c\r\nAuthorization: Bearer a\r\nContent-Length: 1\r\n"},
+		{"POST /a", "Transfer-Encoding: chunked\r\n\r\n0\r\nX B: c\r\n"},
+		{"POST /a", "Transfer-Encoding: chunked\r\n\r\n0\r\nX-B: c\rd\x00\r\n"},
 		{"POST /a", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /b HTTP/1.1\r\nHost: localhost"},
 		{"GET //a|b\xff", "X-A: b\n Authorization: Bearer a\nConnection: Authorization, Host\rX-B: c"},
 		{"get\x0b /a", "X-A: \u2028b\u560d\u560aX-B: c"},
@@ -204,6 +206,9 @@ func FuzzWrittenRequest(f *testing.F) {
 	upstream := startStrict(f)
 	r := start(f, setup{proxy: func(o *proxy.Options) { o.Upstream, o.DefaultPortal, o.Loopback = upstream.url, staticPortal, false }})
 	r.seed(staticPortal, tokens.AccessToken, staticToken)
+	if r.call("POST", "/a", strings.NewReader("b")); upstream.requests != 1 {
+		f.Fatal("an ordinary request does not get through")
+	}
 	f.Fuzz(func(t *testing.T, request, rest string) {
 		if strings.Contains(request, "oauth") || strings.Contains(rest, "oauth") {
 			return // has no credential attached

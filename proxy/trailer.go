@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"strings"
 )
 
 // announce notes which trailers the client has announced, before its body is
@@ -58,8 +59,12 @@ func (b *trailedBody) Read(p []byte) (int, error) {
 }
 
 // forwardable reports whether HubSpot may get the client's trailer of that
-// name: what is stripped from headers is from trailers, too.
+// name: what is stripped from headers is from trailers, too. Unlike those of
+// headers, names of trailers may be none that net/http's server lets through.
 func forwardable(name string) bool {
+	if strings.ContainsFunc(name, endsToken) {
+		return false
+	}
 	switch name {
 	case "Authorization", "Proxy-Authorization", portalHeader, debugHeader:
 		return false
@@ -69,4 +74,14 @@ func forwardable(name string) bool {
 		return false
 	}
 	return true
+}
+
+// endsToken reports whether the character can be in no name (RFC 9110 section
+// 5.6.2).
+func endsToken(c rune) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return false
+	}
+	return !strings.ContainsRune("!#$%&'*+-.^_`|~", c)
 }
