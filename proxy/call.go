@@ -27,7 +27,7 @@ type call struct {
 	used     []*tokens.Credential // one for each time it was sent
 	attempts int
 	spans    spans
-	conn     *rawConn       // that HubSpot's answer comes on; nil: it has been read, or shares one
+	conn     *rawConn       // that HubSpot's answer comes on; nil: it is not flushed by that, or has been read
 	response *http.Response // HubSpot's last one
 	answer   answer
 

@@ -20,6 +20,7 @@ import (
 type http1 struct {
 	dial     func(ctx context.Context) (*conn, error)
 	patience time.Duration // from a request's last byte until the answer's header; zero: any
+	timed    bool          // the client's answers are flushed by time, see flushInterval
 	idle     idle
 	buffers  bufferPool
 }
@@ -31,7 +32,7 @@ const (
 
 	// sentTime is how long an answer that has been read waits for its request
 	// to be known to be sent, for the connection to be used again.
-	sentTime = 50 * time.Millisecond
+	sentTime = 10 * time.Millisecond
 )
 
 // RoundTrip implements http.RoundTripper, for requests whose context has a
@@ -124,7 +125,9 @@ func (h *http1) exchange(c *conn, r *http.Request) (*http.Response, error) {
 		e.end(!response.Close)
 		return response, nil
 	}
-	e.call.conn = c.raw
+	if !h.timed {
+		e.call.conn = c.raw
+	}
 	response.Body = &answerBody{ReadCloser: response.Body, exchange: e, last: response.Close}
 	return response, nil
 }

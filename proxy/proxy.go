@@ -107,14 +107,11 @@ const toldEvery = 10 * time.Second
 
 // New returns the proxy that main, tests and benchmarks all use.
 func New(options Options) *Proxy {
-	p := &Proxy{
-		options:  options,
-		log:      options.Log,
-		upstream: newUpstream(options),
-	}
+	p := &Proxy{options: options, log: options.Log}
 	if p.log == nil {
 		p.log = zap.NewNop()
 	}
+	p.upstream = newUpstream(options, p.log)
 	p.metrics = newMetrics(options.Metrics, &p.underWay)
 	p.faults = throttle.Logger(p.log, toldEvery)
 	for _, portal := range options.ServePortals {

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"hubspot-auth-proxy/tokens/secret"
 )
 
@@ -22,11 +24,15 @@ type upstream struct {
 	http1 *http1
 	http2 *http.Transport // nil: it is not offered
 	only1 atomic.Bool     // HubSpot has not taken it
+	log   *zap.Logger
 }
 
-func newUpstream(options Options) *upstream {
+func newUpstream(options Options, log *zap.Logger) *upstream {
 	dial := newDialer(options)
-	u := &upstream{http1: &http1{dial: dial.dial, patience: options.UpstreamTimeout}}
+	u := &upstream{
+		http1: &http1{dial: dial.dial, patience: options.UpstreamTimeout, timed: flushInterval(options) > 0},
+		log:   log,
+	}
 	if options.UpstreamHTTP2 && options.Upstream.Scheme == "https" {
 		u.http2 = newHTTP2(dial, options.UpstreamTimeout)
 	}
@@ -65,7 +71,9 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !errors.Is(err, errNotHTTP2) {
 		return response, err
 	}
-	u.only1.Store(true)
+	if u.only1.CompareAndSwap(false, true) {
+		u.log.Warn("HubSpot does not take HTTP/2: HTTP/1.1 is used until the next start")
+	}
 	again, err := renewed(r) // its body was closed, and not read
 	if err != nil {
 		return nil, err
