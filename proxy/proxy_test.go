@@ -24,7 +24,11 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A server leaves a client half a second to read the last answer of a
+	// connection.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 // portalID is the portal of tests that need but one, and the default portal.
 const portalID = "62515"
