@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"hubspot-auth-proxy/tokens"
@@ -65,8 +66,16 @@ func freePort(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	return listener.Addr().String()
+	address := listener.Addr().String()
+	if _, given := givenPorts.LoadOrStore(address, true); given {
+		return freePort(t)
+	}
+	return address
 }
+
+// givenPorts are those that freePort has returned: one that nobody listens on
+// yet may be found free a second time.
+var givenPorts sync.Map
 
 // connectable runs a proxy whose admin listener takes people back from HubSpot.
 func (s *stage) connectable(settings ...string) (p *process, admin string) {
