@@ -45,11 +45,10 @@ func gathered(t testing.TB, from prometheus.Gatherer) map[string]float64 {
 // under way any more.
 func (r *rig) counted() map[string]float64 {
 	r.t.Helper()
-	var series map[string]float64
 	eventually(r.t, "the end of all requests", func() bool {
-		series = gathered(r.t, r.metrics)
-		return series["requests_in_flight"] == 0
+		return gathered(r.t, r.metrics)["requests_in_flight"] == 0
 	})
+	series := gathered(r.t, r.metrics) // those above are not of one moment
 	for name, value := range series {
 		if value == 0 {
 			delete(series, name)
