@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"hubspot-auth-proxy/tokens/secret"
@@ -60,25 +59,29 @@ func (c *conn) Read(p []byte) (int, error) {
 // since its last answer: that would be taken for the answer to the next request,
 // which may be another portal's.
 func (c *conn) fresh() bool {
+	if c.raw.now == nil {
+		return false // it cannot be told
+	}
 	c.raw.glance = true
 	_, err := c.from.Peek(1)
 	c.raw.glance = false
 	return err == errNothing && c.raw.records.whole()
 }
 
-// rawConn is a connection before TLS. Only written and until may be used while
-// another goroutine reads.
+// rawConn is a connection before TLS. One goroutine may write while another one
+// reads.
 type rawConn struct {
 	net.Conn
-	now    func(p []byte) (int, error) // reads what is there already, or fails with errNothing
+	now    func(p []byte) (int, error) // reads what is there already, or fails with errNothing; nil: it cannot
 	glance bool                        // reads do not wait
 	answer *answer                     // whose body is being read; nil: none
 
 	secure   bool // it is TLS
 	records  records
 	writing  sync.Mutex
-	together []byte       // to be sent, see gather
-	written  atomic.Int64 // bytes
+	together []byte // to be sent, see gather
+	written  bool   // something of the request
+	broken   error  // that writing ended with
 
 	mu    sync.Mutex
 	until time.Time // when the header must have come; zero: it takes what time it takes
@@ -199,7 +202,7 @@ func (r *rawConn) flush() error {
 
 func (r *rawConn) sendTogether() error {
 	if len(r.together) == 0 {
-		return nil
+		return r.broken
 	}
 	_, err := r.send(r.together)
 	r.together = r.together[:0]
@@ -207,9 +210,28 @@ func (r *rawConn) sendTogether() error {
 }
 
 func (r *rawConn) send(p []byte) (int, error) {
+	if r.broken != nil {
+		return 0, r.broken
+	}
 	n, err := r.Conn.Write(p)
-	r.written.Add(int64(n))
+	r.written = r.written || n > 0
+	r.broken = err
 	return n, err
+}
+
+// begin notes that a request begins, of which nothing has been written.
+func (r *rawConn) begin() {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.written = false
+}
+
+// hasWritten reports whether anything of the request may have left. It waits for
+// a write that is under way: the connection must have been closed before.
+func (r *rawConn) hasWritten() bool {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	return r.written
 }
 
 // errNothing is that nothing has come yet. To TLS it is an error that passes.
@@ -220,6 +242,3 @@ type nothing struct{}
 func (nothing) Error() string   { return "nothing has come yet" }
 func (nothing) Timeout() bool   { return true }
 func (nothing) Temporary() bool { return true }
-
-// unknown stands for reading where it cannot be told what is there already.
-func unknown([]byte) (int, error) { return 0, errNothing }

@@ -105,11 +105,7 @@ func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
 	case via == nil:
 		return d.net.DialContext(ctx, "tcp", d.address)
 	case via.Scheme == "socks5" || via.Scheme == "socks5h":
-		socks, err := proxy.FromURL(via, &d.net)
-		if err != nil {
-			return nil, err
-		}
-		return socks.(proxy.ContextDialer).DialContext(ctx, "tcp", d.address)
+		return d.socks(ctx, via)
 	}
 	conn, err := d.net.DialContext(ctx, "tcp", hostPort(via))
 	if err == nil && via.Scheme == "https" {
@@ -123,6 +119,34 @@ func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	return conn, nil
+}
+
+// socks returns a connection through a SOCKS5 proxy: the system's own, for what
+// the library has around it does not let be seen what has come already.
+func (d *dialer) socks(ctx context.Context, via *url.URL) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	to := &remembering{Dialer: d.net}
+	socks, err := proxy.FromURL(via, to)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := socks.(proxy.ContextDialer).DialContext(ctx, "tcp", d.address); err != nil {
+		return nil, err
+	}
+	return to.conn, nil
+}
+
+// remembering is a dialer that remembers its last connection.
+type remembering struct {
+	net.Dialer
+	conn net.Conn
+}
+
+// DialContext implements proxy.ContextDialer.
+func (r *remembering) DialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	r.conn, err = r.Dialer.DialContext(ctx, network, address)
+	return r.conn, err
 }
 
 // tunnel asks an HTTP proxy to connect the connection on to HubSpot (RFC 9110

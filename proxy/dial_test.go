@@ -48,6 +48,15 @@ func TestHubSpotIsReachedThroughTheProxyOfTheEnvironment(t *testing.T) {
 			if body, err := io.ReadAll(response.Body); err != nil || string(body) != "GET example.com"+request.URL.RequestURI() {
 				t.Errorf("HubSpot answers %q, %v", body, err)
 			}
+			if !c.fresh() {
+				t.Error("the connection cannot be used again")
+			}
+			hub.CloseClientConnections()
+			for deadline := time.Now().Add(10 * time.Second); c.fresh(); <-time.After(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("that HubSpot has closed the connection is not seen")
+				}
+			}
 		})
 	}
 }

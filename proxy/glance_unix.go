@@ -9,15 +9,15 @@ import (
 )
 
 // reader returns what reads a connection without waiting: errNothing tells that
-// nothing has come. It is not for concurrent use.
+// nothing has come. It is not for concurrent use. Nil: that cannot be done.
 func reader(conn net.Conn) func(p []byte) (int, error) {
 	system, is := conn.(syscall.Conn)
 	if !is {
-		return unknown
+		return nil
 	}
 	raw, err := system.SyscallConn()
 	if err != nil {
-		return unknown
+		return nil
 	}
 	var into []byte
 	var n int

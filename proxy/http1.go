@@ -45,6 +45,9 @@ func (h *http1) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err == nil || !c.mayRepeat(r) {
 			return response, err
 		}
+		if r.Body != nil {
+			_ = r.Body.Close() // what is just being read is kept for the next one then
+		}
 		again, gone := renewed(r)
 		if gone != nil {
 			return nil, err
@@ -77,7 +80,7 @@ func (c *conn) mayRepeat(r *http.Request) bool {
 	if r.Context().Err() != nil || c.heard || c.late {
 		return false
 	}
-	if c.raw.written.Load() == 0 {
+	if !c.raw.hasWritten() {
 		return true
 	}
 	switch r.Method {
@@ -106,7 +109,7 @@ type exchange struct {
 func (h *http1) exchange(c *conn, r *http.Request) (*http.Response, error) {
 	e := &exchange{conn: c, http1: h, request: r, call: callOf(r.Context())}
 	c.heard, c.left = false, maxHeader
-	c.raw.written.Store(0)
+	c.raw.begin()
 	e.release = context.AfterFunc(r.Context(), c.cut)
 	if err := e.send(); err != nil {
 		return nil, e.fail(err)
@@ -122,7 +125,7 @@ func (h *http1) exchange(c *conn, r *http.Request) (*http.Response, error) {
 	c.raw.expect(time.Time{})
 	c.left = math.MaxInt64
 	if response.Body == http.NoBody {
-		e.end(!response.Close)
+		e.end(!response.Close && response.StatusCode != http.StatusSwitchingProtocols)
 		return response, nil
 	}
 	if !h.timed {

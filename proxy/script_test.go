@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,4 +77,33 @@ func (s *scripted) request(t *testing.T) string {
 		t.Fatal("no request came")
 		return ""
 	}
+}
+
+// byHand starts an upstream that serves each connection by the function, which
+// gets its number, from 1 on.
+func byHand(t *testing.T, serve func(n int64, conn net.Conn, from *bufio.Reader)) (set func(*proxy.Options), connections *atomic.Int64) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	t.Cleanup(func() { _ = listener.Close(); serving.Wait() })
+	connections = new(atomic.Int64)
+	serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			n := connections.Add(1)
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+			serving.Go(func() {
+				defer conn.Close()
+				serve(n, conn, bufio.NewReader(conn))
+			})
+		}
+	})
+	address := &url.URL{Scheme: "http", Host: listener.Addr().String()}
+	return func(o *proxy.Options) { o.Upstream = address }, connections
 }

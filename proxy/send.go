@@ -54,8 +54,9 @@ func (e *exchange) sendBody() {
 	e.failure = e.finish(errors.Join(unread, e.flush()))
 	e.raw.gather(nil)
 	e.http1.buffers.Put(together)
-	// An attempt that is over has its answer already, which may be read on.
-	cut := unread != nil && !(unread == errBodyClosed && e.headed.Load())
+	// An attempt that is over, or whose body is not wanted, has its answer already,
+	// which is read on.
+	cut := unread != nil && unread != errNotAskedFor && !(unread == errBodyClosed && e.headed.Load())
 	close(e.sent)
 	if cut {
 		_ = e.conn.Close()
@@ -151,11 +152,12 @@ func writeHeader(w *bufio.Writer, r *http.Request) {
 	_, _ = w.WriteString("\r\n")
 }
 
-// writeFields writes a header, but what tells where the body ends.
+// writeFields writes a header, but what tells where the body ends, and the
+// client's Host, which net/http's server leaves there over HTTP/2.
 func writeFields(w *bufio.Writer, header http.Header) {
 	for name, values := range header {
 		switch name {
-		case "Content-Length", "Transfer-Encoding", "Trailer":
+		case "Host", "Content-Length", "Transfer-Encoding", "Trailer":
 			continue
 		}
 		for _, value := range values {
