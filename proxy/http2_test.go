@@ -1,7 +1,9 @@
 package proxy_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,7 +13,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/http2/hpack"
 
+	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
@@ -75,5 +80,82 @@ func TestNothingOfHTTP2BecomesMoreThanItWasInHTTP1(t *testing.T) {
 	}
 	if n := r.hub.Requests(); n != through {
 		t.Errorf("%d requests reached HubSpot, want %d", n, through)
+	}
+}
+
+// A client of HTTP/2 need not be one of net/http: what that would never send is
+// sent by hand.
+func TestEveryHTTP2RequestIsReadInOneWayOnly(t *testing.T) {
+	upstream := startStrict(t)
+	r := start(t, setup{proxy: func(o *proxy.Options) { o.Upstream, o.DefaultPortal = upstream.url, staticPortal }})
+	r.seed(staticPortal, tokens.AccessToken, staticToken)
+	server := r.overHTTP2()
+	through := 0
+	for name, test := range map[string]struct {
+		method    string
+		fields    [][2]string
+		forwarded bool
+	}{
+		"nothing else":                    {"GET", nil, true},
+		"a method of its own":             {"M-SEARCH", nil, true},
+		"a method with a target":          {"GET /b", nil, false},
+		"a method with a request line":    {"DELETE /b HTTP/1.1", nil, false},
+		"a method with a colon":           {"X:", nil, false},
+		"a method with a tab":             {"GET\t/b", nil, false},
+		"host":                            {"GET", [][2]string{{"host", "evil.example"}}, true},
+		"a length of no body":             {"GET", [][2]string{{"content-length", "5"}}, true},
+		"a length that is none":           {"POST", [][2]string{{"content-length", "0x5"}}, true},
+		"an expectation":                  {"POST", [][2]string{{"expect", "100-continue"}}, true},
+		"trailers that are announced":     {"GET", [][2]string{{"trailer", "x-a, host"}}, true},
+		"a credential, twice":             {"GET", [][2]string{{"authorization", "Bearer a"}, {"authorization", "Bearer b"}}, true},
+		"cookies apart":                   {"GET", [][2]string{{"cookie", "a=b"}, {"cookie", "c=d"}}, true},
+		"a name of all that one may have": {"GET", [][2]string{{"!#$%&'*+-.^_`|~9a", "b"}}, true},
+	} {
+		if test.forwarded {
+			through++
+		}
+		askOverHTTP2(t, server, append([][2]string{{":method", test.method}, {":scheme", "https"}, {":authority", "localhost"}, {":path", "/a"}}, test.fields...))
+		upstream.mu.Lock()
+		if upstream.requests != through || len(upstream.faults) > 0 {
+			t.Errorf("%s: %d requests, want %d; %q", name, upstream.requests, through, upstream.faults)
+		}
+		through, upstream.faults = upstream.requests, nil
+		upstream.mu.Unlock()
+	}
+}
+
+// askOverHTTP2 sends a request of these fields and no body, and waits until it
+// is answered, or refused.
+func askOverHTTP2(t *testing.T, server *httptest.Server, fields [][2]string) {
+	t.Helper()
+	conn, err := tls.Dial("tcp", server.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for _, field := range fields {
+		_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
+	}
+	const settings, headers, reset, goAway = 4, 1, 3, 7 // frames (RFC 9113 section 6)
+	const endsStreamAndHeaders = 5
+	_, _ = io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+	_, _ = conn.Write([]byte{0, 0, 0, settings, 0, 0, 0, 0, 0})
+	_, _ = conn.Write(append([]byte{0, 0, byte(block.Len()), headers, endsStreamAndHeaders, 0, 0, 0, 1}, block.Bytes()...))
+	for {
+		var frame [9]byte
+		if _, err := io.ReadFull(conn, frame[:]); err != nil {
+			t.Fatalf("%q is not answered: %v", fields, err)
+		}
+		switch frame[3] {
+		case headers, reset, goAway:
+			return
+		}
+		length := int64(frame[0])<<16 | int64(frame[1])<<8 | int64(frame[2])
+		if _, err := io.CopyN(io.Discard, conn, length); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -216,6 +217,10 @@ func (p *Proxy) admit(c *call) *refusal {
 	c.debug = r.Header.Get(debugHeader) == "1"
 	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
 		return methodRefused(r.Method)
+	}
+	if strings.ContainsFunc(r.Method, endsToken) {
+		// Over HTTP/2, net/http's server lets such through.
+		return requestInvalid("The request's method is none of HTTP's: it has a space, or another character that no method has.")
 	}
 	t, ok := parseTarget(r.RequestURI)
 	if !ok {

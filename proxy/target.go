@@ -41,6 +41,16 @@ func parseTarget(raw string) (t target, ok bool) {
 // line of HTTP/1. HTTP/2, which has no such line, lets clients send a space.
 func endsTarget(c rune) bool { return c <= ' ' || c == 0x7f }
 
+// endsToken reports whether the character can be in no method, and in no
+// name of a header (RFC 9110 section 5.6.2).
+func endsToken(c rune) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return false
+	}
+	return !strings.ContainsRune("!#$%&'*+-.^_`|~", c)
+}
+
 // portalPrefix returns the id of a path that begins with /portals/{id}, and
 // the target without it. It looks at the raw path only: what means a slash or
 // a digit when it is decoded is none here.

@@ -75,13 +75,3 @@ func forwardable(name string) bool {
 	}
 	return true
 }
-
-// endsToken reports whether the character can be in no name (RFC 9110 section
-// 5.6.2).
-func endsToken(c rune) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return false
-	}
-	return !strings.ContainsRune("!#$%&'*+-.^_`|~", c)
-}
