@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"sync/atomic"
 	"testing"
 
@@ -18,39 +17,24 @@ import (
 
 // dying is an upstream that answers the first request of a connection if kept
 // is set, and reads the next one and closes the connection without an answer.
-func dying(t *testing.T, kept bool) (address *url.URL, seen *atomic.Int64) {
+func dying(t *testing.T, kept bool) (set func(*proxy.Options), seen *atomic.Int64) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
 	seen = new(atomic.Int64)
-	go func() {
+	set, _ = byHand(t, func(_ int64, conn net.Conn, from *bufio.Reader) {
 		for {
-			conn, err := listener.Accept()
+			request, err := http.ReadRequest(from)
 			if err != nil {
 				return
 			}
-			go func() {
-				defer conn.Close()
-				reader := bufio.NewReader(conn)
-				for {
-					request, err := http.ReadRequest(reader)
-					if err != nil {
-						return
-					}
-					_, _ = io.Copy(io.Discard, request.Body)
-					if request.URL.Path != "/first" || !kept {
-						seen.Add(1)
-						return
-					}
-					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-				}
-			}()
+			_, _ = io.Copy(io.Discard, request.Body)
+			if request.URL.Path != "/first" || !kept {
+				seen.Add(1)
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 		}
-	}()
-	return &url.URL{Scheme: "http", Host: listener.Addr().String()}, seen
+	})
+	return set, seen
 }
 
 func TestARequestThatChangesSomethingIsNotSentAgainByTheTransport(t *testing.T) {
@@ -58,8 +42,8 @@ func TestARequestThatChangesSomethingIsNotSentAgainByTheTransport(t *testing.T) 
 		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
 			for _, size := range []int{0, 10, 100_000} {
 				t.Run(fmt.Sprintf("kept connection %v, %s of %d bytes", kept, method, size), func(t *testing.T) {
-					address, seen := dying(t, kept)
-					r := start(t, setup{proxy: func(o *proxy.Options) { o.Upstream = address }})
+					set, seen := dying(t, kept)
+					r := start(t, setup{proxy: set})
 					r.seed(portalID, tokens.AccessToken, hubspottest.Canary+"-static")
 					if kept {
 						r.call("GET", "/first", nil).want(t, 200, "1")

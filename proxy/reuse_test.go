@@ -55,8 +55,8 @@ func TestAConnectionThatHubSpotHasClosedIsNotUsed(t *testing.T) {
 // With a GET there is no harm in a second time; a third one is not tried.
 func TestAGetOnADyingConnectionIsSentOnceMore(t *testing.T) {
 	for method, want := range map[string]int64{"GET": 2, "HEAD": 2, "DELETE": 1} {
-		address, seen := dying(t, true)
-		r := start(t, setup{proxy: func(o *proxy.Options) { o.Upstream = address }})
+		set, seen := dying(t, true)
+		r := start(t, setup{proxy: set})
 		r.seed(portalID, tokens.AccessToken, hubspottest.Canary+"-static")
 		together(t, 8, 8, func(int) error { // for several connections to be there
 			_, err := r.exchange(r.request("GET", "/first", nil))

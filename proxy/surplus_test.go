@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"hubspot-auth-proxy/proxy"
@@ -21,34 +20,21 @@ import (
 // nobody has asked for, in the same write.
 func surplus(t *testing.T, length int) (set func(*proxy.Options)) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	t.Cleanup(func() { _ = listener.Close(); serving.Wait() })
-	serving.Go(func() {
+	set, _ = byHand(t, func(_ int64, conn net.Conn, from *bufio.Reader) {
 		for {
-			conn, err := listener.Accept()
+			r, err := http.ReadRequest(from)
 			if err != nil {
 				return
 			}
-			serving.Go(func() {
-				defer conn.Close()
-				for from := bufio.NewReader(conn); ; {
-					r, err := http.ReadRequest(from)
-					if err != nil {
-						return
-					}
-					answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", length) + r.URL.Path + strings.Repeat(" ", length-len(r.URL.Path))
-					_, _ = io.WriteString(conn, answer+"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray")
-				}
-			})
+			answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", length) + r.URL.Path + strings.Repeat(" ", length-len(r.URL.Path))
+			_, _ = io.WriteString(conn, answer+strayAnswer)
 		}
 	})
-	address := &url.URL{Scheme: "http", Host: listener.Addr().String()}
-	return func(o *proxy.Options) { o.Upstream = address }
+	return set
 }
+
+// strayAnswer is an answer that nobody has asked for.
+const strayAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray"
 
 // How surplusTLS sends what nobody has asked for.
 const (
@@ -68,18 +54,17 @@ func surplusTLS(t *testing.T, how int) func(*proxy.Options) {
 		defer conn.Close()
 		for from := buffered.Reader; err == nil; r, err = http.ReadRequest(from) {
 			answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(r.URL.Path), r.URL.Path)
-			const stray = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray"
 			below := conn.(*tls.Conn).NetConn().(*holdingConn)
 			below.hold()
 			if how == oneRecord {
-				_, _ = io.WriteString(conn, answer+stray)
+				_, _ = io.WriteString(conn, answer+strayAnswer)
 			} else {
 				_, _ = io.WriteString(conn, answer)
-				_, _ = io.WriteString(conn, stray)
+				_, _ = io.WriteString(conn, strayAnswer)
 			}
 			back := 0
 			if how == halfRecord {
-				back = len(stray) / 2
+				back = len(strayAnswer) / 2
 			}
 			below.send(back)
 		}
