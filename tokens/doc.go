@@ -25,14 +25,18 @@
 //	  refresh_token  of kind oauth
 //	  expires_at     ms since 1970: end of the access token's life, kind oauth
 //	  renewed_at     ms since 1970: the last renewal
+//	  set_at         µs since 1970 by Redis' clock: when it was set, seeded,
+//	                 connected or removed; a renewal keeps it. Empty in records
+//	                 of versions that did not note it
 //	  renewed_for    what the last renewal was for: "expiry" or "rejection"
 //	  ended_code     HubSpot's code for the end of the grant
 //	  name           for people
 //	  seeds          SHA-256, in hex, of every value ever seeded, with spaces
 //	nonce:…         string, expires: a state of the connect flow that was used
 //	lock:{62515}    string, expires in 3 s: who renews the portal's token
-//	epoch           string: random, made by whoever finds it missing. Another
-//	                value than before means that Redis has lost its data
+//	epoch           string: µs since 1970 by Redis' clock, "-" and random text,
+//	                made by whoever finds it missing. Another value than before
+//	                means that Redis has lost its data, nonces too
 //	events          channel: "62515 1700000000000000 active", the portal, its
 //	                generation and its state after each change
 //

@@ -277,7 +277,7 @@ func TestNoErrorHasThePasswordThatRedisQuotes(t *testing.T) {
 			s, log := watched(t, newHub(t), tokens.Options{Redis: client}) // searches the log, too
 			_, shown := s.Show(t.Context(), portalID)
 			_, listed := s.Portals(t.Context())
-			_, burnt := s.Burn(t.Context(), "nonce", time.Minute)
+			_, burnt := s.Burn(t.Context(), "nonce", time.Now(), time.Minute)
 			_, asked := s.Credential(t.Context(), portalID)
 			for what, err := range map[string]error{
 				"CheckRedis": tokens.CheckRedis(t.Context(), client),

@@ -9,7 +9,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/seal"
 )
 
@@ -48,33 +47,26 @@ func (s *Source) RedisAnswers() bool { return !s.away.Load() }
 // Set stores a portal's credential in the place of whatever there is. The
 // actor is for the log, as with all that follow.
 func (s *Source) Set(ctx context.Context, seed Seed, actor string) error {
-	return s.put(ctx, seed.Portal, seed.record(), "portal was set", actor)
-}
-
-// Connect stores the first tokens of a portal's grant, in the place of
-// whatever there is.
-func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token, actor string) error {
-	former, _ := s.store.load(ctx, portal) // for its name; without it, none is lost
-	return s.put(ctx, portal, record{
-		name: former.name, kind: OAuth, state: active, secret: token.Access, refresh: token.Refresh,
-		expiresAt: s.now().Add(token.Life).Truncate(time.Millisecond),
-	}, "portal was connected", actor)
+	return s.put(ctx, seed.Portal, change{record: seed.record(), replace: true}, "portal was set", actor)
 }
 
 // Remove deletes the portal's credential, for all replicas. What is left is a
 // tombstone, so that neither a renewal under way nor a seed brings it back.
 func (s *Source) Remove(ctx context.Context, portal, actor string) error {
-	return s.put(ctx, portal, record{state: removed}, "portal was removed", actor)
+	return s.put(ctx, portal, change{record: record{state: removed}, replace: true}, "portal was removed", actor)
 }
 
-// put replaces a portal's record.
-func (s *Source) put(ctx context.Context, portal string, r record, what, actor string) error {
+// put replaces a portal's record by what does not follow from it. The error is
+// a *conflict if there is another record than the change expects.
+func (s *Source) put(ctx context.Context, portal string, c change, what, actor string) error {
+	r := c.record
 	if err := checkPut(portal, r); err != nil {
 		return err
 	}
 	err := s.mustSeal(ctx, portal, r)
 	if err == nil {
-		_, err = s.store.write(ctx, portal, change{record: r, replace: true})
+		c.set = true
+		_, err = s.store.write(ctx, portal, c)
 	}
 	s.heard(err)
 	if err != nil {
@@ -119,14 +111,6 @@ func (s *Source) changed(ctx context.Context, portal, what string, kind Kind, ac
 		return fmt.Errorf("portal %s is stored, but cannot be read again: %w", portal, err)
 	}
 	return nil
-}
-
-// Burn notes that a nonce was used, for as long as life, and reports whether it
-// was not before.
-func (s *Source) Burn(ctx context.Context, nonce string, life time.Duration) (first bool, err error) {
-	first, err = s.store.burn(ctx, nonce, life)
-	s.heard(err)
-	return first, err
 }
 
 // Portals returns the ids of all portals that have a record, those that were

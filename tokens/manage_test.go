@@ -50,7 +50,9 @@ func TestWhatIsSetConnectedOrRemovedIsSoEverywhereAtOnce(t *testing.T) {
 			{set(tokens.APIKey, hubspottest.Canary+"-2"), hubspottest.Canary + "-2"},
 			{set(tokens.APIKey, hubspottest.Canary+"-2"), hubspottest.Canary + "-2"},
 			{func() error { return here.Remove(t.Context(), portalID, "bob") }, ""},
-			{func() error { return here.Connect(t.Context(), portalID, granted, "cid") }, granted.Access.Reveal()},
+			{func() error {
+				return here.Connect(t.Context(), portalID, granted, tokens.ConnectRequest{Issued: time.Now().Add(time.Minute)}, "cid")
+			}, granted.Access.Reveal()},
 			{set(tokens.AccessToken, hubspottest.Canary+"-3"), hubspottest.Canary + "-3"},
 			{func() error { return here.Remove(t.Context(), portalID, "bob") }, ""},
 			{func() error { return here.Remove(t.Context(), portalID, "bob") }, ""},
@@ -92,7 +94,7 @@ func TestAConnectedPortalIsRenewedByItsGrant(t *testing.T) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
 		token := hubspot.Token{Access: secret.New(hub.Issue(portalID, tokenLife)), Refresh: secret.New(hub.Connect(portalID)), Life: tokenLife}
-		if err := s.Connect(t.Context(), portalID, token, "test"); err != nil {
+		if err := s.Connect(t.Context(), portalID, token, tokens.ConnectRequest{Issued: time.Now().Add(time.Minute)}, "test"); err != nil {
 			t.Fatal(err)
 		}
 		if c := get(t, s, portalID); !c.Expiry.Equal(now.now().Add(tokenLife)) || c.Kind != tokens.OAuth {
@@ -104,12 +106,12 @@ func TestAConnectedPortalIsRenewedByItsGrant(t *testing.T) {
 		}
 		wantCalls(t, hub, 1)
 		for name, bad := range map[string]hubspot.Token{"nothing": {}, "no refresh token": {Access: token.Access, Life: tokenLife}} {
-			if err := s.Connect(t.Context(), portalID, bad, "test"); err == nil || !isError(t, err, err) {
+			if err := s.Connect(t.Context(), portalID, bad, tokens.ConnectRequest{Issued: time.Now().Add(time.Minute)}, "test"); err == nil || !isError(t, err, err) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 		for _, portal := range []string{"", "0", "x", "1}{2"} {
-			if err := s.Connect(t.Context(), portal, token, "test"); err == nil || !isError(t, err, err) {
+			if err := s.Connect(t.Context(), portal, token, tokens.ConnectRequest{Issued: time.Now().Add(time.Minute)}, "test"); err == nil || !isError(t, err, err) {
 				t.Errorf("portal %q: %v", portal, err)
 			}
 		}
@@ -177,7 +179,7 @@ func TestShowOfAnAbsentRedisIsAnError(t *testing.T) {
 	if _, err := s.Portals(t.Context()); !tokens.IsRedisError(err) {
 		t.Errorf("Portals: %v", err)
 	}
-	if first, err := s.Burn(t.Context(), "n", time.Minute); first || !tokens.IsRedisError(err) {
+	if first, err := s.Burn(t.Context(), "n", time.Now().Add(time.Minute), time.Minute); first || !tokens.IsRedisError(err) {
 		t.Errorf("Burn = %t, %v", first, err)
 	}
 	if _, err := s.Reseal(t.Context(), portalID, "test"); err == nil || errors.Is(err, tokens.ErrNotConnected) {
@@ -248,7 +250,7 @@ func TestANonceServesOnce(t *testing.T) {
 			if len(firsts)%2 == 1 {
 				s = b
 			}
-			first, err := s.Burn(t.Context(), "n", time.Minute)
+			first, err := s.Burn(t.Context(), "n", time.Now().Add(time.Minute), time.Minute)
 			if err != nil {
 				t.Error(err)
 			}
@@ -265,7 +267,7 @@ func TestANonceServesOnce(t *testing.T) {
 		if n != 1 {
 			t.Errorf("it served %d times", n)
 		}
-		if first, err := b.Burn(t.Context(), "other", 300*time.Millisecond); !first || err != nil {
+		if first, err := b.Burn(t.Context(), "other", time.Now().Add(time.Minute), 300*time.Millisecond); !first || err != nil {
 			t.Errorf("another one: %t, %v", first, err)
 		}
 		if ttl := client.TTL(t.Context(), "hubspot:nonce:n").Val(); ttl < 50*time.Second || ttl > time.Minute {
@@ -284,7 +286,7 @@ func TestConnectingAPortalAgainKeepsItsName(t *testing.T) {
 			t.Fatal(err)
 		}
 		token := hubspot.Token{Access: secret.New("a"), Refresh: secret.New("r"), Life: time.Hour}
-		if err := s.Connect(t.Context(), portalID, token, "test"); err != nil {
+		if err := s.Connect(t.Context(), portalID, token, tokens.ConnectRequest{Issued: time.Now().Add(time.Minute)}, "test"); err != nil {
 			t.Fatal(err)
 		}
 		if shown, err := s.Show(t.Context(), portalID); err != nil || shown.Name != "Acme" || shown.Kind != tokens.OAuth {

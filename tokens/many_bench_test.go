@@ -102,7 +102,7 @@ func connectMany(b *testing.B, source *tokens.Source, n int) {
 		id := strconv.Itoa(i + 1)
 		return source.Connect(context.Background(), id, hubspot.Token{
 			Access: secret.New("C" + strings.Repeat("x", 250-len(id)) + id), Refresh: secret.New("na1-" + fmt.Sprintf("%036d", i)), Life: 30 * time.Minute,
-		}, "benchmark")
+		}, tokens.ConnectRequest{Issued: time.Now()}, "benchmark")
 	})
 }
 
@@ -124,7 +124,7 @@ func eventTime(b *testing.B, client redis.UniversalClient, source *tokens.Source
 	eachOf(b, n, func(i int) error {
 		return other.Connect(context.Background(), strconv.Itoa(i+1), hubspot.Token{
 			Access: secret.New("renewed-" + strconv.Itoa(i+1)), Refresh: secret.New("na1-renewed"), Life: 30 * time.Minute,
-		}, "benchmark")
+		}, tokens.ConnectRequest{Issued: time.Now()}, "benchmark")
 	})
 	for i := range n {
 		id := strconv.Itoa(i + 1)

@@ -38,7 +38,8 @@ type record struct {
 	renewedFor cause
 	endedCode  string
 	seeds      string
-	outdated   bool // as stored, it is not sealed with the key that seals now
+	setAt      time.Time // when it was set, seeded, connected or removed; zero: not known
+	outdated   bool      // as stored, it is not sealed with the key that seals now
 }
 
 // newer reports whether r is what came after other.
@@ -76,6 +77,7 @@ func (r record) fields(portal string, ring seal.Ring) []any {
 	set("refresh_token", ring.Seal(portal, "refresh_token", r.refresh))
 	set("expires_at", millis(r.expiresAt))
 	set("renewed_at", millis(r.renewedAt))
+	set("set_at", micros(r.setAt))
 	set("renewed_for", string(r.renewedFor))
 	set("ended_code", r.endedCode)
 	return fields
@@ -96,14 +98,16 @@ func parseRecord(portal string, fields map[string]string, ring seal.Ring) (recor
 		seeds:      fields["seeds"],
 	}
 	if err := r.open(portal, fields, ring); err != nil {
-		return record{name: r.name, kind: r.kind}, err // which are not sealed
+		setAt, _ := parseMicros(fields["set_at"])
+		return record{name: r.name, kind: r.kind, setAt: setAt}, err // which are not sealed
 	}
-	var errs [3]error
+	var errs [4]error
 	r.generation, errs[0] = strconv.ParseInt(fields["generation"], 10, 64)
 	r.expiresAt, errs[1] = parseMillis(fields["expires_at"])
 	r.renewedAt, errs[2] = parseMillis(fields["renewed_at"])
+	r.setAt, errs[3] = parseMicros(fields["set_at"])
 	if err := errors.Join(errs[:]...); err != nil || r.generation < 0 || r.generation >= maxGeneration {
-		return record{}, errors.New("the record has a damaged generation, expires_at or renewed_at")
+		return record{}, errors.New("the record has a damaged generation, expires_at, renewed_at or set_at")
 	}
 	return r, r.check()
 }
@@ -159,6 +163,21 @@ func millis(t time.Time) string {
 		return ""
 	}
 	return strconv.FormatInt(t.UnixMilli(), 10)
+}
+
+func micros(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return strconv.FormatInt(t.UnixMicro(), 10)
+}
+
+func parseMicros(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	us, err := strconv.ParseInt(s, 10, 64)
+	return time.UnixMicro(us), err
 }
 
 func parseMillis(s string) (time.Time, error) {

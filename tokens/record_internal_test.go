@@ -21,7 +21,7 @@ func asRedis(r record) map[string]string {
 
 func sameRecord(a, b record) bool {
 	return a.sameTokens(b) && a.state == b.state && a.generation == b.generation && a.seeds == b.seeds &&
-		a.expiresAt.Equal(b.expiresAt) && a.renewedAt.Equal(b.renewedAt) && a.renewedFor == b.renewedFor && a.endedCode == b.endedCode
+		a.expiresAt.Equal(b.expiresAt) && a.renewedAt.Equal(b.renewedAt) && a.setAt.Equal(b.setAt) && a.renewedFor == b.renewedFor && a.endedCode == b.endedCode
 }
 
 func TestARecordIsReadAsItWasWritten(t *testing.T) {
@@ -29,7 +29,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	for name, r := range map[string]record{
 		"seeded":    {kind: OAuth, state: active, generation: 1, refresh: secret.New("r"), seeds: " a b"},
 		"renewed":   {kind: OAuth, state: active, generation: 1 << 52, secret: secret.New("a"), refresh: secret.New("r"), expiresAt: time.UnixMilli(1), renewedAt: time.UnixMilli(2), renewedFor: rejection},
-		"ended":     {kind: OAuth, state: ended, generation: 7, refresh: secret.New("r"), endedCode: "BAD_HUB"},
+		"ended":     {kind: OAuth, state: ended, generation: 7, setAt: time.UnixMilli(3), refresh: secret.New("r"), endedCode: "BAD_HUB"},
 		"removed":   {state: removed, generation: 7, seeds: " a"},
 		"token":     {kind: AccessToken, state: active, generation: 7, secret: secret.New("a")},
 		"developer": {kind: APIKey, state: active, generation: 7, secret: secret.New("k")},

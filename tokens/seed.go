@@ -50,7 +50,7 @@ func (s *Source) Seed(ctx context.Context, seed Seed) (stored bool, err error) {
 	}
 	_, err = s.store.load(ctx, seed.Portal)
 	if err == nil || errors.Is(err, errNoRecord) {
-		_, err = s.store.write(ctx, seed.Portal, change{record: r, replace: true, seed: seed.hash()})
+		_, err = s.store.write(ctx, seed.Portal, change{record: r, replace: true, set: true, seed: seed.hash()})
 	}
 	s.heard(err)
 	if known := (*conflict)(nil); errors.As(err, &known) {

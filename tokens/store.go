@@ -108,6 +108,7 @@ type change struct {
 	expected int64  // the generation that is to be replaced, 0 if none
 	replace  bool   // replace whatever there is, a tombstone too
 	keep     bool   // keep the generation
+	set      bool   // it does not follow from the former one; may replace a tombstone
 	seed     string // hash of the value, if it is a seed
 }
 
@@ -120,8 +121,11 @@ func (s store) write(ctx context.Context, portal string, c change) (int64, error
 	if c.replace {
 		expected = "any"
 	}
-	if c.keep {
+	switch {
+	case c.keep:
 		generation = "same"
+	case c.set:
+		generation = "set"
 	}
 	args := append([]any{expected, generation, c.seed, c.record.seeds, s.channel(), portal, string(c.record.state)},
 		c.record.fields(portal, s.ring)...)
@@ -139,14 +143,14 @@ func (s store) write(ctx context.Context, portal string, c change) (int64, error
 }
 
 // epoch returns the random value that says which of its lives Redis is in, and
-// begins a new one if there is none.
+// begins a new one if there is none. epochBegan tells when it began.
 func (s store) epoch(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	key := s.prefix + "epoch"
 	epoch, err := s.redis.Get(ctx, key).Result()
 	if errors.Is(err, redis.Nil) {
-		if err := s.redis.SetNX(ctx, key, rand.Text(), 0).Err(); err != nil {
+		if err := s.beginEpoch(ctx, key); err != nil {
 			return "", &redisError{"write to Redis", err}
 		}
 		epoch, err = s.redis.Get(ctx, key).Result()
@@ -155,6 +159,25 @@ func (s store) epoch(ctx context.Context) (string, error) {
 		return "", &redisError{"read from Redis", err}
 	}
 	return epoch, nil
+}
+
+func (s store) beginEpoch(ctx context.Context, key string) error {
+	now, err := s.redis.Time(ctx).Result()
+	if err != nil {
+		return err
+	}
+	return s.redis.SetNX(ctx, key, micros(now)+"-"+rand.Text(), 0).Err()
+}
+
+// epochBegan returns when an epoch began by Redis' clock; zero: it does not tell,
+// for it was made by a version that did not note it.
+func epochBegan(epoch string) time.Time {
+	us, _, _ := strings.Cut(epoch, "-")
+	began, err := parseMicros(us)
+	if err != nil {
+		return time.Time{}
+	}
+	return began
 }
 
 // burn notes that the nonce was used, for as long as life, and reports whether

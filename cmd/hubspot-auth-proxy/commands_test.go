@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/config"
+	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
@@ -90,7 +91,7 @@ func TestACheckRenewsATokenThatHubSpotDoesNotTake(t *testing.T) {
 	defer s.close()
 	refresh := secret.New(hub.Connect("62515"))
 	token := hubspot.Token{Access: secret.New(hub.Issue("62515", time.Hour)), Refresh: refresh, Life: time.Hour}
-	if err := s.source.Connect(t.Context(), "62515", token, "test"); err != nil {
+	if err := s.source.Connect(t.Context(), "62515", token, tokens.ConnectRequest{Issued: time.Now().Add(time.Minute)}, "test"); err != nil {
 		t.Fatal(err)
 	}
 	hub.Revoke("62515")

@@ -99,7 +99,7 @@ func TestAPortalIsConnectedByABrowser(t *testing.T) {
 	const password = "password-" + hubspottest.Canary
 	s := newStage(t)
 	a, adminA := s.connectable("ADMIN_PASSWORD="+password, "LOG_LEVEL=debug")
-	b, adminB := s.connectable("ADMIN_PASSWORD="+password, "LOG_LEVEL=debug")
+	b, adminB := s.connectable("ADMIN_PASSWORD="+password, "LOG_LEVEL=debug", "HUBSPOT_REDIRECT_URL="+adminA+"/callback")
 	if r := b.portal("62515", ""); r.category != "PORTAL_NOT_CONNECTED" {
 		t.Fatalf("before: %v", r)
 	}

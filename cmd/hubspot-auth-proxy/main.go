@@ -41,7 +41,7 @@ func allCommands() []command {
 			manual: portalShowManual, least: 1, most: 1, open: portalShow},
 		{name: "portal check", args: "ID|--all [--json]", summary: "ask HubSpot whose a portal's credential is",
 			manual: portalCheckManual, most: 1, open: portalCheck},
-		{name: "portal link", args: "[--portal ID]", summary: "print a link that connects a portal",
+		{name: "portal link", args: "--portal ID|--any", summary: "print a link that connects a portal",
 			manual: portalLinkManual, open: portalLink},
 		{name: "portal remove", args: "ID", summary: "remove a portal's credential",
 			manual: portalRemoveManual, least: 1, most: 1, open: flagless(portalRemove)},

@@ -11,17 +11,23 @@ import (
 )
 
 const portalLinkManual = `Prints a link to HubSpot's page on which a person connects a portal with the app.
-It can be sent to that person, serves once, and ends after 7 days. HubSpot then
+It can be sent to that person, serves once, and ends after 7 days; or sooner, if
+the portal is removed, connected or set, or Redis loses its data. HubSpot then
 sends their browser to HUBSPOT_REDIRECT_URL, which must be /callback of a running
-proxy with the same HUBSPOT_CLIENT_SECRET. No Redis is needed here.
+proxy with the same HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET. No Redis is
+needed here, and a clock that is right.
 
-  hubspot-auth-proxy portal link
   hubspot-auth-proxy portal link --portal 62515    # takes no other portal
+  hubspot-auth-proxy portal link --any             # takes each, replaces no static token
 `
 
 func portalLink(flags *flag.FlagSet) action {
 	portal := flags.String("portal", "", "connect the portal `ID` and no other")
+	anyPortal := flags.Bool("any", false, "connect the portal that the person chooses, unless it has a static token")
 	return func(_ context.Context, c *call) error {
+		if *anyPortal == (*portal != "") {
+			return usageError{"give --portal ID, or --any", "portal link"}
+		}
 		if *portal != "" {
 			if _, err := portalID(*portal, "portal link"); err != nil {
 				return err
@@ -34,9 +40,9 @@ func portalLink(flags *flag.FlagSet) action {
 		if faults := linkFaults(settings); faults != nil {
 			return faults
 		}
-		state := admin.NewStates(settings.HubSpotClientSecret, time.Now).Sign(admin.State{Purpose: admin.PurposeLink, Portal: *portal})
-		_, err = fmt.Fprintln(c.stdout, hubspotApp(settings).AuthorizeURL(settings.HubSpotAuthorizeURL.String(),
-			settings.HubSpotRedirectURL.String(), settings.HubSpotScopes, settings.HubSpotOptionalScopes, state))
+		app, redirect := hubspotApp(settings), settings.HubSpotRedirectURL.String()
+		state := admin.NewStates(app, redirect, time.Now).Sign(admin.State{Purpose: admin.PurposeLink, Portal: *portal})
+		_, err = fmt.Fprintln(c.stdout, app.AuthorizeURL(settings.HubSpotAuthorizeURL.String(), redirect, settings.HubSpotScopes, settings.HubSpotOptionalScopes, state))
 		return err
 	}
 }

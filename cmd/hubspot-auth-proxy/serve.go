@@ -181,6 +181,9 @@ func (s *service) awaitRedis(ctx context.Context) error {
 // followSettings reads the clients, stores the settings' portals, and goes on
 // looking for changes of both.
 func (s *service) followSettings(ctx context.Context) error {
+	if err := s.source.Begin(ctx); err != nil {
+		return err
+	}
 	if err := s.callers.Load(ctx); err != nil {
 		return err
 	}

@@ -122,7 +122,7 @@ func New(options Options) *Admin {
 	connect, callback := http.HandlerFunc(notSetUp), http.HandlerFunc(notSetUp)
 	if redirect, err := url.Parse(options.RedirectURL); err == nil && redirect.Host != "" && isSetUp(options.App) {
 		a.redirect = redirect
-		a.states = NewStates(options.App.ClientSecret, a.now)
+		a.states = NewStates(options.App, options.RedirectURL, a.now)
 		connect, callback = a.connect, a.callback
 	}
 	a.mux.HandleFunc("GET /connect", a.guard(connect))

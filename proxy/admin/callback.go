@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
 )
 
@@ -85,18 +86,22 @@ func (a *Admin) admit(ctx context.Context, r *http.Request, query url.Values) (S
 		return state, stateDenial("state_missing", "It lacks its state, without which nobody can tell who began this.")
 	case errors.Is(err, ErrStateExpired):
 		return state, stateDenial("state_expired", "It has expired.")
+	case errors.Is(err, ErrStateApp):
+		return state, stateDenial("state_app", "It was made with another HUBSPOT_CLIENT_ID or HUBSPOT_REDIRECT_URL than this proxy has.")
 	case errors.Is(err, ErrStatePurpose):
 		return state, stateDenial("state_purpose", "It was not made for connecting a portal.")
 	case err != nil:
-		return state, stateDenial("state_forged", "It was not made by this proxy, or the app's client secret was changed since.")
+		return state, stateDenial("state_forged", "It was not made by this proxy, or by an earlier version of it, or the app's client secret was changed since.")
 	case state.Purpose == PurposeConnect && !isBrowserOf(state, r):
 		return state, stateDenial("foreign_browser", "It was begun in another browser, at another address of the proxy, or begun once more since.")
 	case query.Get("code") == "":
 		return state, stateDenial("code_missing", "HubSpot sent no code with it.")
 	}
 	// Before the code is exchanged, so that of two requests one goes on.
-	first, err := a.options.Portals.Burn(ctx, state.Nonce, state.Expiry.Sub(a.now())+burnMargin)
+	first, err := a.options.Portals.Burn(ctx, state.Nonce, state.Issued, state.Expiry.Sub(a.now())+burnMargin)
 	switch {
+	case errors.Is(err, tokens.ErrNonceLost):
+		return state, stateDenial("state_lost", "The proxy's storage (Redis) has lost its data after it was made, so nobody can tell whether it was used before.")
 	case err != nil:
 		return state, &denial{status: http.StatusServiceUnavailable, reason: "store_away", message: message{
 			Title: "Not connected yet",
@@ -139,14 +144,34 @@ func (a *Admin) connectPortal(ctx context.Context, state State, query url.Values
 			},
 		}}
 	}
-	if err := a.options.Portals.Connect(ctx, portal, token, callbackActor); err != nil {
-		return "", &denial{status: http.StatusServiceUnavailable, reason: "store_failed", message: message{
+	request := tokens.ConnectRequest{Issued: state.Issued, AnyPortal: state.Portal == ""}
+	if err := a.options.Portals.Connect(ctx, portal, token, request, callbackActor); err != nil {
+		return "", storeDenial(portal, err)
+	}
+	return portal, nil
+}
+
+// storeDenial tells why what the portal allowed was not stored.
+func storeDenial(portal string, err error) *denial {
+	switch {
+	case errors.Is(err, tokens.ErrChangedSince):
+		return &denial{status: http.StatusConflict, reason: "portal_changed", message: message{
+			Title: "Not connected: portal " + portal + " was changed since",
+			Text:  []string{"Portal " + portal + " was removed, connected or given a credential after this was begun. Nothing was stored. Start again at /connect, or, if you were sent a link, ask for a new one."},
+			Again: true,
+		}}
+	case errors.Is(err, tokens.ErrNotNamed):
+		return &denial{status: http.StatusConflict, reason: "portal_not_named", message: message{
+			Title: "Not connected: portal " + portal + " has a token already",
+			Text:  []string{"Portal " + portal + " is served with an access token or API key that its operator stored, and that is replaced only if the portal is named. Nothing was stored. Open /connect?portal=" + portal + ", or, if you were sent a link, ask for a new one that is for portal " + portal + "."},
+		}}
+	default:
+		return &denial{status: http.StatusServiceUnavailable, reason: "store_failed", message: message{
 			Title: "Not connected",
 			Text:  []string{"Portal " + portal + " allowed it, but it could not be stored: the proxy's storage (Redis) does not answer. Try again in a moment: start again, or ask for a new link."},
 			Again: true,
 		}}
 	}
-	return portal, nil
 }
 
 // deny shows why nothing was connected.

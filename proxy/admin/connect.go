@@ -21,13 +21,15 @@ import (
 
 // Portals is where portals are stored. It must be safe for concurrent use.
 type Portals interface {
-	// Connect stores the token as the portal's credential, in place of
-	// whatever was stored before, and writes to the log who did it.
-	Connect(ctx context.Context, portal string, token hubspot.Token, actor string) error
+	// Connect stores the token as the portal's credential, in place of what
+	// the request may replace, and writes to the log who did it. The error is
+	// tokens.ErrChangedSince or tokens.ErrNotNamed where it may not.
+	Connect(ctx context.Context, portal string, token hubspot.Token, request tokens.ConnectRequest, actor string) error
 
 	// Burn reports whether it is the first call with this nonce, by any
-	// replica, and remembers it for life.
-	Burn(ctx context.Context, nonce string, life time.Duration) (first bool, err error)
+	// replica, and remembers it for life. The error is tokens.ErrNonceLost if
+	// the storage has lost its data after the nonce was issued.
+	Burn(ctx context.Context, nonce string, issued time.Time, life time.Duration) (first bool, err error)
 
 	// Portals returns the ids of all that are stored, those that were removed
 	// too, in numerical order.

@@ -23,9 +23,15 @@ func TestACallbackIsRefusedBeforeItsCodeIsUsed(t *testing.T) {
 	}{
 		{"no state", func(_ *rig, c string) string { return with(c, "state", "") }, "state_missing", "lacks its state"},
 		{"forged", func(_ *rig, c string) string { return with(c, "state", parameter(c, "state")+"A") }, "state_forged", "client secret"},
-		{"another secret", func(_ *rig, c string) string {
-			return with(c, "state", admin.NewStates(secret.New("x"), nil).Sign(admin.State{Purpose: admin.PurposeLink}))
+		{"another secret", func(r *rig, c string) string {
+			return with(c, "state", r.statesOf(hubspottest.ClientID, "x", r.options.RedirectURL).Sign(admin.State{Purpose: admin.PurposeLink}))
 		}, "state_forged", "not made by this proxy"},
+		{"another app", func(r *rig, c string) string {
+			return with(c, "state", r.statesOf("staging", hubspottest.ClientSecret, r.options.RedirectURL).Sign(admin.State{Purpose: admin.PurposeLink}))
+		}, "state_app", "another HUBSPOT_CLIENT_ID"},
+		{"another redirect URL", func(r *rig, c string) string {
+			return with(c, "state", r.statesOf(hubspottest.ClientID, hubspottest.ClientSecret, "http://localhost/callback").Sign(admin.State{Purpose: admin.PurposeLink}))
+		}, "state_app", "another HUBSPOT_CLIENT_ID or HUBSPOT_REDIRECT_URL"},
 		{"expired", func(r *rig, c string) string { r.later.Store(int64(10 * time.Minute)); return c }, "state_expired", "has expired"},
 		{"expired link", func(r *rig, c string) string {
 			state := r.states.Sign(admin.State{Purpose: admin.PurposeLink})

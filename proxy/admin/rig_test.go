@@ -46,7 +46,7 @@ type portals struct {
 	changed chan struct{} // gets one for every Connect
 }
 
-func (p *portals) Connect(ctx context.Context, portal string, token hubspot.Token, actor string) error {
+func (p *portals) Connect(ctx context.Context, portal string, token hubspot.Token, request tokens.ConnectRequest, actor string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer func() { p.changed <- struct{}{} }()
@@ -55,7 +55,7 @@ func (p *portals) Connect(ctx context.Context, portal string, token hubspot.Toke
 	}
 	p.stored[portal] = token
 	p.actors = append(p.actors, actor)
-	return p.Source.Connect(ctx, portal, token, actor)
+	return p.Source.Connect(ctx, portal, token, request, actor)
 }
 
 // record stores fields of a portal's record as package tokens has them, in the
@@ -120,13 +120,21 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 		defer cancel()
 		_ = r.portals.Close(ctx)
 	})
-	r.states = admin.NewStates(secret.New(hubspottest.ClientSecret), r.options.Now)
+	r.states = r.statesOf(hubspottest.ClientID, hubspottest.ClientSecret, r.options.RedirectURL)
+	if err := r.portals.Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	r.admin = admin.New(r.options)
 	r.server.Config = r.admin.Server()
 	r.server.Start()
 	t.Cleanup(r.server.Close)
 	r.browser = r.newBrowser()
 	return r
+}
+
+// statesOf signs as a proxy with that app and redirect URL does.
+func (r *rig) statesOf(clientID, clientSecret, redirect string) *admin.States {
+	return admin.NewStates(&hubspot.App{ClientID: clientID, ClientSecret: secret.New(clientSecret)}, redirect, r.options.Now)
 }
 
 // defaults are the options of a rig on loopback with an app.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/hubspot"
 )
 
 // The purposes of a [State].
@@ -33,11 +33,14 @@ const (
 // Why [States.Open] refuses a text.
 var (
 	// ErrStateForged: it is not what Sign returned, or was signed with another
-	// client secret.
+	// client secret or by a version with other states.
 	ErrStateForged = errors.New("the state is not one that was signed here")
 
 	// ErrStateExpired: it was signed here, too long ago.
 	ErrStateExpired = errors.New("the state has expired")
+
+	// ErrStateApp: it was signed for another client id or redirect URL.
+	ErrStateApp = errors.New("the state is for another client id or redirect URL")
 
 	// ErrStatePurpose: it was signed here for something else than connecting a
 	// portal.
@@ -60,35 +63,40 @@ type State struct {
 	// is empty for a link.
 	Browser string
 
+	// Issued is when it was signed, in whole microseconds.
+	Issued time.Time
+
 	// Expiry is when it ends, in whole seconds.
 	Expiry time.Time
 }
 
-// States signs and opens states. All processes with the same client secret
-// open each other's; a new client secret ends those that are under way. It is
-// safe for concurrent use.
+// States signs and opens the states of one app and redirect URL. All processes
+// with the same ones open each other's; a new client secret, client id or
+// redirect URL ends those that are under way. It is safe for concurrent use.
 type States struct {
 	key []byte
+	app string // the app and the redirect URL, as payloads name them
 	now func() time.Time
 }
 
-// NewStates returns what signs with a key derived from the HubSpot app's client
+// NewStates returns what signs with a key derived from the app's client
 // secret. It panics if that is empty, for everybody could sign then. A nil now
 // is time.Now.
-func NewStates(clientSecret secret.Text, now func() time.Time) *States {
-	if clientSecret.IsZero() {
+func NewStates(app *hubspot.App, redirectURL string, now func() time.Time) *States {
+	if app.ClientSecret.IsZero() {
 		panic("admin: no client secret to sign states with")
 	}
 	// The info string makes it a key of its own: no other use of the client
 	// secret can give a signature that is good here.
-	key, err := hkdf.Key(sha256.New, []byte(clientSecret.Reveal()), nil, "hubspot-auth-proxy connect state v1", sha256.Size)
+	key, err := hkdf.Key(sha256.New, []byte(app.ClientSecret.Reveal()), nil, "hubspot-auth-proxy connect state v2", sha256.Size)
 	if err != nil {
 		panic("admin: derive the key of states: " + err.Error()) // only for far longer keys
 	}
 	if now == nil {
 		now = time.Now
 	}
-	return &States{key: key, now: now}
+	sum := sha256.Sum256([]byte(app.ClientID + "\x00" + redirectURL))
+	return &States{key: key, app: encoding.EncodeToString(sum[:12]), now: now}
 }
 
 // payload is a State as it travels. The names are short, because it is part
@@ -98,6 +106,8 @@ type payload struct {
 	Nonce   string `json:"n"`
 	Portal  string `json:"h,omitempty"`
 	Browser string `json:"b,omitempty"`
+	App     string `json:"a"`
+	Issued  int64  `json:"i"` // µs since 1970
 	Expiry  int64  `json:"e"` // seconds since 1970
 }
 
@@ -105,11 +115,14 @@ type payload struct {
 var encoding = base64.RawURLEncoding
 
 // Sign returns the state as text for a URL. An empty nonce is replaced by a
-// random one, and a zero expiry by that of the purpose: 10 minutes from now,
-// 7 days for a link.
+// random one, a zero time of issue by now, and a zero expiry by that of the
+// purpose: 10 minutes from now, 7 days for a link.
 func (s *States) Sign(state State) string {
 	if state.Nonce == "" {
 		state.Nonce = rand.Text()
+	}
+	if state.Issued.IsZero() {
+		state.Issued = s.now()
 	}
 	if state.Expiry.IsZero() {
 		life := connectLife
@@ -118,12 +131,14 @@ func (s *States) Sign(state State) string {
 		}
 		state.Expiry = s.now().Add(life)
 	}
-	// Cannot fail: strings and a number.
+	// Cannot fail: strings and numbers.
 	body, _ := json.Marshal(payload{
 		Purpose: state.Purpose,
 		Nonce:   state.Nonce,
 		Portal:  state.Portal,
 		Browser: state.Browser,
+		App:     s.app,
+		Issued:  state.Issued.UnixMicro(),
 		Expiry:  state.Expiry.Unix(),
 	})
 	text := encoding.EncodeToString(body)
@@ -131,7 +146,8 @@ func (s *States) Sign(state State) string {
 }
 
 // Open returns the state that Sign returned as text. The error is
-// ErrStateForged, ErrStateExpired or ErrStatePurpose; there is no state then.
+// ErrStateForged, ErrStateExpired, ErrStateApp or ErrStatePurpose; there is no
+// state then.
 //
 // It does not know whether the state was used before, or by whom it is
 // brought.
@@ -147,10 +163,15 @@ func (s *States) Open(text string) (State, error) {
 	if err != nil || json.Unmarshal(decoded, &p) != nil {
 		return State{}, ErrStateForged
 	}
-	state := State{Purpose: p.Purpose, Nonce: p.Nonce, Portal: p.Portal, Browser: p.Browser, Expiry: time.Unix(p.Expiry, 0)}
+	state := State{
+		Purpose: p.Purpose, Nonce: p.Nonce, Portal: p.Portal, Browser: p.Browser,
+		Issued: time.UnixMicro(p.Issued), Expiry: time.Unix(p.Expiry, 0),
+	}
 	switch {
 	case p.Purpose != PurposeConnect && p.Purpose != PurposeLink:
 		return State{}, ErrStatePurpose
+	case p.App != s.app:
+		return State{}, ErrStateApp
 	case !s.now().Before(state.Expiry):
 		return State{}, ErrStateExpired
 	}

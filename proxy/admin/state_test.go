@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"hubspot-auth-proxy/proxy/admin"
+	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/secret"
 )
 
@@ -16,13 +17,13 @@ import (
 var noon = time.Unix(1_795_000_000, 0)
 
 func statesAt(now time.Time) *admin.States {
-	return admin.NewStates(secret.New("a client secret"), func() time.Time { return now })
+	return admin.NewStates(&hubspot.App{ClientID: "app", ClientSecret: secret.New("a client secret")}, "http://localhost/callback", func() time.Time { return now })
 }
 
 func TestAStateComesBackAsItWasSigned(t *testing.T) {
 	for _, want := range []admin.State{
-		{Purpose: admin.PurposeConnect, Nonce: "n", Portal: "62515", Browser: "b", Expiry: noon.Add(time.Minute)},
-		{Purpose: admin.PurposeLink, Nonce: `"<>&.=` + "\x00é", Expiry: noon.Add(time.Second)},
+		{Purpose: admin.PurposeConnect, Nonce: "n", Portal: "62515", Browser: "b", Issued: noon, Expiry: noon.Add(time.Minute)},
+		{Purpose: admin.PurposeLink, Nonce: `"<>&.=` + "\x00é", Issued: noon.Add(-time.Millisecond), Expiry: noon.Add(time.Second)},
 	} {
 		text := statesAt(noon).Sign(want)
 		got, err := statesAt(noon).Open(text)
@@ -40,7 +41,7 @@ func TestSigningFillsInNonceAndExpiry(t *testing.T) {
 	for purpose, life := range map[string]time.Duration{admin.PurposeConnect: 10 * time.Minute, admin.PurposeLink: 7 * 24 * time.Hour} {
 		first, err := states.Open(states.Sign(admin.State{Purpose: purpose}))
 		second, _ := states.Open(states.Sign(admin.State{Purpose: purpose}))
-		if err != nil || len(first.Nonce) < 20 || first.Nonce == second.Nonce || !first.Expiry.Equal(noon.Add(life)) {
+		if err != nil || len(first.Nonce) < 20 || first.Nonce == second.Nonce || !first.Expiry.Equal(noon.Add(life)) || !first.Issued.Equal(noon) {
 			t.Errorf("%s: %v %v %v", purpose, first, second, err)
 		}
 	}
@@ -50,7 +51,7 @@ func TestAStateIsRefusedForWhatIsWrongWithIt(t *testing.T) {
 	link := admin.State{Purpose: admin.PurposeLink, Nonce: "n", Expiry: noon.Add(time.Minute)}
 	text := statesAt(noon).Sign(link)
 	body, signature, _ := strings.Cut(text, ".")
-	other := admin.NewStates(secret.New("another secret"), func() time.Time { return noon })
+	other := admin.NewStates(&hubspot.App{ClientID: "app", ClientSecret: secret.New("another secret")}, "http://localhost/callback", func() time.Time { return noon })
 	foreign := statesAt(noon).Sign(admin.State{Purpose: "other", Nonce: "n"})
 	for _, tt := range []struct {
 		name, text string
@@ -85,7 +86,7 @@ func TestNobodySignsWithoutASecret(t *testing.T) {
 			t.Error("an empty client secret signs")
 		}
 	}()
-	admin.NewStates(secret.Text{}, nil)
+	admin.NewStates(&hubspot.App{}, "", nil)
 }
 
 func TestASignedStateWithAnyBitChangedIsRefused(t *testing.T) {

@@ -1,0 +1,108 @@
+package tokens
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspot"
+)
+
+var (
+	// ErrChangedSince: the portal was set, seeded, connected or removed after
+	// the request to connect it was made.
+	ErrChangedSince = errors.New("the portal was changed after the request to connect it was made")
+
+	// ErrNotNamed: the portal has a static credential, which a request for
+	// any portal does not replace.
+	ErrNotNamed = errors.New("the portal has a static credential, and the request to connect it does not name the portal")
+
+	// ErrNonceLost: Redis has lost its data after the nonce was made, so that
+	// nobody knows whether it was used.
+	ErrNonceLost = errors.New("Redis has lost its data after the nonce was made")
+)
+
+// A ConnectRequest is what a person was asked for who connects a portal.
+type ConnectRequest struct {
+	// Issued is when the request was made. What was stored later is not
+	// replaced: somebody decided otherwise since.
+	Issued time.Time
+
+	// AnyPortal means that the request names no portal, so that the person
+	// chose one. Static credentials are not replaced then.
+	AnyPortal bool
+}
+
+// mayReplace returns nil if the request is good for replacing the record, which
+// is the zero one where there is none.
+func (q ConnectRequest) mayReplace(r record) error {
+	switch {
+	case r.since().After(q.Issued):
+		return ErrChangedSince
+	case q.AnyPortal && r.state != removed && (r.kind == AccessToken || r.kind == APIKey):
+		return ErrNotNamed
+	}
+	return nil
+}
+
+// since returns when the credential was set, seeded, connected or removed; zero
+// if that is not known. Records of versions that did not note it tell it by
+// their generation, unless that is the one of a renewal.
+func (r record) since() time.Time {
+	if r.setAt.IsZero() && (r.state == removed || r.kind != OAuth) && r.generation > 0 {
+		return time.UnixMicro(r.generation)
+	}
+	return r.setAt
+}
+
+// Connect stores the first tokens of a portal's grant, in the place of what
+// the request may replace: the error is [ErrChangedSince] or [ErrNotNamed]
+// where it may not.
+func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token, request ConnectRequest, actor string) error {
+	for range 5 {
+		former, err := s.store.load(ctx, portal)
+		// A record that is damaged or does not open is replaced: what can be
+		// read of it counts.
+		replace := err != nil && !errors.Is(err, errNoRecord)
+		if IsRedisError(err) {
+			s.heard(err)
+			return fmt.Errorf("portal %s: %w", portal, err)
+		}
+		if err := request.mayReplace(former); err != nil {
+			return fmt.Errorf("portal %s: %w", portal, err)
+		}
+		err = s.put(ctx, portal, change{expected: former.generation, replace: replace, record: record{
+			name: former.name, kind: OAuth, state: active, secret: token.Access, refresh: token.Refresh,
+			expiresAt: s.now().Add(token.Life).Truncate(time.Millisecond),
+		}}, "portal was connected", actor)
+		if changed := (*conflict)(nil); !errors.As(err, &changed) {
+			return err
+		}
+	}
+	return fmt.Errorf("portal %s changes too fast to be connected", portal)
+}
+
+// Begin learns Redis' epoch, and begins one if Redis is new: nonces that were
+// issued before it are refused.
+func (s *Source) Begin(ctx context.Context) error { return s.askEpoch(ctx) }
+
+// Burn notes that a nonce, which was issued at that time, was used, for as long
+// as life, and reports whether it was not before. The error is [ErrNonceLost]
+// if Redis cannot know that.
+func (s *Source) Burn(ctx context.Context, nonce string, issued time.Time, life time.Duration) (first bool, err error) {
+	first, err = s.store.burn(ctx, nonce, life)
+	s.heard(err)
+	if err != nil {
+		return false, err
+	}
+	// Asked after it is noted: a loss that comes still later begins an epoch
+	// that is younger than the nonce.
+	if err := s.askEpoch(ctx); err != nil {
+		return false, err
+	}
+	if epochBegan(s.knownEpoch()).After(issued) {
+		return false, ErrNonceLost
+	}
+	return first, nil
+}
