@@ -11,6 +11,7 @@ import (
 
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/secret"
 )
 
 // A finding is what checking a portal has found.
@@ -108,7 +109,8 @@ func (k *checker) whose(ctx context.Context, p tokens.Portal) (string, error) {
 }
 
 // account asks HubSpot for the account of a credential that does not expire.
-// The errors never hold the address: it may have an API key in it.
+// The errors hold neither the address, which may have an API key in it, nor
+// what was answered, which may be an echo of what was sent.
 func (k *checker) account(ctx context.Context, credential *tokens.Credential) (string, error) {
 	address := k.upstream.JoinPath("account-info", "v3", "details")
 	header := http.Header{"Accept": {"application/json"}}
@@ -124,10 +126,7 @@ func (k *checker) account(ctx context.Context, credential *tokens.Credential) (s
 	request.Header = header
 	response, err := k.client.Do(request)
 	if err != nil {
-		if failure := (*url.Error)(nil); errors.As(err, &failure) {
-			err = failure.Err
-		}
-		return "", &trouble{fmt.Sprintf("no answer from HubSpot: %v", err), "check UPSTREAM_URL and whether it can be reached from here"}
+		return "", &trouble{fmt.Sprintf("no answer from HubSpot: %v", secret.Cause(err)), "check UPSTREAM_URL and whether it can be reached from here"}
 	}
 	defer response.Body.Close()
 	return accountPortal(response, credential.Portal)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/config"
+	"hubspot-auth-proxy/tokens/secret"
 )
 
 const healthcheckManual = `Asks the proxy that runs with this same ADMIN_ADDR whether it can serve: /readyz
@@ -95,19 +96,16 @@ func askHealth(ctx context.Context, addr, path string) error {
 	if json.Compact(&parts, body) != nil {
 		return fmt.Errorf("%s answers %d to %s, which is not this program's answer; check whether another one has the port of ADMIN_ADDR", addr, response.StatusCode, path)
 	}
-	return fmt.Errorf("%s answers %d to %s: %s; the proxy's log tells more", addr, response.StatusCode, path, &parts)
+	return fmt.Errorf("%s answers %d to %s: %s; the proxy's log tells more", addr, response.StatusCode, path, shown(parts.String()))
 }
 
 // noAnswer says what to do about an error of the client.
 func noAnswer(addr string, err error) error {
-	if failed := (*url.Error)(nil); errors.As(err, &failed) {
-		if failed.Timeout() {
-			return fmt.Errorf("no answer from %s within %v; the proxy hangs, or another program has that port", addr, healthcheckTime)
-		}
-		err = failed.Err
+	if failed := (*url.Error)(nil); errors.As(err, &failed) && failed.Timeout() {
+		return fmt.Errorf("no answer from %s within %v; the proxy hangs, or another program has that port", addr, healthcheckTime)
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("nothing listens on %s; start the proxy, or set ADMIN_ADDR to what it has there", addr)
 	}
-	return fmt.Errorf("no answer from %s, check whether ADMIN_ADDR is what the proxy has: %w", addr, err)
+	return fmt.Errorf("no answer from %s, check whether ADMIN_ADDR is what the proxy has: %w", addr, secret.Cause(err))
 }
