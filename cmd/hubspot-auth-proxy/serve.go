@@ -139,7 +139,7 @@ func (s *service) listen(context.Context) error {
 		Callers:        s.callers.All,
 		Log:            s.log,
 	})
-	server := s.admin.Server()
+	server, limited := s.admin.Server(door)
 	s.closers = append(s.closers, func() {
 		// A portal that is being connected still is.
 		ctx, cancel := context.WithTimeout(context.Background(), admin.CallbackTimeout)
@@ -150,7 +150,7 @@ func (s *service) listen(context.Context) error {
 		}
 		s.admin.Close()
 	})
-	go s.serving(func() error { return server.Serve(door) })
+	go s.serving(func() error { return server.Serve(limited) })
 	return nil
 }
 

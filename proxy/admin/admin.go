@@ -6,6 +6,7 @@ package admin
 import (
 	"encoding/json"
 	"log"
+	"net"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/proxy/connlimit"
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/throttle"
@@ -141,13 +143,33 @@ func (a *Admin) Ready() { a.state.Store(ready) }
 // requests.
 func (a *Admin) Stopping() { a.state.Store(stopping) }
 
-// Server returns a server for the admin listener.
-func (a *Admin) Server() *http.Server {
+// The limits of a listener that anybody may reach: what unfinished requests can
+// take of memory is their product.
+const (
+	maxHeader      = 16 << 10
+	maxConnections = 64
+	headerTimeout  = 5 * time.Second
+)
+
+// Server returns a server for the admin listener, and the listener to serve on,
+// which limits how many connections are open at once. A connection that has no
+// whole request yet, or none any more, makes way for a new one, so that others'
+// unfinished requests do not keep a probe from its answer.
+func (a *Admin) Server(listener net.Listener) (*http.Server, net.Listener) {
+	limited := connlimit.New(listener, maxConnections, 0)
 	return &http.Server{
-		Handler: a, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
-		ErrorLog: log.New(serverLog{a.faults}, "", 0),
-	}
+		Handler:           a,
+		MaxHeaderBytes:    maxHeader - slop,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		ConnState:         limited.ConnState,
+		ErrorLog:          log.New(serverLog{a.faults}, "", 0),
+	}, limited
 }
+
+// slop is what net/http reads of a header beyond MaxHeaderBytes.
+const slop = 4 << 10
 
 // Close logs what was kept back. Its server is to be shut down before.
 func (a *Admin) Close() { _ = a.faults.Sync() }

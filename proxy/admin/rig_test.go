@@ -125,7 +125,7 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 		t.Fatal(err)
 	}
 	r.admin = admin.New(r.options)
-	r.server.Config = r.admin.Server()
+	r.server.Config, r.server.Listener = r.admin.Server(r.server.Listener)
 	r.server.Start()
 	t.Cleanup(r.server.Close)
 	r.browser = r.newBrowser()

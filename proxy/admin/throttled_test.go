@@ -88,9 +88,9 @@ func (u *unwilling) Accept() (net.Conn, error) {
 
 func TestThatNoConnectionIsTakenIsLogged(t *testing.T) {
 	core, logs := observer.New(zapcore.WarnLevel)
-	server := admin.New(admin.Options{Log: zap.New(core)}).Server()
+	server, listener := admin.New(admin.Options{Log: zap.New(core)}).Server(&unwilling{})
 	begun := time.Now()
-	if err := server.Serve(&unwilling{}); err == nil || time.Since(begun) > time.Second {
+	if err := server.Serve(listener); err == nil || time.Since(begun) > time.Second {
 		t.Errorf("%v after %v", err, time.Since(begun))
 	}
 	if lines := logs.All(); len(lines) != 1 || !strings.Contains(lines[0].ContextMap()["error"].(string), "too many open files") {
