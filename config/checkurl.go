@@ -1,10 +1,11 @@
 package config
 
 import (
-	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
+
+	"hubspot-auth-proxy/proxy/wire"
 )
 
 var scopeName = regexp.MustCompile(`^[A-Za-z0-9._:-]+$`)
@@ -27,7 +28,7 @@ func (l *loader) checkServer(name string, u *url.URL) {
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http", !hasHost(u):
 		l.fault(name, "is not an absolute https URL with a host", "give one such as "+urlExample(name))
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !wire.IsLoopback(u.Hostname()):
 		l.fault(name, "is http to a host that is not loopback, which would send credentials in the clear", "use https")
 	}
 	if u.User != nil {
@@ -39,11 +40,6 @@ func (l *loader) checkServer(name string, u *url.URL) {
 func hasHost(u *url.URL) bool {
 	port := u.Port()
 	return u.Hostname() != "" && !strings.HasSuffix(u.Host, ":") && (port == "" || isPort(port))
-}
-
-func isLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
 // checkConnect checks the connect flow. Scopes do nothing without a redirect

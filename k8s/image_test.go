@@ -169,7 +169,7 @@ func copyContext(t *testing.T) string {
 		switch {
 		case err != nil:
 			return err
-		case name == ".git":
+		case name == ".git" && entry.IsDir(): // in a worktree it is a file
 			return fs.SkipDir
 		case !entry.Type().IsRegular() || ignored(name):
 			return nil

@@ -18,6 +18,7 @@ import (
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/connlimit"
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/throttle"
@@ -184,7 +185,7 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// to. Nor does a page that was led here by its own name (DNS rebinding)
 	// gain by that: without a state that was signed here, and the cookie or
 	// link that goes with it, /callback does nothing and tells nothing.
-	if a.options.Loopback && r.URL.Path != callbackPath && !proxy.IsLoopbackHost(r.Host) {
+	if a.options.Loopback && r.URL.Path != callbackPath && !wire.IsLoopbackHost(r.Host) {
 		http.Error(w, "This listener answers to localhost and loopback addresses only.", http.StatusForbidden)
 		return
 	}

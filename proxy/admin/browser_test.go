@@ -42,8 +42,9 @@ type chrome struct {
 	said []string // warnings and errors of its console
 }
 
-// newChrome starts one, or skips the test where none is installed.
-func newChrome(t *testing.T) *chrome {
+// newChrome starts one, or skips the test where none is installed. The names lead
+// to 127.0.0.1.
+func newChrome(t *testing.T, names ...string) *chrome {
 	t.Helper()
 	path := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -55,13 +56,16 @@ func newChrome(t *testing.T) *chrome {
 	if path == "" {
 		t.Skip("no Chromium is installed")
 	}
+	rules := "" // nothing but loopback can be reached
+	for _, name := range names {
+		rules += "MAP " + name + " 127.0.0.1 , "
+	}
 	bounded, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	t.Cleanup(cancel)
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true),
-		// Nothing but loopback can be reached.
-		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost"))
+		chromedp.Flag("host-resolver-rules", rules+"MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost"))
 	allocator, end := chromedp.NewExecAllocator(bounded, options...)
 	t.Cleanup(end)
 	ctx, closeTab := chromedp.NewContext(allocator)
@@ -101,6 +105,14 @@ func (c *chrome) click(selector string) {
 	c.Helper()
 	if _, err := chromedp.RunResponse(c.ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
 		c.Fatalf("click %s: %v", selector, err)
+	}
+}
+
+// evaluating runs a script whose value does not count.
+func evaluating(script string) chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := chromedp.Evaluate[any](script)(ctx, t)
+		return chromedp.Void{}, err
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
 )
@@ -88,7 +88,7 @@ func (a *Admin) sendHome(w http.ResponseWriter, r *http.Request) bool {
 	switch {
 	case strings.EqualFold(home, here):
 		return true
-	case proxy.IsLoopbackHost(home) && proxy.IsLoopbackHost(here):
+	case wire.IsLoopback(home) && wire.IsLoopback(here):
 		// HubSpot takes localhost only, where people type 127.0.0.1. The port
 		// is theirs: cookies do not mind it.
 		u := url.URL{Scheme: a.redirect.Scheme, Host: home, Path: "/connect", RawQuery: r.URL.RawQuery}

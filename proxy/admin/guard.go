@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens/secret"
 )
 
@@ -14,11 +15,18 @@ import (
 const user = "admin"
 
 // guard lets the operator through to a page, by the password. Without one the
-// page is served on loopback only, where whoever asks is on this machine.
+// page is served on loopback only, and not through another proxy: who asks is
+// then on this machine.
 func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name, password, given := r.BasicAuth()
 		switch {
+		case a.options.Password.IsZero() && a.options.Loopback && cameThroughProxy(r):
+			a.refuse(w, http.StatusForbidden, "forwarded", message{
+				Title: "This page needs a password",
+				Text: []string{"It is not served, because no password is set and the request came through another proxy, so that anyone may have sent it. " +
+					"Set ADMIN_PASSWORD and restart the proxy, or open this page at the proxy's own address."},
+			})
 		case a.options.Password.IsZero() && a.options.Loopback:
 			page(w, r)
 		case a.options.Password.IsZero():
@@ -40,6 +48,13 @@ func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
 			}.page())
 		}
 	}
+}
+
+// cameThroughProxy reports whether another proxy has forwarded the request. nginx
+// adds no header field unless it is configured to, and spoke HTTP/1.0 by default
+// until version 1.29.7; no browser speaks that.
+func cameThroughProxy(r *http.Request) bool {
+	return wire.CameThroughProxy(r.Header) != "" || !r.ProtoAtLeast(1, 1)
 }
 
 // isOperator compares hashes, so that the time it takes tells nothing, not

@@ -4,6 +4,8 @@ import (
 	"bytes"
 
 	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/proxy/wire"
 )
 
 // serverLog is where net/http's server writes what went wrong.
@@ -12,7 +14,7 @@ type serverLog struct{ log *zap.Logger }
 // Write implements io.Writer, for a log.Logger.
 func (l serverLog) Write(text []byte) (int, error) {
 	if !bytes.Contains(text, []byte(": panic serving ")) {
-		l.log.Warn("the admin listener's server has a warning", zap.ByteString("error", bytes.TrimSpace(text)))
+		l.log.Warn("the admin listener's server has a warning", zap.String("error", wire.Printable(string(bytes.TrimSpace(text)))))
 		return len(text), nil
 	}
 	// What a panic says may quote the request, which may hold a code or a

@@ -1,0 +1,38 @@
+package wire_test
+
+import (
+	"net/http"
+	"testing"
+
+	"hubspot-auth-proxy/proxy/wire"
+)
+
+func TestHeaderFieldsAreKnownInEverySpelling(t *testing.T) {
+	for name, want := range map[string]struct{ proxied, overrides bool }{
+		"Forwarded":              {proxied: true},
+		"Via":                    {proxied: true},
+		"X-Real-Ip":              {proxied: true},
+		"X-Forwarded-For":        {proxied: true},
+		"X-Forwarded-Anything":   {proxied: true},
+		"X_forwarded_for":        {proxied: true},
+		"x-real-ip":              {proxied: true},
+		"X-Http-Method-Override": {overrides: true},
+		"X-Http-Method":          {overrides: true},
+		"X-Method-Override":      {overrides: true},
+		"X_http_method_override": {overrides: true},
+		"X-Http_method-Override": {overrides: true},
+		"x_METHOD_override":      {overrides: true},
+		"X-Forwarded":            {},
+		"X-Original-Method":      {},
+		"User-Agent":             {},
+		"":                       {},
+	} {
+		header := http.Header{"Accept": {"a"}, name: {"DELETE"}}
+		if got := wire.CameThroughProxy(header); (got != "") != want.proxied {
+			t.Errorf("%q came through %q", name, got)
+		}
+		if got := wire.OverridesMethod(header); (got != "") != want.overrides {
+			t.Errorf("%q overrides by %q", name, got)
+		}
+	}
+}

@@ -1,0 +1,122 @@
+// Package wire has the rules about what a request consists of, as pure
+// functions on bytes: host names, header fields, text that is safe to print.
+// The functions do no I/O, keep no state, and are safe for concurrent use.
+package wire
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// HostName returns the name or the address in a Host header field (RFC 9110
+// section 7.2): in lower case, without the port, the brackets of an IPv6
+// address, and a final dot. ok is false if the field has anything that neither
+// a name nor an address has; browsers never send such a field.
+func HostName(host string) (name string, ok bool) {
+	name, port, found := strings.Cut(host, ":")
+	if strings.HasPrefix(host, "[") {
+		name, port, found = strings.Cut(host[1:], "]")
+		if !found || port != "" && port[0] != ':' {
+			return "", false
+		}
+		port = strings.TrimPrefix(port, ":")
+		if ip, err := netip.ParseAddr(name); err != nil || !ip.Is6() {
+			return "", false
+		}
+	} else if name = strings.TrimSuffix(name, "."); !IsHostName(name) {
+		return "", false
+	}
+	return strings.ToLower(name), strings.Trim(port, "0123456789") == ""
+}
+
+// IsHostName reports whether name consists of labels of ASCII letters, digits,
+// hyphens and underscores, with single dots between them. An IPv4 address does.
+func IsHostName(name string) bool {
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || strings.ContainsFunc(label, endsLabel) {
+			return false
+		}
+	}
+	return true
+}
+
+func endsLabel(c rune) bool {
+	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_')
+}
+
+// IsLoopback reports whether a host, without a port, is localhost or a loopback
+// address.
+func IsLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
+}
+
+// IsLoopbackHost reports whether a Host header field names this machine: as
+// localhost, as a name below localhost, or by a loopback address. Nobody can
+// register a name below localhost (RFC 6761 section 6.3). A server that listens
+// on loopback gets any other name only from a browser that was deceived about
+// where the name leads (DNS rebinding), or from another proxy on this machine.
+func IsLoopbackHost(host string) bool {
+	name, ok := HostName(host)
+	return ok && (IsLoopback(name) || IsBelow(name, "localhost"))
+}
+
+// IsBelow reports whether name, as [HostName] returns it, is a subdomain of the
+// domain. An empty domain has none.
+func IsBelow(name, domain string) bool {
+	above, found := strings.CutSuffix(name, "."+domain)
+	return found && domain != "" && above != ""
+}
+
+// Hosts are the names by which calls without a client key may reach a listener.
+// A web page can lead a name of its own domain to the listener's address (DNS
+// rebinding), so that the browser takes the proxy for the page's own server and
+// sends neither Origin nor Sec-Fetch-* header fields. The Host header field still
+// has the page's name.
+type Hosts struct {
+	// Loopback means that the listener's address is a loopback address. Then
+	// only loopback addresses, localhost and names below it are accepted.
+	Loopback bool
+
+	// Domain is a domain whose subdomains are accepted, in lower case. Empty
+	// means none.
+	Domain string
+
+	// Allowed are further names, in lower case.
+	Allowed []string
+}
+
+// Below returns what the Host header field's name has before the domain, in
+// lower case: 62515 of 62515.example.com. It is empty for all other names, for
+// the domain itself too.
+func (h Hosts) Below(host string) string {
+	if h.Domain == "" {
+		return ""
+	}
+	if name, ok := HostName(host); ok && IsBelow(name, h.Domain) {
+		return strings.TrimSuffix(name, "."+h.Domain)
+	}
+	return ""
+}
+
+// Accept reports whether the Host header field has an accepted name. Names
+// without a dot are accepted because no page can have one; a final dot makes
+// such a name a top-level domain.
+func (h Hosts) Accept(host string) bool {
+	if h.Loopback || IsLoopbackHost(host) {
+		return IsLoopbackHost(host)
+	}
+	name, ok := HostName(host)
+	if !ok {
+		return false
+	}
+	if _, err := netip.ParseAddr(name); err == nil || !strings.Contains(host, ".") || IsBelow(name, h.Domain) {
+		return true
+	}
+	for _, allowed := range h.Allowed {
+		if name == allowed {
+			return true
+		}
+	}
+	return false
+}
