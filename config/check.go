@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens/seal"
 )
 
@@ -49,6 +50,7 @@ func (l *loader) check() {
 	l.checkCredential()
 	l.checkSeedFile()
 	l.checkPortals()
+	l.checkHosts()
 	l.checkPassword()
 	l.checkLogs()
 }
@@ -203,6 +205,19 @@ func (l *loader) checkPortals() {
 		l.fault("SERVE_PORTALS", "leaves out the environment's own portal, which has no id", "set HUBSPOT_PORTAL_ID, and add that id")
 	default:
 		l.fault("SERVE_PORTALS", "leaves out the default portal "+quote(id), "add it")
+	}
+}
+
+// checkHosts takes names only. A port, a scheme or a wildcard would be in no name
+// that requests are compared with.
+func (l *loader) checkHosts() {
+	if _, err := netip.ParseAddr(l.PortalDomain); l.given("PORTAL_DOMAIN") && (err == nil || !wire.IsHostName(l.PortalDomain)) {
+		l.fault("PORTAL_DOMAIN", quote(l.PortalDomain)+" is not a domain", "give one such as hubspot.example.com, without a port, where 62515.hubspot.example.com leads here")
+	}
+	for _, host := range l.AllowedHosts {
+		if !wire.IsHostName(host) {
+			l.fault("ALLOWED_HOSTS", quote(host)+" is not a host name", "give names separated by commas, without ports, such as hubspot.tools.svc.cluster.local")
+		}
 	}
 }
 

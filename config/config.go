@@ -132,9 +132,23 @@ type Config struct {
 	// the default portal among them. Empty means all.
 	ServePortals []string `env:"SERVE_PORTALS"`
 
+	// PortalDomain is a domain in lower case, without a final dot, whose
+	// subdomains name portals. Empty means that the bound address decides:
+	// localhost on loopback, else none.
+	PortalDomain string `env:"PORTAL_DOMAIN"`
+
+	// AllowedHosts are host names in lower case, without a final dot, by which
+	// calls without a client key may name the proxy. Empty means no others than
+	// those that always may.
+	AllowedHosts []string `env:"ALLOWED_HOSTS"`
+
 	// AllowAnonymous says whether callers need no client key. Nil means that
 	// the bound address decides: true on loopback, else false.
 	AllowAnonymous *bool `env:"ALLOW_ANONYMOUS"`
+
+	// OAuthWithoutKey says whether calls of HubSpot's token endpoint need no
+	// client key.
+	OAuthWithoutKey bool `env:"OAUTH_WITHOUT_KEY" envDefault:"true"`
 
 	// AdminPassword is that of the user admin, for the operator's pages. Empty
 	// means that they are served on loopback only, and without one.

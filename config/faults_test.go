@@ -31,6 +31,8 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		prefix    = " has a brace or white space, and Redis Cluster places keys by what is in braces; leave them out"
 		character = "has a space, a line break or another character that no credential has; copy it again, and nothing around it"
 		id        = " is not a portal id; give a number such as 62515"
+		domain    = " is not a domain; give one such as hubspot.example.com, without a port, where 62515.hubspot.example.com leads here"
+		hosts     = " is not a host name; give names separated by commas, without ports, such as hubspot.tools.svc.cluster.local"
 		ids       = " is not a portal id; give ids separated by commas, such as 62515,62516"
 		readable  = "; give the path of a file that this process may read"
 		hidden    = "cannot read the file it names (not shown, as it begins with neither / nor . and may be the secret itself): no such file or directory" + readable
@@ -150,6 +152,16 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"DEFAULT_PORTAL=12345678901234567890", `DEFAULT_PORTAL: "12345678901234567890"` + id},
 		{"DEFAULT_PORTAL=1\n", `DEFAULT_PORTAL: "1\n"` + id},
 		{"SERVE_PORTALS=1,x", `SERVE_PORTALS: "x"` + ids},
+		{"PORTAL_DOMAIN=.localhost", `PORTAL_DOMAIN: ".localhost"` + domain},
+		{"PORTAL_DOMAIN=localhost:8080", `PORTAL_DOMAIN: "localhost:8080"` + domain},
+		{"PORTAL_DOMAIN=http://a.b", `PORTAL_DOMAIN: "http://a.b"` + domain},
+		{"PORTAL_DOMAIN=*.a.b", `PORTAL_DOMAIN: "*.a.b"` + domain},
+		{"PORTAL_DOMAIN=127.0.0.1", `PORTAL_DOMAIN: "127.0.0.1"` + domain},
+		{"PORTAL_DOMAIN=.", `PORTAL_DOMAIN: ""` + domain},
+		{"ALLOWED_HOSTS=a.b,c:80", `ALLOWED_HOSTS: "c:80"` + hosts},
+		{"ALLOWED_HOSTS=a.b,", `ALLOWED_HOSTS: ""` + hosts},
+		{"ALLOWED_HOSTS=*", `ALLOWED_HOSTS: "*"` + hosts},
+		{"OAUTH_WITHOUT_KEY=no", `OAUTH_WITHOUT_KEY: "no" is neither true nor false; give one of them`},
 		{"SERVE_PORTALS=1,", `SERVE_PORTALS: ""` + ids},
 		{"DEFAULT_PORTAL=1 HUBSPOT_PORTAL_ID=2 HUBSPOT_API_KEY=a", `DEFAULT_PORTAL: "1" is not the environment's own portal, which is the default; unset it, or set HUBSPOT_PORTAL_ID to the same id`},
 		{"DEFAULT_PORTAL=1 HUBSPOT_API_KEY=a", `DEFAULT_PORTAL: "1" is not the environment's own portal, which is the default; unset it, or set HUBSPOT_PORTAL_ID to the same id`},

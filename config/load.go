@@ -163,6 +163,15 @@ func (l *loader) complete() {
 	for i, id := range l.ServePortals {
 		l.ServePortals[i] = strings.TrimSpace(id)
 	}
+	l.PortalDomain = plainHost(l.PortalDomain)
+	for i, host := range l.AllowedHosts {
+		l.AllowedHosts[i] = plainHost(host)
+	}
+}
+
+// plainHost returns a host name as requests are compared with it.
+func plainHost(name string) string {
+	return strings.ToLower(strings.TrimSuffix(strings.TrimSpace(name), "."))
 }
 
 // A setting is one field of Config that a variable sets.

@@ -31,6 +31,7 @@ func defaults() config.Config {
 		HubSpotAuthorizeURL: &url.URL{Scheme: "https", Host: "app.hubspot.com", Path: "/oauth/authorize"},
 		HubSpotTokenURL:     &url.URL{Scheme: "https", Host: "api.hubapi.com", Path: "/oauth/2026-03/token"},
 		RefreshAhead:        5 * time.Minute,
+		OAuthWithoutKey:     true,
 		LogLevel:            "info",
 		AccessLog:           true,
 	}
@@ -63,7 +64,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		"UPSTREAM_URL=http://[::1]:99/", "UPSTREAM_TIMEOUT=1s", "UPSTREAM_HTTP2=true", "RETRY_BODY_LIMIT=0", "RETRY_MEMORY=1",
 		"SHUTDOWN_DELAY=2s", "SHUTDOWN_TIMEOUT=0s", "REDIS_URL=rediss://u:p@h:1?master_name=m&addr=x:1", "REDIS_PREFIX=x",
 		"HUBSPOT_CLIENT_ID=id", "HUBSPOT_CLIENT_SECRET=cs", "REFRESH_AHEAD=1m", "HUBSPOT_PORTAL_ID=62515",
-		"HUBSPOT_REFRESH_TOKEN=rt", "DEFAULT_PORTAL=62515", "SERVE_PORTALS= 62515 ,1", "ALLOW_ANONYMOUS=false",
+		"HUBSPOT_REFRESH_TOKEN=rt", "DEFAULT_PORTAL=62515", "SERVE_PORTALS= 62515 ,1", "PORTAL_DOMAIN=HubSpot.example.com.", "ALLOWED_HOSTS=A.b. , c_d", "ALLOW_ANONYMOUS=false", "OAUTH_WITHOUT_KEY=false",
 		"ENCRYPTION_KEYS=" + keys, "HUBSPOT_REDIRECT_URL=http://localhost:8081/callback?a=b", "HUBSPOT_SCOPES= oauth \t crm.objects.contacts.read\n",
 		"HUBSPOT_OPTIONAL_SCOPES=tickets  e-commerce", "HUBSPOT_AUTHORIZE_URL=http://127.0.0.1:1/a", "SEED_FILE=" + pem, "ADMIN_PASSWORD=a pass ä",
 		"LOG_LEVEL=warn", "LOG_FORMAT=console", "ACCESS_LOG=false",
@@ -82,7 +83,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		HubSpotClientID:     "id", HubSpotClientSecret: secret.New("cs"),
 		HubSpotTokenURL: &url.URL{Scheme: "http", Host: "[::1]:99", Path: "/oauth/2026-03/token"},
 		RefreshAhead:    time.Minute, HubSpotPortalID: "62515", HubSpotRefreshToken: secret.New("rt"),
-		DefaultPortal: "62515", ServePortals: []string{"62515", "1"}, AllowAnonymous: new(bool),
+		DefaultPortal: "62515", ServePortals: []string{"62515", "1"}, PortalDomain: "hubspot.example.com", AllowedHosts: []string{"a.b", "c_d"}, AllowAnonymous: new(bool),
 		LogLevel: "warn", LogFormat: "console",
 	}
 	if diff := cmp.Diff(want, got, ignoreSources); diff != "" {

@@ -53,7 +53,10 @@ HUBSPOT_REFRESH_TOKEN unset
 SEED_FILE ` + key + ` environment
 DEFAULT_PORTAL unset
 SERVE_PORTALS 1,2 environment
+PORTAL_DOMAIN unset
+ALLOWED_HOSTS unset
 ALLOW_ANONYMOUS true environment
+OAUTH_WITHOUT_KEY true default
 ADMIN_PASSWORD [redacted] environment
 LOG_LEVEL info default
 LOG_FORMAT unset

@@ -72,8 +72,10 @@ func environment(t *testing.T, objects []runtime.Object, c corev1.Container) map
 		case from.ResourceFieldRef != nil && from.ResourceFieldRef.Resource == "limits.memory":
 			limit, divisor := c.Resources.Limits.Memory().Value(), from.ResourceFieldRef.Divisor.Value()
 			env[one.Name] = strconv.FormatInt((limit+divisor-1)/divisor, 10)
+		case from.FieldRef != nil && from.FieldRef.FieldPath == "metadata.namespace":
+			env[one.Name] = "tools"
 		default:
-			t.Fatalf("%s has %s from %v, which is no memory limit", c.Name, one.Name, from)
+			t.Fatalf("%s has %s from %v, which is neither a memory limit nor the namespace", c.Name, one.Name, from)
 		}
 	}
 	return env
@@ -109,7 +111,7 @@ func TestEveryVariableIsASettingAndNoSecretIsOne(t *testing.T) {
 			plain, file := strings.CutSuffix(name, "_FILE")
 			hidden, known := isSecret[name]
 			switch {
-			case name == "GOMEMLIMIT", name == "MEMORY_LIMIT_MI", file && isSecret[plain]:
+			case name == "GOMEMLIMIT", name == "MEMORY_LIMIT_MI", name == "POD_NAMESPACE", file && isSecret[plain]:
 			case !known:
 				t.Errorf("%s is no setting", name)
 			case hidden:
@@ -188,6 +190,16 @@ func (p proxy) load(t *testing.T) config.Config {
 
 func TestTheProxyTakesItsEnvironment(t *testing.T) {
 	eachProxy(t, func(t *testing.T, _ string, p proxy) { p.load(t) })
+}
+
+func TestTheServiceIsCalledByAllItsNames(t *testing.T) {
+	var want []string
+	for _, domain := range []string{"tools", "tools.svc", "tools.svc.cluster.local"} {
+		want = append(want, "hubspot-auth-proxy."+domain)
+	}
+	if diff := cmp.Diff(want, proxyOf(t, "base").load(t).AllowedHosts); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 func TestTheProxyListensWhereItIsCalled(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/proxy/wire"
 )
 
 // statusGone is logged for requests whose client did not wait for the end,
@@ -45,6 +46,7 @@ func (p *Proxy) end(a *answer) {
 	if p.options.AccessLog {
 		p.logRequest(a, status, now)
 	}
+	p.endTokenCall(c)
 	p.underWay.Add(-1)
 }
 
@@ -88,8 +90,8 @@ func (l line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 	}
 	to.AddString("portal", c.portal)
 	to.AddString("client", c.clientName())
-	to.AddString("method", loggedMethod(c.request.Method))
-	to.AddString("path", loggedPath(c.target.path))
+	to.AddString("method", wire.Printable(loggedMethod(c.request.Method)))
+	to.AddString("path", wire.Printable(loggedPath(c.target.path)))
 	to.AddInt("status", l.status)
 	to.AddInt64("received", c.received())
 	to.AddInt64("bytes", l.bytes)
@@ -98,7 +100,7 @@ func (l line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 	to.AddDuration("hubspot", c.spans.upstream)
 	to.AddInt("attempts", c.attempts)
 	to.AddString("category", c.refused)
-	to.AddString("correlation_id", correlation)
+	to.AddString("correlation_id", wire.Printable(correlation))
 	to.AddBool("complete", c.finished)
 	return nil
 }

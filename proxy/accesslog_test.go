@@ -3,9 +3,12 @@ package proxy_test
 import (
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -245,5 +248,54 @@ func TestTheAnswerToHeadHasNoBody(t *testing.T) {
 	_ = response.Body.Close()
 	if response.StatusCode != http.StatusOK || response.ContentLength <= 0 {
 		t.Errorf("status %d, length %d", response.StatusCode, response.ContentLength)
+	}
+}
+
+// unprintable are characters that a terminal takes for commands, for another
+// direction of the text or for a line's end, bytes that are no character, and
+// others that nobody sees.
+const unprintable = "\u009b2J\u202e\u2028\u2029\u0085\u200b\ufeff\u00ad\ue000\U000e0001\u0378\xff\x9b\xc2"
+
+func TestWhatClientsSendIsPrintableInTheLog(t *testing.T) {
+	c := startCallers(t, anonymous)
+	server := c.proxy.Server()
+	server.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { panic(r.URL.Path + r.Host) })
+	faulty := listen(t, func(l net.Listener) { _ = server.Serve(l) })
+	t.Cleanup(func() { _ = server.Close() })
+	for _, request := range []string{
+		"GET /a" + unprintable, "GET /a" + unprintable + "?b" + unprintable, "GET /portals/" + unprintable + "/a", "GET /portals/62515/" + unprintable, "GET /oauth/" + unprintable + "/" + unprintable,
+		"TRACE /" + unprintable, "GET mailto:" + unprintable, "GET http://" + unprintable + "/a", "GET /a/%c2%9b2J%e2%80%ae", "GET /oauth/%e2%80%ae/b", "GET /hap_" + unprintable,
+	} {
+		for _, line := range []string{"X-A: " + unprintable, "Authorization: Bearer {one}", "Authorization: Bearer " + unprintable, "X-HubSpot-Portal-Id: " + unprintable, "User-Agent: " + unprintable} {
+			conn := c.raw(strings.NewReplacer("{one}", c.key["one"]).Replace(request + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + line + "\r\n\r\n"))
+			_, _ = io.ReadAll(reading(conn))
+			_ = conn.Close()
+		}
+		c.addr, faulty = faulty, c.addr
+		_, _ = io.ReadAll(reading(c.raw(request + " HTTP/1.1\r\nHost: a\r\n\r\n")))
+		c.addr, faulty = faulty, c.addr
+	}
+	eventually(t, "all is logged", func() bool { return strings.Contains(c.logs.String(), "ended in a panic") })
+	c.proxy.Close()
+	if n := len(c.accessLog(55)); n != 55 {
+		t.Errorf("%d lines", n)
+	}
+	for text := range strings.Lines(c.logs.String()) {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(text), &fields); err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range fields {
+			value, _ := value.(string)
+			if name != "stack" && (strings.ContainsFunc(value, func(c rune) bool { return !unicode.IsPrint(c) }) || strings.Contains(value, "\ufffd")) {
+				t.Errorf("%s is %q", name, value)
+			}
+		}
+		if !utf8.ValidString(text) || strings.ContainsFunc(strings.TrimSuffix(text, "\n"), func(c rune) bool { return !unicode.IsPrint(c) }) {
+			t.Errorf("%q", text)
+		}
+	}
+	if log := c.logs.String(); !strings.Contains(log, `/a\\u009b2J\\u202e\\u2028\\u2029\\u0085\\u200b\\ufeff\\u00ad\\ue000\\U000e0001\\u0378\\xff\\x9b\\xc2`) {
+		t.Errorf("the path is not recognizable:\n%s", log)
 	}
 }

@@ -178,7 +178,7 @@ func refusalFor(c *call, err error) *refusal {
 	case errors.As(err, &unavailable):
 		return credentialUnavailable(unavailable)
 	case c.body != nil && c.body.failure() != nil:
-		return requestInvalid("The request's body is malformed, or was broken off.")
+		return bodyInvalid()
 	case errors.Is(err, errLate): // timeouts of connecting are another matter
 		return upstreamTimeout()
 	default:

@@ -1,23 +1,24 @@
 package proxy
 
 import (
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 )
 
-// refuseBrowser refuses what a web page sends: it must not reach a portal
-// through the proxy on its reader's own machine. That covers DNS rebinding,
-// where the page's own host name leads to loopback.
+// refuseBrowser refuses what a web page sends: a page must not reach a portal
+// through a proxy that its reader can reach. That includes DNS rebinding, where
+// the page's own host name leads to the proxy.
 func (p *Proxy) refuseBrowser(r *http.Request) *refusal {
 	switch {
 	case fromPage(r.Header):
 		return browserRefused("Calls from web pages are refused. Call the proxy from a server, without the headers Origin and Sec-Fetch-*.")
-	case p.options.Loopback && !IsLoopbackHost(r.Host):
-		return browserRefused("This proxy listens on loopback and answers to localhost and loopback addresses only. Use http://localhost or http://127.0.0.1 as its base URL.")
+	case p.hosts.Accept(r.Host):
+		return nil
+	case p.hosts.Loopback:
+		return browserRefused("This proxy listens on loopback and answers calls without a known client key to localhost and loopback addresses only. Use http://localhost or http://127.0.0.1 as its base URL.")
 	}
-	return nil
+	return browserRefused("Without a known client key, the proxy answers only to an IP address, a name without a dot, a subdomain of PORTAL_DOMAIN, or a name that its operator lists in ALLOWED_HOSTS. " +
+		"Send a known client key, use one of these in the base URL, or have the host name added to ALLOWED_HOSTS.")
 }
 
 // fromPage reports whether the header has what only browsers add to a page's
@@ -37,19 +38,4 @@ func fromPage(header http.Header) bool {
 		}
 	}
 	return false
-}
-
-// IsLoopbackHost reports whether a Host header, with or without a port, names
-// this machine itself. A server that listens on loopback gets others from a
-// browser only that was deceived about where a name leads (DNS rebinding).
-func IsLoopbackHost(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
 }

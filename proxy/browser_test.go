@@ -81,14 +81,64 @@ func TestALoopbackProxyAnswersToItsOwnNamesOnly(t *testing.T) {
 	}
 }
 
+func TestAProxyOnAllAddressesAnswersNobodyWithoutAKeyByAForeignName(t *testing.T) {
+	keyed := startCallers(t, func(o *proxy.Options) {
+		o.Loopback, o.AllowAnonymous, o.DefaultPortal = false, true, portalID
+		o.PortalDomain, o.AllowedHosts = "hubspot.example.com", []string{"hubspot.tools.svc.cluster.local"}
+	})
+	for _, host := range []string{
+		"localhost", "127.0.0.1", "10.0.0.1:8080", "[2001:db8::1]", "proxy", "proxy:8080", "62515.hubspot.example.com", "hubspot.tools.svc.cluster.local", "Hubspot.Tools.SVC.cluster.local.:80", "62515.localhost",
+	} {
+		if echo := keyed.arrived("GET /a HTTP/1.1\r\nHost: " + host + "\r\n\r\n"); echo.Portal != portalID {
+			t.Errorf("%s: portal %q", host, echo.Portal)
+		}
+	}
+	before := keyed.hub.Requests()
+	for _, request := range []string{
+		"GET /a HTTP/1.1\r\nHost: evil.example", "GET /a HTTP/1.1\r\nHost: evil.example:8080", "POST /oauth/v1/token HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0",
+		"GET /a HTTP/1.1\r\nHost:", "GET /a HTTP/1.0", "GET http://evil.example/a HTTP/1.1\r\nHost: proxy", "GET /oauth/v1/a HTTP/1.1\r\nHost: a.b",
+		"GET /a HTTP/1.1\r\nHost: hubspot.example.com", "GET /a HTTP/1.1\r\nHost: a.hubspot.tools.svc.cluster.local", "GET /a HTTP/1.1\r\nHost: evil.example\r\nAuthorization: Bearer " + unknownKey,
+	} {
+		message := refusal(t, keyed.answerTo(request+"\r\n\r\n"), refused{403, "BROWSER_REFUSED"})
+		if !strings.Contains(message, "ALLOWED_HOSTS") {
+			t.Errorf("%q: message %q", request, message)
+		}
+	}
+	if n := keyed.hub.Requests() - before; n != 0 {
+		t.Errorf("%d requests of deceived browsers reached HubSpot", n)
+	}
+	got := keyed.answerTo("GET /a HTTP/1.1\r\nHost: evil.example\r\nAuthorization: Bearer " + keyed.key["one"] + "\r\n\r\n")
+	wantPortal(t, got, portalID)
+}
+
+func TestOnLoopbackNobodyIsLetInWithoutAKeyThroughAnotherProxy(t *testing.T) {
+	c := startCallers(t, anonymous)
+	lines := []string{"Forwarded: for=1.2.3.4", "X-Forwarded-For: 127.0.0.1", "x-forwarded-proto: https", "X-Forwarded-Host:", "X_Forwarded_For: 1.2.3.4", "X-Real-IP: 1.2.3.4", "Via: 1.1 nginx", "Connection: Via\r\nVia: 1.1 a"}
+	for _, line := range lines {
+		for _, request := range []string{"GET /a", "GET /portals/62515/a", "POST /oauth/v1/token"} {
+			message := refusal(t, c.ask(request, line, "Content-Length: 0"), unauthenticated)
+			if !strings.Contains(message, "another proxy") || !strings.Contains(message, "Authorization: Bearer hap_") {
+				t.Errorf("%s, %s: message %q", request, line, message)
+			}
+		}
+	}
+	c.wantNoRequests(t)
+	elsewhere := startCallers(t, anonymous, func(o *proxy.Options) { o.Loopback = false })
+	for _, line := range lines {
+		wantPortal(t, c.ask("GET /a", line, "Authorization: Bearer {one}"), portalID)
+		wantPortal(t, elsewhere.ask("GET /a", line), staticPortal)
+	}
+}
+
 func TestWhateverHostARequestNamesItGoesToHubSpot(t *testing.T) {
-	r := startKinds(t, setup{proxy: func(o *proxy.Options) { o.Loopback = false }})
+	c := startCallers(t, func(o *proxy.Options) { o.Loopback = false })
 	for _, request := range []string{
 		"GET /a HTTP/1.1\r\nHost: proxy.internal", "GET /a HTTP/1.1\r\nHost: 169.254.169.254", "GET /a HTTP/1.0", "GET /a HTTP/1.1\r\nHost:",
 		"GET http://169.254.169.254/a HTTP/1.1\r\nHost: proxy.internal", "GET https://u:p@evil.example:99/a HTTP/1.1\r\nHost: x", "GET ftp://evil/a HTTP/1.1\r\nHost: x",
 		"GET http://evil.example/portals/62515/a HTTP/1.1\r\nHost: x",
 	} {
-		if echo := r.arrived(request + "\r\n\r\n"); echo.Portal != portalID || echo.Target != "/a" || "http://"+echo.Host != r.hub.URL {
+		echo := c.arrived(request + "\r\nAuthorization: Bearer " + c.key["one"] + "\r\n\r\n")
+		if echo.Portal != portalID || echo.Target != "/a" || "http://"+echo.Host != c.hub.URL {
 			t.Errorf("%q came as %q of %q for portal %q", request, echo.Target, echo.Host, echo.Portal)
 		}
 	}

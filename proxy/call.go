@@ -22,6 +22,10 @@ type call struct {
 	portal string          // empty for HubSpot's own OAuth endpoints
 	body   *body           // nil if there is none
 
+	// Of a call of HubSpot's token endpoint without a client key: whether it is
+	// one, and whether it counts as one under way.
+	tokenCall, tokenCallCounted bool
+
 	announced []string // trailers that the client will send
 
 	used     []*tokens.Credential // one for each time it was sent

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens/secret"
 )
 
@@ -29,12 +30,22 @@ func (p *Proxy) identify(c *call) *refusal {
 	if refusal := p.refuseBrowser(c.request); refusal != nil {
 		return refusal
 	}
-	// SDKs send no credential with a call of HubSpot's token endpoint: it has
-	// its own in the body.
+	if p.options.Loopback && wire.CameThroughProxy(c.request.Header) != "" {
+		return clientForwarded()
+	}
+	// SDKs send no credential with a call of HubSpot's token endpoint, whose
+	// credential is in the body.
 	_, target, _ := c.target.portalPrefix()
-	anybody := p.options.AllowAnonymous || c.request.Method == http.MethodPost && target.isTokenEndpoint()
-	if anybody && !slices.ContainsFunc(presented, clients.IsKey) {
+	c.tokenCall = c.request.Method == http.MethodPost && target.isTokenEndpoint()
+	anybody := p.options.AllowAnonymous
+	if c.tokenCall {
+		anybody = !p.options.OAuthNeedsKey
+	}
+	switch {
+	case anybody && !slices.ContainsFunc(presented, clients.IsKey):
 		return nil
+	case len(presented) > 1:
+		return clientAmbiguous()
 	}
 	return clientUnauthenticated()
 }
@@ -56,7 +67,7 @@ func presentedKeys(r *http.Request, query string) []string {
 	}
 	for parameter := range splitQuery(query) {
 		name, value, _ := strings.Cut(parameter, "=")
-		if strings.EqualFold(decode(name), "hapikey") {
+		if carriesCredential(name) {
 			add(decode(value))
 		}
 	}
@@ -71,10 +82,27 @@ func (p *Proxy) refuseForbidden(c *call) *refusal {
 		return nil
 	case c.portal != "" && !c.client.MayUse(c.portal):
 		return clientForbidden("The client key may not use portal " + c.portal + ".")
+	case c.client.ReadOnly && overridesMethod(c.request, c.target):
+		return clientForbidden("The client key may read only, and the request asks for another method: by a header such as X-HTTP-Method-Override, or by _method in the query.")
 	case c.client.ReadOnly && !readOnly(c.request, c.target):
 		return clientForbidden("The client key may read only: GET, HEAD and HubSpot's search.")
 	}
 	return nil
+}
+
+// overridesMethod reports whether some server would take the method from a
+// header field or from the query.
+func overridesMethod(r *http.Request, t target) bool {
+	if wire.OverridesMethod(r.Header) != "" {
+		return true
+	}
+	for parameter := range splitQuery(t.query) {
+		name, _, _ := strings.Cut(parameter, "=")
+		if strings.EqualFold(trim(decode(name)), "_method") {
+			return true
+		}
+	}
+	return false
 }
 
 // search is HubSpot's search of objects, of all versions: a POST that reads.
@@ -83,12 +111,6 @@ var search = regexp.MustCompile(`^/crm/(?:v[0-9]+/objects|objects/(?:v[0-9]+|[0-
 
 // readOnly reports whether the request changes nothing at HubSpot.
 func readOnly(r *http.Request, t target) bool {
-	// Some servers take the method from these.
-	for _, name := range []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"} {
-		if _, has := r.Header[name]; has {
-			return false
-		}
-	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		return true

@@ -25,6 +25,10 @@ func TestTheKeyIsReadFromWhereSDKsPutTheirCredential(t *testing.T) {
 		"a percent-encoded name":  {"/a?%68api%6Bey={one}&b=1", nil},
 		"a percent-encoded value": {"/a?hapikey=%68ap_" + strings.TrimPrefix(c.key["one"], "hap_"), nil},
 		"behind a semicolon":      {"/a?b=1;hapikey={one}", nil},
+		"access_token":            {"/a?access_token={one}", nil},
+		"Access_Token, encoded":   {"/a?b&Access%5fToken={one}", nil},
+		"blanks around the name":  {"/a?+hapikey%20={one}&%09access_token={one}", nil},
+		"all three, equal":        {"/a?hapikey={one}&access_token={one}", []string{"Authorization: Bearer {one}"}},
 		"both, equal":             {"/a?hapikey={one}", []string{"Authorization: Bearer {one}"}},
 		"twice, equal":            {"/a", []string{"Authorization: Bearer {one}", "Authorization: Bearer {one}"}},
 		"beside Basic":            {"/a", []string{"Authorization: Basic YTpi", "Authorization: Bearer {one}"}},
@@ -40,6 +44,9 @@ func TestTheKeyIsReadFromWhereSDKsPutTheirCredential(t *testing.T) {
 
 func TestWhoHasNoKeyIsNotLetIn(t *testing.T) {
 	c := startCallers(t)
+	several := map[string]bool{
+		"another access_token": true, "two clients": true, "two headers": true, "two parameters": true, "one and unknown": true, "one and placeholder": true, "in the fragment": true,
+	}
 	for name, test := range map[string]struct {
 		target string
 		lines  []string
@@ -54,7 +61,8 @@ func TestWhoHasNoKeyIsNotLetIn(t *testing.T) {
 		"Basic":                {"/a", []string{"Authorization: Basic {one}"}},
 		"no scheme":            {"/a", []string{"Authorization: {one}"}},
 		"Proxy-Authorization":  {"/a", []string{"Proxy-Authorization: Bearer {one}"}},
-		"access_token":         {"/a?access_token={one}", nil},
+		"unknown access_token": {"/a?access_token=" + unknownKey, nil},
+		"another access_token": {"/a?access_token={two}&hapikey={one}", nil},
 		"a cut key":            {"/a", []string{"Authorization: Bearer " + c.key["one"][:46]}},
 		"a longer key":         {"/a", []string{"Authorization: Bearer {one}A"}},
 		"another case":         {"/a", []string{"Authorization: Bearer HAP_" + c.key["one"][4:]}},
@@ -74,9 +82,16 @@ func TestWhoHasNoKeyIsNotLetIn(t *testing.T) {
 		"oauth with a default": {"/oauth/2026-03/token/introspect", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			message := refusal(t, c.ask("GET "+test.target, test.lines...), unauthenticated)
+			got := c.ask("GET "+test.target, test.lines...)
+			message := refusal(t, got, unauthenticated)
 			if !strings.Contains(message, "Authorization: Bearer hap_") {
 				t.Errorf("it does not say what to do: %q", message)
+			}
+			if several := several[name]; strings.Contains(message, "Several different keys") != several {
+				t.Errorf("several keys: %t, but it says %q", several, message)
+			}
+			if challenge := got.Header.Values("Www-Authenticate"); len(challenge) != 1 || challenge[0] != "Bearer" {
+				t.Errorf("WWW-Authenticate is %q", challenge)
 			}
 		})
 	}
@@ -145,6 +160,8 @@ func TestTheTokenEndpointNeedsNoKeyAndAllElseUnderOAuthDoes(t *testing.T) {
 	refusal(t, post("/oauth/v1/token", "Authorization: Bearer "+unknownKey), unauthenticated)
 	refusal(t, post("/oauth/v1/token", "Origin: https://evil.example"), refused{403, "BROWSER_REFUSED"})
 	for _, target := range []string{
+		"/oauth/..%2f..%2fforms%2fv3%2fsubmit/token", "/oauth/../token", "/oauth/v/token", "/oauth/v1x/token", "/oauth/V1/token", "/oauth/1/token", "/oauth/2026-3/token", "/oauth/2026-13/token",
+		"/oauth/2026-03-beta/token", "/oauth/v1%20/token", "/oauth/v1;x/token", "/oauth/x/token",
 		"/oauth/2026-03/token/introspect", "/oauth/v1/token/", "/oauth/v1/token;x", "/oauth/token", "/oauth//token", "/oauth/v1/%74oken",
 		"/oauth/v1/x/../token", "//oauth/v1/token", "/OAuth/v1/token", "/a?/oauth/v1/token", "/x/oauth/v1/token", "/oauth/v1/access-tokens/x",
 	} {

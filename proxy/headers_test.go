@@ -72,7 +72,7 @@ func TestHubSpotGetsTheHeaderAsItWasSentAndNothingMore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			upstream := script(t, "HTTP/1.1 204 No Content\r\n\r\n")
-			r := start(t, setup{proxy: upstream.set})
+			r := start(t, setup{proxy: func(o *proxy.Options) { upstream.set(o); o.Loopback = false }})
 			r.connect(portalID)
 			got := r.answerTo(head(test.sent...))
 			if got.StatusCode != http.StatusNoContent {

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/throttle"
 )
@@ -70,9 +71,23 @@ type Options struct {
 	// AllowAnonymous lets callers in that have no client key, for all portals.
 	AllowAnonymous bool
 
-	// Loopback tells that the listener's own address is loopback: requests
-	// for other hosts then come from a browser that was deceived.
+	// OAuthNeedsKey refuses calls of HubSpot's token endpoint that have no
+	// client key. Otherwise they are let in, because SDKs send none there.
+	OAuthNeedsKey bool
+
+	// Loopback means that the listener's own address is a loopback address.
+	// Calls without a client key that name another host then come from a
+	// browser that was deceived, and those that another proxy has forwarded
+	// come from anywhere.
 	Loopback bool
+
+	// PortalDomain is the domain, in lower case, whose subdomains name portals:
+	// 62515.example.com. Empty means that the host name names none.
+	PortalDomain string
+
+	// AllowedHosts are further host names, in lower case, by which calls without
+	// a client key may reach the proxy if Loopback is false.
+	AllowedHosts []string
 
 	// AccessLog writes a line a request to Log.
 	AccessLog bool
@@ -90,16 +105,19 @@ type Options struct {
 
 // A Proxy is the handler of all requests. It is safe for concurrent use.
 type Proxy struct {
-	options  Options
-	log      *zap.Logger
-	faults   *zap.Logger     // log, but each cause once per toldEvery
-	served   map[string]bool // nil: all
-	memory   memory          // for bodies that may be sent again
-	metrics  *metrics
-	stopping atomic.Bool
-	underWay atomic.Int64 // requests
-	upstream *upstream
-	reverse  *httputil.ReverseProxy
+	options       Options
+	log           *zap.Logger
+	faults        *zap.Logger     // log, but each cause once per toldEvery
+	hosts         wire.Hosts      // by which the proxy may be called without a key
+	served        map[string]bool // nil: all
+	memory        memory          // for bodies that may be sent again
+	metrics       *metrics
+	stopping      atomic.Bool
+	underWay      atomic.Int64  // requests
+	tokenCalls    atomic.Int64  // under way, without a client key
+	tokenBodyTime time.Duration // that their bodies may take
+	upstream      *upstream
+	reverse       *httputil.ReverseProxy
 }
 
 // toldEvery is how often the log tells of one cause, however many requests
@@ -108,7 +126,8 @@ const toldEvery = 10 * time.Second
 
 // New returns the proxy that main, tests and benchmarks all use.
 func New(options Options) *Proxy {
-	p := &Proxy{options: options, log: options.Log}
+	p := &Proxy{options: options, log: options.Log, tokenBodyTime: tokenBodyTime}
+	p.hosts = wire.Hosts{Loopback: options.Loopback, Domain: options.PortalDomain, Allowed: options.AllowedHosts}
 	if p.log == nil {
 		p.log = zap.NewNop()
 	}
@@ -227,7 +246,7 @@ func (p *Proxy) admit(c *call) *refusal {
 		return requestInvalid("The request's target is neither a path nor an absolute URL.")
 	}
 	c.target = t
-	for _, step := range []func(*call) *refusal{p.identify, p.route, p.refuseForbidden, p.refuseUnserved} {
+	for _, step := range []func(*call) *refusal{p.identify, p.route, p.refuseForbidden, p.refuseUnserved, p.admitTokenCall} {
 		if refusal := step(c); refusal != nil {
 			return refusal
 		}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"iter"
 	"strings"
+	"unicode"
 )
 
 // stripQuery removes every parameter that carries a credential, wherever it
@@ -62,15 +63,20 @@ func splitQuery(query string) iter.Seq[string] {
 }
 
 // carriesCredential reports whether a parameter's decoded name is that of a
-// credential, in whatever case.
+// credential, in whatever case, and whatever white space is around it.
 func carriesCredential(parameter string) bool {
 	name, _, _ := strings.Cut(parameter, "=")
-	// No longer than when each byte is escaped.
-	if len(name) < len("hapikey") || len(name) > 3*len("access_token") {
+	if len(name) < len("hapikey") {
 		return false
 	}
-	name = decode(name)
+	name = trim(decode(name))
 	return strings.EqualFold(name, "hapikey") || strings.EqualFold(name, "access_token")
+}
+
+// trim removes the white space around a name, and control characters, which
+// Java's String.trim removes too.
+func trim(name string) string {
+	return strings.TrimFunc(name, func(c rune) bool { return c <= ' ' || c == 0x7f || unicode.IsSpace(c) })
 }
 
 // decode undoes percent-encoding. Unlike url.QueryUnescape it takes what is

@@ -49,7 +49,17 @@ func TestCredentialsAreTakenOutOfTheQueryAndNothingElseChanges(t *testing.T) {
 		"z=1&a=2&hapikey=K&m=3":                  "z=1&a=2&m=3",
 		"a=x+y&b=%20&c=%2B&hapikey=K":            "a=x+y&b=%20&c=%2B",
 
+		// White space around the name does not count.
+		"+hapikey=K":                          "",
+		"hapikey%20=K":                        "",
+		"%20+%09%0d%0ahapikey+%0b%0c=K":       "",
+		"a=1&%e2%80%83access_token%c2%a0=K;b": "a=1&b",
+		"%00hapikey%1f=K":                     "",
+		strings.Repeat("+", 99) + "hapikey" + strings.Repeat("%20", 99) + "=K&a": "a",
+
 		// None of these is a credential.
+		"hapi+key=K":            "hapi+key=K",
+		"+hapikey+x=K":          "+hapikey+x=K",
 		"a=1;b=2":               "a=1;b=2",
 		"x=%zz":                 "x=%zz",
 		"%":                     "%",
@@ -142,5 +152,7 @@ func isCredential(parameter string) bool {
 		decoded, _ := url.PathUnescape(s)
 		return decoded
 	})
+	name = strings.Trim(strings.ReplaceAll(name, "+", " "), "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \x7f"+
+		"\u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000")
 	return strings.EqualFold(name, "hapikey") || strings.EqualFold(name, "access_token")
 }

@@ -30,6 +30,7 @@ var statuses = map[string]int{
 	"PORTAL_NOT_CONNECTED":            http.StatusForbidden,
 	"PORTAL_REAUTHORIZATION_REQUIRED": http.StatusForbidden,
 	"CREDENTIAL_UNAVAILABLE":          http.StatusServiceUnavailable,
+	"OVERLOADED":                      http.StatusServiceUnavailable,
 	"UPSTREAM_UNREACHABLE":            http.StatusBadGateway,
 	"UPSTREAM_TIMEOUT":                http.StatusGatewayTimeout,
 }
@@ -67,6 +68,25 @@ func clientUnauthenticated() *refusal {
 	}
 }
 
+// clientAmbiguous refuses a request with several keys: which of them counts
+// would depend on where a reader looks first.
+func clientAmbiguous() *refusal {
+	return &refusal{
+		category: "CLIENT_UNAUTHENTICATED",
+		message:  "Several different keys were sent. Send one key, in one place or the same in each: Authorization: Bearer hap_…, hapikey=hap_… or access_token=hap_… in the query.",
+	}
+}
+
+// clientForwarded refuses a request without a key that another proxy on this
+// machine has forwarded.
+func clientForwarded() *refusal {
+	return &refusal{
+		category: "CLIENT_UNAUTHENTICATED",
+		message: "The call came through another proxy (it has Forwarded, X-Forwarded-*, X-Real-IP or Via), so that anyone may have sent it, and it has no client key that is known. " +
+			"Send one, as Authorization: Bearer hap_… or hapikey=hap_…; the proxy's operator gives it out, by the command client add.",
+	}
+}
+
 func clientForbidden(message string) *refusal {
 	return &refusal{category: "CLIENT_FORBIDDEN", message: message}
 }
@@ -81,14 +101,14 @@ func portalRequired() *refusal {
 func portalInvalid() *refusal {
 	return &refusal{
 		category: "PORTAL_INVALID",
-		message:  "The portal in the path or in X-HubSpot-Portal-Id is not a portal id: HubSpot's Hub ID, digits only, such as 62515.",
+		message:  "The portal in the path, in the host name or in X-HubSpot-Portal-Id is not a portal id: HubSpot's Hub ID, digits only, such as 62515.",
 	}
 }
 
 func portalConflict() *refusal {
 	return &refusal{
 		category: "PORTAL_CONFLICT",
-		message:  "The request names two different portals. Name one, by /portals/{id} in the path or by X-HubSpot-Portal-Id.",
+		message:  "The request names two different portals. Name one, by /portals/{id} in the path, by the host name or by X-HubSpot-Portal-Id.",
 	}
 }
 
@@ -144,6 +164,9 @@ func (a *answer) refuse(r *refusal) {
 	header.Set(errorHeader, r.category)
 	if r.allow != "" {
 		header.Set("Allow", r.allow)
+	}
+	if r.status() == http.StatusUnauthorized {
+		header.Set("Www-Authenticate", "Bearer") // RFC 9110 section 11.6.1
 	}
 	if r.retryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.retryAfter.Seconds()))))

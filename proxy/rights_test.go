@@ -167,6 +167,7 @@ func TestAReaderReadsOnly(t *testing.T) {
 		"X-HTTP-Method-Override: DELETE", "x-http-method-override: GET", "X-HTTP-Method: PUT", "X-Method-Override: PATCH",
 		"X-HTTP-Method-Override:",
 		"Connection: X-HTTP-Method-Override\r\nX-HTTP-Method-Override: DELETE",
+		"X_HTTP_METHOD_OVERRIDE: DELETE", "x-http_method-override: DELETE", "X_Method_Override: PUT", "x_http_method: DELETE",
 	} {
 		for _, request := range []string{"GET /a", "POST /crm/v3/objects/contacts/search"} {
 			refusal(t, c.ask(request, "Authorization: Bearer {reader}", "Content-Length: 0", line), forbidden)
@@ -174,8 +175,17 @@ func TestAReaderReadsOnly(t *testing.T) {
 		// Those who may write may do so by these, too.
 		wantPortal(t, c.ask("POST /a", "Authorization: Bearer {one}", "Content-Length: 0", line), portalID)
 	}
-	if n := c.hub.RequestsFor(portalID); n != passed+6 {
-		t.Errorf("%d requests reached HubSpot, want %d", n, passed+6)
+	for _, query := range []string{"_method=DELETE", "a&_METHOD=x", "%5fmethod=DELETE", "a;_method", "+_method%20=DELETE", "_m%65thod="} {
+		for _, request := range []string{"GET /a?", "POST /crm/v3/objects/contacts/search?"} {
+			refusal(t, c.ask(request+query, "Authorization: Bearer {reader}", "Content-Length: 0"), forbidden)
+		}
+		wantPortal(t, c.ask("POST /a?"+query, "Authorization: Bearer {one}", "Content-Length: 0"), portalID)
+	}
+	for _, query := range []string{"method=DELETE", "x_method=a", "a=_method", "_methods=1"} {
+		wantPortal(t, c.ask("GET /a?"+query, "Authorization: Bearer {reader}"), portalID)
+	}
+	if n := c.hub.RequestsFor(portalID); n != passed+20 {
+		t.Errorf("%d requests reached HubSpot, want %d", n, passed+20)
 	}
 }
 

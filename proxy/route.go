@@ -7,14 +7,19 @@ const (
 	debugHeader  = "X-Hubspot-Auth-Proxy-Debug"
 )
 
-// route finds the portal that the request is for: by path prefix, header, the
-// only one of the client's, or default. HubSpot's own OAuth endpoints need none.
+// route finds the portal that the request is for: by path prefix, host name,
+// header, the only one of the client's, or default. HubSpot's own OAuth endpoints
+// need none.
 func (p *Proxy) route(c *call) *refusal {
+	var named []string
 	prefix, rest, hasPrefix := c.target.portalPrefix()
-	named := c.request.Header[portalHeader]
 	if hasPrefix {
-		named = append([]string{prefix}, named...)
+		named = append(named, prefix)
 	}
+	if below := p.hosts.Below(c.request.Host); below != "" {
+		named = append(named, below)
+	}
+	named = append(named, c.request.Header[portalHeader]...)
 	for _, id := range named {
 		switch {
 		case !tokens.ValidPortal(id):

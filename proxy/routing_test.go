@@ -86,11 +86,11 @@ func credentialNamed(target string) bool {
 	_, query, _ := strings.Cut(target, "?")
 	for parameter := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
 		name, value, _ := strings.Cut(parameter, "=")
-		name = anEscape.ReplaceAllStringFunc(name, func(s string) string {
+		name = strings.ToLower(anEscape.ReplaceAllStringFunc(name, func(s string) string {
 			decoded, _ := url.PathUnescape(s)
 			return decoded
-		})
-		if value != "" && strings.EqualFold(name, "hapikey") {
+		}))
+		if value != "" && (strings.Contains(name, "hapikey") || strings.Contains(name, "access_token")) {
 			return true
 		}
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -68,12 +69,11 @@ func (t target) portalPrefix() (id string, rest target, found bool) {
 // which callers bring their own credential.
 func (t target) isOAuth() bool { return strings.HasPrefix(t.path, "/oauth/") }
 
-// isTokenEndpoint reports whether the target is /oauth/{version}/token.
-func (t target) isTokenEndpoint() bool {
-	after, _ := strings.CutPrefix(t.path, "/oauth/")
-	version, last, _ := strings.Cut(after, "/")
-	return t.isOAuth() && version != "" && last == "token"
-}
+// tokenEndpoint is HubSpot's token endpoint, in all versions: v1, v3, 2026-03.
+var tokenEndpoint = regexp.MustCompile(`^/oauth/(?:v[0-9]+|[0-9]{4}-(?:0[1-9]|1[0-2]))/token$`)
+
+// isTokenEndpoint reports whether the target is HubSpot's token endpoint.
+func (t target) isTokenEndpoint() bool { return tokenEndpoint.MatchString(t.path) }
 
 // strip removes the credentials from the query.
 func (t *target) strip() {

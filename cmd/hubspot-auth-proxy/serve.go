@@ -218,7 +218,10 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 		DefaultPortal:   s.settings.Default(),
 		ServePortals:    s.settings.ServePortals,
 		AllowAnonymous:  anonymous,
+		OAuthNeedsKey:   !s.settings.OAuthWithoutKey,
 		Loopback:        isLoopback(s.listener),
+		PortalDomain:    s.portalDomain(),
+		AllowedHosts:    s.settings.AllowedHosts,
 		AccessLog:       s.settings.AccessLog,
 		Metrics:         s.metrics,
 		History:         s.history,
@@ -241,6 +244,15 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 	} else {
 		s.log.Info("callers need a client key")
 	}
+}
+
+// portalDomain returns the domain whose subdomains name portals. A subdomain of
+// localhost leads to this machine without any DNS.
+func (s *service) portalDomain() string {
+	if s.settings.PortalDomain == "" && isLoopback(s.listener) {
+		return "localhost"
+	}
+	return s.settings.PortalDomain
 }
 
 // serving runs a server; that it fails ends the program.

@@ -1,0 +1,6 @@
+package proxy
+
+import "time"
+
+// SetTokenBodyTime replaces [tokenBodyTime] before the proxy's first request.
+func (p *Proxy) SetTokenBodyTime(d time.Duration) { p.tokenBodyTime = d }

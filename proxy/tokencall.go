@@ -1,0 +1,75 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// Anybody who reaches the proxy may call HubSpot's token endpoint without a
+// client key, so that these calls are limited. A real one has a body of a few
+// hundred bytes.
+const (
+	maxTokenCalls = 16               // at once
+	maxTokenBody  = 64 << 10         // bytes
+	tokenBodyTime = 30 * time.Second // until the whole body has arrived
+)
+
+// admitTokenCall counts a call of the token endpoint without a client key, and
+// reads its body before HubSpot is asked: a client that sends slowly holds no
+// connection to HubSpot. endTokenCall undoes the counting.
+func (p *Proxy) admitTokenCall(c *call) *refusal {
+	switch {
+	case !c.tokenCall:
+		return nil
+	case c.request.ContentLength > maxTokenBody:
+		return tokenBodyTooLong()
+	case p.tokenCalls.Add(1) > maxTokenCalls:
+		p.tokenCalls.Add(-1)
+		return tooManyTokenCalls()
+	}
+	c.tokenCallCounted = true
+	if !hasBody(c.request) {
+		return nil
+	}
+	control := http.NewResponseController(c.answer.ResponseWriter)
+	_ = control.SetReadDeadline(time.Now().Add(p.tokenBodyTime))
+	body, err := io.ReadAll(io.LimitReader(c.request.Body, maxTokenBody+1))
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return requestInvalid("The request's body has not arrived within 30 seconds, which is the limit for calls of the token endpoint without a client key. Send it again, or send a client key.")
+	case err != nil:
+		return bodyInvalid()
+	case len(body) > maxTokenBody:
+		return tokenBodyTooLong()
+	}
+	// net/http's server goes on reading, to notice that the client leaves.
+	_ = control.SetReadDeadline(time.Time{})
+	c.request.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
+}
+
+func (p *Proxy) endTokenCall(c *call) {
+	if c.tokenCallCounted {
+		p.tokenCalls.Add(-1)
+	}
+}
+
+func bodyInvalid() *refusal {
+	return requestInvalid("The request's body is malformed, or was broken off.")
+}
+
+func tokenBodyTooLong() *refusal {
+	return requestInvalid("The request's body is longer than 64 KiB, which is the limit for calls of the token endpoint without a client key. Send a client key.")
+}
+
+func tooManyTokenCalls() *refusal {
+	return &refusal{
+		category:   "OVERLOADED",
+		message:    "Too many calls of the token endpoint without a client key are under way. Try again later, or send a client key.",
+		retryAfter: time.Second,
+	}
+}
