@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -20,21 +21,40 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// overHTTP2 returns a server that serves the proxy by HTTP/2, as it does where
-// it has a certificate.
-func (r *rig) overHTTP2() *httptest.Server {
+// overHTTP2 returns a server that serves the proxy, and whose client speaks HTTP/2
+// only: over TLS or, with prior knowledge, without.
+func (r *rig) overHTTP2(secured bool) *httptest.Server {
 	server := httptest.NewUnstartedServer(r.proxy)
 	server.Config = r.proxy.Server()
-	server.EnableHTTP2 = true
-	server.StartTLS()
 	r.t.Cleanup(server.Close)
+	if secured {
+		server.EnableHTTP2 = true
+		server.StartTLS()
+		return server
+	}
+	server.Start()
+	transport := &http.Transport{Protocols: new(http.Protocols), DisableCompression: true}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	r.t.Cleanup(transport.CloseIdleConnections)
+	server.Client().Transport = transport
 	return server
+}
+
+// eachHTTP2 runs a test over TLS and without.
+func eachHTTP2(t *testing.T, test func(t *testing.T, secured bool)) {
+	t.Run("TLS", func(t *testing.T) { test(t, true) })
+	t.Run("prior knowledge", func(t *testing.T) { test(t, false) })
 }
 
 // HTTP/2 has no request line, and no line breaks that end a header.
 func TestNothingOfHTTP2BecomesMoreThanItWasInHTTP1(t *testing.T) {
+	eachHTTP2(t, nothingOfHTTP2BecomesMore)
+}
+
+func nothingOfHTTP2BecomesMore(t *testing.T, secured bool) {
 	r := startKinds(t, setup{})
-	server := r.overHTTP2()
+	server := r.overHTTP2(secured)
+	scheme, _, _ := strings.Cut(server.URL, ":")
 	through := 0
 	for target, want := range map[string]string{
 		"/a?b":                       portalID + " /a?b",
@@ -59,7 +79,7 @@ func TestNothingOfHTTP2BecomesMoreThanItWasInHTTP1(t *testing.T) {
 			through++
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		request := &http.Request{Method: "GET", URL: &url.URL{Scheme: "https", Host: server.Listener.Addr().String(), Opaque: target}, Header: http.Header{}}
+		request := &http.Request{Method: "GET", URL: &url.URL{Scheme: scheme, Host: server.Listener.Addr().String(), Opaque: target}, Header: http.Header{}}
 		if strings.HasPrefix(target, "//") {
 			request.URL.Opaque, request.URL.Path = "", target
 		}
@@ -86,10 +106,14 @@ func TestNothingOfHTTP2BecomesMoreThanItWasInHTTP1(t *testing.T) {
 // A client of HTTP/2 need not be one of net/http: what that would never send is
 // sent by hand.
 func TestEveryHTTP2RequestIsReadInOneWayOnly(t *testing.T) {
+	eachHTTP2(t, everyHTTP2RequestIsReadInOneWay)
+}
+
+func everyHTTP2RequestIsReadInOneWay(t *testing.T, secured bool) {
 	upstream := startStrict(t)
 	r := start(t, setup{proxy: func(o *proxy.Options) { o.Upstream, o.DefaultPortal = upstream.url, staticPortal }})
 	r.seed(staticPortal, tokens.AccessToken, staticToken)
-	server := r.overHTTP2()
+	server := r.overHTTP2(secured)
 	through := 0
 	for name, test := range map[string]struct {
 		method    string
@@ -128,9 +152,12 @@ func TestEveryHTTP2RequestIsReadInOneWayOnly(t *testing.T) {
 // is answered, or refused.
 func askOverHTTP2(t *testing.T, server *httptest.Server, fields [][2]string) {
 	t.Helper()
-	conn, err := tls.Dial("tcp", server.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if server.TLS != nil {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))

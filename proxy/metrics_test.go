@@ -160,7 +160,7 @@ func TestMethodsAndStatusesAreCountedByClass(t *testing.T) {
 func TestWhatTheServerItselfRefusesIsNotCounted(t *testing.T) {
 	r := startKinds(t, setup{})
 	for _, request := range []string{
-		"GET /a HTTP/1.1\r\n\r\n", "nonsense\r\n\r\n", "GET /a HTTP/3.0\r\nHost: localhost\r\n\r\n",
+		"GET /a HTTP/1.1\r\n\r\n", "nonsense of length\r\n\r\n", "GET /a HTTP/3.0\r\nHost: localhost\r\n\r\n",
 		head("X-Long: " + strings.Repeat("x", 200<<10)),
 	} {
 		if got := r.rawAnswer(request); !slices.Contains([]string{"400", "431", "505"}, strings.Fields(got + " - -")[1]) {

@@ -189,9 +189,17 @@ func (p *Proxy) UnderWay() int64 { return p.underWay.Load() }
 // Server returns a server for the proxy, with the limits that a proxy needs:
 // on the time and size of a request's header, but none on how long a body may
 // take in either direction.
+//
+// It speaks HTTP/1.1, and HTTP/2: over TLS, and without TLS to clients that know
+// that beforehand (RFC 9113 section 3.3).
 func (p *Proxy) Server() *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           p,
+		Protocols:         &protocols,
 		ReadHeaderTimeout: 15 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    128 << 10,
@@ -236,6 +244,12 @@ func (p *Proxy) admit(c *call) *refusal {
 	c.debug = r.Header.Get(debugHeader) == "1"
 	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
 		return methodRefused(r.Method)
+	}
+	if r.Method == "PRI" {
+		// net/http's server lets it through as a request of HTTP/2, on a connection
+		// that speaks HTTP/1, which is to end.
+		r.ProtoMajor, r.ProtoMinor = 1, 1
+		return requestInvalid("The request begins as HTTP/2 does, and does not go on so (RFC 9113 section 3.4).")
 	}
 	if strings.ContainsFunc(r.Method, endsToken) {
 		// Over HTTP/2, net/http's server lets such through.

@@ -57,7 +57,11 @@ func (c *call) header() http.Header {
 		}
 	}
 	for name := range listed(sent["Connection"]) {
-		delete(header, http.CanonicalHeaderKey(name))
+		// Connection always lists TE, whose trailers are passed on hop by hop
+		// (RFC 9110 section 10.1.4).
+		if name = http.CanonicalHeaderKey(name); name != "Te" {
+			delete(header, name)
+		}
 	}
 	if _, has := header["User-Agent"]; !has {
 		header["User-Agent"] = nil // else http.Transport makes one up

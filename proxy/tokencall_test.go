@@ -85,19 +85,22 @@ func TestATokenCallMayWaitForItsAnswer(t *testing.T) {
 	c.proxy.SetTokenBodyTime(100 * time.Millisecond)
 	for _, over := range []func() (int, error){
 		func() (int, error) { return c.answerTo(tokenCall("Content-Length: 3") + "a=b").StatusCode, nil },
-		func() (int, error) {
-			server := c.overHTTP2()
-			response, err := server.Client().Post(server.URL+"/oauth/v1/token", "a/b", strings.NewReader("a=b"))
-			if err != nil {
-				return 0, err
-			}
-			return response.StatusCode, response.Body.Close()
-		},
+		func() (int, error) { return c.tokenCallOverHTTP2(true) },
+		func() (int, error) { return c.tokenCallOverHTTP2(false) },
 	} {
 		if status, err := over(); status != http.StatusOK || err != nil {
 			t.Errorf("status %d, %v", status, err)
 		}
 	}
+}
+
+func (r *rig) tokenCallOverHTTP2(secured bool) (status int, err error) {
+	server := r.overHTTP2(secured)
+	response, err := server.Client().Post(server.URL+"/oauth/v1/token", "a/b", strings.NewReader("a=b"))
+	if err != nil {
+		return 0, err
+	}
+	return response.StatusCode, response.Body.Close()
 }
 
 func TestSlowTokenCallsWithoutAKeyHoldLittle(t *testing.T) {

@@ -145,6 +145,30 @@ func TestATokenFromTheEnvironmentIsEnough(t *testing.T) {
 	}
 }
 
+func TestOnLoopbackTheHostNameNamesThePortal(t *testing.T) {
+	t.Parallel()
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	p := launch(t, "serve", append(oauth(hub), "LOG_FORMAT=console")...)
+	address := p.until(`the proxy is ready.*?"address": "([^"]+)"`)[1]
+	for host, want := range map[string]int{"62515.localhost": http.StatusOK, "localhost": http.StatusOK, "www.localhost": http.StatusBadRequest, "1.localhost": http.StatusForbidden} {
+		request, _ := http.NewRequest(http.MethodGet, "http://"+address+"/a\u009b2J", nil)
+		request.URL.Opaque, request.Host = "/a\u009b2J", host
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%s: status %d, want %d", host, response.StatusCode, want)
+		}
+	}
+	p.until(`a\\\\u009b2J`)
+	if strings.Contains(p.stderr.String(), "\u009b") {
+		t.Errorf("the log has a control character:\n%q", p.stderr.String())
+	}
+}
+
 func TestSIGTERMFinishesWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
