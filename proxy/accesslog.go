@@ -91,7 +91,7 @@ func (l line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 	to.AddString("portal", c.portal)
 	to.AddString("client", c.clientName())
 	to.AddString("method", wire.Printable(loggedMethod(c.request.Method)))
-	to.AddString("path", wire.Printable(loggedPath(c.target.path)))
+	to.AddString("path", wire.Printable(loggedPath(c.target.Path)))
 	to.AddInt("status", l.status)
 	to.AddInt64("received", c.received())
 	to.AddInt64("bytes", l.bytes)
@@ -110,7 +110,7 @@ func (l line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 // from /oauth/ on, however that is written, and whatever may follow it.
 func loggedPath(raw string) string {
 	raw = raw[:min(len(raw), maxLogged)]
-	decoded := decode(decode(raw))
+	decoded := wire.Decode(wire.Decode(raw))
 	if i := strings.Index(raw, clients.KeyPrefix); i >= 0 {
 		raw = raw[:i] + redacted // a key in the wrong place
 	} else if strings.Contains(decoded, clients.KeyPrefix) {

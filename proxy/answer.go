@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/secret"
 )
@@ -35,11 +36,11 @@ type answer struct {
 func (a *answer) takeOver(response *http.Response) {
 	header, forms := a.Header(), a.call.forms()
 	for name, values := range response.Header {
-		if !hopByHop(name) && !conceal(name, values, forms) {
+		if !wire.HopByHop(name) && !conceal(name, values, forms) {
 			header[name] = values
 		}
 	}
-	for name := range listed(response.Header["Connection"]) {
+	for name := range wire.Listed(response.Header["Connection"]) {
 		delete(header, http.CanonicalHeaderKey(name))
 	}
 	response.Header = nil
@@ -70,7 +71,7 @@ func (a *answer) WriteHeader(status int) {
 	header := a.Header()
 	if status < 200 {
 		// ReverseProxy takes nothing out of informational answers.
-		maps.DeleteFunc(header, func(name string, _ []string) bool { return hopByHop(name) })
+		maps.DeleteFunc(header, func(name string, _ []string) bool { return wire.HopByHop(name) })
 		a.call.conceal(header)
 		a.ResponseWriter.WriteHeader(status)
 		return

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens"
 )
 
@@ -17,14 +16,10 @@ type call struct {
 	began   time.Time
 	debug   bool
 
-	target target          // what HubSpot is asked for
-	client *clients.Client // nil: anonymous
-	portal string          // empty for HubSpot's own OAuth endpoints
-	body   *body           // nil if there is none
+	admission
+	body *body // nil if there is none
 
-	// Of a call of HubSpot's token endpoint without a client key: whether it is
-	// one, and whether it counts as one under way.
-	tokenCall, tokenCallCounted bool
+	tokenCallCounted bool // among the token calls under way
 
 	announced []string // trailers that the client will send
 

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+
+	"hubspot-auth-proxy/proxy/wire"
 )
 
 // conceal takes the credentials that the request was sent with out of a header,
@@ -46,7 +48,7 @@ func concealed(name, value, secret string) string {
 		if path, query, found := strings.Cut(value, "?"); found {
 			query, fragment, hash := strings.Cut(query, "#")
 			value = path
-			if query = stripQuery(query); query != "" {
+			if query = wire.StripQuery(query); query != "" {
 				value += "?" + query
 			}
 			if hash {

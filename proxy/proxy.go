@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -107,10 +106,9 @@ type Options struct {
 type Proxy struct {
 	options       Options
 	log           *zap.Logger
-	faults        *zap.Logger     // log, but each cause once per toldEvery
-	hosts         wire.Hosts      // by which the proxy may be called without a key
-	served        map[string]bool // nil: all
-	memory        memory          // for bodies that may be sent again
+	faults        *zap.Logger // log, but each cause once per toldEvery
+	gate          *gate
+	memory        memory // for bodies that may be sent again
 	metrics       *metrics
 	stopping      atomic.Bool
 	underWay      atomic.Int64  // requests
@@ -126,20 +124,13 @@ const toldEvery = 10 * time.Second
 
 // New returns the proxy that main, tests and benchmarks all use.
 func New(options Options) *Proxy {
-	p := &Proxy{options: options, log: options.Log, tokenBodyTime: tokenBodyTime}
-	p.hosts = wire.Hosts{Loopback: options.Loopback, Domain: options.PortalDomain, Allowed: options.AllowedHosts}
+	p := &Proxy{options: options, log: options.Log, gate: newGate(options), tokenBodyTime: tokenBodyTime}
 	if p.log == nil {
 		p.log = zap.NewNop()
 	}
 	p.upstream = newUpstream(options, p.log)
 	p.metrics = newMetrics(options.Metrics, &p.underWay)
 	p.faults = throttle.Logger(p.log, toldEvery)
-	for _, portal := range options.ServePortals {
-		if p.served == nil {
-			p.served = make(map[string]bool)
-		}
-		p.served[portal] = true
-	}
 	p.memory.left.Store(options.RetryMemory)
 	p.reverse = &httputil.ReverseProxy{
 		Rewrite: p.rewrite,
@@ -236,37 +227,17 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	c.finished = true
 }
 
-// admit decides whether and for which portal the request goes on. The order is
-// a promise: who has no right to a portal does not learn whether it is
-// connected.
-func (p *Proxy) admit(c *call) *refusal {
-	r := c.request
-	c.debug = r.Header.Get(debugHeader) == "1"
-	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
-		return methodRefused(r.Method)
+// admit decides whether the request goes on, and takes its body over.
+func (p *Proxy) admit(c *call) (refused *refusal) {
+	c.debug = c.request.Header.Get(wire.DebugHeader) == "1"
+	if c.admission, refused = p.gate.admit(c.request); refused != nil {
+		return refused
 	}
-	if r.Method == "PRI" {
-		// net/http's server lets it through as a request of HTTP/2, on a connection
-		// that speaks HTTP/1, which is to end.
-		r.ProtoMajor, r.ProtoMinor = 1, 1
-		return requestInvalid("The request begins as HTTP/2 does, and does not go on so (RFC 9113 section 3.4).")
+	if refused = p.admitTokenCall(c); refused != nil {
+		return refused
 	}
-	if strings.ContainsFunc(r.Method, endsToken) {
-		// Over HTTP/2, net/http's server lets such through.
-		return requestInvalid("The request's method is none of HTTP's: it has a space, or another character that no method has.")
-	}
-	t, ok := parseTarget(r.RequestURI)
-	if !ok {
-		return requestInvalid("The request's target is neither a path nor an absolute URL.")
-	}
-	c.target = t
-	for _, step := range []func(*call) *refusal{p.identify, p.route, p.refuseForbidden, p.refuseUnserved, p.admitTokenCall} {
-		if refusal := step(c); refusal != nil {
-			return refusal
-		}
-	}
-	if hasBody(r) {
-		c.body = newBody(r.Body, r.ContentLength, &p.memory, p.options.RetryBodyLimit)
+	if hasBody(c.request) {
+		c.body = newBody(c.request.Body, c.request.ContentLength, &p.memory, p.options.RetryBodyLimit)
 	}
 	return nil
 }

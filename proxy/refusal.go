@@ -57,8 +57,29 @@ func requestInvalid(message string) *refusal {
 	return &refusal{category: "REQUEST_INVALID", message: message}
 }
 
-func browserRefused(message string) *refusal {
-	return &refusal{category: "BROWSER_REFUSED", message: message}
+// fromPage refuses what a web page sends: a page must not reach a portal through a
+// proxy that its reader can reach.
+func fromPage() *refusal {
+	return &refusal{
+		category: "BROWSER_REFUSED",
+		message:  "Calls from web pages are refused. Call the proxy from a server, without the headers Origin and Sec-Fetch-*.",
+	}
+}
+
+// foreignHost refuses a call by a name that may be a page's own, which leads to the
+// proxy (DNS rebinding).
+func foreignHost(loopback bool) *refusal {
+	if loopback {
+		return &refusal{
+			category: "BROWSER_REFUSED",
+			message:  "This proxy listens on loopback and answers calls without a known client key to localhost and loopback addresses only. Use http://localhost or http://127.0.0.1 as its base URL.",
+		}
+	}
+	return &refusal{
+		category: "BROWSER_REFUSED",
+		message: "Without a known client key, the proxy answers only to an IP address, a name without a dot, a subdomain of PORTAL_DOMAIN, or a name that its operator lists in ALLOWED_HOSTS. " +
+			"Send a known client key, use one of these in the base URL, or have the host name added to ALLOWED_HOSTS.",
+	}
 }
 
 func clientUnauthenticated() *refusal {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"hubspot-auth-proxy/proxy/wire"
 )
 
 var (
@@ -23,7 +25,7 @@ func (e *exchange) send() error {
 	if e.request.Body == nil {
 		return e.finish(e.flush())
 	}
-	for coding := range listed(e.request.Header["Expect"]) {
+	for coding := range wire.Listed(e.request.Header["Expect"]) {
 		if strings.EqualFold(coding, "100-continue") {
 			e.proceed = make(chan bool, 1)
 		}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/secret"
 )
@@ -31,33 +32,35 @@ func BenchmarkStep(b *testing.B) {
 			"User-Agent": {"hubspot-api-client-nodejs; 14.0.1"}, "Accept-Encoding": {"gzip,deflate"},
 		}
 		c := &call{request: r, began: time.Now(), used: []*tokens.Credential{credential}}
-		c.target, _ = parseTarget(target)
+		c.target, _ = wire.ParseTarget(target)
 		return c
 	}
 	const plain, stripped = "/crm/v3/objects/contacts?limit=100&archived=false", "/portals/62515/crm/v3/objects/contacts?limit=100&hapikey=x&archived=false"
 	steps := map[string]func() func(){
-		"parse the target": func() func() { return func() { _, _ = parseTarget(plain) } },
+		"parse the target": func() func() { return func() { _, _ = wire.ParseTarget(plain) } },
 		"find the client by its key": func() func() {
 			c := request(plain)
-			return func() { p.identify(c) }
+			return func() { p.gate.identify(c.request, &c.admission) }
 		},
 		"route by prefix": func() func() {
 			c := request(stripped)
 			target := c.target
-			return func() { c.target = target; p.route(c) }
+			return func() { c.target = target; p.gate.route(c.request, &c.admission) }
 		},
 		"strip a query that has nothing": func() func() {
 			c := request(plain)
-			return func() { c.target.strip() }
+			return func() { c.target.Strip() }
 		},
 		"strip a query": func() func() {
 			c := request(stripped)
 			target := c.target
-			return func() { c.target = target; c.target.strip() }
+			return func() { c.target = target; c.target.Strip() }
 		},
 		"strip the header, and attach a token": func() func() {
 			c := request(plain)
-			return func() { attach(&http.Request{Header: c.header(), URL: upstream}, credential) }
+			return func() {
+				attach(&http.Request{Header: wire.ForwardedHeader(c.request.Header), URL: upstream}, credential)
+			}
 		},
 		"take over the header of an answer": func() func() {
 			c := request(plain)

@@ -3,14 +3,15 @@ package proxy
 import (
 	"io"
 	"net/http"
-	"strings"
+
+	"hubspot-auth-proxy/proxy/wire"
 )
 
 // announce notes which trailers the client has announced, before its body is
 // read: then the server adds to that map.
 func (c *call) announce() {
 	for name := range c.request.Trailer {
-		if forwardable(name) {
+		if wire.ForwardableTrailer(name) {
 			c.announced = append(c.announced, name)
 		}
 	}
@@ -50,28 +51,10 @@ func (b *trailedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
 		for name, values := range b.client.Trailer {
-			if forwardable(name) {
+			if wire.ForwardableTrailer(name) {
 				b.trailer[name] = values
 			}
 		}
 	}
 	return n, err
-}
-
-// forwardable reports whether HubSpot may get the client's trailer of that
-// name: what is stripped from headers is from trailers, too. Unlike those of
-// headers, names of trailers may be none that net/http's server lets through.
-func forwardable(name string) bool {
-	if strings.ContainsFunc(name, endsToken) {
-		return false
-	}
-	switch name {
-	case "Authorization", "Proxy-Authorization", portalHeader, debugHeader:
-		return false
-	// These must not be in a trailer (RFC 9110 section 6.5.1).
-	case "Host", "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Upgrade",
-		"Transfer-Encoding", "Content-Length", "Content-Encoding", "Content-Type", "Content-Range", "Expect":
-		return false
-	}
-	return true
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"time"
 
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
 )
 
@@ -101,7 +102,7 @@ func accepted(credential *tokens.Credential, response *http.Response, err error)
 // send sends the request with the credential, if there is one.
 func (t *transport) send(r *http.Request, c *call, credential *tokens.Credential) (*http.Response, error) {
 	out := r.WithContext(r.Context())
-	out.Header = c.header()
+	out.Header = wire.ForwardedHeader(c.request.Header)
 	if credential != nil {
 		c.used = append(c.used, credential)
 		attach(out, credential)

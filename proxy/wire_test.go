@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -278,7 +279,7 @@ func expectedTarget(sent string) string {
 			decoded, _ := url.PathUnescape(s)
 			return decoded
 		})
-		if !credential.MatchString(name) {
+		if !credential.MatchString(strings.TrimFunc(strings.ReplaceAll(name, "+", " "), func(c rune) bool { return c <= ' ' || c == 0x7f || unicode.IsSpace(c) })) {
 			kept += part
 			continue
 		}

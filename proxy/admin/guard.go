@@ -54,7 +54,7 @@ func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
 // adds no header field unless it is configured to, and spoke HTTP/1.0 by default
 // until version 1.29.7; no browser speaks that.
 func cameThroughProxy(r *http.Request) bool {
-	return wire.CameThroughProxy(r.Header) != "" || !r.ProtoAtLeast(1, 1)
+	return wire.CameThroughProxy(r.Header) || !r.ProtoAtLeast(1, 1)
 }
 
 // isOperator compares hashes, so that the time it takes tells nothing, not

@@ -1,42 +1,111 @@
 package wire
 
 import (
+	"iter"
 	"net/http"
+	"net/textproto"
 	"strings"
 )
 
-// CameThroughProxy returns the name of a header field by which another proxy
-// says that it has forwarded the request, and nothing if there is none.
-func CameThroughProxy(header http.Header) string {
-	for name := range header {
-		if name == "" || !strings.Contains("FVXfvx", name[:1]) {
-			continue // saves most fields the copy
-		}
-		switch dashed := dashes(name); dashed {
-		case "forwarded", "via", "x-real-ip":
-			return name
+// The header fields by which a client tells the proxy what it wants, in canonical
+// form. HubSpot does not get them.
+const (
+	PortalHeader = "X-Hubspot-Portal-Id"
+	DebugHeader  = "X-Hubspot-Auth-Proxy-Debug"
+)
+
+// ForwardedHeader returns what HubSpot gets of a client's header: all except
+// credentials, what is meant for the proxy, and what concerns one connection
+// only. Nothing is added. The values are the client's own, and must not be
+// changed.
+func ForwardedHeader(sent http.Header) http.Header {
+	header := make(http.Header, len(sent)+1) // for a credential
+	for name, values := range sent {
+		switch name {
+		case "Authorization", PortalHeader, DebugHeader:
+		case "Te":
+			for coding := range Listed(values) {
+				if strings.EqualFold(coding, "trailers") {
+					header[name] = []string{coding}
+				}
+			}
+		case "Idempotency-Key", "X-Idempotency-Key":
+			// By these names, http.Transport takes a POST for one that may be
+			// sent again on another connection, although HubSpot may have
+			// received it. Their case means nothing to HubSpot.
+			header[strings.ToLower(name)] = values
 		default:
-			if strings.HasPrefix(dashed, "x-forwarded-") {
-				return name
+			if !HopByHop(name) {
+				header[name] = values
 			}
 		}
 	}
-	return ""
-}
-
-// OverridesMethod returns the name of a header field from which some servers take
-// the method instead of the request line, and nothing if there is none.
-func OverridesMethod(header http.Header) string {
-	for name := range header {
-		switch dashes(name) {
-		case "x-http-method-override", "x-http-method", "x-method-override":
-			return name
+	for name := range Listed(sent["Connection"]) {
+		// Connection always lists TE, whose trailers are passed on hop by hop
+		// (RFC 9110 section 10.1.4).
+		if name = http.CanonicalHeaderKey(name); name != "Te" {
+			delete(header, name)
 		}
 	}
-	return ""
+	if _, has := header["User-Agent"]; !has {
+		header["User-Agent"] = nil // else http.Transport makes one up
+	}
+	return header
 }
 
-// dashes returns the name of a header field in lower case, with hyphens in the
-// place of underscores: servers of the CGI family make no difference between
-// them.
-func dashes(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "-") }
+// HopByHop reports whether a header field of that canonical name concerns one
+// connection only, whether or not Connection lists it (RFC 9110 section 7.6.1).
+// Upgrade is among them: no other protocol is spoken here, and Java's client
+// offers h2c on every request.
+func HopByHop(name string) bool {
+	switch name {
+	case "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+		"Proxy-Authenticate", "Proxy-Authorization":
+		return true
+	}
+	return false
+}
+
+// ForwardableTrailer reports whether HubSpot may get a client's trailer field of
+// that canonical name: what is stripped from headers is from trailers, too. Unlike
+// those of headers, names of trailers may be none that net/http's server lets
+// through.
+func ForwardableTrailer(name string) bool {
+	if !IsToken(name) {
+		return false
+	}
+	switch name {
+	case "Authorization", "Proxy-Authorization", PortalHeader, DebugHeader:
+		return false
+	// These must not be in a trailer (RFC 9110 section 6.5.1).
+	case "Host", "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Upgrade",
+		"Transfer-Encoding", "Content-Length", "Content-Encoding", "Content-Type", "Content-Range", "Expect":
+		return false
+	}
+	return true
+}
+
+// Listed yields what a header field lists, with commas between.
+func Listed(values []string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, value := range values {
+			for item := range strings.SplitSeq(value, ",") {
+				if !yield(textproto.TrimString(item)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// IsToken reports whether a method, or the name of a header field, has only the
+// characters that such a one may have (RFC 9110 section 5.6.2).
+func IsToken(name string) bool { return !strings.ContainsFunc(name, endsToken) }
+
+func endsToken(c rune) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return false
+	}
+	return !strings.ContainsRune("!#$%&'*+-.^_`|~", c)
+}

@@ -1,4 +1,4 @@
-package proxy
+package wire
 
 import (
 	"net/url"
@@ -8,38 +8,38 @@ import (
 )
 
 func TestATargetIsTakenApartAsItStands(t *testing.T) {
-	for raw, want := range map[string]target{
-		"/":                 {path: "/"},
-		"/a":                {path: "/a"},
-		"/a?":               {path: "/a", hasQuery: true},
-		"/a??":              {path: "/a", query: "?", hasQuery: true},
-		"/a?b?c":            {path: "/a", query: "b?c", hasQuery: true},
-		"/a%2Fb%2e%2e/":     {path: "/a%2Fb%2e%2e/"},
-		"//a//b":            {path: "//a//b"},
-		"/a/../b/./c":       {path: "/a/../b/./c"},
-		"/a|b^c{d}e\"f<g>`": {path: "/a|b^c{d}e\"f<g>`"},
-		"/a;b=1?c;d":        {path: "/a;b=1", query: "c;d", hasQuery: true},
-		"/a%20b?c%20d":      {path: "/a%20b", query: "c%20d", hasQuery: true},
-		"/a#b?c#d":          {path: "/a#b", query: "c#d", hasQuery: true},
-		"/\xff\xfe":         {path: "/\xff\xfe"},
-		"/a://b":            {path: "/a://b"},
-		"*":                 {path: "*"},
+	for raw, want := range map[string]Target{
+		"/":                 {Path: "/"},
+		"/a":                {Path: "/a"},
+		"/a?":               {Path: "/a", HasQuery: true},
+		"/a??":              {Path: "/a", Query: "?", HasQuery: true},
+		"/a?b?c":            {Path: "/a", Query: "b?c", HasQuery: true},
+		"/a%2Fb%2e%2e/":     {Path: "/a%2Fb%2e%2e/"},
+		"//a//b":            {Path: "//a//b"},
+		"/a/../b/./c":       {Path: "/a/../b/./c"},
+		"/a|b^c{d}e\"f<g>`": {Path: "/a|b^c{d}e\"f<g>`"},
+		"/a;b=1?c;d":        {Path: "/a;b=1", Query: "c;d", HasQuery: true},
+		"/a%20b?c%20d":      {Path: "/a%20b", Query: "c%20d", HasQuery: true},
+		"/a#b?c#d":          {Path: "/a#b", Query: "c#d", HasQuery: true},
+		"/\xff\xfe":         {Path: "/\xff\xfe"},
+		"/a://b":            {Path: "/a://b"},
+		"*":                 {Path: "*"},
 
 		// Absolute, of which the host does not count.
-		"http://elsewhere":               {path: "/"},
-		"http://elsewhere/":              {path: "/"},
-		"http://elsewhere?":              {path: "/", hasQuery: true},
-		"http://elsewhere?a=/b":          {path: "/", query: "a=/b", hasQuery: true},
-		"HTTPS://u:p@elsewhere:1//a%2F?": {path: "//a%2F", hasQuery: true},
-		"http:///a":                      {path: "/a"},
-		"gopher://elsewhere/portals/1/x": {path: "/portals/1/x"},
-		"http://elsewhere/http://b/c":    {path: "/http://b/c"},
+		"http://elsewhere":               {Path: "/"},
+		"http://elsewhere/":              {Path: "/"},
+		"http://elsewhere?":              {Path: "/", HasQuery: true},
+		"http://elsewhere?a=/b":          {Path: "/", Query: "a=/b", HasQuery: true},
+		"HTTPS://u:p@elsewhere:1//a%2F?": {Path: "//a%2F", HasQuery: true},
+		"http:///a":                      {Path: "/a"},
+		"gopher://elsewhere/portals/1/x": {Path: "/portals/1/x"},
+		"http://elsewhere/http://b/c":    {Path: "/http://b/c"},
 	} {
-		got, ok := parseTarget(raw)
+		got, ok := ParseTarget(raw)
 		if !ok {
 			t.Errorf("%q is refused", raw)
 		}
-		if diff := cmp.Diff(want, got, cmp.AllowUnexported(target{})); diff != "" {
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", raw, diff)
 		}
 	}
@@ -50,7 +50,7 @@ func TestATargetThatIsNoPathAndNoURLIsRefused(t *testing.T) {
 		"", "a", "a/b", "mailto:x", "mailto:x?u=http://h/portals/1/x", "x?http://h/y", "api.hubapi.com:443", "**", "*?a", "*/a", "?a=1",
 		"a:b://h/y", "://h/y", "a/b://h/y",
 	} {
-		if got, ok := parseTarget(raw); ok {
+		if got, ok := ParseTarget(raw); ok {
 			t.Errorf("%q is taken for %+v", raw, got)
 		}
 	}
@@ -87,11 +87,11 @@ func TestAPortalPrefixIsThatOfTheRawPath(t *testing.T) {
 		"/portalsx/1":    {"", "/portalsx/1", false},
 		"*":              {"", "*", false},
 	} {
-		id, rest, found := target{path: path, query: "q", hasQuery: true}.portalPrefix()
-		if diff := cmp.Diff(want, result{id, rest.path, found}); diff != "" {
+		id, rest, found := Target{Path: path, Query: "q", HasQuery: true}.PortalPrefix()
+		if diff := cmp.Diff(want, result{id, rest.Path, found}); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", path, diff)
 		}
-		if rest.query != "q" || !rest.hasQuery {
+		if rest.Query != "q" || !rest.HasQuery {
 			t.Errorf("%q has lost its query", path)
 		}
 	}
@@ -126,7 +126,7 @@ func TestTheTokenEndpointIsKnownInAllVersions(t *testing.T) {
 		"/oauth/v1/access-tokens": false,
 		"/oauth":                  false,
 	} {
-		if got := (target{path: path}).isTokenEndpoint(); got != want {
+		if got := (Target{Path: path}).IsTokenEndpoint(); got != want {
 			t.Errorf("%q: %v", path, got)
 		}
 	}
@@ -139,8 +139,8 @@ func TestTheURLForHubSpotHasTheTargetsOwnBytes(t *testing.T) {
 			"/a|b^c{d}e\"f<g>`", "/a%20b+c", "/a;b=1;c", "/#a", "/a#b?c#d", "/\xff", "/é", "*", "/a:b@c", "/http://a/b", "/%41",
 			"//a%2Fb", "//a@b:80/c", "/%00", "/a?b=c/d?e",
 		} {
-			parsed, ok := parseTarget(raw)
-			u := parsed.url(upstream)
+			parsed, ok := ParseTarget(raw)
+			u := parsed.URL(upstream)
 			if got := u.RequestURI(); !ok || got != raw {
 				t.Errorf("%q is sent as %q", raw, got)
 			}
@@ -154,8 +154,8 @@ func TestTheURLForHubSpotHasTheTargetsOwnBytes(t *testing.T) {
 func TestAPathThatNoURLCanHaveGoesInAbsoluteFormIfItBeginsWithTwoSlashes(t *testing.T) {
 	upstream := &url.URL{Scheme: "https", Host: "api.hubapi.com"}
 	for _, raw := range []string{"//a|b", "//a%zz", "//\xff?c", "//é/{}?"} {
-		parsed, _ := parseTarget(raw)
-		if got, want := parsed.url(upstream).RequestURI(), "https://api.hubapi.com"+raw; got != want {
+		parsed, _ := ParseTarget(raw)
+		if got, want := parsed.URL(upstream).RequestURI(), "https://api.hubapi.com"+raw; got != want {
 			t.Errorf("%q is sent as %q", raw, got)
 		}
 	}

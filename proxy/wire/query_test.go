@@ -1,4 +1,4 @@
-package proxy
+package wire
 
 import (
 	"net/url"
@@ -82,7 +82,7 @@ func TestCredentialsAreTakenOutOfTheQueryAndNothingElseChanges(t *testing.T) {
 		"after=%7B%22a%22%7D":   "after=%7B%22a%22%7D",
 		strings.Repeat("a", 99): strings.Repeat("a", 99),
 	} {
-		if diff := cmp.Diff(want, stripQuery(query)); diff != "" {
+		if diff := cmp.Diff(want, StripQuery(query)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", query, diff)
 		}
 	}
@@ -90,7 +90,7 @@ func TestCredentialsAreTakenOutOfTheQueryAndNothingElseChanges(t *testing.T) {
 
 func TestAQueryWithoutCredentialIsNotCopied(t *testing.T) {
 	query := "limit=100&properties=firstname&after=hapi"
-	if n := testing.AllocsPerRun(10, func() { stripQuery(query) }); n != 0 {
+	if n := testing.AllocsPerRun(10, func() { StripQuery(query) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -103,7 +103,7 @@ func FuzzStripQuery(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
-		got := stripQuery(query)
+		got := StripQuery(query)
 		for _, parameter := range parameters(got) {
 			if isCredential(parameter) {
 				t.Fatalf("%q is left in %q of %q", parameter, got, query)
@@ -132,7 +132,7 @@ func FuzzStripQuery(f *testing.F) {
 		if diff := cmp.Diff(kept, parameters(got)); diff != "" {
 			t.Fatalf("what was kept of %q (-want +got):\n%s", query, diff)
 		}
-		if again := stripQuery(got); again != got {
+		if again := StripQuery(got); again != got {
 			t.Fatalf("%q became %q, and that %q", query, got, again)
 		}
 	})
@@ -143,12 +143,12 @@ func parameters(query string) []string {
 	return strings.Split(strings.ReplaceAll(query, ";", "&"), "&")
 }
 
-var escape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+var anEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
 // isCredential is an oracle that shares no code with what it judges.
 func isCredential(parameter string) bool {
 	name, _, _ := strings.Cut(parameter, "=")
-	name = escape.ReplaceAllStringFunc(name, func(s string) string {
+	name = anEscape.ReplaceAllStringFunc(name, func(s string) string {
 		decoded, _ := url.PathUnescape(s)
 		return decoded
 	})

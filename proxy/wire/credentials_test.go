@@ -1,4 +1,4 @@
-package proxy
+package wire
 
 import (
 	"net/http"
@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// FuzzPresentedKeys: a key is read from where SDKs put it, and from nowhere
+// FuzzCredentials: a key is read from where SDKs put it, and from nowhere
 // else.
-func FuzzPresentedKeys(f *testing.F) {
+func FuzzCredentials(f *testing.F) {
 	f.Add("Bearer hap_a", "", "")
 	f.Add("bearer  hap_a ", "Basic YTpi", "hapikey=hap_a")
 	f.Add("Bearer", "Bearer ", "hapi%6bey=hap%5fa;HAPIKEY=b&hapikey")
@@ -22,12 +22,12 @@ func FuzzPresentedKeys(f *testing.F) {
 	f.Add("hap_a", "BEARER a b", "hapikey=a+b%&hapikey==&%=hapikey")
 	f.Fuzz(func(t *testing.T, first, second, query string) {
 		header := http.Header{"Authorization": {first, second}, "Proxy-Authorization": {"Bearer hap_other"}, "X-Authorization": {"Bearer hap_other"}}
-		got := presentedKeys(&http.Request{Header: header}, query)
+		got := Credentials(header, query)
 		if diff := cmp.Diff(expectedKeys(query, first, second), got); diff != "" {
 			t.Fatalf("%q, %q, %q (-want +got):\n%s", first, second, query, diff)
 		}
 		// What is a key in the query does not go on.
-		for parameter := range splitQuery(stripQuery(query)) {
+		for parameter := range Parameters(StripQuery(query)) {
 			if isCredential(parameter) {
 				t.Fatalf("%q keeps a key", query)
 			}
@@ -63,7 +63,7 @@ func expectedKeys(query string, authorizations ...string) []string {
 // unescaped decodes as a lenient server does: a plus is a space, and what is
 // no escape stands as it is.
 func unescaped(s string) string {
-	return escape.ReplaceAllStringFunc(strings.ReplaceAll(s, "+", " "), func(s string) string {
+	return anEscape.ReplaceAllStringFunc(strings.ReplaceAll(s, "+", " "), func(s string) string {
 		decoded, _ := url.PathUnescape(s)
 		return decoded
 	})

@@ -1,4 +1,4 @@
-package proxy
+package wire
 
 import (
 	"iter"
@@ -6,13 +6,13 @@ import (
 	"unicode"
 )
 
-// stripQuery removes every parameter that carries a credential, wherever it
+// StripQuery removes every parameter that carries a credential, wherever it
 // stands: with it goes the delimiter after it, else the one before it. All
 // other bytes stay as they are, in order.
 //
 // Both & and ; delimit parameters, for servers differ about the latter.
-func stripQuery(query string) string {
-	if !mayCarryCredential(query) {
+func StripQuery(query string) string {
+	if !hasCredential(query) {
 		return query
 	}
 	kept := make([]byte, 0, len(query))
@@ -21,13 +21,13 @@ func stripQuery(query string) string {
 		if end < 0 {
 			break
 		}
-		if !carriesCredential(query[:end]) {
+		if !IsCredential(query[:end]) {
 			kept = append(kept, query[:end+1]...)
 		}
 		query = query[end+1:]
 	}
 	switch {
-	case !carriesCredential(query):
+	case !IsCredential(query):
 		kept = append(kept, query...)
 	case len(kept) > 0:
 		kept = kept[:len(kept)-1]
@@ -35,18 +35,18 @@ func stripQuery(query string) string {
 	return string(kept)
 }
 
-// mayCarryCredential reports whether there is anything to strip.
-func mayCarryCredential(query string) bool {
-	for parameter := range splitQuery(query) {
-		if carriesCredential(parameter) {
+// hasCredential reports whether there is anything to strip.
+func hasCredential(query string) bool {
+	for parameter := range Parameters(query) {
+		if IsCredential(parameter) {
 			return true
 		}
 	}
 	return false
 }
 
-// splitQuery yields what stands between the query's delimiters.
-func splitQuery(query string) iter.Seq[string] {
+// Parameters yields what stands between the query's delimiters.
+func Parameters(query string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for query != "" {
 			end := strings.IndexAny(query, "&;")
@@ -62,14 +62,14 @@ func splitQuery(query string) iter.Seq[string] {
 	}
 }
 
-// carriesCredential reports whether a parameter's decoded name is that of a
+// IsCredential reports whether a parameter's decoded name is that of a
 // credential, in whatever case, and whatever white space is around it.
-func carriesCredential(parameter string) bool {
+func IsCredential(parameter string) bool {
 	name, _, _ := strings.Cut(parameter, "=")
 	if len(name) < len("hapikey") {
 		return false
 	}
-	name = trim(decode(name))
+	name = trim(Decode(name))
 	return strings.EqualFold(name, "hapikey") || strings.EqualFold(name, "access_token")
 }
 
@@ -79,9 +79,9 @@ func trim(name string) string {
 	return strings.TrimFunc(name, func(c rune) bool { return c <= ' ' || c == 0x7f || unicode.IsSpace(c) })
 }
 
-// decode undoes percent-encoding. Unlike url.QueryUnescape it takes what is
+// Decode undoes percent-encoding. Unlike url.QueryUnescape it takes what is
 // wrongly encoded as it stands, as lenient servers do.
-func decode(s string) string {
+func Decode(s string) string {
 	if !strings.ContainsAny(s, "%+") {
 		return s
 	}

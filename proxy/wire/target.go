@@ -1,0 +1,98 @@
+package wire
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// Target is what a request line asks for, in the very bytes that the client
+// sent.
+type Target struct {
+	Path     string // begins with a slash, or is *
+	Query    string // without its question mark
+	HasQuery bool   // whether there is a question mark
+}
+
+// ParseTarget takes a request's target apart (RFC 9112 section 3.2). Of the
+// absolute form only path and query count: whatever host it names, the request
+// goes to HubSpot.
+func ParseTarget(raw string) (t Target, ok bool) {
+	if strings.ContainsFunc(raw, endsTarget) {
+		return Target{}, false
+	}
+	if !strings.HasPrefix(raw, "/") && raw != "*" {
+		scheme, afterScheme, absolute := strings.Cut(raw, "://")
+		if !absolute || scheme == "" || strings.ContainsAny(scheme, ":/?#") {
+			return Target{}, false
+		}
+		raw = "/"
+		if i := strings.IndexAny(afterScheme, "/?"); i >= 0 {
+			raw = afterScheme[i:]
+		}
+		if raw[0] == '?' {
+			raw = "/" + raw
+		}
+	}
+	t.Path, t.Query, t.HasQuery = strings.Cut(raw, "?")
+	return t, true
+}
+
+// endsTarget reports whether the character would end the target on a request
+// line of HTTP/1. HTTP/2, which has no such line, lets clients send a space.
+func endsTarget(c rune) bool { return c <= ' ' || c == 0x7f }
+
+// PortalPrefix returns the id of a path that begins with /portals/{id}, and
+// the target without it. It looks at the raw path only: what means a slash or
+// a digit when it is decoded is none here.
+func (t Target) PortalPrefix() (id string, rest Target, found bool) {
+	after, found := strings.CutPrefix(t.Path, "/portals/")
+	if !found {
+		return "", t, false
+	}
+	id, t.Path, _ = strings.Cut(after, "/")
+	t.Path = "/" + t.Path
+	return id, t, true
+}
+
+// IsOAuth reports whether the target is one of HubSpot's OAuth endpoints, to
+// which callers bring their own credential.
+func (t Target) IsOAuth() bool { return strings.HasPrefix(t.Path, "/oauth/") }
+
+// tokenEndpoint is HubSpot's token endpoint, in all versions: v1, v3, 2026-03.
+var tokenEndpoint = regexp.MustCompile(`^/oauth/(?:v[0-9]+|[0-9]{4}-(?:0[1-9]|1[0-2]))/token$`)
+
+// IsTokenEndpoint reports whether the target is HubSpot's token endpoint.
+func (t Target) IsTokenEndpoint() bool { return tokenEndpoint.MatchString(t.Path) }
+
+// Strip removes the credentials from the query, and the question mark of a query
+// that had nothing else.
+func (t *Target) Strip() {
+	stripped := StripQuery(t.Query)
+	if stripped == "" && t.Query != "" {
+		t.HasQuery = false
+	}
+	t.Query = stripped
+}
+
+// URL returns the target's URL at the upstream, such that net/http writes the
+// target's own bytes.
+func (t Target) URL(upstream *url.URL) *url.URL {
+	u := &url.URL{Scheme: upstream.Scheme, Host: upstream.Host, RawQuery: t.Query, ForceQuery: t.HasQuery}
+	if !strings.HasPrefix(t.Path, "//") {
+		u.Opaque = t.Path
+		return u
+	}
+	// net/http would take an opaque //a for an authority. Most such paths are
+	// written as they are in another way; the rest has bytes that no URL may
+	// have, and goes in absolute form, which every server has to understand.
+	if path, err := url.PathUnescape(t.Path); err == nil {
+		u.Path, u.RawPath = path, t.Path
+		if u.EscapedPath() == t.Path {
+			return u
+		}
+	}
+	u.Path, u.RawPath = "", ""
+	u.Opaque = "//" + upstream.Host + t.Path
+	return u
+}
