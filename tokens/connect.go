@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 var (
@@ -101,7 +102,7 @@ func (s *Source) Burn(ctx context.Context, nonce string, issued time.Time, life 
 	if err := s.askEpoch(ctx); err != nil {
 		return false, err
 	}
-	if epochBegan(s.knownEpoch()).After(issued) {
+	if (store.Epoch{ID: s.knownEpoch()}).Began().After(issued) {
 		return false, ErrNonceLost
 	}
 	return first, nil

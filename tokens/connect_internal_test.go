@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func TestWhatARequestToConnectMayReplace(t *testing.T) {
@@ -44,7 +46,7 @@ func TestAnEpochTellsWhenItBegan(t *testing.T) {
 	for epoch, want := range map[string]time.Time{
 		"1795000000000000-ABC": time.UnixMilli(1_795_000_000_000), "MFRGGZDFMZTWQ2LK": {}, "": {}, "-": {},
 	} {
-		if got := epochBegan(epoch); !got.Equal(want) {
+		if got := (store.Epoch{ID: epoch}).Began(); !got.Equal(want) {
 			t.Errorf("%q began at %v", epoch, got)
 		}
 	}

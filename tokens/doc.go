@@ -37,8 +37,12 @@
 //	epoch           string: µs since 1970 by Redis' clock, "-" and random text,
 //	                made by whoever finds it missing. Another value than before
 //	                means that Redis has lost its data, nonces too
-//	events          channel: "62515 1700000000000000 active", the portal, its
-//	                generation and its state after each change
+//	events:EPOCH    channel: the portal, after each change of its record. Its
+//	                name holds the epoch, so that it is known to those who may
+//	                read the keys, and no other database of the server has it
+//
+// A message is a hint to read a record, and nothing more: neither a state nor a
+// generation is taken from one.
 //
 // A field that does not apply is empty or missing. The secrets, access_token,
 // api_key and refresh_token, are sealed as package seal has it, if there are

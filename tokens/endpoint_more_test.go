@@ -1,16 +1,10 @@
 package tokens_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -202,98 +196,4 @@ func TestWhoAsksForACredentialIsNeverToldThatThereIsNoOther(t *testing.T) {
 			t.Errorf("Renew: %v", r.err)
 		}
 	})
-}
-
-// oldRedis is a server that knows no AUTH, and quotes what it does not know.
-func oldRedis(t *testing.T) (addr string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conns sync.WaitGroup
-	conns.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			conns.Go(func() {
-				defer conn.Close()
-				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-				for from := bufio.NewReader(conn); ; {
-					args, err := readCommand(from)
-					if err != nil {
-						return
-					}
-					quoted := fmt.Sprintf("'%s'", strings.Join(args[1:], "' '"))
-					_, _ = io.WriteString(conn, "-ERR unknown command '"+args[0]+"', with args beginning with: "+quoted+" \r\n")
-				}
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		conns.Wait()
-	})
-	return listener.Addr().String()
-}
-
-// readCommand reads one command as Redis' clients send it.
-func readCommand(from *bufio.Reader) (args []string, err error) {
-	number := func(kind string) (int, error) {
-		line, err := from.ReadString('\n')
-		if err != nil {
-			return 0, err
-		}
-		return strconv.Atoi(strings.TrimPrefix(strings.TrimSpace(line), kind))
-	}
-	n, err := number("*")
-	for range n {
-		size, err := number("$")
-		if err != nil {
-			return nil, err
-		}
-		arg := make([]byte, size+2)
-		if _, err := io.ReadFull(from, arg); err != nil {
-			return nil, err
-		}
-		args = append(args, string(arg[:size]))
-	}
-	return args, err
-}
-
-func TestNoErrorHasThePasswordThatRedisQuotes(t *testing.T) {
-	t.Parallel()
-	const password = hubspottest.Canary + "-password"
-	for name, user := range map[string]string{"a password": "", "a user too": "default"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			client, err := tokens.OpenRedis(secret.New("redis://" + user + ":" + password + "@" + oldRedis(t)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = client.Close() })
-			s, log := watched(t, newHub(t), tokens.Options{Redis: client}) // searches the log, too
-			_, shown := s.Show(t.Context(), portalID)
-			_, listed := s.Portals(t.Context())
-			_, burnt := s.Burn(t.Context(), "nonce", time.Now(), time.Minute)
-			_, asked := s.Credential(t.Context(), portalID)
-			for what, err := range map[string]error{
-				"CheckRedis": tokens.CheckRedis(t.Context(), client),
-				"Show":       shown,
-				"Portals":    listed,
-				"Burn":       burnt,
-				"Credential": asked,
-				"Set":        s.Set(t.Context(), tokens.Seed{Portal: portalID, Kind: tokens.APIKey, Secret: secret.New("x")}, "test"),
-			} {
-				if err == nil || strings.Contains(err.Error(), "canary") || !strings.Contains(err.Error(), "unknown command") {
-					t.Errorf("%s: %v", what, err)
-				}
-			}
-			if log.lines("canary") > 0 {
-				t.Error("the log has the password")
-			}
-		})
-	}
 }

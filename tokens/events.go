@@ -3,78 +3,63 @@ package tokens
 import (
 	"context"
 	"errors"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"hubspot-auth-proxy/tokens/store"
 )
 
-// listen takes in the changes that other replicas and the commands publish.
+// listen takes in the hints of other replicas and of the commands.
 func (s *Source) listen() {
-	events := s.store.redis.Subscribe(s.life, s.store.channel())
-	defer events.Close()
-	for message := range untilDone(s.life, events.ChannelWithSubscriptions()) {
-		switch message := message.(type) {
-		case *redis.Subscription:
-			// Events of the time without a connection are lost.
+	began := s.now()
+	s.store.database().Follow(s.life, channelName, store.Follower{
+		Connected: func(epoch store.Epoch) {
+			s.heard(nil)
+			s.store.epoch.Store(&epoch.ID)
 			s.resync()
-		case *redis.Message:
-			s.event(message.Payload)
-		}
-	}
-}
-
-// untilDone passes messages on until ctx ends.
-func untilDone(ctx context.Context, messages <-chan any) func(yield func(any) bool) {
-	return func(yield func(any) bool) {
-		for {
-			select {
-			case message, open := <-messages:
-				if !open || !yield(message) {
-					return
-				}
-			case <-ctx.Done():
-				return
+		},
+		Message: s.hint,
+		Failed: func(err error) {
+			// A command that is done by then reports it better.
+			if s.now().Sub(began) > quietTime {
+				s.heard(err)
 			}
-		}
+		},
+	})
+}
+
+// quietTime is how long after the start it is not logged that no messages
+// arrive.
+const quietTime = 2 * time.Second
+
+// hint makes a portal's record be read before it is used again. That is all
+// that a message can do: what is stored, and what is answered, is never taken
+// from one.
+func (s *Source) hint(portal string) {
+	if !ValidPortal(portal) {
+		return
+	}
+	s.unknown.Invalidate(portal)
+	if p, known := s.portals.GetIfPresent(portal); known {
+		p.hints.Add(1)
+		s.check(p) // at once, so that hardly anybody waits for it
 	}
 }
 
-// event takes in one change: "portal generation state".
-func (s *Source) event(payload string) {
-	fields := strings.Fields(payload)
-	if len(fields) != 3 {
-		return
-	}
-	generation, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return
-	}
-	told := record{generation: generation, state: state(fields[2])}
-	s.unknown.Invalidate(fields[0])
-	p, known := s.portals.GetIfPresent(fields[0])
-	if !known {
-		return
-	}
-	snap := p.current.Load()
-	if snap != nil {
-		told.seeds = snap.seeds // a tombstone keeps them
-	}
-	switch {
-	case snap != nil && !told.newer(snap.record):
-	case told.state == removed:
-		// At once, whether or not Redis can be read now.
-		p.adopt(s.snapshot(p.id, told, generation, s.knownEpoch()))
-	default:
-		// If snap is nil, it is being read, and what is read may be older
-		// than the event.
-		if snap != nil {
-			snap.checkAt.Store(0) // should the reading fail, the next use tries again
-		}
-		// Also if a reading is under way, which may have begun before.
-		s.background(new(atomic.Bool), func() { s.check(p, snap) })
+// hintTime is how long a request waits for a record that is being read because
+// of a hint. A Redis that does not answer in time must not keep known portals
+// from being served.
+const hintTime = 250 * time.Millisecond
+
+// follow reads the portal's record as a hint demands, and returns when that is
+// done or it takes too long.
+func (s *Source) follow(ctx context.Context, p *portal) {
+	timeout := time.NewTimer(hintTime)
+	defer timeout.Stop()
+	select {
+	case <-s.check(p):
+	case <-timeout.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -93,24 +78,6 @@ func (s *Source) resync() {
 	s.background(new(atomic.Bool), s.restore)
 }
 
-// watch asks for Redis' epoch now and then. So it is known whether Redis answers
-// where nobody calls, and a loss of its data is found that broke no connection,
-// as by FLUSHALL.
-func (s *Source) watch() {
-	epoch := ""
-	for {
-		select {
-		case <-s.life.Done():
-			return
-		case <-time.After(jitter(watchEvery, watchEvery*6/5)):
-		}
-		if s.askEpoch(s.life) == nil && s.knownEpoch() != epoch {
-			epoch = s.knownEpoch()
-			s.background(new(atomic.Bool), s.restore)
-		}
-	}
-}
-
 // restore asks for Redis' epoch until it is told, and stores what this process
 // knows from another one: Redis has lost its data.
 func (s *Source) restore() {
@@ -125,7 +92,7 @@ func (s *Source) restore() {
 		if snap := p.current.Load(); snap == nil || snap.epoch == s.knownEpoch() {
 			continue
 		}
-		var failure *redisError
+		var failure *store.Error
 		if _, err := s.read(s.life, p); errors.As(err, &failure) {
 			return // and read again when Redis is back
 		}

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/tokens/seal"
+
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // A Portal is what operators may know of a portal's record: all but its
@@ -36,8 +37,8 @@ type Portal struct {
 // should. That something else than a record stands under a portal's key is no
 // such error.
 func IsRedisError(err error) bool {
-	var failure *redisError
-	return errors.As(err, &failure) && !strings.HasPrefix(failure.err.Error(), "WRONGTYPE")
+	var failure *store.Error
+	return errors.As(err, &failure) && !failure.OfRecord()
 }
 
 // RedisAnswers reports whether Redis answered as it should when it was last

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // What a renewal, or a call of the token endpoint, came to.
@@ -180,10 +180,11 @@ func (r *redisCalls) count(command redis.Cmder, err error) {
 	switch {
 	case errors.Is(err, context.Canceled): // by who asked
 		return
-	case err == nil, errors.Is(err, redis.Nil), strings.HasPrefix(err.Error(), "NOSCRIPT"):
+	case err == nil, errors.Is(err, redis.Nil), redis.HasErrorPrefix(err, "NOSCRIPT"):
 		r.answers.Store(true)
 	default:
 		r.errors.Inc()
-		r.answers.Store((&redisError{err: err}).replied())
+		failure := (*store.Error)(nil)
+		r.answers.Store(errors.As(store.Failure("", err), &failure) && failure.Answered())
 	}
 }

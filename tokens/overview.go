@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // readsAtOnce is how many records are read at the same time for an overview. A
@@ -136,7 +138,7 @@ type loaded struct {
 
 // loadAll reads records, a few at a time. Its error means that Redis did not
 // answer.
-func (s store) loadAll(ctx context.Context, ids []string) ([]loaded, error) {
+func (s records) loadAll(ctx context.Context, ids []string) ([]loaded, error) {
 	all := make([]loaded, len(ids))
 	reads, ctx := errgroup.WithContext(ctx)
 	reads.SetLimit(readsAtOnce)
@@ -144,7 +146,7 @@ func (s store) loadAll(ctx context.Context, ids []string) ([]loaded, error) {
 		reads.Go(func() error {
 			r, err := s.load(ctx, id)
 			all[i] = loaded{id: id, record: r, err: err}
-			if failure := (*redisError)(nil); errors.As(err, &failure) && !failure.replied() {
+			if failure := (*store.Error)(nil); errors.As(err, &failure) && !failure.Answered() {
 				return failure // else something that is no record stands there
 			}
 			return nil

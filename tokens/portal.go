@@ -20,7 +20,11 @@ type portal struct {
 	id      string
 	current atomic.Pointer[snapshot] // nil: not read yet, or gone
 
-	reading, renewing atomic.Bool // in the background
+	// hints counts the messages that say that the record has changed, and
+	// followed how many of them have been followed by reading it.
+	hints, followed atomic.Uint64
+
+	renewing atomic.Bool // in the background
 
 	tokens int // how many this process has got; for flights, which come one by one
 
@@ -30,6 +34,9 @@ type portal struct {
 	attempt  time.Time  // the last renewal that was tried for a rejection
 	lastRead time.Time  // the last reading of a static record for a rejection
 }
+
+// hinted reports whether the record is to be read before it is used again.
+func (p *portal) hinted() bool { return p.hints.Load() != p.followed.Load() }
 
 // snapshot is a portal's record at one time, as the process uses it. It does
 // not change, but for when it is read again.
@@ -82,16 +89,6 @@ func (s *snapshot) settles(old *snapshot, now time.Time) bool {
 // portals read at one moment are not all read at one moment again.
 func (s *snapshot) checkAfter(now time.Time, d time.Duration) {
 	s.checkAt.Store(now.Add(jitter(d, d+d/5)).UnixNano())
-}
-
-// adopt makes a tombstone the portal's current record, unless what the process
-// has is newer.
-func (p *portal) adopt(tombstone *snapshot) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if current := p.current.Load(); current == nil || !current.newer(tombstone.record) {
-		p.current.Store(tombstone)
-	}
 }
 
 // replace makes next current in the place of held, and reports whether it did:

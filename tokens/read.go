@@ -7,12 +7,29 @@ import (
 
 	"github.com/maypok86/otter/v2"
 	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
+
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // read reads the portal's record and returns what is current then. The error
 // is ErrNotConnected, or says that Redis does not answer or the record cannot
 // be used.
 func (s *Source) read(ctx context.Context, p *portal) (*snapshot, error) {
+	for tries := 3; ; tries-- {
+		hints := p.hints.Load()
+		snap, err := s.readOnce(ctx, p)
+		if err != nil && !errors.Is(err, ErrNotConnected) {
+			return nil, err
+		}
+		p.followed.Store(hints)
+		if !p.hinted() || tries == 0 { // else it was changed while it was read
+			return snap, err
+		}
+	}
+}
+
+func (s *Source) readOnce(ctx context.Context, p *portal) (*snapshot, error) {
 	if s.knownEpoch() == "" { // without it, a loss could not be told later
 		if err := s.askEpoch(ctx); err != nil {
 			return nil, err
@@ -49,14 +66,26 @@ func (s *Source) read(ctx context.Context, p *portal) (*snapshot, error) {
 	}
 }
 
-// check reads the portal's record again, to find what its events did not tell.
-func (s *Source) check(p *portal, snap *snapshot) {
-	if _, err := s.read(s.life, p); err != nil && !errors.Is(err, ErrNotConnected) {
-		if snap != nil {
+// check reads the portal's record again, or joins the reading that is under
+// way, and returns what ends when that does.
+func (s *Source) check(p *portal) <-chan singleflight.Result {
+	return s.flights.DoChan("read:"+p.id, func() (any, error) {
+		if !s.begin() {
+			return nil, errClosed
+		}
+		defer s.work.Done()
+		hints := p.hints.Load()
+		_, err := s.read(s.life, p)
+		if err == nil || errors.Is(err, ErrNotConnected) {
+			return nil, nil
+		}
+		// The portal is served as it is known, and read again a bit later.
+		p.followed.Store(hints)
+		if snap := p.current.Load(); snap != nil {
 			snap.checkAfter(s.now(), checkSoon)
 		}
-		_ = s.noCredential(p, err)
-	}
+		return nil, s.noCredential(p, err)
+	})
 }
 
 // missing decides what it means that Redis has no record of the portal. To be
@@ -125,17 +154,17 @@ func (s *Source) lost(ctx context.Context, held *snapshot) (bool, error) {
 
 // askEpoch makes Redis' epoch known.
 func (s *Source) askEpoch(ctx context.Context) error {
-	epoch, err := s.store.epoch(ctx)
+	epoch, err := s.store.database().Epoch(ctx)
 	s.heard(err)
 	if err == nil {
-		s.epoch.Store(&epoch)
+		s.store.epoch.Store(&epoch.ID)
 	}
 	return err
 }
 
 // knownEpoch returns Redis' epoch as last heard, empty if it was not yet.
 func (s *Source) knownEpoch() string {
-	if epoch := s.epoch.Load(); epoch != nil {
+	if epoch := s.store.epoch.Load(); epoch != nil {
 		return *epoch
 	}
 	return ""
@@ -144,8 +173,8 @@ func (s *Source) knownEpoch() string {
 // heard notes whether Redis answers, and logs when that changes. An error that
 // Redis answers with is one of the portal's.
 func (s *Source) heard(err error) {
-	var failure *redisError
-	if errors.As(err, &failure) && !failure.ofRecord() && !errors.Is(err, context.Canceled) {
+	var failure *store.Error
+	if errors.As(err, &failure) && !failure.OfRecord() && !errors.Is(err, context.Canceled) {
 		s.fault.Store(s.now().UnixNano())
 	}
 	switch {
@@ -153,7 +182,7 @@ func (s *Source) heard(err error) {
 		if s.away.Load() && s.away.CompareAndSwap(true, false) {
 			s.log.Info("Redis answers again")
 		}
-	case failure.replied(), errors.Is(err, context.Canceled): // by who asked
+	case failure.Answered(), errors.Is(err, context.Canceled): // by who asked
 	case s.life.Err() == nil && s.away.CompareAndSwap(false, true):
 		s.log.Error("Redis does not answer; portals that are known are served and renewed without it", zap.Error(err))
 	}
@@ -174,8 +203,8 @@ func (s *Source) noCredential(p *portal, err error) error {
 	if errors.Is(err, ErrNotConnected) {
 		return err
 	}
-	var failure *redisError
-	if errors.As(err, &failure) && !failure.replied() {
+	var failure *store.Error
+	if errors.As(err, &failure) && !failure.Answered() {
 		s.forget(p)
 		return unavailable(p.id, 0, err)
 	}

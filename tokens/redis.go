@@ -14,6 +14,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"hubspot-auth-proxy/tokens/secret"
+
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // errRedisURL does not quote the URL: it may hold a password. Replicas lag
@@ -85,7 +87,7 @@ func openCluster(address secret.Text) (redis.UniversalClient, error) {
 // tune sets what all three kinds of client have in common.
 func tune(dial *time.Duration, dials *int, contextTimeout *bool) {
 	if *dial == 0 {
-		*dial = 2 * time.Second // within redisTimeout, so that a second try has a chance
+		*dial = 2 * time.Second // within store.Timeout, so that a second try has a chance
 	}
 	if *dials == 0 {
 		*dials = 1 // commands are tried again as it is, and nobody is to wait for both
@@ -144,10 +146,10 @@ var ErrEvicts = errors.New("the Redis server may evict portals when its memory i
 // CheckRedis returns nil if Redis answers and keeps what it is given,
 // [ErrEvicts] if it may not keep it, and another error if it does not answer.
 func CheckRedis(ctx context.Context, client redis.UniversalClient) error {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	ctx, cancel := context.WithTimeout(ctx, store.Timeout)
 	defer cancel()
 	if err := client.Ping(ctx).Err(); err != nil {
-		return &redisError{"ping Redis", err}
+		return store.Failure("ping Redis", err)
 	}
 	// Not CONFIG GET, which managed services forbid. A server that does not
 	// tell is not accused.

@@ -11,6 +11,8 @@ import (
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/tokens/hubspot"
+
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // notAgain is how long a renewal for a rejection is not repeated if it did not
@@ -139,7 +141,7 @@ func (s *Source) renewOrAdopt(ctx context.Context, p *portal, old *snapshot, why
 // the process has, old at least, and alone is true.
 func (s *Source) latest(ctx context.Context, p *portal, old *snapshot) (snap *snapshot, alone bool, err error) {
 	snap, err = s.read(ctx, p)
-	if failure := (*redisError)(nil); errors.As(err, &failure) {
+	if failure := (*store.Error)(nil); errors.As(err, &failure) {
 		if current := p.current.Load(); current != nil {
 			old = current // a flight that ended before this one has renewed it
 		}
@@ -162,7 +164,7 @@ func (s *Source) lease(ctx context.Context, p *portal, old *snapshot) (release f
 		case err == nil:
 			return s.hold(lock), nil
 		case !errors.Is(err, redislock.ErrNotObtained):
-			s.heard(&redisError{"lock in Redis", err})
+			s.heard(store.Failure("lock in Redis", err))
 			return release, nil
 		}
 		// The event of the change arrives in between; if it gets lost, the
@@ -189,7 +191,7 @@ func (s *Source) hold(lock *redislock.Lock) (release func()) {
 		for {
 			select {
 			case <-ticker.C:
-				ctx, cancel := context.WithTimeout(s.life, redisTimeout)
+				ctx, cancel := context.WithTimeout(s.life, store.Timeout)
 				_ = lock.Refresh(ctx, leaseTime, nil) // lost or not: storing is safe without it
 				cancel()
 			case <-stop:
@@ -202,7 +204,7 @@ func (s *Source) hold(lock *redislock.Lock) (release func()) {
 		// A Redis that hangs is not to keep waiting who wants the token.
 		s.work.Go(func() {
 			<-stopped
-			ctx, cancel := context.WithTimeout(s.life, redisTimeout)
+			ctx, cancel := context.WithTimeout(s.life, store.Timeout)
 			defer cancel()
 			_ = lock.Release(ctx) // else it ends by itself
 		})

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // save stores a snapshot that Redis does not have, in the place of the record
@@ -143,7 +145,7 @@ func (s *Source) saveUnsaved() {
 func (s *Source) saveLast(ctx context.Context) error {
 	for {
 		err := s.saveAll(ctx)
-		if failure := (*redisError)(nil); !errors.As(err, &failure) {
+		if failure := (*store.Error)(nil); !errors.As(err, &failure) {
 			return err
 		}
 		select {
@@ -164,7 +166,7 @@ func (s *Source) saveAll(ctx context.Context) error {
 			_, err := s.save(ctx, p, snap, snap.stored)
 			if err != nil && !errors.Is(err, ErrNotConnected) {
 				errs = append(errs, fmt.Errorf("store portal %s, which was renewed: %w", p.id, err))
-				if failure := (*redisError)(nil); errors.As(err, &failure) && !failure.replied() {
+				if failure := (*store.Error)(nil); errors.As(err, &failure) && !failure.Answered() {
 					break
 				}
 				continue

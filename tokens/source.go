@@ -36,9 +36,6 @@ const (
 	unknownTime = 5 * time.Second
 	maxUnknown  = 10_000
 
-	// watchEvery is how often Redis is asked whether it is there, at least.
-	watchEvery = 5 * time.Second
-
 	// troubleEvery is how often the same trouble is told.
 	troubleEvery = 10 * time.Second
 )
@@ -82,16 +79,15 @@ type Source struct {
 	log     *zap.Logger // of facts, each told
 	trouble *zap.Logger // of what can befall many portals at once, told now and then
 	metrics *metrics
-	store   store
+	store   records
 
 	portals *otter.Cache[string, *portal]
 	unknown *otter.Cache[string, time.Time] // when to ask again
 	flights singleflight.Group              // one per portal
 	app     appPause
 	unsaved unsaved
-	epoch   atomic.Pointer[string] // Redis' life, as far as is known
-	away    atomic.Bool            // Redis did not answer when last asked
-	fault   atomic.Int64           // when Redis last failed, in ns since 1970
+	away    atomic.Bool  // Redis did not answer when last asked
+	fault   atomic.Int64 // when Redis last failed, in ns since 1970
 
 	life context.Context // of the work in the background
 	end  context.CancelFunc
@@ -109,7 +105,7 @@ func NewSource(options Options) *Source {
 		options: options,
 		now:     options.Now,
 		log:     options.Log,
-		store:   store{redis: options.Redis, prefix: options.Prefix, ring: options.Keys},
+		store:   records{redis: options.Redis, prefix: options.Prefix, ring: options.Keys, epoch: new(atomic.Pointer[string])},
 		portals: otter.Must(&otter.Options[string, *portal]{MaximumSize: maxPortals}),
 		unknown: otter.Must(&otter.Options[string, time.Time]{MaximumSize: maxUnknown}),
 		closing: make(chan struct{}),
@@ -126,7 +122,6 @@ func NewSource(options Options) *Source {
 	s.unsaved.wake = make(chan struct{}, 1)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.loops.Go(s.listen)
-	s.loops.Go(s.watch)
 	s.loops.Go(s.saveUnsaved)
 	return s
 }
@@ -191,6 +186,9 @@ func (s *Source) Credential(ctx context.Context, portal string) (*Credential, er
 	}
 	now := s.now()
 	if p, known := s.portals.GetIfPresent(portal); known {
+		if p.hinted() && !s.away.Load() {
+			s.follow(ctx, p)
+		}
 		if snap := p.current.Load(); snap != nil {
 			s.attend(p, snap, now)
 			if credential, err := snap.answer(portal, now); err != errExpired {
@@ -318,7 +316,8 @@ func (s *Source) attend(p *portal, snap *snapshot, now time.Time) {
 		}
 	}
 	if now.UnixNano() >= snap.checkAt.Load() {
-		s.background(&p.reading, func() { s.check(p, snap) })
+		snap.checkAfter(now, checkSoon) // or when it has been read
+		s.check(p)
 	}
 }
 

@@ -3,7 +3,6 @@ package tokens
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -11,56 +10,18 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bsm/redislock"
 	"github.com/redis/go-redis/v9"
 
 	"hubspot-auth-proxy/tokens/seal"
+	"hubspot-auth-proxy/tokens/store"
 )
-
-// redisTimeout is how long one operation of Redis may take. With less, a slow
-// Redis would be taken for one that is away; with more, a stopped one would
-// keep a renewal from being done without it in time.
-const redisTimeout = 3 * time.Second
 
 // leaseTime is how long a lock outlives its holder.
 const leaseTime = 3 * time.Second
-
-// A redisError says that Redis did not answer as it should. It says nothing of
-// what is stored there.
-type redisError struct {
-	what string
-	err  error
-}
-
-// Error cuts off the arguments that a server quotes of a command that it does
-// not know: a password may be among them.
-func (e *redisError) Error() string {
-	text, _, _ := strings.Cut(e.err.Error(), ", with args")
-	return e.what + ": " + text
-}
-
-func (e *redisError) Unwrap() error { return e.err }
-
-// replied reports whether Redis answered with an error of its own, which is
-// about what it was asked for rather than about Redis itself.
-func (e *redisError) replied() bool {
-	var reply redis.Error
-	if !errors.As(e.err, &reply) {
-		return false
-	}
-	for _, prefix := range []string{"LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "WRONGPASS"} {
-		if strings.HasPrefix(reply.Error(), prefix) {
-			return false
-		}
-	}
-	return true
-}
-
-// ofRecord reports whether Redis answered that the key is none of a record:
-// that is one portal's trouble, which others have no part in.
-func (e *redisError) ofRecord() bool { return redis.HasErrorPrefix(e.err, "WRONGTYPE") }
 
 // errNoRecord: Redis has answered, and there is no record.
 var errNoRecord = errors.New("no record")
@@ -70,12 +31,13 @@ var writeScript string
 
 var writeLua = redis.NewScript(writeScript)
 
-// store reads and writes the records in Redis. A *redisError of its methods
+// records reads and writes the records in Redis. A *store.Error of its methods
 // never means that something is not there.
-type store struct {
+type records struct {
 	redis  redis.UniversalClient
 	prefix string
-	ring   seal.Ring // of the records' secrets
+	ring   seal.Ring               // of the records' secrets
+	epoch  *atomic.Pointer[string] // as last seen
 }
 
 // conflict is why a record was not written: what Redis has instead.
@@ -89,12 +51,12 @@ func (c *conflict) Error() string {
 }
 
 // load returns the portal's record, or errNoRecord.
-func (s store) load(ctx context.Context, portal string) (record, error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+func (s records) load(ctx context.Context, portal string) (record, error) {
+	ctx, cancel := context.WithTimeout(ctx, store.Timeout)
 	defer cancel()
 	fields, err := s.redis.HGetAll(ctx, s.portalKey(portal)).Result()
 	if err != nil {
-		return record{}, &redisError{"read from Redis", err}
+		return record{}, store.Failure("read from Redis", err)
 	}
 	if len(fields) == 0 {
 		return record{}, errNoRecord
@@ -114,8 +76,17 @@ type change struct {
 
 // write does the change and returns the record's generation, or a *conflict if
 // Redis has another record than expected, or has had that seed.
-func (s store) write(ctx context.Context, portal string, c change) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+func (s records) write(ctx context.Context, portal string, c change) (int64, error) {
+	epoch := s.epoch.Load()
+	if epoch == nil {
+		asked, err := s.database().Epoch(ctx)
+		if err != nil {
+			return 0, err
+		}
+		epoch = &asked.ID
+		s.epoch.Store(epoch)
+	}
+	ctx, cancel := context.WithTimeout(ctx, store.Timeout)
 	defer cancel()
 	expected, generation := strconv.FormatInt(c.expected, 10), "next"
 	if c.replace {
@@ -127,72 +98,48 @@ func (s store) write(ctx context.Context, portal string, c change) (int64, error
 	case c.set:
 		generation = "set"
 	}
-	args := append([]any{expected, generation, c.seed, c.record.seeds, s.channel(), portal, string(c.record.state)},
+	args := append([]any{expected, generation, c.seed, c.record.seeds, s.database().Channel(channelName, *epoch), portal, string(c.record.state)},
 		c.record.fields(portal, s.ring)...)
 	answer, err := writeLua.Run(ctx, s.redis, []string{s.portalKey(portal)}, args...).Slice()
 	if err != nil {
-		return 0, &redisError{"write to Redis", err}
+		return 0, store.Failure("write to Redis", err)
 	}
-	written, _ := answer[0].(int64)
-	found, _ := answer[1].(int64)
-	if written != 1 {
-		state0, _ := answer[2].(string)
-		return 0, &conflict{generation: found, state: state(state0)}
-	}
-	return found, nil
+	return written(answer)
 }
 
-// epoch returns the random value that says which of its lives Redis is in, and
-// begins a new one if there is none. epochBegan tells when it began.
-func (s store) epoch(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
-	defer cancel()
-	key := s.prefix + "epoch"
-	epoch, err := s.redis.Get(ctx, key).Result()
-	if errors.Is(err, redis.Nil) {
-		if err := s.beginEpoch(ctx, key); err != nil {
-			return "", &redisError{"write to Redis", err}
+// database is what all parts of the program share in Redis.
+func (s records) database() store.Database { return store.Database{Redis: s.redis, Prefix: s.prefix} }
+
+// written takes apart the answer of the script that writes a record.
+func written(answer []any) (generation int64, err error) {
+	if len(answer) == 3 {
+		done, isNumber := answer[0].(int64)
+		generation, isToo := answer[1].(int64)
+		found, isText := answer[2].(string)
+		switch {
+		case !isNumber || !isToo || !isText:
+		case done == 1:
+			return generation, nil
+		default:
+			return 0, &conflict{generation: generation, state: state(found)}
 		}
-		epoch, err = s.redis.Get(ctx, key).Result()
 	}
-	if err != nil {
-		return "", &redisError{"read from Redis", err}
-	}
-	return epoch, nil
-}
-
-func (s store) beginEpoch(ctx context.Context, key string) error {
-	now, err := s.redis.Time(ctx).Result()
-	if err != nil {
-		return err
-	}
-	return s.redis.SetNX(ctx, key, micros(now)+"-"+rand.Text(), 0).Err()
-}
-
-// epochBegan returns when an epoch began by Redis' clock; zero: it does not tell,
-// for it was made by a version that did not note it.
-func epochBegan(epoch string) time.Time {
-	us, _, _ := strings.Cut(epoch, "-")
-	began, err := parseMicros(us)
-	if err != nil {
-		return time.Time{}
-	}
-	return began
+	return 0, store.Failure("write to Redis", store.ErrShape)
 }
 
 // burn notes that the nonce was used, for as long as life, and reports whether
 // it was not before.
-func (s store) burn(ctx context.Context, nonce string, life time.Duration) (first bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+func (s records) burn(ctx context.Context, nonce string, life time.Duration) (first bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, store.Timeout)
 	defer cancel()
 	if first, err = s.redis.SetNX(ctx, s.prefix+"nonce:"+nonce, "", life).Result(); err != nil {
-		return false, &redisError{"write to Redis", err}
+		return false, store.Failure("write to Redis", err)
 	}
 	return first, nil
 }
 
 // portals returns the ids of all portals that have a record, tombstones too.
-func (s store) portals(ctx context.Context) ([]string, error) {
+func (s records) portals(ctx context.Context) ([]string, error) {
 	var mu sync.Mutex // a Cluster's masters are asked at the same time
 	var ids []string
 	scan := func(ctx context.Context, client redis.Cmdable) error {
@@ -212,7 +159,7 @@ func (s store) portals(ctx context.Context) ([]string, error) {
 		err = scan(ctx, s.redis)
 	}
 	if err != nil {
-		return nil, &redisError{"read from Redis", err}
+		return nil, store.Failure("read from Redis", err)
 	}
 	slices.SortFunc(ids, func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) // as numbers
@@ -225,12 +172,13 @@ var globEscape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
 // lock takes the portal's lock for leaseTime, or returns
 // redislock.ErrNotObtained if another holds it.
-func (s store) lock(ctx context.Context, portal string) (*redislock.Lock, error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+func (s records) lock(ctx context.Context, portal string) (*redislock.Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, store.Timeout)
 	defer cancel()
 	return redislock.Obtain(ctx, s.redis, s.prefix+"lock:{"+portal+"}", leaseTime, nil)
 }
 
-func (s store) portalKey(portal string) string { return s.prefix + "portal:{" + portal + "}" }
+func (s records) portalKey(portal string) string { return s.prefix + "portal:{" + portal + "}" }
 
-func (s store) channel() string { return s.prefix + "events" }
+// channelName is what the events' channel is called in each epoch.
+const channelName = "events"

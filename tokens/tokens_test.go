@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -29,6 +30,7 @@ func TestMain(m *testing.M) {
 		beChild()
 		return
 	}
+	redis.SetLogger(&logging.VoidLogger{}) // as the program does
 	// Most tests wait for something, and the processors are idle meanwhile.
 	_ = flag.Set("test.parallel", "8")
 	goleak.VerifyTestMain(m)
@@ -175,10 +177,16 @@ func (b *logBuffer) check(t *testing.T) {
 // still, they would not make up for those that they missed.
 func listening(t *testing.T, client redis.UniversalClient, sources int64) {
 	t.Helper()
-	const channel = "hubspot:events"
 	eventually(t, "the sources get events", func() bool {
+		channel := eventsOf(t, client)
 		return client.(*redis.Client).PubSubNumSub(t.Context(), channel).Val()[channel] >= sources
 	})
+}
+
+// eventsOf returns the name of the channel of events.
+func eventsOf(t *testing.T, client redis.UniversalClient) string {
+	t.Helper()
+	return "hubspot:events:" + client.Get(t.Context(), "hubspot:epoch").Val()
 }
 
 // seed connects the portal at HubSpot and seeds its refresh token.

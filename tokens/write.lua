@@ -47,5 +47,5 @@ if set then
 end
 -- pcall: a user who may not publish can still write; others see the change
 -- when they read the record again.
-redis.pcall('PUBLISH', ARGV[5], ARGV[6] .. ' ' .. exact .. ' ' .. ARGV[7])
+redis.pcall('PUBLISH', ARGV[5], ARGV[6])
 return {1, generation, ARGV[7]}

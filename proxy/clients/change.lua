@@ -49,5 +49,5 @@ local exact = string.format('%.0f', version)
 redis.call('HSET', KEYS[1], 'version', exact)
 -- pcall: a user who may not publish can still write; others see the change
 -- when they read the set again.
-redis.pcall('PUBLISH', ARGV[1], exact)
+redis.pcall('PUBLISH', ARGV[1], 'changed')
 return {version, changed}

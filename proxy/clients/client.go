@@ -6,7 +6,9 @@
 //	clients         hash: a field "client:NAME" for each client, JSON; and
 //	                "version": µs since 1970 by Redis' clock, at least one more
 //	                than before with each change
-//	client-events   channel: the version, after each change
+//	client-events:EPOCH
+//	                channel: a message after each change, as package
+//	                tokens/store has it: a hint to read, and nothing more
 package clients
 
 import (

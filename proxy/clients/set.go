@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // checkEvery is how often the clients are read again, in case that the event
@@ -20,6 +21,9 @@ import (
 const (
 	checkEvery = 60 * time.Second
 	retryEvery = 5 * time.Second
+
+	// hintEvery is how often the clients are read because of hints, at most.
+	hintEvery = 50 * time.Millisecond
 )
 
 // A Set is the clients as a process knows them: all of them, so that neither a
@@ -116,26 +120,42 @@ func (s *Set) Load(ctx context.Context) error {
 	return nil
 }
 
-// follow reads the store again after each change, and now and then.
+// follow reads the store again after each hint that it has changed, and now and
+// then. That is all that a message can do: no client is taken from one.
 func (s *Set) follow(life context.Context) {
-	events := s.store.Redis.Subscribe(life, s.store.channel())
-	defer events.Close()
-	changes := events.ChannelWithSubscriptions()
+	changed := make(chan struct{}, 1)
+	hint := func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	listening.Go(func() {
+		s.store.database().Follow(life, channelName, store.Follower{
+			Connected: func(store.Epoch) { hint() },
+			Message:   func(string) { hint() },
+			Failed:    func(error) {}, // loading fails then, too
+		})
+	})
 	wait := s.every
 	for {
 		select {
 		case <-life.Done():
 			return
-		case _, open := <-changes:
-			if !open {
-				changes = nil // Redis' client was closed
-			}
+		case <-changed:
 		case <-time.After(wait + rand.N(wait/5)):
 		}
 		wait = s.every
 		if err := s.Load(life); err != nil && life.Err() == nil {
 			s.log.Warn("the clients cannot be read; those that are known stay", zap.Error(err))
 			wait = min(retryEvery, s.every)
+		}
+		// Not more often, however many hints come.
+		select {
+		case <-life.Done():
+		case <-time.After(hintEvery):
 		}
 	}
 }

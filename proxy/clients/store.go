@@ -9,13 +9,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
-)
 
-// redisTimeout is how long one operation of Redis may take.
-const redisTimeout = 3 * time.Second
+	"hubspot-auth-proxy/tokens/store"
+)
 
 //go:embed change.lua
 var changeScript string
@@ -52,13 +50,13 @@ func (s Store) Create(ctx context.Context, client Client) error {
 	if err := client.Check(); err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, redisTimeout)
+	limited, cancel := context.WithTimeout(ctx, store.Timeout)
 	defer cancel()
 	named := fields([]Client{client})
 	created, err := s.Redis.HSetNX(limited, s.key(), field(client.Name), named[1]).Result()
 	switch {
 	case err != nil:
-		return fmt.Errorf("write clients to Redis: %w", err)
+		return store.Failure("write clients to Redis", err)
 	case !created:
 		return ErrExists
 	}
@@ -106,11 +104,11 @@ const maxVersion = 1 << 53
 
 // load returns what Redis has.
 func (s Store) load(ctx context.Context) (loaded, error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	ctx, cancel := context.WithTimeout(ctx, store.Timeout)
 	defer cancel()
 	stored, err := s.Redis.HGetAll(ctx, s.key()).Result()
 	if err != nil {
-		return loaded{}, fmt.Errorf("read clients from Redis: %w", err)
+		return loaded{}, store.Failure("read clients from Redis", err)
 	}
 	var l loaded
 	if version, err := strconv.ParseInt(stored["version"], 10, 64); err == nil && version > 0 && version < maxVersion {
@@ -144,12 +142,19 @@ func (s Store) restore(ctx context.Context, clients []Client, version int64) err
 
 // change runs the script, and returns how many fields it changed.
 func (s Store) change(ctx context.Context, what string, args ...any) (changed int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
-	defer cancel()
-	all := append([]any{s.channel(), what}, args...)
-	answer, err := changeLua.Run(ctx, s.Redis, []string{s.key()}, all...).Int64Slice()
+	epoch, err := s.database().Epoch(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("write clients to Redis: %w", err)
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, store.Timeout)
+	defer cancel()
+	all := append([]any{s.database().Channel(channelName, epoch.ID), what}, args...)
+	answer, err := changeLua.Run(ctx, s.Redis, []string{s.key()}, all...).Int64Slice()
+	if err == nil && len(answer) != 2 {
+		err = store.ErrShape
+	}
+	if err != nil {
+		return 0, store.Failure("write clients to Redis", err)
 	}
 	return answer[1], nil
 }
@@ -168,4 +173,8 @@ func field(name string) string { return "client:" + name }
 
 func (s Store) key() string { return s.Prefix + "clients" }
 
-func (s Store) channel() string { return s.Prefix + "client-events" }
+// database is what all parts of the program share in Redis.
+func (s Store) database() store.Database { return store.Database{Redis: s.Redis, Prefix: s.Prefix} }
+
+// channelName is what the events' channel is called in each epoch.
+const channelName = "client-events"

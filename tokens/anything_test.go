@@ -1,0 +1,69 @@
+package tokens_test
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// answers that are none, or of another shape than the command's.
+var oddAnswers = []string{
+	"*0\r\n", "*-1\r\n", "$-1\r\n", "_\r\n", "+OK\r\n", ":1\r\n", ":-1\r\n", "*1\r\n:1\r\n", "*2\r\n:1\r\n:2\r\n", "*2\r\n$1\r\na\r\n:2\r\n",
+	"*3\r\n:1\r\n:2\r\n:3\r\n", "*3\r\n$1\r\na\r\n:2\r\n:3\r\n", "*3\r\n:0\r\n:2\r\n$-1\r\n", "*3\r\n*0\r\n*0\r\n*0\r\n", "*3\r\n:1\r\n$1\r\na\r\n$1\r\nb\r\n",
+	"%1\r\n+a\r\n+b\r\n", "%1\r\n+schema\r\n*0\r\n", "*3\r\n$7\r\nmessage\r\n:1\r\n:1\r\n", "*1\r\n:7\r\n", ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n",
+	"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n$1\r\nb\r\n", "*2\r\n$1\r\n0\r\n*1\r\n:1\r\n", "*2\r\n:0\r\n:0\r\n", "#t\r\n", ",1.5\r\n", "(99999999999999999999\r\n",
+	"-\r\n", "-ERR\r\n", "-NOSCRIPT x\r\n", "\r\n", "x\r\n", "$5\r\nab", "*10000\r\n", "!3\r\nERR\r\n", "~1\r\n+a\r\n", "|1\r\n+a\r\n+b\r\n+c\r\n",
+}
+
+// long is a length for which go-redis takes as much memory before it reads on.
+var long = regexp.MustCompile(`[*$%~|>!=][+0]*[1-9][0-9]{5}`)
+
+// FuzzARedisThatAnswersAnything ends the program by no answer.
+func FuzzARedisThatAnswersAnything(f *testing.F) {
+	var answer atomic.Pointer[string]
+	greet := redistest.Echo("ERR %s", true)
+	addr := redistest.Fake(f, func(command []string) string {
+		if greeting := greet(command); !strings.HasPrefix(greeting, "-") {
+			return greeting
+		}
+		return *answer.Load()
+	})
+	for _, odd := range oddAnswers {
+		f.Add(odd)
+	}
+	f.Fuzz(func(t *testing.T, odd string) {
+		if long.MatchString(odd) {
+			t.Skip()
+		}
+		answer.Store(&odd)
+		client, err := tokens.OpenRedis(secret.New("redis://" + addr + "?max_retries=-1&read_timeout=100ms"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		s := tokens.NewSource(tokens.Options{Redis: client, Prefix: "hubspot:", Log: zap.NewNop()})
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		value := tokens.Seed{Portal: portalID, Kind: tokens.APIKey, Secret: secret.New("x")}
+		_, _ = s.Credential(ctx, portalID)
+		_, _ = s.Show(ctx, portalID)
+		_, _ = s.Portals(ctx)
+		_, _ = s.Seed(ctx, value)
+		_ = s.Set(ctx, value, "test")
+		_ = s.Remove(ctx, portalID, "test")
+		_, _ = s.Reseal(ctx, portalID, "test")
+		_, _ = s.Burn(ctx, "nonce", time.Now(), time.Minute)
+		_ = s.Overview(ctx, []string{portalID}, 1)
+		_ = tokens.CheckRedis(ctx, client)
+		_ = s.Close(ctx)
+	})
+}

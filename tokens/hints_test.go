@@ -1,0 +1,202 @@
+package tokens_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+var floodFlag = flag.Duration("flood", 2*time.Second, "how long messages are published at a high rate")
+
+// floods are what somebody who may publish, and read no key, can say.
+var floods = map[string]func(dice *rand.Rand, id, former string) string{
+	"random": func(dice *rand.Rand, _, _ string) string {
+		text := make([]byte, dice.IntN(64))
+		for i := range text {
+			text[i] = byte(dice.Uint32())
+		}
+		return string(text)
+	},
+	"the portal":      func(_ *rand.Rand, id, _ string) string { return id },
+	"another portal":  func(dice *rand.Rand, _, _ string) string { return strconv.Itoa(1 + dice.IntN(1e9)) },
+	"an old one":      func(_ *rand.Rand, id, former string) string { return id + " " + former + " removed" },
+	"a future one":    func(_ *rand.Rand, id, _ string) string { return id + " 9007199254740990 removed" },
+	"a future ending": func(_ *rand.Rand, id, _ string) string { return id + " 9007199254740990 ended" },
+	"a huge number":   func(_ *rand.Rand, id, _ string) string { return id + " 99999999999999999999999 removed" },
+	"malformed":       func(_ *rand.Rand, id, _ string) string { return id + "\x00 -1 \r\n*3\r\n" },
+	"large":           func(_ *rand.Rand, id, _ string) string { return id + strings.Repeat("9", 100<<10) },
+	"a new epoch":     func(*rand.Rand, string, string) string { return "epoch" },
+}
+
+// flood publishes messages of all kinds on the channels, 1,000 a second, while
+// meanwhile is called.
+func flood(t *testing.T, client redis.UniversalClient, channels []string, meanwhile func(id string)) (sent int) {
+	t.Helper()
+	dice := rand.New(rand.NewPCG(11, 1))
+	ids := []string{portalID, "1", "2", "3"}
+	former := field(t, client, "generation")
+	began := time.Now()
+	for time.Since(began) < *floodFlag {
+		for _, say := range floods {
+			id := ids[dice.IntN(len(ids))]
+			for _, channel := range channels {
+				if err := client.Publish(t.Context(), channel, say(dice, id, former)).Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			sent += len(channels)
+			meanwhile(id)
+		}
+		if early := time.Duration(sent)*time.Millisecond - time.Since(began); early > 0 {
+			<-time.After(early)
+		}
+	}
+	return sent
+}
+
+// contents returns all that the database holds.
+func contents(t *testing.T, client redis.UniversalClient) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, key := range client.Keys(t.Context(), "*").Val() {
+		all[key] = client.Dump(t.Context(), key).Val()
+	}
+	return all
+}
+
+func TestMessagesChangeNothingThatIsStoredAndNoAnswer(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	hub, client := newHub(t), dial(t, server)
+	served := newSource(t, hub, tokens.Options{Redis: dial(t, server)})
+	idle := newSource(t, hub, tokens.Options{Redis: dial(t, server)})
+	listening(t, client, 2)
+	seed(t, served, hub, portalID)
+	put(t, served, "1", tokens.AccessToken, "one")
+	put(t, served, "2", tokens.APIKey, "two")
+	put(t, served, "3", tokens.APIKey, "three")
+	if err := served.Remove(t.Context(), "3", "test"); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	for _, id := range []string{portalID, "1", "2"} {
+		want[id] = get(t, served, id).Secret.Reveal()
+		get(t, idle, id)
+	}
+	eventually(t, "what is under way has ended", func() bool { return client.Exists(t.Context(), lockKey).Val() == 0 })
+	before := contents(t, client)
+
+	event := eventsOf(t, client)
+	channels := []string{event, "hubspot:events", strings.Replace(event, "hubspot:", "staging:", 1)}
+	ask := func(s *tokens.Source, id string) {
+		c, err := s.Credential(t.Context(), id)
+		if id == "3" && !isError(t, err, tokens.ErrNotConnected) || id != "3" && (err != nil || c.Secret.Reveal() != want[id]) {
+			t.Fatalf("portal %s: %v", id, err)
+		}
+	}
+	sent := flood(t, client, channels, func(id string) { ask(served, id) })
+	for id := range want {
+		ask(served, id)
+		ask(idle, id)
+	}
+	if diff := cmp.Diff(before, contents(t, client)); diff != "" {
+		t.Errorf("what is stored has changed, -before +after:\n%s", diff)
+	}
+	wantCalls(t, hub, 1)
+	if least := int(floodFlag.Seconds() * 500); sent < least {
+		t.Errorf("only %d messages were sent", sent)
+	}
+	// And a change is heard of as ever.
+	set := tokens.Seed{Portal: "1", Kind: tokens.AccessToken, Secret: secret.New("other")}
+	if err := served.Set(t.Context(), set, "test"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the change arrives", func() bool { return get(t, idle, "1").Secret.Reveal() == "other" })
+}
+
+// Messages pass between the databases of one server, and between prefixes.
+func TestDatabasesAndPrefixesOfOneServerDoNotAffectEachOther(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	for name, tt := range map[string]struct{ production, staging [2]string }{
+		"two databases": {production: [2]string{"/2", "hubspot:"}, staging: [2]string{"/3", "hubspot:"}},
+		"two prefixes":  {production: [2]string{"/4", "hubspot:"}, staging: [2]string{"/4", "hubspot:events:"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			open := func(at [2]string) *tokens.Source {
+				client, err := tokens.OpenRedis(secret.New(server.URL() + at[0]))
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = client.Close() })
+				return newSource(t, newHub(t), tokens.Options{Redis: client, Prefix: at[1]})
+			}
+			production, other, staging := open(tt.production), open(tt.production), open(tt.staging)
+			for _, s := range []*tokens.Source{production, staging} {
+				put(t, s, portalID, tokens.AccessToken, "live")
+			}
+			get(t, other, portalID)
+			for i := range 50 {
+				if i%2 == 0 {
+					if err := staging.Remove(t.Context(), portalID, "test"); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					put(t, staging, portalID, tokens.AccessToken, fmt.Sprintf("staging %d", i))
+				}
+				for _, s := range []*tokens.Source{production, other} {
+					if c := get(t, s, portalID); c.Secret.Reveal() != "live" {
+						t.Fatal("production has what staging has")
+					}
+				}
+			}
+			// A new process sees what production has stored.
+			if get(t, open(tt.production), portalID).Secret.Reveal() != "live" {
+				t.Error("production's record has changed")
+			}
+		})
+	}
+}
+
+// A message makes the next use wait for the record, unless Redis is slow.
+func TestAHintIsFollowedBeforeTheNextUse(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	hub, client := newHub(t), dial(t, server)
+	wire := server.Wire(t)
+	behind, err := tokens.OpenRedis(secret.New(wire.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = behind.Close() })
+	s := newSource(t, hub, tokens.Options{Redis: behind})
+	operator := newSource(t, hub, tokens.Options{Redis: dial(t, server)})
+	listening(t, client, 2)
+	put(t, operator, portalID, tokens.AccessToken, "1")
+	get(t, s, portalID)
+	hold := wire.HoldAnswers(func(command []string) bool { return strings.EqualFold(command[0], "hgetall") })
+	put(t, operator, portalID, tokens.AccessToken, "2")
+	eventually(t, "a call waits for the record, and not for long", func() bool {
+		began := time.Now()
+		c := get(t, s, portalID)
+		took := time.Since(began)
+		if c.Secret.Reveal() != "1" || took > 5*time.Second {
+			t.Fatalf("%q is served after %v", c.Secret.Reveal(), took)
+		}
+		return took >= 100*time.Millisecond
+	})
+	hold.Release()
+	eventually(t, "the change is in force", func() bool { return get(t, s, portalID).Secret.Reveal() == "2" })
+}
