@@ -13,13 +13,12 @@ import (
 	"unicode/utf8"
 
 	"hubspot-auth-proxy/proxy/wire"
+	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/seal"
+	"hubspot-auth-proxy/tokens/secret"
 )
 
-var (
-	portalID = regexp.MustCompile(`^[1-9][0-9]{0,18}$`)
-	hostName = regexp.MustCompile(`^[A-Za-z0-9._-]*$`)
-)
+var hostName = regexp.MustCompile(`^[A-Za-z0-9._-]*$`)
 
 // The names that stand in more than one check.
 const (
@@ -162,13 +161,9 @@ func (l *loader) checkApp() {
 
 // checkHeaderSafe quotes nothing, because the value is a credential.
 func (l *loader) checkHeaderSafe(name, value string) {
-	if !headerSafe(value) {
+	if secret.HeaderUnsafe(value) >= 0 {
 		l.fault(name, "has a space, a line break or another character that no credential has", "copy it again, and nothing around it")
 	}
-}
-
-func headerSafe(value string) bool {
-	return !strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func (l *loader) checkCredential() {
@@ -190,7 +185,7 @@ func (l *loader) checkPortals() {
 	l.checkPortalID(portal, l.HubSpotPortalID)
 	l.checkPortalID("DEFAULT_PORTAL", l.DefaultPortal)
 	for _, id := range l.ServePortals {
-		if !portalID.MatchString(id) {
+		if !hubspot.ValidPortal(id) {
 			l.fault("SERVE_PORTALS", quoteID(id)+" is not a portal id", "give ids separated by commas, such as 62515,62516")
 		}
 	}
@@ -230,7 +225,7 @@ func (l *loader) environmentPortal() string {
 }
 
 func (l *loader) checkPortalID(name, id string) {
-	if id != "" && !portalID.MatchString(id) {
+	if id != "" && !hubspot.ValidPortal(id) {
 		l.fault(name, quoteID(id)+" is not a portal id", "give a number such as 62515")
 	}
 }

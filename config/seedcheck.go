@@ -9,6 +9,8 @@ import (
 	"unicode"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"hubspot-auth-proxy/tokens/hubspot"
 )
 
 // What the clients package takes: its rules again, so that a fault has its
@@ -79,7 +81,7 @@ func (p *seedParser) portalID(in fields, ids once) string {
 		return ""
 	}
 	id := scalar(f.value)
-	if !portalID.MatchString(id) {
+	if !hubspot.ValidPortal(id) {
 		p.fault(f.place(), "id is not a portal id", "give a number such as 62515")
 		return ""
 	}
@@ -173,7 +175,7 @@ func (p *seedParser) clientPortals(in fields) []string {
 	ids := once{}
 	for _, node := range nodes {
 		id, at := scalar(node), start(node)
-		if id != allPortals && !portalID.MatchString(id) {
+		if id != allPortals && !hubspot.ValidPortal(id) {
 			p.fault(at, "this is not a portal id", `give a number such as 62515, or "*" for all portals`)
 		} else if line, twice := ids.seen(id, at); twice {
 			p.fault(at, fmt.Sprintf("this portal is given twice, first on line %d", line), "keep one of them")

@@ -129,7 +129,7 @@ func (p *seedParser) text(in fields, name string) (text string, at place, ok boo
 // credential returns a field that is a secret which goes into a header.
 func (p *seedParser) credential(in fields, name string) (secret.Text, place) {
 	text, at, ok := p.text(in, name)
-	if ok && !headerSafe(text) {
+	if ok && secret.HeaderUnsafe(text) >= 0 {
 		p.fault(at, name+" has a space, a line break or another character that no credential has", "copy it again, and nothing around it")
 	}
 	return secret.New(text), at

@@ -6,7 +6,7 @@ import (
 
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/wire"
-	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/secret"
 )
 
@@ -139,7 +139,7 @@ func (g *gate) route(r *http.Request, a *admission) *refusal {
 	named = append(named, r.Header[wire.PortalHeader]...)
 	for _, id := range named {
 		switch {
-		case !tokens.ValidPortal(id):
+		case !hubspot.ValidPortal(id):
 			return portalInvalid()
 		case id != named[0]:
 			return portalConflict()

@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"hubspot-auth-proxy/tokens"
 )
 
 // metrics are what the proxy counts. Labels are from closed sets: never a
@@ -35,7 +37,7 @@ const (
 // newMetrics registers the metrics. Series that alerts look at are there from
 // the start: of a counter that begins with 1, Prometheus sees no increase.
 func newMetrics(to prometheus.Registerer, underWay *atomic.Int64) *metrics {
-	const prefix = "hubspot_auth_proxy_"
+	const prefix = tokens.MetricPrefix
 	auto := promauto.With(to)
 	m := &metrics{
 		requests: auto.NewCounterVec(prometheus.CounterOpts{

@@ -106,7 +106,7 @@ type Options struct {
 type Proxy struct {
 	options       Options
 	log           *zap.Logger
-	faults        *zap.Logger // log, but each cause once per toldEvery
+	faults        *zap.Logger // log, but each cause once per throttle.Every
 	gate          *gate
 	memory        memory // for bodies that may be sent again
 	metrics       *metrics
@@ -118,10 +118,6 @@ type Proxy struct {
 	reverse       *httputil.ReverseProxy
 }
 
-// toldEvery is how often the log tells of one cause, however many requests
-// meet it.
-const toldEvery = 10 * time.Second
-
 // New returns the proxy that main, tests and benchmarks all use.
 func New(options Options) *Proxy {
 	p := &Proxy{options: options, log: options.Log, gate: newGate(options), tokenBodyTime: tokenBodyTime}
@@ -130,7 +126,7 @@ func New(options Options) *Proxy {
 	}
 	p.upstream = newUpstream(options, p.log)
 	p.metrics = newMetrics(options.Metrics, &p.underWay)
-	p.faults = throttle.Logger(p.log, toldEvery)
+	p.faults = throttle.Logger(p.log, throttle.Every)
 	p.memory.left.Store(options.RetryMemory)
 	p.reverse = &httputil.ReverseProxy{
 		Rewrite: p.rewrite,

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"hubspot-auth-proxy/tokens"
 )
 
 // remaining is the lowest number of calls left that HubSpot has told of any
@@ -55,7 +57,7 @@ func (r *remaining) lowest() (left uint64, seen bool) {
 
 func currentMinute() uint64 { return uint64(time.Now().Unix() / 60) }
 
-var remainingDesc = prometheus.NewDesc("hubspot_auth_proxy_hubspot_rate_limit_remaining",
+var remainingDesc = prometheus.NewDesc(tokens.MetricPrefix+"hubspot_rate_limit_remaining",
 	"The lowest X-HubSpot-RateLimit-Remaining of any portal within the last one to two minutes.", nil, nil)
 
 // Describe implements prometheus.Collector.

@@ -1,7 +1,6 @@
 package tokens
 
 import (
-	"regexp"
 	"sync/atomic"
 	"time"
 
@@ -62,8 +61,3 @@ const (
 	expiry    cause = "expiry"    // its time had come
 	rejection cause = "rejection" // HubSpot answered 401
 )
-
-var portalID = regexp.MustCompile(`^[1-9][0-9]{0,18}$`)
-
-// ValidPortal reports whether id has the form of a HubSpot portal id (Hub ID).
-func ValidPortal(id string) bool { return portalID.MatchString(id) }

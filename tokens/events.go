@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/store"
 )
 
@@ -36,7 +37,7 @@ const quietTime = 2 * time.Second
 // that a message can do: what is stored, and what is answered, is never taken
 // from one.
 func (s *Source) hint(portal string) {
-	if !ValidPortal(portal) {
+	if !hubspot.ValidPortal(portal) {
 		return
 	}
 	s.unknown.Invalidate(portal)

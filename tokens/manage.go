@@ -10,6 +10,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/seal"
 
+	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/store"
 )
 
@@ -90,7 +91,7 @@ func (s *Source) mustSeal(ctx context.Context, portal string, r record) error {
 }
 
 func checkPut(portal string, r record) error {
-	if !ValidPortal(portal) {
+	if !hubspot.ValidPortal(portal) {
 		return fmt.Errorf("%q is not a portal id", portal)
 	}
 	if err := r.check(); err != nil {

@@ -39,21 +39,21 @@ type metrics struct {
 func newMetrics(s *Source) *metrics {
 	factory := promauto.With(s.options.Metrics)
 	counter := func(name, help string) prometheus.Counter {
-		return factory.NewCounter(prometheus.CounterOpts{Name: metricPrefix + name, Help: help})
+		return factory.NewCounter(prometheus.CounterOpts{Name: MetricPrefix + name, Help: help})
 	}
 	outcomes := func(name, help string, outcomes ...string) *prometheus.CounterVec {
-		vec := factory.NewCounterVec(prometheus.CounterOpts{Name: metricPrefix + name, Help: help}, []string{"outcome"})
+		vec := factory.NewCounterVec(prometheus.CounterOpts{Name: MetricPrefix + name, Help: help}, []string{"outcome"})
 		for _, outcome := range outcomes {
 			vec.WithLabelValues(outcome) // there from the start, for rate()
 		}
 		return vec
 	}
 	seconds := func(name, help string) prometheus.Histogram {
-		return factory.NewHistogram(prometheus.HistogramOpts{Name: metricPrefix + name, Help: help,
+		return factory.NewHistogram(prometheus.HistogramOpts{Name: MetricPrefix + name, Help: help,
 			Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15}})
 	}
 	gauge := func(name, help string, value func() float64) {
-		factory.NewGaugeFunc(prometheus.GaugeOpts{Name: metricPrefix + name, Help: help}, value)
+		factory.NewGaugeFunc(prometheus.GaugeOpts{Name: MetricPrefix + name, Help: help}, value)
 	}
 	m := &metrics{
 		renewals: outcomes("renewals_total", "Renewals of access tokens.",
@@ -80,7 +80,8 @@ func newMetrics(s *Source) *metrics {
 	return m
 }
 
-const metricPrefix = "hubspot_auth_proxy_"
+// MetricPrefix begins the name of every metric of the program.
+const MetricPrefix = "hubspot_auth_proxy_"
 
 // countPortals counts the cached portals whose snapshot is as asked for.
 func (s *Source) countPortals(is func(*snapshot) bool) float64 {

@@ -35,9 +35,6 @@ const (
 	// unknownTime; maxUnknown such portals are remembered.
 	unknownTime = 5 * time.Second
 	maxUnknown  = 10_000
-
-	// troubleEvery is how often the same trouble is told.
-	troubleEvery = 10 * time.Second
 )
 
 // Options are what a [Source] works with.
@@ -116,7 +113,7 @@ func NewSource(options Options) *Source {
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
-	s.trouble = throttle.Logger(s.log, troubleEvery)
+	s.trouble = throttle.Logger(s.log, throttle.Every)
 	s.metrics = newMetrics(s)
 	options.Redis.AddHook(s.metrics.redis)
 	s.unsaved.wake = make(chan struct{}, 1)

@@ -144,7 +144,7 @@ func accountPortal(response *http.Response, id string) (string, error) {
 		return "", &trouble{fmt.Sprintf("HubSpot does not tell whose the credential is (HTTP %d)", code), "try again later"}
 	}
 	err := json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&answer)
-	if err != nil || !tokens.ValidPortal(answer.PortalID.String()) {
+	if err != nil || !hubspot.ValidPortal(answer.PortalID.String()) {
 		return "", &trouble{"HubSpot's answer names no portal", "check UPSTREAM_URL"}
 	}
 	return answer.PortalID.String(), nil

@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"hubspot-auth-proxy/tokens"
 )
 
 // newRegistry returns a registry with what every Go process can tell of itself,
@@ -12,7 +14,7 @@ import (
 func newRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name:        "hubspot_auth_proxy_build_info",
+		Name:        tokens.MetricPrefix + "build_info",
 		Help:        "1, with the version of the program.",
 		ConstLabels: prometheus.Labels{"version": versionText(), "go_version": runtime.Version()},
 	})

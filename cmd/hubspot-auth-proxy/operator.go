@@ -11,6 +11,7 @@ import (
 
 	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspot"
 )
 
 var errEmbedded = errors.New("REDIS_URL is not set: what the proxy knows is then inside its own process, where no command reaches it; " +
@@ -58,7 +59,7 @@ func by(what string) zap.Field { return zap.String("actor", actor(what)) }
 // portalID returns an argument if it is a portal's id. The error does not
 // repeat it: it may be a secret in the wrong place.
 func portalID(arg, command string) (string, error) {
-	if !tokens.ValidPortal(arg) {
+	if !hubspot.ValidPortal(arg) {
 		return "", usageError{"that is not a portal's id: give its Hub ID, a number such as 62515", command}
 	}
 	return arg, nil

@@ -64,10 +64,8 @@ func secretProblem(content []byte) string {
 	case len(content) > maxSecret:
 		return fmt.Sprintf("is longer than %d bytes: is it another file?", maxSecret)
 	}
-	for i, b := range content {
-		if b <= ' ' || b > '~' {
-			return fmt.Sprintf("has a blank, a line break or a character that no token has, at byte %d: give the bare value", i+1)
-		}
+	if i := secret.HeaderUnsafe(string(content)); i >= 0 {
+		return fmt.Sprintf("has a blank, a line break or a character that no token has, at byte %d: give the bare value", i+1)
 	}
 	return ""
 }

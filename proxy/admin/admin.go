@@ -87,7 +87,7 @@ type Admin struct {
 	state   atomic.Value // string: why it is not ready, or ready
 	listing listing      // of Portals
 	log     *zap.Logger
-	faults  *zap.Logger // log, but each cause once per toldEvery
+	faults  *zap.Logger // log, but each cause once per throttle.Every
 	now     func() time.Time
 
 	// Of the connect flow, if that is set up:
@@ -107,7 +107,7 @@ func New(options Options) *Admin {
 	if a.log == nil {
 		a.log = zap.NewNop()
 	}
-	a.faults = throttle.Logger(a.log, toldEvery)
+	a.faults = throttle.Logger(a.log, throttle.Every)
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -174,9 +174,6 @@ const slop = 4 << 10
 
 // Close logs what was kept back. Its server is to be shut down before.
 func (a *Admin) Close() { _ = a.faults.Sync() }
-
-// toldEvery is how often the log tells of one cause.
-const toldEvery = 10 * time.Second
 
 // ServeHTTP answers the operator.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {

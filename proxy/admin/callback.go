@@ -131,7 +131,7 @@ func (a *Admin) connectPortal(ctx context.Context, state State, query url.Values
 		}
 	}
 	switch {
-	case !isPortal(portal):
+	case !hubspot.ValidPortal(portal):
 		return "", &denial{status: http.StatusBadGateway, reason: "portal_unknown", message: message{
 			Title: "Not connected", Text: []string{"HubSpot did not say which portal this is. Nothing was stored."}, Again: true,
 		}}

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -61,7 +60,7 @@ func notSetUp(w http.ResponseWriter, _ *http.Request) {
 // connect sends the browser to HubSpot's authorize page.
 func (a *Admin) connect(w http.ResponseWriter, r *http.Request) {
 	portal := r.URL.Query().Get("portal")
-	if portal != "" && !isPortal(portal) {
+	if portal != "" && !hubspot.ValidPortal(portal) {
 		a.refuse(w, http.StatusBadRequest, "portal_invalid", message{
 			Title: "That is no portal",
 			Text:  []string{"A portal's id is a number, such as 62515: /connect?portal=62515. Without one, any portal may be connected."},
@@ -145,10 +144,4 @@ func isBrowserOf(state State, r *http.Request) bool {
 func hostname(host string) string {
 	u := url.URL{Host: host}
 	return u.Hostname()
-}
-
-// isPortal reports whether id is one as HubSpot counts them.
-func isPortal(id string) bool {
-	n, err := strconv.ParseUint(id, 10, 63)
-	return err == nil && n > 0 && id == strconv.FormatUint(n, 10)
 }

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspot"
 )
 
 const (
@@ -36,7 +37,7 @@ func newPortalRow(s tokens.Status, now time.Time, canConnect bool) portalRow {
 		row.Renewed = "renewed " + span(now.Sub(s.Renewed)) + " ago"
 	}
 	grantIsLost := s.State == "ended" || s.State == "unusable" && s.Kind == tokens.OAuth
-	if grantIsLost && isPortal(s.ID) {
+	if grantIsLost && hubspot.ValidPortal(s.ID) {
 		row.Connect = canConnect
 		if !canConnect {
 			row.Note += " The command “hubspot-auth-proxy portal set " + s.ID + " refresh_token” stores a new grant."

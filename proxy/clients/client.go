@@ -23,7 +23,7 @@ import (
 	"strconv"
 	"strings"
 
-	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/secret"
 )
 
@@ -78,7 +78,7 @@ func (c Client) Check() error {
 	for _, portal := range c.Portals {
 		if portal == AllPortals && len(c.Portals) > 1 {
 			errs = append(errs, errors.New(`"*" is all portals: give no others beside it`))
-		} else if portal != AllPortals && !tokens.ValidPortal(portal) {
+		} else if portal != AllPortals && !hubspot.ValidPortal(portal) {
 			errs = append(errs, fmt.Errorf("%s is not a portal id", quote(portal)))
 		}
 	}

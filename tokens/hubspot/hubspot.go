@@ -141,7 +141,7 @@ func parseToken(contentType string, body []byte) (Token, error) {
 	switch {
 	case answer.AccessToken == "":
 		return problem("the answer has no access_token")
-	case !printable(answer.AccessToken) || !printable(answer.RefreshToken):
+	case secret.HeaderUnsafe(answer.AccessToken) >= 0 || secret.HeaderUnsafe(answer.RefreshToken) >= 0:
 		return problem("the answer has a token that no header can carry")
 	case err != nil || seconds <= 0 || seconds > maxLife:
 		return problem("the answer has no usable expires_in")
@@ -166,14 +166,3 @@ func digits(number json.RawMessage) string {
 // maxLife keeps a nonsensical expires_in, in seconds, from overflowing a
 // time.Duration: ten years.
 const maxLife = 10 * 365 * 24 * 60 * 60
-
-// printable reports whether s has visible ASCII characters only, as RFC 6750
-// section 2.1 has it for bearer tokens.
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] >= 0x7f {
-			return false
-		}
-	}
-	return true
-}

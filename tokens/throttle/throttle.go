@@ -15,6 +15,10 @@ import (
 // beyond it is written as it is.
 const maxCauses = 1000
 
+// Every is the interval of the program's own loggers: how often the log reports one
+// cause, however many requests meet it.
+const Every = 10 * time.Second
+
 // Logger returns a logger that writes what log does, but warnings and errors of
 // one cause once per interval. The first is written at once. Those that follow
 // within the interval are kept back, and at its end the latest of them is
