@@ -2,7 +2,9 @@ package k8s_test
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -36,13 +38,17 @@ func listening(t *testing.T, pid int) []string {
 
 func socketsOf(t *testing.T, pid int) []string {
 	t.Helper()
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	folder := fmt.Sprintf("/proc/%d/fd", pid)
+	files, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrPermission) {
+		t.Skip("only root sees the sockets of a program that hides its memory")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	var found []string
 	for _, file := range files {
-		if target, err := os.Readlink(file); err == nil {
+		if target, err := os.Readlink(filepath.Join(folder, file.Name())); err == nil {
 			found = append(found, target)
 		}
 	}

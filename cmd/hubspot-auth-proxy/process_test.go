@@ -52,12 +52,19 @@ func (o *output) String() string {
 // ports, until it ends, or the test does.
 func launch(t *testing.T, command string, settings ...string) *process {
 	t.Helper()
+	return launchWith(t, func(*exec.Cmd) {}, command, settings...)
+}
+
+// launchWith is launch, after a last change.
+func launchWith(t *testing.T, change func(*exec.Cmd), command string, settings ...string) *process {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	p := &process{Cmd: exec.CommandContext(ctx, os.Args[0], command), t: t, done: make(chan struct{})}
 	p.Dir = t.TempDir()
 	p.Env = append([]string{runMain + "=1", "LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "PATH=" + os.Getenv("PATH")}, settings...)
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
 	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	change(p.Cmd)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

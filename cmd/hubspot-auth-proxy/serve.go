@@ -28,12 +28,16 @@ const redisPatience = 30 * time.Second
 
 // serve runs the proxy until ctx ends.
 func serve(ctx context.Context, environ []string, stderr io.Writer) error {
+	exposed := hideMemory() // before there is a secret in it
 	settings, err := config.Load(environ)
 	if err != nil {
 		return err
 	}
 	log, flush := newLogger(settings, stderr)
 	defer flush()
+	if exposed != nil {
+		log.Warn("the process' memory cannot be hidden: others of the same user may read it, and core dumps have it", zap.Error(exposed))
+	}
 	defer collectLess()()
 	s, err := start(ctx, settings, log)
 	if err != nil {
