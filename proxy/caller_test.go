@@ -147,7 +147,7 @@ func TestTheTokenEndpointNeedsNoKeyAndAllElseUnderOAuthDoes(t *testing.T) {
 		}
 		return c.answerTo(text)
 	}
-	for _, target := range []string{"/oauth/v1/token", "/oauth/2026-03/token", "/portals/7/oauth/v3/token"} {
+	for _, target := range []string{"/oauth/v1/token", "/oauth/2026-03/token", "/portals/7/oauth/v3/token", "//oauth/v1/token", "/portals/7//oauth/v3/token"} {
 		if got := post(target); got.StatusCode != 200 || !strings.Contains(got.text, "access_token") {
 			t.Errorf("%s: %d %s", target, got.StatusCode, got.text)
 		}
@@ -163,7 +163,7 @@ func TestTheTokenEndpointNeedsNoKeyAndAllElseUnderOAuthDoes(t *testing.T) {
 		"/oauth/..%2f..%2fforms%2fv3%2fsubmit/token", "/oauth/../token", "/oauth/v/token", "/oauth/v1x/token", "/oauth/V1/token", "/oauth/1/token", "/oauth/2026-3/token", "/oauth/2026-13/token",
 		"/oauth/2026-03-beta/token", "/oauth/v1%20/token", "/oauth/v1;x/token", "/oauth/x/token",
 		"/oauth/2026-03/token/introspect", "/oauth/v1/token/", "/oauth/v1/token;x", "/oauth/token", "/oauth//token", "/oauth/v1/%74oken",
-		"/oauth/v1/x/../token", "//oauth/v1/token", "/OAuth/v1/token", "/a?/oauth/v1/token", "/x/oauth/v1/token", "/oauth/v1/access-tokens/x",
+		"/oauth/v1/x/../token", "///oauth/v1/token", "/OAuth/v1/token", "/a?/oauth/v1/token", "/x/oauth/v1/token", "/oauth/v1/access-tokens/x",
 	} {
 		refusal(t, post(target), unauthenticated)
 	}

@@ -62,7 +62,8 @@ func TestWhatIsNoCallForAPortalIsRefused(t *testing.T) {
 		"GET /a":                                  {400, "PORTAL_REQUIRED"},
 		"HEAD /a":                                 {400, "PORTAL_REQUIRED"},
 		"GET /oauth":                              {400, "PORTAL_REQUIRED"},
-		"GET //oauth/v1/a":                        {400, "PORTAL_REQUIRED"},
+		"GET ///oauth/v1/a":                       {400, "PORTAL_REQUIRED"},
+		"GET //OAuth/v1/a":                        {400, "PORTAL_REQUIRED"},
 		"GET /portals":                            {400, "PORTAL_REQUIRED"},
 		"GET //portals/62515/a":                   {400, "PORTAL_REQUIRED"},
 		"GET /portal%73/62515/a":                  {400, "PORTAL_REQUIRED"},
@@ -188,7 +189,7 @@ func TestOnlyTheServedPortalsAreServed(t *testing.T) {
 
 func TestHubSpotsTokenServiceNeedsNoPortalAndGetsNoCredential(t *testing.T) {
 	r := startKinds(t, setup{proxy: noDefault})
-	for _, portal := range []string{"", "/portals/" + portalID, "/portals/" + keyPortal, "/portals/999"} {
+	for _, portal := range []string{"", "/", "/portals/" + portalID, "/portals/" + keyPortal, "/portals/" + keyPortal + "/", "/portals/999"} {
 		echo := r.arrived("GET " + portal + "/oauth/v1/a?hapikey=K&b=1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer a\r\n\r\n")
 		if diff := cmp.Diff(hubspottest.Echo{Target: "/oauth/v1/a?b=1", Header: http.Header{}},
 			hubspottest.Echo{Target: echo.Target, Header: echo.Header}); diff != "" {
@@ -205,8 +206,8 @@ func TestACallerThatIsNotKnownLearnsNothing(t *testing.T) {
 	r := startKinds(t, setup{proxy: func(o *proxy.Options) { o.AllowAnonymous = false; noDefault(o) }})
 	for _, request := range []string{
 		"GET /a", "GET /portals/62515/a", "GET /portals/1/a", "GET /portals/x/a", "HEAD /a", "OPTIONS *",
-		"GET /oauth/v1/token", "PUT /oauth/v1/token", "POST /oauth/v1/token/", "POST /oauth/token", "POST /oauth//token", "POST //oauth/v1/token",
-		"POST /oauth/v1/x/token", "POST /oauth/v1%2Ftoken", "GET /oauth/v1/access-tokens/a", "POST /portals/1//oauth/v1/token", "POST /crm/v1/token",
+		"GET /oauth/v1/token", "PUT /oauth/v1/token", "POST /oauth/v1/token/", "POST /oauth/token", "POST /oauth//token", "POST ///oauth/v1/token",
+		"POST /oauth/v1/x/token", "POST /oauth/v1%2Ftoken", "GET /oauth/v1/access-tokens/a", "POST /portals/1///oauth/v1/token", "POST /crm/v1/token",
 	} {
 		got := r.answerTo(request + " HTTP/1.1\r\nHost: localhost\r\nX-HubSpot-Portal-Id: y\r\n\r\n")
 		if message := refusal(t, got, refused{401, "CLIENT_UNAUTHENTICATED"}); !strings.HasPrefix(request, "HEAD") && message == "" {

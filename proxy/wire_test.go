@@ -267,6 +267,9 @@ func expectedTarget(sent string) string {
 		path = "/"
 	}
 	path = prefix.ReplaceAllString(path, "/")
+	if strings.HasPrefix(path, "//oauth/") {
+		path = path[1:]
+	}
 	if !has {
 		return path
 	}

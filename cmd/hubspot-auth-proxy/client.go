@@ -25,7 +25,7 @@ Authorization: Bearer KEY or hapikey=KEY.
 
 func clientAdd(flags *flag.FlagSet) action {
 	portals := flags.String("portals", "", "which portals it may use: `IDs` with commas between them, or '*' for all")
-	readOnly := flags.Bool("read-only", false, "allow GET, HEAD and HubSpot's search POSTs only")
+	readOnly := flags.Bool("read-only", false, "allow GET, HEAD and HubSpot's POSTs that only read")
 	replace := flags.Bool("replace", false, "give a caller that there is another key and other rights; its key so far ends")
 	return func(ctx context.Context, c *call) error {
 		key := clients.NewKey()

@@ -45,7 +45,8 @@ type Client struct {
 	// Portals are the ids of those that it may use, or [AllPortals] alone.
 	Portals []string `json:"portals"`
 
-	// ReadOnly leaves it GET, HEAD and HubSpot's search POSTs.
+	// ReadOnly means that it may send only GET, HEAD, and HubSpot's POSTs that
+	// only read.
 	ReadOnly bool `json:"read_only"`
 }
 

@@ -17,14 +17,28 @@ func (c *Client) Forbids(portal string, r *http.Request, target wire.Target) str
 	case c.ReadOnly && wire.OverridesMethod(r.Header, target.Query):
 		return "The client key may read only, and the request asks for another method: by a header such as X-HTTP-Method-Override, or by _method in the query."
 	case c.ReadOnly && !reads(r.Method, target):
-		return "The client key may read only: GET, HEAD and HubSpot's search."
+		return "The client key may read only: GET, HEAD, and the POSTs that only read, which are HubSpot's search, …/batch/read, …/lists/search and GraphQL."
 	}
 	return ""
 }
 
-// search is HubSpot's search of objects, of all versions: a POST that reads.
+// readingPOSTs are HubSpot's POSTs that only read, in all versions: the search and
+// the batch read of objects, the batch reads of associations and properties, the
+// search of lists, and GraphQL, which has no mutations.
 // https://developers.hubspot.com/docs/api-reference/crm-search-v3/guide
-var search = regexp.MustCompile(`^/crm/(?:v[0-9]+/objects|objects/(?:v[0-9]+|[0-9]{4}-[0-9]{2}(?:-beta)?))/[A-Za-z0-9_-]+/search$`)
+// https://developers.hubspot.com/docs/cms/start-building/features/data-driven-content/graphql/query-hubspot-data-using-graphql
+var readingPOSTs = regexp.MustCompile(`^(?:` +
+	inAllVersions("objects") + `/[A-Za-z0-9_-]+/(?:search|batch/read)|` +
+	inAllVersions("associations") + `/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/batch/read|` +
+	inAllVersions("properties") + `/[A-Za-z0-9_-]+/batch/read|` +
+	inAllVersions("lists") + `/search|` +
+	`/collector/graphql)$`)
+
+// inAllVersions returns an expression for the path of a part of HubSpot's CRM API:
+// /crm/v3/objects, /crm/objects/v3, /crm/objects/2026-03.
+func inAllVersions(part string) string {
+	return `/crm/(?:v[0-9]+/` + part + `|` + part + `/(?:v[0-9]+|[0-9]{4}-[0-9]{2}(?:-beta)?))`
+}
 
 // reads reports whether the request changes nothing at HubSpot.
 func reads(method string, target wire.Target) bool {
@@ -32,7 +46,7 @@ func reads(method string, target wire.Target) bool {
 	case http.MethodGet, http.MethodHead:
 		return true
 	case http.MethodPost:
-		return search.MatchString(target.Path) || target.IsTokenEndpoint()
+		return readingPOSTs.MatchString(target.Path) || target.IsTokenEndpoint()
 	}
 	return false
 }

@@ -42,17 +42,21 @@ func ParseTarget(raw string) (t Target, ok bool) {
 // line of HTTP/1. HTTP/2, which has no such line, lets clients send a space.
 func endsTarget(c rune) bool { return c <= ' ' || c == 0x7f }
 
-// PortalPrefix returns the id of a path that begins with /portals/{id}, and
-// the target without it. It looks at the raw path only: what means a slash or
-// a digit when it is decoded is none here.
+// PortalPrefix returns the id of a path that begins with /portals/{id}, and the
+// target as HubSpot gets it, which is without this prefix, and with /oauth/ where
+// it begins with //oauth/. PortalPrefix looks at the raw path only: what means a
+// slash or a digit when it is decoded is none here.
 func (t Target) PortalPrefix() (id string, rest Target, found bool) {
 	after, found := strings.CutPrefix(t.Path, "/portals/")
-	if !found {
-		return "", t, false
+	if found {
+		id, t.Path, _ = strings.Cut(after, "/")
+		t.Path = "/" + t.Path
 	}
-	id, t.Path, _ = strings.Cut(after, "/")
-	t.Path = "/" + t.Path
-	return id, t, true
+	if strings.HasPrefix(t.Path, "//oauth/") {
+		// SDKs make it of a base URL with a slash at its end.
+		t.Path = t.Path[1:]
+	}
+	return id, t, found
 }
 
 // IsOAuth reports whether the target is one of HubSpot's OAuth endpoints, to

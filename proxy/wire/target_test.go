@@ -77,15 +77,23 @@ func TestAPortalPrefixIsThatOfTheRawPath(t *testing.T) {
 		"/portals/1;x/a":         {"1;x", "/a", true},
 		"/portals/../a":          {"..", "/a", true},
 
-		"/portals":       {"", "/portals", false},
-		"//portals/1/a":  {"", "//portals/1/a", false},
-		"/./portals/1/a": {"", "/./portals/1/a", false},
-		"/Portals/1/a":   {"", "/Portals/1/a", false},
-		"/portal%73/1/a": {"", "/portal%73/1/a", false},
-		"/portals%2f1/a": {"", "/portals%2f1/a", false},
-		"/a/portals/1/b": {"", "/a/portals/1/b", false},
-		"/portalsx/1":    {"", "/portalsx/1", false},
-		"*":              {"", "*", false},
+		"/portals/1//oauth/v1/token":  {"1", "/oauth/v1/token", true},
+		"/portals/1///oauth/v1/token": {"1", "///oauth/v1/token", true},
+		"/portals/1//OAuth/v1/token":  {"1", "//OAuth/v1/token", true},
+
+		"//oauth/v1/token":  {"", "/oauth/v1/token", false},
+		"//oauth//token":    {"", "/oauth//token", false},
+		"//oauth":           {"", "//oauth", false},
+		"///oauth/v1/token": {"", "///oauth/v1/token", false},
+		"/portals":          {"", "/portals", false},
+		"//portals/1/a":     {"", "//portals/1/a", false},
+		"/./portals/1/a":    {"", "/./portals/1/a", false},
+		"/Portals/1/a":      {"", "/Portals/1/a", false},
+		"/portal%73/1/a":    {"", "/portal%73/1/a", false},
+		"/portals%2f1/a":    {"", "/portals%2f1/a", false},
+		"/a/portals/1/b":    {"", "/a/portals/1/b", false},
+		"/portalsx/1":       {"", "/portalsx/1", false},
+		"*":                 {"", "*", false},
 	} {
 		id, rest, found := Target{Path: path, Query: "q", HasQuery: true}.PortalPrefix()
 		if diff := cmp.Diff(want, result{id, rest.Path, found}); diff != "" {
