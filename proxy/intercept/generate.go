@@ -1,0 +1,60 @@
+package intercept
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"time"
+
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// caYears is how long a generated CA is valid.
+const caYears = 5
+
+// Generate returns a new CA for [Load], both parts PEM. Whoever has its key can
+// pose as HubSpot's API to the clients that trust it, and as nobody else: it is
+// limited to names in hubapi.com and hubspot.com, to servers, and to
+// certificates that sign no others.
+func Generate(now time.Time) (certificate []byte, key secret.Text, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, secret.Text{}, fmt.Errorf("make the CA's key: %w", err)
+	}
+	template := &x509.Certificate{
+		Subject:                     pkix.Name{CommonName: "hubspot-auth-proxy CA " + now.UTC().Format(time.DateOnly)},
+		NotBefore:                   now.Add(-backdated),
+		NotAfter:                    now.AddDate(caYears, 0, 0),
+		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		ExtKeyUsage:                 []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid:       true,
+		IsCA:                        true,
+		MaxPathLenZero:              true,
+		PermittedDNSDomains:         domains(),
+		PermittedDNSDomainsCritical: true,
+		// Constraints on names do not concern addresses.
+		ExcludedIPRanges: []*net.IPNet{
+			{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
+			{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
+		},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		return nil, secret.Text{}, fmt.Errorf("sign the CA's certificate: %w", err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, secret.Text{}, fmt.Errorf("encode the CA's key: %w", err)
+	}
+	var text bytes.Buffer
+	if err := pem.Encode(&text, &pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}); err != nil {
+		return nil, secret.Text{}, fmt.Errorf("encode the CA's key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), secret.New(text.String()), nil
+}

@@ -1,0 +1,200 @@
+package intercept
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// handshakeTimeout is how long a client may take from the answer to its CONNECT
+// request to the end of the TLS handshake.
+const handshakeTimeout = 10 * time.Second
+
+// A Server serves the requests inside of tunnels. Its methods are safe for
+// concurrent use.
+type Server struct {
+	inside    *http.Server
+	tls       *tls.Config
+	conns     chan net.Conn // after their handshake
+	open      atomic.Int64
+	serving   sync.WaitGroup // the goroutine that takes conns
+	shutdown  context.Context
+	cancel    context.CancelFunc // of shutdown
+	mu        sync.Mutex         // guards handshakes.Add against Shutdown's Wait
+	handshake sync.WaitGroup
+}
+
+// NewServer returns a server with the authority's certificates. inside serves
+// the requests; nobody else may use it. The caller must call [Server.Close].
+func NewServer(authority *Authority, inside *http.Server) *Server {
+	s := &Server{inside: inside, conns: make(chan net.Conn)}
+	s.shutdown, s.cancel = context.WithCancel(context.Background())
+	s.tls = &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+		// A resumed session has no certificate, and so the server's name would
+		// not be compared.
+		SessionTicketsDisabled: true,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			name := hello.Conn.(*conn).tunnel.Name
+			if !strings.EqualFold(hello.ServerName, name) {
+				return nil, nil // the alert is unrecognized_name then
+			}
+			return authority.Certificate(name)
+		},
+	}
+	inside.ConnContext = withTunnel(inside.ConnContext)
+	s.serving.Go(func() { _ = inside.Serve(listener{s}) })
+	return s
+}
+
+// withTunnel adds to the context of a connection's requests the tunnel that the
+// connection is in.
+func withTunnel(next func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
+	return func(ctx context.Context, c net.Conn) context.Context {
+		if next != nil {
+			ctx = next(ctx, c)
+		}
+		return context.WithValue(ctx, tunnelKey{}, c.(*tls.Conn).NetConn().(*conn).tunnel)
+	}
+}
+
+// Open returns how many tunnels are open.
+func (s *Server) Open() int64 { return s.open.Load() }
+
+// Serve answers a CONNECT request on its connection, and returns when the
+// handshake inside the tunnel has ended. The connection is the server's from
+// then on, or closed if there is an error. ahead is what has been read from the
+// connection after the request.
+func (s *Server) Serve(raw net.Conn, ahead []byte, tunnel Tunnel) error {
+	c := &conn{Conn: raw, ahead: ahead, tunnel: &tunnel, open: &s.open}
+	s.open.Add(1)
+	if !s.begin() {
+		_ = c.Close()
+		return errClosed
+	}
+	defer s.handshake.Done()
+	ended := tls.Server(c, s.tls)
+	if err := s.shake(c, ended); err != nil {
+		_ = c.Close()
+		return err
+	}
+	select {
+	case s.conns <- ended:
+		return nil
+	case <-s.shutdown.Done():
+		_ = c.Close()
+		return errClosed
+	}
+}
+
+var errClosed = errors.New("the proxy is shutting down")
+
+// begin counts a handshake, unless the server is shutting down.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shutdown.Err() != nil {
+		return false
+	}
+	s.handshake.Add(1)
+	return true
+}
+
+// shake tells the client that the tunnel is open, and does the handshake.
+func (s *Server) shake(c *conn, ended *tls.Conn) error {
+	ctx, cancel := context.WithTimeout(s.shutdown, handshakeTimeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	_ = c.SetDeadline(deadline)
+	if _, err := io.WriteString(c, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+		return fmt.Errorf("answer CONNECT: %w", err)
+	}
+	if err := ended.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("TLS handshake for %s: %w", c.tunnel.Name, err)
+	}
+	return c.SetDeadline(time.Time{})
+}
+
+// Shutdown closes what is still in its handshake and idle tunnels, and waits
+// until the requests in the others have ended, or ctx has. It takes no more
+// tunnels.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop()
+	return s.inside.Shutdown(ctx)
+}
+
+// Close closes all tunnels.
+func (s *Server) Close() {
+	s.stop()
+	_ = s.inside.Close()
+	s.serving.Wait()
+}
+
+// stop ends the handshakes.
+func (s *Server) stop() {
+	s.mu.Lock()
+	s.cancel()
+	s.mu.Unlock()
+	s.handshake.Wait()
+}
+
+// conn is a client's connection after the CONNECT request.
+type conn struct {
+	net.Conn
+	ahead  []byte // read from Conn, and to be read first
+	tunnel *Tunnel
+	open   *atomic.Int64
+	closed sync.Once
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	if len(c.ahead) > 0 {
+		n := copy(p, c.ahead)
+		c.ahead = c.ahead[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	c.closed.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
+}
+
+// listener hands out the connections whose handshake is done.
+type listener struct{ *Server }
+
+// Accept implements net.Listener.
+func (l listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.shutdown.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l listener) Close() error {
+	l.cancel()
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l listener) Addr() net.Addr { return tunnelAddr{} }
+
+type tunnelAddr struct{}
+
+func (tunnelAddr) Network() string { return "tunnel" }
+func (tunnelAddr) String() string  { return "tunnel" }
