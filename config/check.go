@@ -25,6 +25,8 @@ const (
 	certFile     = "TLS_CERT_FILE"
 	keyFile      = "TLS_KEY_FILE"
 	clientCAFile = "TLS_CLIENT_CA_FILE"
+	caCertFile   = "INTERCEPT_CA_CERT_FILE"
+	caKeyFile    = "INTERCEPT_CA_KEY_FILE"
 	clientID     = "HUBSPOT_CLIENT_ID"
 	clientSecret = "HUBSPOT_CLIENT_SECRET"
 	portal       = "HUBSPOT_PORTAL_ID"
@@ -61,7 +63,8 @@ func (l *loader) checkListeners() {
 		l.fault("ADMIN_ADDR", quote(l.AdminAddr)+" is LISTEN_ADDR, too", "give the operator's listener a port of its own")
 	}
 	l.require([]string{certFile, keyFile}, certFile, keyFile, clientCAFile)
-	for _, name := range []string{certFile, keyFile, clientCAFile} {
+	l.require([]string{caCertFile, caKeyFile}, caCertFile, caKeyFile)
+	for _, name := range []string{certFile, keyFile, clientCAFile, caCertFile, caKeyFile} {
 		if l.given(name) {
 			l.readFile(name, l.values[name])
 		}

@@ -40,6 +40,14 @@ type Config struct {
 	// one. It is set only if TLSCertFile is.
 	TLSClientCAFile string `env:"TLS_CLIENT_CA_FILE"`
 
+	// InterceptCACertFile and InterceptCAKeyFile are the paths of the PEM
+	// certificate and key of the CA for clients that use the proxy as their HTTPS
+	// proxy. Either both are set or none; empty means that CONNECT is refused.
+	// They could be read when the settings were, and no more than that is known
+	// of them.
+	InterceptCACertFile string `env:"INTERCEPT_CA_CERT_FILE"`
+	InterceptCAKeyFile  string `env:"INTERCEPT_CA_KEY_FILE"`
+
 	// UpstreamURL is where requests go: scheme, host and port, and nothing
 	// else. It is https, or http to loopback. Never nil.
 	UpstreamURL *url.URL `env:"UPSTREAM_URL" envDefault:"https://api.hubapi.com"`

@@ -59,6 +59,8 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 
 		{"TLS_CERT_FILE=" + pem, "TLS_KEY_FILE: is not set, but needed with TLS_CERT_FILE; set it too, or unset TLS_CERT_FILE"},
 		{"TLS_KEY_FILE=" + pem, "TLS_CERT_FILE: is not set, but needed with TLS_KEY_FILE; set it too, or unset TLS_KEY_FILE"},
+		{"INTERCEPT_CA_CERT_FILE=" + pem, "INTERCEPT_CA_KEY_FILE: is not set, but needed with INTERCEPT_CA_CERT_FILE; set it too, or unset INTERCEPT_CA_CERT_FILE"},
+		{"INTERCEPT_CA_KEY_FILE=" + pem, "INTERCEPT_CA_CERT_FILE: is not set, but needed with INTERCEPT_CA_KEY_FILE; set it too, or unset INTERCEPT_CA_KEY_FILE"},
 		{"TLS_CLIENT_CA_FILE=" + pem, "TLS_CERT_FILE: is not set, but needed with TLS_CLIENT_CA_FILE; set it too, or unset TLS_CLIENT_CA_FILE\n" +
 			"TLS_KEY_FILE: is not set, but needed with TLS_CLIENT_CA_FILE; set it too, or unset TLS_CLIENT_CA_FILE"},
 		{"TLS_CERT_FILE=" + pem + " TLS_KEY_FILE=/does/not/exist", `TLS_KEY_FILE: cannot read "/does/not/exist": no such file or directory` + readable},

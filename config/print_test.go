@@ -28,6 +28,8 @@ ADMIN_ADDR 127.0.0.1:8081 default
 TLS_CERT_FILE unset
 TLS_KEY_FILE unset
 TLS_CLIENT_CA_FILE unset
+INTERCEPT_CA_CERT_FILE unset
+INTERCEPT_CA_KEY_FILE unset
 UPSTREAM_URL http://localhost:1 environment
 UPSTREAM_TIMEOUT 2m0s default
 UPSTREAM_HTTP2 false default

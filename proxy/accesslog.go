@@ -40,7 +40,7 @@ func (p *Proxy) end(a *answer) {
 		p.faults.Warn("HubSpot broke off its answer", zap.String("portal", c.portal), zap.Int("status", status))
 	}
 	p.metrics.count(a, status, now)
-	if p.options.History != nil {
+	if p.options.History != nil && !c.connected {
 		p.options.History.count(c.refused != "" || isFailure(status))
 	}
 	if p.options.AccessLog {

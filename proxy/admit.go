@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/proxy/intercept"
 	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/secret"
@@ -18,24 +19,27 @@ type Clients interface {
 
 // admission is what a request asks for, and who asks.
 type admission struct {
-	target    wire.Target     // what HubSpot is asked for
-	client    *clients.Client // nil means that the call has no client key
-	portal    string          // empty for HubSpot's own OAuth endpoints
-	tokenCall bool            // a call of HubSpot's token endpoint without a client key
+	tunnel    *intercept.Tunnel // that the request came through, or asks for; nil means none
+	target    wire.Target       // what HubSpot is asked for
+	client    *clients.Client   // nil means that the call has no client key
+	portal    string            // empty for HubSpot's own OAuth endpoints
+	tokenCall bool              // a call of HubSpot's token endpoint without a client key
 }
 
 // gate decides which requests go on. It is safe for concurrent use.
 type gate struct {
-	clients       Clients         // nil means that there are none
-	hosts         wire.Hosts      // by which calls without a client key may come
-	anonymous     bool            // calls need no client key
-	oauthNeedsKey bool            // nor does HubSpot's token endpoint, if this is false
-	defaultPortal string          // empty means that calls must name one
-	served        map[string]bool // nil means all
+	intercept     *intercept.Authority // of tunnels; nil means that there are none
+	clients       Clients              // nil means that there are none
+	hosts         wire.Hosts           // by which calls without a client key may come
+	anonymous     bool                 // calls need no client key
+	oauthNeedsKey bool                 // nor does HubSpot's token endpoint, if this is false
+	defaultPortal string               // empty means that calls must name one
+	served        map[string]bool      // nil means all
 }
 
 func newGate(options Options) *gate {
 	g := &gate{
+		intercept:     options.Intercept,
 		clients:       options.Clients,
 		hosts:         wire.Hosts{Loopback: options.Loopback, Domain: options.PortalDomain, Allowed: options.AllowedHosts},
 		anonymous:     options.AllowAnonymous,
@@ -56,8 +60,11 @@ func newGate(options Options) *gate {
 // promise: a client without rights to a portal does not learn whether the portal
 // is connected.
 func (g *gate) admit(r *http.Request) (a admission, refused *refusal) {
+	if g.intercept != nil {
+		a.tunnel = intercept.From(r.Context())
+	}
 	for _, step := range []func(*http.Request, *admission) *refusal{
-		g.refuse, g.identify, g.route, g.authorize, g.refuseUnserved,
+		g.refuse, g.refuseInTunnel, g.identifyInTunnel, g.route, g.authorize, g.refuseUnserved,
 	} {
 		if refused = step(r, &a); refused != nil {
 			break
@@ -92,7 +99,7 @@ func (g *gate) refuse(r *http.Request, a *admission) *refusal {
 // identify finds out who calls, by the key that stands where SDKs put their
 // credential. Whoever presents different ones presents none.
 func (g *gate) identify(r *http.Request, a *admission) *refusal {
-	presented := wire.Credentials(r.Header, a.target.Query)
+	presented := presentedKeys(r, a)
 	if len(presented) == 1 && g.clients != nil {
 		a.client, _ = g.clients.Find(secret.New(presented[0]))
 	}
@@ -102,7 +109,7 @@ func (g *gate) identify(r *http.Request, a *admission) *refusal {
 	switch {
 	case wire.FromPage(r.Header):
 		return fromPage()
-	case !g.hosts.Accept(r.Host):
+	case a.tunnel == nil && !g.hosts.Accept(r.Host):
 		return foreignHost(g.hosts.Loopback)
 	case g.hosts.Loopback && wire.CameThroughProxy(r.Header):
 		return clientForwarded()
@@ -125,7 +132,7 @@ func (g *gate) identify(r *http.Request, a *admission) *refusal {
 }
 
 // route finds the portal that the request is for: by path prefix, host name,
-// header, the only one of the client's, or default. HubSpot's own OAuth endpoints
+// user name of the tunnel, header, the only one of the client's, or default. HubSpot's own OAuth endpoints
 // need none.
 func (g *gate) route(r *http.Request, a *admission) *refusal {
 	var named []string
@@ -135,6 +142,9 @@ func (g *gate) route(r *http.Request, a *admission) *refusal {
 	}
 	if below := g.hosts.Below(r.Host); below != "" {
 		named = append(named, below)
+	}
+	if a.tunnel != nil && hubspot.ValidPortal(a.tunnel.User) {
+		named = append(named, a.tunnel.User)
 	}
 	named = append(named, r.Header[wire.PortalHeader]...)
 	for _, id := range named {

@@ -97,7 +97,7 @@ func (a *answer) WriteHeader(status int) {
 // (section 6.1).
 func (a *answer) mustClose() bool {
 	r := a.call.request
-	return a.last.Load() || r.ProtoMajor == 1 &&
+	return a.last.Load() || a.call.tunnelEnds() || r.ProtoMajor == 1 &&
 		(a.call.unread() || len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1))
 }
 
@@ -116,7 +116,7 @@ func (a *answer) answeredBy() string {
 	switch {
 	case a.status == 0:
 		return "nobody"
-	case a.call.refused != "":
+	case a.call.refused != "", a.call.connected:
 		return "proxy"
 	}
 	return "hubspot"

@@ -21,6 +21,8 @@ type call struct {
 
 	tokenCallCounted bool // among the token calls under way
 
+	connected bool // the request asked for a tunnel, which was opened
+
 	announced []string // trailers that the client will send
 
 	used     []*tokens.Credential // one for each time it was sent

@@ -17,7 +17,9 @@ import (
 // keys: each by the client's name.
 type callers struct {
 	*rig
-	key map[string]string
+	key   map[string]string
+	store clients.Store
+	set   *clients.Set
 }
 
 // startCallers starts a proxy that lets nobody in without a key; change may
@@ -27,7 +29,7 @@ func startCallers(t testing.TB, change ...func(*proxy.Options)) callers {
 	redis, end := tokens.EmbeddedRedis()
 	t.Cleanup(end)
 	store := clients.Store{Redis: redis, Prefix: "hubspot:"}
-	c := callers{key: map[string]string{}}
+	c := callers{key: map[string]string{}, store: store}
 	for _, client := range []clients.Client{
 		{Name: "one", Portals: []string{portalID}},
 		{Name: "static", Portals: []string{staticPortal}},
@@ -44,6 +46,7 @@ func startCallers(t testing.TB, change ...func(*proxy.Options)) callers {
 		c.key[client.Name] = key.Reveal()
 	}
 	set := clients.NewSet(store, zap.NewNop())
+	c.set = set
 	t.Cleanup(set.Close)
 	if err := set.Load(t.Context()); err != nil {
 		t.Fatal(err)

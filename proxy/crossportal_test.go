@@ -99,30 +99,7 @@ func TestNoBytesGetAnotherPortalsCredential(t *testing.T) {
 			t.Logf("the seed is %d", seed)
 			c := startCallers(t, change)
 			names := []string{"one", "reader", "static", "two"}
-			var mu sync.Mutex
-			var faults []string
-			var rightful atomic.Int64
-			c.hub.Observe(func(e hubspottest.Echo) {
-				fault := ""
-				_, mark, _ := strings.Cut(e.Target, "mark-")
-				owner, _, _ := strings.Cut(mark, "-")
-				switch allowed := rights[owner]; {
-				case strings.HasSuffix(e.Target, "/token") && e.Method == http.MethodPost: // a renewal
-				case allowed == nil:
-					fault = "a request that is none"
-				case e.Portal == "" && !strings.HasPrefix(e.Target, "/oauth/"):
-					fault = "a request without a credential"
-				case e.Portal != "" && !slices.Contains(allowed, e.Portal):
-					fault = "another's credential"
-				default:
-					rightful.Add(1)
-				}
-				if fault != "" {
-					mu.Lock()
-					faults = append(faults, fmt.Sprintf("%s: %s %s for %q", fault, e.Method, e.Target, e.Portal))
-					mu.Unlock()
-				}
-			})
+			seen := c.watchRights()
 			together(t, n/2, 4, func(i int) error {
 				random := rand.New(rand.NewPCG(seed, uint64(i)))
 				client := names[random.IntN(len(names))]
@@ -133,20 +110,69 @@ func TestNoBytesGetAnotherPortalsCredential(t *testing.T) {
 				if err := c.attacked(text, complete); err != nil {
 					return fmt.Errorf("%w, to %q", err, text)
 				}
-				mu.Lock()
-				defer mu.Unlock()
-				if len(faults) > 0 {
-					return fmt.Errorf("%s; just now sent: %q", faults[0], text)
-				}
-				return nil
+				return seen.fault(text)
 			})
-			if got := rightful.Load(); got < int64(n/20) {
-				t.Errorf("%d requests by right: that shows little", got)
-			}
-			if v := c.hub.Violations(); len(v) > 0 {
-				t.Error(v)
-			}
+			seen.check(t, n/20)
 		})
+	}
+}
+
+// seen is what arrived at HubSpot.
+type seen struct {
+	hub      *hubspottest.Server
+	rightful atomic.Int64
+
+	mu     sync.Mutex
+	faults []string
+}
+
+// watchRights checks whatever arrives at HubSpot from now on: each request has
+// the name of its client in a mark, and must have that client's credential.
+func (c callers) watchRights() *seen {
+	s := &seen{hub: c.hub}
+	c.hub.Observe(func(e hubspottest.Echo) {
+		fault := ""
+		_, mark, _ := strings.Cut(e.Target, "mark-")
+		owner, _, _ := strings.Cut(mark, "-")
+		switch allowed := rights[owner]; {
+		case strings.HasSuffix(e.Target, "/token") && e.Method == http.MethodPost: // a renewal
+		case allowed == nil:
+			fault = "a request that is none"
+		case e.Portal == "" && !strings.HasPrefix(e.Target, "/oauth/"):
+			fault = "a request without a credential"
+		case e.Portal != "" && !slices.Contains(allowed, e.Portal):
+			fault = "another's credential"
+		default:
+			s.rightful.Add(1)
+		}
+		if fault != "" {
+			s.mu.Lock()
+			s.faults = append(s.faults, fmt.Sprintf("%s: %s %s for %q", fault, e.Method, e.Target, e.Portal))
+			s.mu.Unlock()
+		}
+	})
+	return s
+}
+
+// fault returns the first thing that should not have arrived; text has just been
+// sent.
+func (s *seen) fault(text string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.faults) > 0 {
+		return fmt.Errorf("%s; just now sent: %q", s.faults[0], text)
+	}
+	return nil
+}
+
+// check fails the test if anything arrived that should not have, or too little.
+func (s *seen) check(t *testing.T, least int) {
+	t.Helper()
+	if got := s.rightful.Load(); got < int64(least) {
+		t.Errorf("%d requests by right: that shows little", got)
+	}
+	if v := s.hub.Violations(); len(v) > 0 {
+		t.Error(v)
 	}
 }
 
@@ -158,6 +184,11 @@ func (c callers) attacked(text string, complete bool) error {
 		return err
 	}
 	defer conn.Close()
+	return attackedOn(conn, text, complete)
+}
+
+// attackedOn is attacked on a connection that is there.
+func attackedOn(conn net.Conn, text string, complete bool) error {
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	_, _ = conn.Write([]byte(text)) // it may be refused before its end
 	if complete {
@@ -167,8 +198,8 @@ func (c callers) attacked(text string, complete bool) error {
 			return err
 		}
 	}
-	_ = conn.(*net.TCPConn).CloseWrite()
-	_, err = io.Copy(io.Discard, conn)
+	_ = conn.(interface{ CloseWrite() error }).CloseWrite()
+	_, err := io.Copy(io.Discard, conn)
 	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
 		return err
 	}

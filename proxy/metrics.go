@@ -78,6 +78,14 @@ func newMetrics(to prometheus.Registerer, underWay *atomic.Int64) *metrics {
 	return m
 }
 
+// countTunnels registers how many tunnels are open.
+func countTunnels(to prometheus.Registerer, open func() int64) {
+	promauto.With(to).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hubspot_auth_proxy_tunnels",
+		Help: "Tunnels of intercepted clients that are open.",
+	}, func() float64 { return float64(open()) })
+}
+
 func (m *metrics) beginAtZero() {
 	for _, method := range []string{"read", "write"} {
 		for _, status := range []string{"2xx", "3xx", "4xx", "5xx"} {

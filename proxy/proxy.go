@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"hubspot-auth-proxy/proxy/intercept"
 	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/throttle"
@@ -88,6 +89,10 @@ type Options struct {
 	// a client key may reach the proxy if Loopback is false.
 	AllowedHosts []string
 
+	// Intercept has the certificates for tunnels to HubSpot, which CONNECT
+	// requests open. Nil: CONNECT is refused.
+	Intercept *intercept.Authority
+
 	// AccessLog writes a line a request to Log.
 	AccessLog bool
 
@@ -116,6 +121,7 @@ type Proxy struct {
 	tokenBodyTime time.Duration // that their bodies may take
 	upstream      *upstream
 	reverse       *httputil.ReverseProxy
+	tunnels       *intercept.Server // nil: CONNECT is refused
 }
 
 // New returns the proxy that main, tests and benchmarks all use.
@@ -141,6 +147,10 @@ func New(options Options) *Proxy {
 		// their end.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
+	if options.Intercept != nil {
+		p.tunnels = intercept.NewServer(options.Intercept, p.Server())
+		countTunnels(options.Metrics, p.tunnels.Open)
+	}
 	return p
 }
 
@@ -154,9 +164,28 @@ func flushInterval(options Options) time.Duration {
 	return 0
 }
 
-// Close closes the connections to HubSpot that are idle, and logs what was kept
-// back.
+// Shutdown ends the tunnels of clients: idle ones at once, the others when the
+// requests in them have ended. It returns ctx's error if that ends first. The
+// server of [Proxy.Server] is to be shut down at the same time: it does not know
+// the tunnels that it has handed over.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	if p.tunnels == nil {
+		return nil
+	}
+	return p.tunnels.Shutdown(ctx)
+}
+
+// CloseTunnels closes all tunnels of clients at once.
+func (p *Proxy) CloseTunnels() {
+	if p.tunnels != nil {
+		p.tunnels.Close()
+	}
+}
+
+// Close closes all tunnels, and the connections to HubSpot that are idle, and
+// logs what was kept back.
 func (p *Proxy) Close() {
+	p.CloseTunnels()
 	p.upstream.closeIdle()
 	_ = p.faults.Sync()
 }
@@ -204,6 +233,10 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	*a = answer{ResponseWriter: rw, call: c, last: &p.stopping}
 	defer p.end(a)
 
+	if r.Method == http.MethodConnect && p.tunnels != nil && intercept.From(r.Context()) == nil {
+		p.connect(a)
+		return
+	}
 	if refusal := p.admit(c); refusal != nil {
 		a.refuse(refusal)
 		c.finished = true

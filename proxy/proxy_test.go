@@ -42,8 +42,10 @@ type rig struct {
 	seeder *tokens.Source // that seeds portals; nil: source
 	proxy  *proxy.Proxy
 	addr   string // of the proxy
-	client *http.Client
-	logs   *logs
+	// through opens a tunnel on a connection to the proxy, for raw. Nil: none.
+	through func(net.Conn) net.Conn
+	client  *http.Client
+	logs    *logs
 
 	metrics *prometheus.Registry
 	history *proxy.History
@@ -169,7 +171,8 @@ func (r *rig) seed(portal string, kind tokens.Kind, value string) {
 func (r *rig) url(path string) string { return "http://" + r.addr + path }
 
 // raw sends bytes to the proxy as they are, and returns the connection to read
-// the answer from; it ends with the test.
+// the answer from; it ends with the test. In a tunnel, localhost as a Host is
+// the server's name instead.
 func (r *rig) raw(request string) net.Conn {
 	r.t.Helper()
 	conn, err := net.Dial("tcp", r.addr)
@@ -177,6 +180,9 @@ func (r *rig) raw(request string) net.Conn {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _ = conn.Close() })
+	if r.through != nil {
+		conn, request = r.through(conn), strings.ReplaceAll(request, "Host: localhost", "Host: "+tunnelName)
+	}
 	if _, err := conn.Write([]byte(request)); err != nil {
 		r.t.Fatal(err)
 	}

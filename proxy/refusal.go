@@ -20,6 +20,7 @@ const errorHeader = "X-Hubspot-Auth-Proxy-Error"
 // not in it cannot be answered.
 var statuses = map[string]int{
 	"METHOD_REFUSED":                  http.StatusMethodNotAllowed,
+	"CONNECT_REFUSED":                 http.StatusForbidden,
 	"REQUEST_INVALID":                 http.StatusBadRequest,
 	"BROWSER_REFUSED":                 http.StatusForbidden,
 	"CLIENT_UNAUTHENTICATED":          http.StatusUnauthorized,
@@ -41,9 +42,15 @@ type refusal struct {
 	message    string // says what to do next, and no secret
 	retryAfter time.Duration
 	allow      string
+	toConnect  bool // it answers a CONNECT request that lacks a known client key
 }
 
-func (r *refusal) status() int { return statuses[r.category] }
+func (r *refusal) status() int {
+	if r.toConnect {
+		return http.StatusProxyAuthRequired
+	}
+	return statuses[r.category]
+}
 
 func methodRefused(method string) *refusal {
 	return &refusal{
@@ -188,6 +195,9 @@ func (a *answer) refuse(r *refusal) {
 	}
 	if r.status() == http.StatusUnauthorized {
 		header.Set("Www-Authenticate", "Bearer") // RFC 9110 section 11.6.1
+	}
+	if r.toConnect {
+		header.Set("Proxy-Authenticate", `Basic realm="hubspot-auth-proxy", charset="UTF-8"`)
 	}
 	if r.retryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.retryAfter.Seconds()))))

@@ -50,7 +50,7 @@ func (r *rig) answersOn(bytes string) (statuses []int, ended bool) {
 		}
 		if response.Close {
 			// The proxy lingers for the rest of a body.
-			_ = conn.(*net.TCPConn).CloseWrite()
+			_ = conn.(interface{ CloseWrite() error }).CloseWrite()
 		}
 	}
 }
@@ -93,19 +93,21 @@ func TestNoByteOfABodyIsTakenForARequest(t *testing.T) {
 		"a space in the target":           {"GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n" + smuggled, 400, 0},
 		"a control character in a target": {"GET /a\x01 HTTP/1.1\r\nHost: localhost\r\n\r\n" + smuggled, 400, 0},
 	} {
-		t.Run(name, func(t *testing.T) {
-			r := startKinds(t, setup{})
-			statuses, ended := r.answersOn(test.sent)
-			if diff := cmp.Diff([]int{test.status}, statuses); diff != "" || !ended {
-				t.Errorf("ended: %v, statuses (-want +got):\n%s", ended, diff)
-			}
-			if n := r.hub.Requests(); n > test.hub {
-				t.Errorf("HubSpot got %d requests", n)
-			}
-			if n := len(r.hub.Violations()); n != 0 {
-				t.Errorf("%d violations", n)
-			}
-		})
+		for where, start := range map[string]func(testing.TB, setup) *rig{"": startKinds, ", in a tunnel": startInTunnels} {
+			t.Run(name+where, func(t *testing.T) {
+				r := start(t, setup{})
+				statuses, ended := r.answersOn(test.sent)
+				if diff := cmp.Diff([]int{test.status}, statuses); diff != "" || !ended {
+					t.Errorf("ended: %v, statuses (-want +got):\n%s", ended, diff)
+				}
+				if n := r.hub.Requests(); n > test.hub {
+					t.Errorf("HubSpot got %d requests", n)
+				}
+				if n := len(r.hub.Violations()); n != 0 {
+					t.Errorf("%d violations", n)
+				}
+			})
+		}
 	}
 }
 

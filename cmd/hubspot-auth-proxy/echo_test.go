@@ -81,6 +81,7 @@ func echoCommands() map[string][][]string {
 		"client remove": {{"nobody"}},
 		"keys generate": {{"a"}},
 		"keys rotate":   {{}},
+		"ca generate":   {{"--out", "/dev/null/ca"}},
 		"config":        {{}},
 		"healthcheck":   {{}, {"--live"}},
 		"version":       {{}},

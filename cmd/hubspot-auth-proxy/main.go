@@ -55,6 +55,8 @@ func allCommands() []command {
 			manual: keysGenerateManual, least: 1, most: 1, open: flagless(keysGenerate)},
 		{name: "keys rotate", summary: "seal all secrets anew with the first key",
 			manual: keysRotateManual, open: flagless(keysRotate)},
+		{name: "ca generate", args: "--out DIR", summary: "make a CA for clients whose base URL cannot be changed",
+			manual: caGenerateManual, open: caGenerate},
 		{name: "config", summary: "print every setting, its value and where it came from", manual: configManual,
 			open: flagless(func(_ context.Context, c *call) error { return printConfig(c.environ, c.stdout) })},
 		{name: "healthcheck", args: "[--live]", summary: "ask the proxy of this environment whether it is ready",

@@ -20,6 +20,7 @@ import (
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/proxy/admin"
 	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/proxy/intercept"
 	"hubspot-auth-proxy/tokens"
 )
 
@@ -55,17 +56,18 @@ type service struct {
 	settings config.Config
 	log      *zap.Logger
 
-	metrics  *prometheus.Registry
-	history  *proxy.History
-	callers  *clients.Set
-	seeder   *seeder
-	proxy    *proxy.Proxy
-	admin    *admin.Admin
-	server   *http.Server // the proxy's
-	listener net.Listener // the proxy's
-	door     net.Listener // the operator's
-	failed   chan error   // of either server
-	closers  []func()     // in the order of opening
+	metrics   *prometheus.Registry
+	history   *proxy.History
+	callers   *clients.Set
+	seeder    *seeder
+	authority *intercept.Authority // nil: nobody is intercepted
+	proxy     *proxy.Proxy
+	admin     *admin.Admin
+	server    *http.Server // the proxy's
+	listener  net.Listener // the proxy's
+	door      net.Listener // the operator's
+	failed    chan error   // of either server
+	closers   []func()     // in the order of opening
 }
 
 // start opens what the settings name, and returns when the proxy can serve.
@@ -80,6 +82,9 @@ func start(ctx context.Context, settings config.Config, log *zap.Logger) (*servi
 
 func (s *service) open(ctx context.Context) error {
 	tlsConfig, faults := tlsConfig(s.settings)
+	authority, wrong := interceptAuthority(s.settings)
+	s.authority = authority
+	faults = append(faults, wrong...)
 	store, more := openStore(s.settings, s.log, s.metrics)
 	if store != nil {
 		s.store = store
@@ -94,6 +99,7 @@ func (s *service) open(ctx context.Context) error {
 	s.callers = clients.NewSet(s.clients, s.log)
 	s.closers = append(s.closers, s.callers.Close)
 	s.warn()
+	s.warnOfCA()
 	for _, step := range []func(context.Context) error{s.listen, s.awaitRedis, s.followSettings} {
 		if err := step(ctx); err != nil {
 			return err
@@ -226,6 +232,7 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 		Loopback:        isLoopback(s.listener),
 		PortalDomain:    s.portalDomain(),
 		AllowedHosts:    s.settings.AllowedHosts,
+		Intercept:       s.authority,
 		AccessLog:       s.settings.AccessLog,
 		Metrics:         s.metrics,
 		History:         s.history,
@@ -290,7 +297,7 @@ func (s *service) stop() {
 	// 3. Take no more connections,
 	ctx, cancel := context.WithTimeout(context.Background(), s.settings.ShutdownTimeout)
 	defer cancel()
-	err := s.server.Shutdown(ctx)
+	err := s.shutdown(ctx)
 	// 4. and finish what is under way, as long as there is time.
 	if err != nil {
 		s.breakOff()
@@ -301,12 +308,23 @@ func (s *service) stop() {
 	s.log.Info("stopped")
 }
 
+// shutdown waits until all requests have ended, those in tunnels too, or ctx has.
+func (s *service) shutdown(ctx context.Context) error {
+	var tunnels error
+	var waiting sync.WaitGroup
+	waiting.Go(func() { tunnels = s.proxy.Shutdown(ctx) })
+	err := s.server.Shutdown(ctx)
+	waiting.Wait()
+	return errors.Join(err, tunnels)
+}
+
 // breakOff ends the requests that are still under way.
 func (s *service) breakOff() {
 	if n := s.proxy.UnderWay(); n > 0 {
 		s.log.Warn("requests that were still under way are broken off: SHUTDOWN_TIMEOUT is over", zap.Int64("requests", n))
 	}
 	_ = s.server.Close()
+	s.proxy.CloseTunnels()
 	// They end at once, and are to be logged and counted as well.
 	for deadline := time.Now().Add(time.Second); s.proxy.UnderWay() > 0 && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/config"
+	"hubspot-auth-proxy/proxy/intercept"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+const caGenerateManual = `Makes a CA for clients whose base URL cannot be changed: ca.pem, which they are to
+trust, and ca-key.pem, its key, for the proxy only. The CA is valid for 5 years, and
+can sign for names in hubapi.com and hubspot.com only. DIR is made if need be; a file
+that exists is not overwritten. No Redis is needed.
+
+  hubspot-auth-proxy ca generate --out /etc/hubspot-auth-proxy
+
+Anyone with the key can pose as HubSpot to clients that trust the CA.
+`
+
+const caGenerated = `{cert} is the certificate, which clients are to trust.
+{key} is its key: only the proxy may read it.
+
+Give the proxy both, and restart it:
+
+  INTERCEPT_CA_CERT_FILE={cert}
+  INTERCEPT_CA_KEY_FILE={key}
+
+Give the client the proxy's address, a client key and the certificate, here for
+portal 62515 and a program in Node.js:
+
+  HTTPS_PROXY=http://62515:hap_…@PROXY:8080
+  NODE_EXTRA_CA_CERTS={cert}
+
+The CA ends on {end}.
+`
+
+func caGenerate(flags *flag.FlagSet) action {
+	out := flags.String("out", "", "write the files into the folder `DIR`")
+	return func(_ context.Context, c *call) error {
+		if *out == "" {
+			return usageError{"--out is missing, the folder for the two files", "ca generate"}
+		}
+		now := time.Now()
+		certificate, key, err := intercept.Generate(now)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(*out, 0o700); err != nil {
+			return fmt.Errorf("make the folder for the CA: %w", err)
+		}
+		certPath, keyPath := filepath.Join(*out, "ca.pem"), filepath.Join(*out, "ca-key.pem")
+		if err := writeNew(keyPath, []byte(key.Reveal()), 0o600); err != nil {
+			return err
+		}
+		if err := writeNew(certPath, certificate, 0o644); err != nil {
+			return errors.Join(err, os.Remove(keyPath))
+		}
+		authority, faults := intercept.Load(certificate, key, "", nil)
+		if faults != nil {
+			return fmt.Errorf("check the new CA: %s", faults[0].Problem)
+		}
+		_, err = strings.NewReplacer("{cert}", certPath, "{key}", keyPath, "{end}", authority.NotAfter().Format(time.DateOnly)).WriteString(c.stdout, caGenerated)
+		return err
+	}
+}
+
+// writeNew writes a file that does not exist yet. If that fails, there is none
+// afterwards.
+func writeNew(path string, content []byte, mode fs.FileMode) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s exists, and is not overwritten: clients may trust its CA; give another folder with --out, or move it away", path)
+	}
+	if err != nil {
+		return fmt.Errorf("write the CA: %w", err)
+	}
+	_, err = file.Write(content)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return errors.Join(fmt.Errorf("write the CA: %w", err), os.Remove(path))
+	}
+	return nil
+}
+
+// warnOfCA logs what an operator should know of the CA.
+func (s *service) warnOfCA() {
+	if s.authority == nil {
+		return
+	}
+	s.log.Info("CONNECT opens tunnels", zap.Strings("names", s.authority.Names()), zap.Time("ca_expires", s.authority.NotAfter()))
+	if time.Until(s.authority.NotAfter()) < 30*24*time.Hour {
+		s.log.Warn("the CA of INTERCEPT_CA_CERT_FILE expires soon: make another with ca generate, and let clients trust it", zap.Time("ca_expires", s.authority.NotAfter()))
+	}
+	if host := s.settings.UpstreamURL.Hostname(); !slices.Contains(s.authority.Names(), strings.ToLower(host)) {
+		s.log.Info("no tunnels lead to the host of UPSTREAM_URL: the CA may not sign for it", zap.String("host", host))
+	}
+}
+
+// interceptAuthority returns the CA that the settings name, nil if they name
+// none.
+func interceptAuthority(settings config.Config) (*intercept.Authority, config.Faults) {
+	if settings.InterceptCACertFile == "" {
+		return nil, nil
+	}
+	certificate, err := os.ReadFile(settings.InterceptCACertFile)
+	if err != nil {
+		return nil, config.Faults{{Name: "INTERCEPT_CA_CERT_FILE", Problem: err.Error(), Remedy: "give the path of a file that this process may read"}}
+	}
+	key, err := os.ReadFile(settings.InterceptCAKeyFile)
+	if err != nil {
+		return nil, config.Faults{{Name: "INTERCEPT_CA_KEY_FILE", Problem: err.Error(), Remedy: "give the path of a file that this process may read"}}
+	}
+	authority, problems := intercept.Load(certificate, secret.New(string(key)), settings.UpstreamURL.Hostname(), nil)
+	var faults config.Faults
+	for _, problem := range problems {
+		name := "INTERCEPT_CA_CERT_FILE"
+		if problem.InKey {
+			name = "INTERCEPT_CA_KEY_FILE"
+		}
+		faults = append(faults, config.Fault{Name: name, Problem: problem.Problem, Remedy: problem.Remedy})
+	}
+	return authority, faults
+}
