@@ -24,6 +24,15 @@ const tunnelName = "api.hubapi.com"
 // clients trust.
 func intercepting(t testing.TB) (set func(*proxy.Options), trusted *x509.CertPool) {
 	t.Helper()
+	authority, certificate := newCA(t)
+	trusted = x509.NewCertPool()
+	trusted.AppendCertsFromPEM(certificate)
+	return func(o *proxy.Options) { o.Intercept = authority }, trusted
+}
+
+// newCA returns a CA, and its certificate as PEM text.
+func newCA(t testing.TB) (authority *intercept.Authority, certificate []byte) {
+	t.Helper()
 	certificate, key, err := intercept.Generate(time.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -32,9 +41,7 @@ func intercepting(t testing.TB) (set func(*proxy.Options), trusted *x509.CertPoo
 	if faults != nil {
 		t.Fatal(faults)
 	}
-	trusted = x509.NewCertPool()
-	trusted.AppendCertsFromPEM(certificate)
-	return func(o *proxy.Options) { o.Intercept = authority }, trusted
+	return authority, certificate
 }
 
 // startInTunnels is startKinds, whose raw connections are tunnels.

@@ -5,14 +5,20 @@ import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { Client } from '@hubspot/api-client'
+import { HttpsProxyAgent } from 'https-proxy-agent'
+import './proxied.mjs'
 
-const { HUB, BASE, TOKEN, PORTAL, KIND, APP_ID, APP_SECRET, CODE, REDIRECT_URL, KEY_NEEDED } = process.env
+const { HUB, BASE, TOKEN, PORTAL, KIND, APP_ID, APP_SECRET, CODE, REDIRECT_URL, KEY_NEEDED, HTTPS_PROXY } = process.env
 
 // So often an SDK method tries in all. All clients have the same, for the SDK
 // keeps it for the whole process.
 const numberOfApiCallRetries = 2
 
-const hubspot = new Client({ accessToken: TOKEN, basePath: BASE, numberOfApiCallRetries })
+// Behind an HTTPS proxy its API methods take an agent, and apiRequest does not:
+// that is Node's fetch.
+const how = HTTPS_PROXY ? { httpAgent: new HttpsProxyAgent(HTTPS_PROXY), numberOfApiCallRetries } : { basePath: BASE, numberOfApiCallRetries }
+
+const hubspot = new Client({ accessToken: TOKEN, ...how })
 const { contacts, companies, associations } = hubspot.crm
 
 // The fake HubSpot is told to misbehave directly, not through the proxy.
@@ -182,7 +188,7 @@ test("HubSpot's 502 reaches the SDK, which tries so often as it was told to", as
 })
 
 test("the SDK's own OAuth calls carry their own credentials", async () => {
-  const { oauth } = new Client({ basePath: BASE, numberOfApiCallRetries }) // has no token yet
+  const { oauth } = new Client(how) // has no token yet
 
   const byCode = await oauth.tokensApi.create('authorization_code', CODE, REDIRECT_URL, APP_ID, APP_SECRET)
   assert.equal(byCode.tokenType, 'bearer')
@@ -216,7 +222,7 @@ test('apiRequest sends what it is given', async () => {
 })
 
 test('a developer key, which the SDK sends in the query, is the client key as well', async () => {
-  const developer = new Client({ developerApiKey: TOKEN, basePath: BASE, numberOfApiCallRetries })
+  const developer = new Client({ developerApiKey: TOKEN, ...how })
   const subscriptions = await developer.webhooks.subscriptionsApi.getAll(7654321)
   assert.equal(subscriptions.results[0].eventType, 'contact.propertyChange')
   const echo = await (await developer.apiRequest({ path: '/any', qs: { a: 1 } })).json()

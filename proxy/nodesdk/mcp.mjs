@@ -1,0 +1,45 @@
+// HubSpot's MCP server, unmodified, through the proxy to the fake HubSpot: run by
+// clients_test.go, and asked as a model's program asks it.
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { Client } from '@modelcontextprotocol/sdk/client/index.js'
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
+
+const { HUB, BASE, TOKEN, PORTAL, ...environment } = process.env
+
+const client = new Client({ name: 'test', version: '1' })
+await client.connect(new StdioClientTransport({
+  command: process.execPath,
+  args: ['--import', './proxied.mjs', 'node_modules/@hubspot/mcp-server/dist/index.js'],
+  env: { ...environment, PRIVATE_APP_ACCESS_TOKEN: TOKEN, ...(BASE && { BASE_URL_OVERRIDE: BASE }) },
+  stderr: 'ignore',
+}))
+after(() => client.close())
+
+// call returns what a tool has answered.
+async function call(name, args) {
+  const { content, isError } = await client.callTool({ name, arguments: args })
+  assert.ok(!isError, `${name}: ${content[0].text}`)
+  return content.map(({ text }) => text).join('\n')
+}
+
+async function expireTokens() {
+  assert.equal((await fetch(`${HUB}/fake/expire/${PORTAL}`, { method: 'POST' })).status, 200)
+}
+
+test('objects are created, listed and found while tokens expire', async () => {
+  const inputs = ['a', 'b'].map((name) => ({ properties: { email: `${name}@example.com` } }))
+  await call('hubspot-batch-create-objects', { objectType: 'contacts', inputs })
+  await expireTokens()
+  assert.match(await call('hubspot-list-objects', { objectType: 'contacts', properties: ['email'] }), /a@example\.com[^]*b@example\.com/)
+  await expireTokens()
+  const filterGroups = [{ filters: [{ propertyName: 'email', operator: 'EQ', value: 'b@example.com' }] }]
+  const found = await call('hubspot-search-objects', { objectType: 'contacts', properties: ['email'], filterGroups })
+  assert.match(found, /b@example\.com/)
+  assert.doesNotMatch(found, /a@example\.com/)
+})
+
+test('a refusal reaches the model', async () => {
+  const { content } = await client.callTool({ name: 'hubspot-batch-read-objects', arguments: { objectType: 'unknown-objects', inputs: [{ id: '1' }], properties: [] } })
+  assert.ok(content[0].text)
+})
