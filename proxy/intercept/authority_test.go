@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
 	"strings"
 	"testing"
@@ -244,7 +245,7 @@ func TestNothingPrintsTheKeyOfTheCA(t *testing.T) {
 	}
 	block, _ := pem.Decode([]byte(key.Reveal()))
 	forms := []string{
-		strings.Split(key.Reveal(), "\n")[1], fmt.Sprintf("%x", scalar), fmt.Sprintf("%d", scalar)[1:40], private.D.String(), fmt.Sprintf("%x", block.Bytes),
+		strings.Split(key.Reveal(), "\n")[1], fmt.Sprintf("%x", scalar), fmt.Sprintf("%d", scalar)[1:40], new(big.Int).SetBytes(scalar).String(), fmt.Sprintf("%x", block.Bytes),
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
 		text := fmt.Sprintf(verb, struct{ A any }{authority}) + fmt.Sprintf(verb, key)
