@@ -2,6 +2,14 @@
 # no shell. It writes no file, so it runs with --read-only.
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=1.2.3 .
+#
+# A tag can be moved to another image; a digest cannot. To build from exactly what
+# was tried, write it behind the tag of both FROM lines, as @sha256:…, which this
+# prints:
+#
+#   docker buildx imagetools inspect golang:1.26.8-alpine --format '{{.Manifest.Digest}}'
+#
+# Renovate does that by .github/renovate.json, and proposes newer ones.
 
 # What the program and the image's label say; a release gives its own.
 ARG VERSION=devel

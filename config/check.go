@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
@@ -127,13 +128,24 @@ func (l *loader) checkBytes(name string, n int64) {
 }
 
 func (l *loader) checkRedis() {
-	if !l.RedisURL.IsZero() && !isRedisURL(l.RedisURL.Reveal()) {
+	switch {
+	case l.RedisURL.IsZero():
+	case skipsVerify(l.RedisURL.Reveal()):
+		l.fault("REDIS_URL", "has skip_verify, with which anyone on the way could read and change what is sent", "leave it out, and name the PEM file of Redis' own authority in SSL_CERT_FILE")
+	case !isRedisURL(l.RedisURL.Reveal()):
 		l.fault("REDIS_URL", "is not a redis:// or rediss:// URL with a host, nor a unix:/// URL with a path (not shown, as it may hold a password)",
 			"give one such as redis://localhost:6379/0, and percent-encode what is special in its password")
 	}
 	if strings.ContainsFunc(l.RedisPrefix, func(r rune) bool { return r == '{' || r == '}' || unicode.IsSpace(r) }) {
 		l.fault("REDIS_PREFIX", quote(l.RedisPrefix)+" has a brace or white space, and Redis Cluster places keys by what is in braces", "leave them out")
 	}
+}
+
+// skipsVerify reports whether the URL has the option that makes go-redis take any
+// certificate.
+func skipsVerify(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Query().Has("skip_verify")
 }
 
 func isRedisURL(text string) bool {
@@ -242,11 +254,19 @@ func quoteID(id string) string {
 	return quote(id)
 }
 
-// checkPassword refuses what HTTP Basic does (RFC 7617), and no browser sends.
+// minPassword is how many characters a password has at least: the listener may
+// be open to many who can try.
+const minPassword = 12
+
+// checkPassword refuses what is soon tried out, and what HTTP Basic does
+// (RFC 7617), and no browser sends.
 func (l *loader) checkPassword() {
 	password := l.AdminPassword.Reveal()
 	if !utf8.ValidString(password) || strings.ContainsFunc(password, unicode.IsControl) {
 		l.fault("ADMIN_PASSWORD", "has a line break or another control character, or is not UTF-8", "give one that can be typed")
+	}
+	if n := utf8.RuneCountInString(password); n > 0 && n < minPassword {
+		l.fault("ADMIN_PASSWORD", fmt.Sprintf("has less than %d characters", minPassword), "give a long random one, such as openssl rand -base64 18 prints")
 	}
 }
 

@@ -41,6 +41,8 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		redirect  = "https://proxy.example.com/callback, exactly as the HubSpot app has it"
 		fragment  = "has a fragment; leave out the # and what follows it"
 		password  = "ADMIN_PASSWORD: has a line break or another control character, or is not UTF-8; give one that can be typed"
+		short     = "ADMIN_PASSWORD: has less than 12 characters; give a long random one, such as openssl rand -base64 18 prints"
+		skip      = "REDIS_URL: has skip_verify, with which anyone on the way could read and change what is sent; leave it out, and name the PEM file of Redis' own authority in SSL_CERT_FILE"
 	)
 	needs := func(name string) string {
 		return "HUBSPOT_" + name + ": is not set, but needed with HUBSPOT_REDIRECT_URL; set it too, or unset HUBSPOT_REDIRECT_URL"
@@ -110,6 +112,9 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"REDIS_URL=unix://tmp/redis.sock", redis},
 		{"REDIS_URL=unix:///tmp/redis.sock?db=1", ""},
 		{"REDIS_URL=redis://h", ""},
+		{"REDIS_URL=rediss://u:" + canary + "@h?skip_verify=true", skip},
+		{"REDIS_URL=redis://h?db=1&skip_verify", skip},
+		{"REDIS_URL=rediss://h?master_name=main&addr=h2&skip%5Fverify=false", skip},
 		{"REDIS_PREFIX={x}", `REDIS_PREFIX: "{x}"` + prefix},
 		{"REDIS_PREFIX=x\t", `REDIS_PREFIX: "x\t"` + prefix},
 
@@ -143,8 +148,11 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"HUBSPOT_AUTHORIZE_URL=https://h/a#b", "HUBSPOT_AUTHORIZE_URL: " + fragment},
 		{"HUBSPOT_AUTHORIZE_URL=https://h/a?", "HUBSPOT_AUTHORIZE_URL: has a query; leave out the ? and what follows it, which is added for each connection"},
 		{"HUBSPOT_AUTHORIZE_URL=h", "HUBSPOT_AUTHORIZE_URL: is not an absolute https URL with a host; give one such as https://app.hubspot.com/oauth/authorize"},
-		{"ADMIN_PASSWORD=a\tb", password},
-		{"ADMIN_PASSWORD=\xff", password},
+		{"ADMIN_PASSWORD=long-enough-a\tb", password},
+		{"ADMIN_PASSWORD=long-enough\xff", password},
+		{"ADMIN_PASSWORD=elevenchars", short},
+		{"ADMIN_PASSWORD=" + strings.Repeat("ä", 11), short},
+		{"ADMIN_PASSWORD=" + strings.Repeat("ä", 12), ""},
 		{"SEED_FILE=/does/not/exist", `SEED_FILE: cannot read "/does/not/exist": no such file or directory` + readable},
 		{"SEED_FILE=x", "SEED_FILE: " + hidden},
 		{"SEED_FILE=" + dir, "SEED_FILE: " + quoted(dir) + " is a directory" + readable},

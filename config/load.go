@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"reflect"
@@ -84,16 +83,6 @@ func (l *loader) readFile(name, path string) (text string, ok bool) {
 		l.fault(name, "the file "+quotePath(path)+" is empty", "put the value into it, or unset "+name)
 	}
 	return text, text != ""
-}
-
-// unreadable tells why the file at path, which the variable name gives, could
-// not be read.
-func unreadable(name, path string, err error) Fault {
-	// Only its cause: the path it quotes may hold a line break or a secret.
-	if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
-		err = cause.Err
-	}
-	return Fault{name, fmt.Sprintf("cannot read %s: %v", quotePath(path), err), "give the path of a file that this process may read"}
 }
 
 // quotePath quotes only what begins like a path, because the commonest mistake

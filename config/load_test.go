@@ -66,7 +66,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		"HUBSPOT_CLIENT_ID=id", "HUBSPOT_CLIENT_SECRET=cs", "REFRESH_AHEAD=1m", "HUBSPOT_PORTAL_ID=62515",
 		"HUBSPOT_REFRESH_TOKEN=rt", "DEFAULT_PORTAL=62515", "SERVE_PORTALS= 62515 ,1", "PORTAL_DOMAIN=HubSpot.example.com.", "ALLOWED_HOSTS=A.b. , c_d", "ALLOW_ANONYMOUS=false", "OAUTH_WITHOUT_KEY=false",
 		"ENCRYPTION_KEYS=" + keys, "HUBSPOT_REDIRECT_URL=http://localhost:8081/callback?a=b", "HUBSPOT_SCOPES= oauth \t crm.objects.contacts.read\n",
-		"HUBSPOT_OPTIONAL_SCOPES=tickets  e-commerce", "HUBSPOT_AUTHORIZE_URL=http://127.0.0.1:1/a", "SEED_FILE=" + pem, "ADMIN_PASSWORD=a pass ä",
+		"HUBSPOT_OPTIONAL_SCOPES=tickets  e-commerce", "HUBSPOT_AUTHORIZE_URL=http://127.0.0.1:1/a", "SEED_FILE=" + pem, "ADMIN_PASSWORD=a passphrase ä",
 		"LOG_LEVEL=warn", "LOG_FORMAT=console", "ACCESS_LOG=false",
 	})
 	if err != nil {
@@ -76,7 +76,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		ListenAddr: ":0", AdminAddr: "[::1]:9", TLSCertFile: pem, TLSKeyFile: pem, TLSClientCAFile: pem, InterceptCACertFile: pem, InterceptCAKeyFile: pem,
 		UpstreamURL: &url.URL{Scheme: "http", Host: "[::1]:99"}, UpstreamTimeout: time.Second, UpstreamHTTP2: true, RetryMemory: 1,
 		ShutdownDelay: 2 * time.Second, RedisURL: secret.New("rediss://u:p@h:1?master_name=m&addr=x:1"), RedisPrefix: "x",
-		EncryptionKeys: secret.New(keys), SeedFile: pem, AdminPassword: secret.New("a pass ä"),
+		EncryptionKeys: secret.New(keys), SeedFile: pem, AdminPassword: secret.New("a passphrase ä"),
 		HubSpotRedirectURL: &url.URL{Scheme: "http", Host: "localhost:8081", Path: "/callback", RawQuery: "a=b"},
 		HubSpotScopes:      "oauth crm.objects.contacts.read", HubSpotOptionalScopes: "tickets e-commerce",
 		HubSpotAuthorizeURL: &url.URL{Scheme: "http", Host: "127.0.0.1:1", Path: "/a"},

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"fmt"
-	"io"
 	"os"
 
 	"hubspot-auth-proxy/tokens/secret"
@@ -14,7 +12,9 @@ const seedFile = "SEED_FILE"
 
 // seedLimit is how many bytes a seed file may have. A portal takes about a
 // hundred.
-const seedLimit = 16 << 20
+const seedLimit = 4 << 20
+
+const tooLarge = "leave out what is not needed, or connect portals by the portal command"
 
 // A Seed is the portals and clients that SEED_FILE lists, in its order. Either
 // may be empty. It prints no secret.
@@ -57,7 +57,7 @@ type SeedClient struct {
 	ReadOnly bool
 }
 
-// ReadSeed reads the file at path, which is YAML or JSON of at most 16 MiB.
+// ReadSeed reads the file at path, which is YAML or JSON of at most 4 MiB.
 // An error is [Faults], which tells all that is wrong, each with its line and
 // column. Only syntax that cannot be read hides what else is wrong. No fault
 // quotes a value of the file, and a key only if it looks like one.
@@ -66,40 +66,11 @@ type SeedClient struct {
 // while it was written would else take every client's right away. A seed of
 // nothing is {}.
 func ReadSeed(path string) (Seed, error) {
-	content, faults := readSeedFile(path)
-	if len(faults) > 0 {
-		return Seed{}, faults
-	}
-	return parseSeed(content)
-}
-
-func readSeedFile(path string) ([]byte, Faults) {
-	if fault := notRegular(path); fault != nil {
-		return nil, Faults{*fault}
-	}
-	file, err := os.Open(path)
+	content, err := SeedFile(path).Read()
 	if err != nil {
-		return nil, Faults{unreadable(seedFile, path, err)}
+		return Seed{}, err
 	}
-	defer func() { _ = file.Close() }() // nothing was written
-	content, err := io.ReadAll(io.LimitReader(file, seedLimit+1))
-	if err != nil {
-		return nil, Faults{unreadable(seedFile, path, err)}
-	}
-	if len(content) > seedLimit {
-		return nil, Faults{{seedFile, fmt.Sprintf("has more than %d MiB", seedLimit>>20), "leave out what is not needed, or connect portals by the portal command"}}
-	}
-	return content, nil
-}
-
-// notRegular returns a fault if the path names something that cannot be read
-// again and again, such as a pipe, which even opening could wait for.
-func notRegular(path string) *Fault {
-	info, err := os.Stat(path)
-	if err != nil || info.IsDir() || info.Mode().IsRegular() {
-		return nil // the others are told by who opens it
-	}
-	return &Fault{seedFile, quotePath(path) + " is not a file, but a pipe or device", "give the path of a file, which is read again when it changes"}
+	return ParseSeed(content)
 }
 
 // checkSeedFile only opens the file; what is in it, ReadSeed tells.
@@ -107,7 +78,7 @@ func (l *loader) checkSeedFile() {
 	if l.SeedFile == "" {
 		return
 	}
-	if fault := notRegular(l.SeedFile); fault != nil {
+	if fault := notRegular(seedFile, l.SeedFile); fault != nil {
 		l.faults = append(l.faults, *fault)
 		return
 	}
@@ -122,7 +93,8 @@ func (l *loader) checkSeedFile() {
 	}
 }
 
-func parseSeed(content []byte) (Seed, error) {
+// ParseSeed is [ReadSeed] of what the file has.
+func ParseSeed(content []byte) (Seed, error) {
 	var p seedParser
 	root := p.parse(content)
 	var seed Seed

@@ -103,7 +103,7 @@ func TestASeedPrintsNoSecret(t *testing.T) {
 
 func TestASeedFileThatCannotBeReadIsAFault(t *testing.T) {
 	dir, large := t.TempDir(), write(t, "large", "")
-	if err := os.Truncate(large, 16<<20+1); err != nil {
+	if err := os.Truncate(large, 4<<20+1); err != nil {
 		t.Fatal(err)
 	}
 	const readable = "; give the path of a file that this process may read"
@@ -111,7 +111,7 @@ func TestASeedFileThatCannotBeReadIsAFault(t *testing.T) {
 		"/does/not/exist":     `SEED_FILE: cannot read "/does/not/exist": no such file or directory` + readable,
 		dir:                   "SEED_FILE: cannot read " + quoted(dir) + ": is a directory" + readable,
 		"{api_key: " + canary: "SEED_FILE: cannot read the file it names (not shown, as it begins with neither / nor . and may be the secret itself): no such file or directory" + readable,
-		large:                 "SEED_FILE: has more than 16 MiB; leave out what is not needed, or connect portals by the portal command",
+		large:                 "SEED_FILE: has more than 4 MiB; leave out what is not needed, or connect portals by the portal command",
 	} {
 		_, err := config.ReadSeed(path)
 		if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {

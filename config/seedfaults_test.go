@@ -63,7 +63,7 @@ func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
 		{"portals: @x", "1:10" + syntax}, {"portals: []\nclients", "2:1" + syntax}, {"a: b: c", "1:4" + syntax},
 		{"portals: []\nclients: \xff", "2:10 the file is not UTF-8 from here on; save it as UTF-8"},
 		{"\xff\xfep\x00", "1:1 the file is not UTF-8 from here on; save it as UTF-8"},
-		{strings.Repeat("[", 1<<20), "1:33" + deep}, {strings.Repeat("- ", 1<<19), "1:67" + deep},
+		{strings.Repeat("[", 1<<18), "1:33" + deep}, {strings.Repeat("- ", 1<<19), "1:67" + deep},
 		{strings.Repeat(`{"a":`, 40) + "1" + strings.Repeat("}", 40), "1:161" + deep},
 		{"portals: [*]", "1:11 " + foreign("alias (*)")}, {"portals:\n- *a", "2:3 " + foreign("alias (*)")},
 		{"portals: &a []\nclients: *a", "1:10 " + foreign("anchor (&)") + "\n2:10 " + foreign("alias (*)")},

@@ -21,6 +21,14 @@ import (
 // is at depth 4. The parser calls itself for each level, and has no limit.
 const maxDepth = 32
 
+// maxMarks is how many of YAML's marks a seed file may have, those that begin a
+// comment too: each takes several hundred bytes while the file is read, because
+// the scanner returns all at once. A portal has eight at most.
+const maxMarks = 300_000
+
+// maxFaults is how many faults of a file are told.
+const maxFaults = 100
+
 // A seedParser reads one file, and collects what is wrong with it. It goes
 // through the syntax tree itself, instead of decoding into structs, so that it
 // can tell all faults at once, and in words of its own: the library's errors
@@ -42,7 +50,12 @@ type placedFault struct {
 }
 
 func (p *seedParser) fault(at place, problem, remedy string) {
-	p.faults = append(p.faults, placedFault{at, problem, remedy})
+	switch {
+	case len(p.faults) < maxFaults:
+		p.faults = append(p.faults, placedFault{at, problem, remedy})
+	case len(p.faults) == maxFaults:
+		p.faults = append(p.faults, placedFault{at, "there are more faults", "mend those that are told first"})
+	}
 }
 
 // sorted returns the faults in the order of the file.
@@ -86,14 +99,21 @@ func (p *seedParser) parse(content []byte) (root ast.Node) {
 // order mark, carriage returns, or the tabs that may indent JSON.
 func (p *seedParser) plain(content []byte) (string, bool) {
 	content = bytes.TrimPrefix(content, []byte("\ufeff"))
+	marks := 0
 	for at, rest := (place{1, 1}), content; len(rest) > 0; at.column++ {
 		r, size := utf8.DecodeRune(rest)
 		if r == utf8.RuneError && size == 1 {
 			p.fault(at, "the file is not UTF-8 from here on", "save it as UTF-8")
 			return "", false
 		}
-		if r == '\n' {
+		switch r {
+		case '\n':
 			at = place{at.line + 1, 0}
+		case '#', ',', '[', ']', '{', '}', ':':
+			if marks++; marks > maxMarks {
+				p.fault(at, fmt.Sprintf("the file has more than %d comments, commas, colons, brackets and braces before this place", maxMarks), tooLarge)
+				return "", false
+			}
 		}
 		rest = rest[size:]
 	}
@@ -130,6 +150,9 @@ func (p *seedParser) scan(text string) token.Tokens {
 			return tokens
 		}
 		for _, t := range some {
+			if t.Type == token.CommentType {
+				continue // they mean nothing, and would take more memory than the file
+			}
 			tokens.Add(t)
 			switch kind := foreign[t.Type]; {
 			case kind != "":

@@ -22,8 +22,19 @@ type admission struct {
 	tunnel    *intercept.Tunnel // that the request came through, or asks for; nil means none
 	target    wire.Target       // what HubSpot is asked for
 	client    *clients.Client   // nil means that the call has no client key
+	key       secret.Text       // the client's
+	named     string            // the portal that the request names, empty if it names none
 	portal    string            // empty for HubSpot's own OAuth endpoints
 	tokenCall bool              // a call of HubSpot's token endpoint without a client key
+}
+
+// clientKey returns the client's key, empty if the call has none. A placeholder is
+// none.
+func (a *admission) clientKey() secret.Text {
+	if a.client == nil {
+		return secret.Text{}
+	}
+	return a.key
 }
 
 // gate decides which requests go on. It is safe for concurrent use.
@@ -64,7 +75,7 @@ func (g *gate) admit(r *http.Request) (a admission, refused *refusal) {
 		a.tunnel = intercept.From(r.Context())
 	}
 	for _, step := range []func(*http.Request, *admission) *refusal{
-		g.refuse, g.refuseInTunnel, g.identifyInTunnel, g.route, g.authorize, g.refuseUnserved,
+		g.refuse, g.refuseInTunnel, g.identifyInTunnel, g.refuseKey, g.route, g.authorize, g.refuseUnserved,
 	} {
 		if refused = step(r, &a); refused != nil {
 			break
@@ -101,7 +112,8 @@ func (g *gate) refuse(r *http.Request, a *admission) *refusal {
 func (g *gate) identify(r *http.Request, a *admission) *refusal {
 	presented := presentedKeys(r, a)
 	if len(presented) == 1 && g.clients != nil {
-		a.client, _ = g.clients.Find(secret.New(presented[0]))
+		a.key = secret.New(presented[0])
+		a.client, _ = g.clients.Find(a.key)
 	}
 	if a.client != nil {
 		return nil // browsers cannot know a key unless it was given to them
@@ -131,6 +143,19 @@ func (g *gate) identify(r *http.Request, a *admission) *refusal {
 	return clientUnauthenticated()
 }
 
+// refuseKey refuses a target that has a client key where the key would go on to
+// HubSpot.
+func (g *gate) refuseKey(_ *http.Request, a *admission) *refusal {
+	stripped := a.target
+	stripped.Strip()
+	for _, part := range []string{stripped.Path, stripped.Query} {
+		if wire.CarriesClientKey(part) || wire.Carries(part, a.clientKey().Reveal()) {
+			return requestInvalid("The request's path or query has a client key, which must not reach HubSpot. Send it as Authorization: Bearer hap_… only.")
+		}
+	}
+	return nil
+}
+
 // route finds the portal that the request is for: by path prefix, host name,
 // user name of the tunnel, header, the only one of the client's, or default. HubSpot's own OAuth endpoints
 // need none.
@@ -156,11 +181,20 @@ func (g *gate) route(r *http.Request, a *admission) *refusal {
 		}
 	}
 	a.target = rest
-	switch {
-	case a.target.IsOAuth():
+	if len(named) > 0 {
+		a.named = named[0]
+	}
+	if a.target.IsOAuth() {
 		return nil
-	case len(named) > 0:
-		a.portal = named[0]
+	}
+	return g.choosePortal(a)
+}
+
+// choosePortal finds the portal of a request that needs one.
+func (g *gate) choosePortal(a *admission) *refusal {
+	switch {
+	case a.named != "":
+		a.portal = a.named
 	case a.client != nil && a.client.OnlyPortal() != "":
 		a.portal = a.client.OnlyPortal()
 	case g.defaultPortal != "":

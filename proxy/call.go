@@ -20,6 +20,7 @@ type call struct {
 	body *body // nil if there is none
 
 	tokenCallCounted bool // among the token calls under way
+	tokenInfo        bool // its body has the portal's token
 
 	connected bool // the request asked for a tunnel, which was opened
 

@@ -57,7 +57,15 @@ func startCallers(t testing.TB, change ...func(*proxy.Options)) callers {
 			change(o)
 		}
 	}})
-	t.Cleanup(func() { c.noKey("the log", c.logs.String()) })
+	t.Cleanup(func() {
+		c.noKey("the log", c.logs.String())
+		for _, violation := range c.hub.Violations() {
+			// What a client has in the body of a call of the API is its own matter.
+			if strings.Contains(violation, "client key in its head") || strings.Contains(violation, "client key") && strings.Contains(violation, " /oauth/") {
+				t.Error(violation)
+			}
+		}
+	})
 	return c
 }
 

@@ -262,7 +262,7 @@ func (p *Proxy) admit(c *call) (refused *refusal) {
 	if c.admission, refused = p.gate.admit(c.request); refused != nil {
 		return refused
 	}
-	if refused = p.admitTokenCall(c); refused != nil {
+	if refused = p.admitOAuth(c); refused != nil {
 		return refused
 	}
 	if hasBody(c.request) {

@@ -59,7 +59,7 @@ func BenchmarkStep(b *testing.B) {
 		"strip the header, and attach a token": func() func() {
 			c := request(plain)
 			return func() {
-				attach(&http.Request{Header: wire.ForwardedHeader(c.request.Header), URL: upstream}, credential)
+				attach(&http.Request{Header: wire.ForwardedHeader(c.request.Header, key), URL: upstream}, credential)
 			}
 		},
 		"take over the header of an answer": func() func() {

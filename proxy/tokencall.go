@@ -23,8 +23,6 @@ const (
 // connection to HubSpot. endTokenCall undoes the counting.
 func (p *Proxy) admitTokenCall(c *call) *refusal {
 	switch {
-	case !c.tokenCall:
-		return nil
 	case c.request.ContentLength > maxTokenBody:
 		return tokenBodyTooLong()
 	case p.tokenCalls.Add(1) > maxTokenCalls:

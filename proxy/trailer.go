@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"hubspot-auth-proxy/proxy/wire"
+	"hubspot-auth-proxy/tokens/secret"
 )
 
 // announce notes which trailers the client has announced, before its body is
@@ -37,12 +38,13 @@ func (c *call) fill(trailer http.Header, body io.ReadCloser) io.ReadCloser {
 	if trailer == nil {
 		return body
 	}
-	return &trailedBody{ReadCloser: body, client: c.request, trailer: trailer}
+	return &trailedBody{ReadCloser: body, client: c.request, key: c.clientKey(), trailer: trailer}
 }
 
 type trailedBody struct {
 	io.ReadCloser
 	client  *http.Request
+	key     secret.Text // of the client
 	trailer http.Header
 }
 
@@ -51,7 +53,7 @@ func (b *trailedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
 		for name, values := range b.client.Trailer {
-			if wire.ForwardableTrailer(name) {
+			if wire.ForwardableTrailer(name) && !wire.HaveKey(values, b.key) {
 				b.trailer[name] = values
 			}
 		}

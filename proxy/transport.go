@@ -33,8 +33,12 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // answered returns HubSpot's answer to the request, or to its second try.
 func (t *transport) answered(r *http.Request, c *call) (*http.Response, error) {
-	if c.portal == "" {
-		return t.send(r, c, nil)
+	if c.target.IsOAuth() {
+		response, err := t.send(r, c, nil)
+		if err == nil && c.tokenInfo {
+			return c.withoutToken(response)
+		}
+		return response, err
 	}
 	credential, err := t.credentials.Credential(r.Context(), c.portal)
 	c.spans.credential = time.Since(c.began)
@@ -102,7 +106,7 @@ func accepted(credential *tokens.Credential, response *http.Response, err error)
 // send sends the request with the credential, if there is one.
 func (t *transport) send(r *http.Request, c *call, credential *tokens.Credential) (*http.Response, error) {
 	out := r.WithContext(r.Context())
-	out.Header = wire.ForwardedHeader(c.request.Header)
+	out.Header = wire.ForwardedHeader(c.request.Header, c.clientKey())
 	if credential != nil {
 		c.used = append(c.used, credential)
 		attach(out, credential)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,7 +22,7 @@ func newLogger(settings config.Config, w io.Writer) (log *zap.Logger, flush func
 	if err != nil {
 		level = zapcore.InfoLevel // cannot be: config has checked it
 	}
-	out := &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(w), FlushInterval: time.Second}
+	out := &zapcore.BufferedWriteSyncer{WS: stream{w}, FlushInterval: time.Second}
 	core := zapcore.NewCore(newEncoder(settings.LogFormat, w), out, level)
 	// What ends the process may leave no second.
 	sync := zap.Hooks(func(e zapcore.Entry) error {
@@ -29,7 +31,29 @@ func newLogger(settings config.Config, w io.Writer) (log *zap.Logger, flush func
 		}
 		return nil
 	})
-	return zap.New(core, sync), func() { _ = out.Stop() }
+	// zap would tell that a line could not be written on the standard error
+	// stream, as text: among lines of JSON, and mostly where those failed.
+	silent := zap.ErrorOutput(zapcore.AddSync(io.Discard))
+	return zap.New(core, sync, silent), func() { _ = out.Stop() }
+}
+
+// stream is where the log is written.
+type stream struct{ io.Writer }
+
+// Sync writes the stream to its disk, if it is a file. Pipes, terminals and
+// sockets have none: the system refuses, and nothing is lost.
+func (s stream) Sync() error {
+	file, ok := s.Writer.(interface{ Sync() error })
+	if !ok {
+		return nil
+	}
+	err := file.Sync()
+	for _, refused := range []error{syscall.EINVAL, syscall.ENOTTY, syscall.ENOTSUP} {
+		if errors.Is(err, refused) {
+			return nil
+		}
+	}
+	return err
 }
 
 // newEncoder returns the encoder of a format: json, console, or whichever fits

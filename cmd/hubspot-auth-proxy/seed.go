@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -27,11 +25,10 @@ type seeder struct {
 	clients  *clients.Set
 	log      *zap.Logger
 
-	content [sha256.Size]byte // hash of the file, as it was read last
-	looked  [sha256.Size]byte // hash of the file, as it was looked at last
-	epoch   string            // Redis' life in which it was applied
-	seed    config.Seed       // what the file has
-	missing int               // looks at which the file could not be read, in a row
+	file    *config.File // the seed file; nil: there is none
+	epoch   string       // Redis' life in which it was applied
+	seed    config.Seed  // what the file has
+	missing int          // looks at which the file could not be read, in a row
 }
 
 // read reads the seed file, if there is one. Its faults are config.Faults.
@@ -39,12 +36,17 @@ func (s *seeder) read() error {
 	if s.settings.SeedFile == "" {
 		return nil
 	}
-	content, err := os.ReadFile(s.settings.SeedFile)
+	s.file = config.SeedFile(s.settings.SeedFile)
+	content, err := s.file.Read()
 	if err != nil {
 		return err
 	}
-	s.content = sha256.Sum256(content)
-	seed, err := config.ReadSeed(s.settings.SeedFile)
+	return s.take(content)
+}
+
+// take takes in what the seed file has, unless that is faulty.
+func (s *seeder) take(content []byte) error {
+	seed, err := config.ParseSeed(content)
 	if err != nil {
 		return err
 	}
@@ -106,8 +108,8 @@ func (s *seeder) follow(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if s.changed() {
-			if err := s.read(); err != nil {
+		if content, changed := s.changed(); changed {
+			if err := s.take(content); err != nil {
 				s.log.Error("the seed file cannot be used; what was read before stays", zap.Error(err))
 				continue
 			}
@@ -127,23 +129,21 @@ func (s *seeder) follow(ctx context.Context) {
 
 // changed reports whether the file is another one than was read last, and has
 // been for two looks. One that is missing may just be being replaced; if it still is, that is told.
-func (s *seeder) changed() bool {
-	if s.settings.SeedFile == "" {
-		return false
+func (s *seeder) changed() (content []byte, changed bool) {
+	if s.file == nil {
+		return nil, false
 	}
-	content, err := os.ReadFile(s.settings.SeedFile)
+	// One that is just being written is not finished: a token that was cut
+	// short must not displace one that works, nor a client's limits be lost.
+	content, changed, err := s.file.Changed()
 	if err != nil {
 		if s.missing++; s.missing == 2 {
 			s.log.Error("the seed file cannot be read; what was read before stays, clients too", zap.Error(err))
 		}
-		return false
+		return nil, false
 	}
 	s.missing = 0
-	// One that is just being written is not finished: a token that was cut
-	// short must not displace one that works, nor a client's limits be lost.
-	before := s.looked
-	s.looked = sha256.Sum256(content)
-	return s.looked != s.content && s.looked == before
+	return content, changed
 }
 
 // portals returns the portals of the environment and of the file.
@@ -177,10 +177,6 @@ func seedClient(c config.SeedClient) clients.Client {
 // faults reads the seed file and returns what is wrong with it.
 func (s *seeder) faults() config.Faults {
 	var faults config.Faults
-	if err := s.read(); errors.As(err, &faults) {
-		return faults
-	} else if err != nil {
-		return config.Faults{{Name: "SEED_FILE", Problem: err.Error(), Remedy: "give the path of a file that this process may read"}}
-	}
-	return nil
+	errors.As(s.read(), &faults)
+	return faults
 }

@@ -89,6 +89,7 @@ type Admin struct {
 	log     *zap.Logger
 	faults  *zap.Logger // log, but each cause once per throttle.Every
 	now     func() time.Time
+	tries   tries // of passwords
 
 	// Of the connect flow, if that is set up:
 	states   *States

@@ -1,9 +1,11 @@
 package admin_test
 
 import (
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"hubspot-auth-proxy/proxy/admin"
 	"hubspot-auth-proxy/tokens/secret"
@@ -62,6 +64,43 @@ func TestOnLoopbackOnlyLoopbackHostsAreServed(t *testing.T) {
 		if a := r.get("/healthz", func(request *http.Request) { request.Host = tt.host }); a.StatusCode != tt.status {
 			t.Errorf("%v: %d", tt, a.StatusCode)
 		}
+	}
+}
+
+func TestPasswordsCannotBeTriedOutAndNobodyElseIsKeptOut(t *testing.T) {
+	r := newRig(t, func(r *rig) {
+		r.options.Loopback = false
+		r.options.Password = secret.New(password)
+	})
+	try := func(from, password string) answer {
+		t.Helper()
+		r.browser.Transport = &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).DialContext, DisableKeepAlives: true}
+		return r.get("/", func(request *http.Request) { request.SetBasicAuth("admin", password) })
+	}
+	for i := range 100 {
+		want := http.StatusUnauthorized
+		if i >= 10 {
+			want = http.StatusTooManyRequests
+		}
+		if a := try("127.0.0.1", "wrong"); a.StatusCode != want {
+			t.Fatalf("try %d: %d", i, a.StatusCode)
+		}
+	}
+	a := try("127.0.0.1", password) // or the right one could be told from others
+	if a.StatusCode != http.StatusTooManyRequests || a.Header.Get("Retry-After") != "5" || !strings.Contains(a.body, "Wait 5 seconds") {
+		t.Errorf("the right one: %d %v %s", a.StatusCode, a.Header, a.body)
+	}
+	for range 20 { // the right one costs nothing
+		if a := try("127.0.0.2", password); a.StatusCode != http.StatusOK {
+			t.Fatalf("another address: %d", a.StatusCode)
+		}
+	}
+	if a := r.get("/healthz"); a.StatusCode != http.StatusOK {
+		t.Errorf("health: %d", a.StatusCode)
+	}
+	r.later.Store(int64(5 * time.Second))
+	if a := try("127.0.0.1", password); a.StatusCode != http.StatusOK {
+		t.Errorf("after a while: %d", a.StatusCode)
 	}
 }
 

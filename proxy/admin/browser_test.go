@@ -201,6 +201,32 @@ func TestInABrowserAPortalIsConnectedByClicks(t *testing.T) {
 	c.silent()
 }
 
+// HubSpot takes localhost only, and people type 127.0.0.1: to a browser, those are
+// two sites.
+func TestInABrowserAConnectionBeginsAtEitherNameAndNotFromAnotherSite(t *testing.T) {
+	r, c := newRig(t, func(r *rig) {
+		r.options.RedirectURL = strings.Replace(r.options.RedirectURL, "127.0.0.1", "localhost", 1)
+	}), newChrome(t)
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<a id="lure" href="%s/connect">lure</a>`, r.server.URL)
+	}))
+	defer elsewhere.Close()
+	for _, address := range []string{r.server.URL, strings.Replace(r.server.URL, "127.0.0.1", "localhost", 1)} {
+		c.open(address)
+		c.click("a.button")
+		c.says("Fake HubSpot")
+		c.open(address + "/connect")
+		c.says("Fake HubSpot")
+	}
+	c.silent()
+	c.open(elsewhere.URL)
+	c.click("#lure")
+	c.says("Another site has sent you here")
+	c.click("a[href='/connect']")
+	c.says("Fake HubSpot")
+}
+
 func TestInABrowserADeclinedConnectionIsTold(t *testing.T) {
 	r, c := newRig(t, nil), newChrome(t)
 	r.portals.record(t, portal, "state", "ended", "ended_code", "BAD_REFRESH_TOKEN")

@@ -57,8 +57,32 @@ func notSetUp(w http.ResponseWriter, _ *http.Request) {
 	}.page())
 }
 
+// sentParameter is of a state that proves that the browser comes from this
+// listener.
+const sentParameter = "sent"
+
+// isOwnAct reports whether a person opened the address, or followed a link of
+// this listener: another site must not end a connection that is under way, by
+// leading the browser to one of its own. Browsers that do not say are old.
+func (a *Admin) isOwnAct(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+		return true
+	}
+	_, err := a.states.open(r.URL.Query().Get(sentParameter), purposeHome)
+	return err == nil
+}
+
 // connect sends the browser to HubSpot's authorize page.
 func (a *Admin) connect(w http.ResponseWriter, r *http.Request) {
+	if !a.isOwnAct(r) {
+		a.refuse(w, http.StatusForbidden, "other_site", message{
+			Title: "Another site has sent you here",
+			Text:  []string{"Nothing was done, because a connection that you have begun yourself would end. If you want to connect a portal, start here."},
+			Again: true,
+		})
+		return
+	}
 	portal := r.URL.Query().Get("portal")
 	if portal != "" && !hubspot.ValidPortal(portal) {
 		a.refuse(w, http.StatusBadRequest, "portal_invalid", message{
@@ -90,7 +114,9 @@ func (a *Admin) sendHome(w http.ResponseWriter, r *http.Request) bool {
 	case wire.IsLoopback(home) && wire.IsLoopback(here):
 		// HubSpot takes localhost only, where people type 127.0.0.1. The port
 		// is theirs: cookies do not mind it.
-		u := url.URL{Scheme: a.redirect.Scheme, Host: home, Path: "/connect", RawQuery: r.URL.RawQuery}
+		query := r.URL.Query()
+		query.Set(sentParameter, a.states.Sign(State{Purpose: purposeHome}))
+		u := url.URL{Scheme: a.redirect.Scheme, Host: home, Path: "/connect", RawQuery: query.Encode()}
 		if _, port, err := net.SplitHostPort(r.Host); err == nil {
 			u.Host = net.JoinHostPort(home, port)
 		}

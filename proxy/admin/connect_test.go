@@ -176,16 +176,55 @@ func TestCallbackPassesBehindAnotherHostNameAndNothingElseDoes(t *testing.T) {
 	}
 }
 
+func TestAnotherSiteDoesNotEndAConnectionThatIsUnderWay(t *testing.T) {
+	r := newRig(t, nil)
+	callback := r.allow(r.begin(""), portal)
+	from := func(site string) func(*http.Request) {
+		return func(request *http.Request) { request.Header.Set("Sec-Fetch-Site", site) }
+	}
+	for _, site := range []string{"cross-site", "same-site", "x"} {
+		a := r.get("/connect?portal=7", from(site))
+		r.refuses(a, http.StatusForbidden, "other_site", "Another site has sent you here", `href="/connect"`)
+		if len(a.Cookies()) != 0 {
+			t.Errorf("%s: cookies %v", site, a.Cookies())
+		}
+	}
+	if a := r.get(callback); a.StatusCode != http.StatusOK {
+		t.Errorf("status %d: %s", a.StatusCode, a.body)
+	}
+	for _, site := range []string{"none", "same-origin"} {
+		if a := r.get("/connect", from(site)); a.StatusCode != http.StatusFound {
+			t.Errorf("%s: %d", site, a.StatusCode)
+		}
+	}
+}
+
 func TestConnectingBeginsAtTheRedirectURLsHost(t *testing.T) {
 	r := newRig(t, func(r *rig) { r.options.RedirectURL = "http://localhost:1/callback" })
 	a := r.get("/connect?portal=7")
 	_, port, _ := strings.Cut(strings.TrimPrefix(r.server.URL, "http://"), ":")
-	if want := "http://localhost:" + port + "/connect?portal=7"; a.StatusCode != http.StatusFound || a.Header.Get("Location") != want {
+	if want := "http://localhost:" + port + "/connect?portal=7&sent="; a.StatusCode != http.StatusFound || !strings.HasPrefix(a.Header.Get("Location"), want) {
 		t.Errorf("status %d, Location %s, want %s", a.StatusCode, a.Header.Get("Location"), want)
 	}
 	if len(a.Cookies()) != 0 {
 		t.Errorf("cookies %v", a.Cookies())
 	}
+	// To the browser, that is another site.
+	crossSite := func(request *http.Request) { request.Header.Set("Sec-Fetch-Site", "cross-site") }
+	home := a.Header.Get("Location")
+	if b := r.get(home, crossSite); b.StatusCode != http.StatusFound || !strings.HasPrefix(b.Header.Get("Location"), r.hub.AuthorizeURL()) {
+		t.Errorf("sent there: %d %v", b.StatusCode, b.Header)
+	}
+	if b := r.get("/callback?code=x&state=" + parameter(home, "sent")); b.StatusCode != http.StatusBadRequest {
+		t.Errorf("its proof is good for a callback: %d", b.StatusCode)
+	}
+	r.logs.TakeAll()
+	for _, address := range []string{with(home, "sent", ""), with(home, "sent", "x"), with(home, "sent", r.states.Sign(admin.State{Purpose: admin.PurposeLink}))} {
+		r.refuses(r.get(address, crossSite), http.StatusForbidden, "other_site")
+	}
+	r.later.Store(int64(time.Minute))
+	r.refuses(r.get(home, crossSite), http.StatusForbidden, "other_site")
+
 	r = newRig(t, func(r *rig) { r.options.RedirectURL = "https://proxy.example.com/callback" })
 	r.refuses(r.get("/connect"), http.StatusMisdirectedRequest, "other_host", "proxy.example.com", "portal link")
 }

@@ -3,7 +3,9 @@ package admin
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"math"
 	"net/http"
+	"strconv"
 
 	"go.uber.org/zap"
 
@@ -35,19 +37,44 @@ func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
 				Text: []string{"It is not served, because no password is set and this listener can be reached from other machines. " +
 					"Set ADMIN_PASSWORD and restart the proxy, or set ADMIN_ADDR to a loopback address."},
 			})
-		case given && isOperator(a.options.Password, name, password):
+		case !given: // the browser does not know yet that it must ask
+			askPassword(w)
+		case a.letsIn(w, r, name, password):
 			page(w, r)
-		default:
-			if given { // else the browser does not know yet that it must ask
-				a.refused("wrong_password")
-			}
-			w.Header().Set("WWW-Authenticate", `Basic realm="hubspot-auth-proxy", charset="UTF-8"`)
-			show(w, http.StatusUnauthorized, message{
-				Title: "Password needed",
-				Text:  []string{"Log in as " + user + " with the password that ADMIN_PASSWORD sets."},
-			}.page())
 		}
 	}
+}
+
+// letsIn reports whether the password is the operator's. If it is not, or its
+// address has tried too many to be asked again now, letsIn has answered.
+func (a *Admin) letsIn(w http.ResponseWriter, r *http.Request, name, password string) bool {
+	from := addressOf(r.RemoteAddr)
+	// Taken before the password is looked at, so that many at once are no more.
+	if wait := a.tries.take(from, a.now()); wait > 0 {
+		seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
+		w.Header().Set("Retry-After", seconds)
+		a.refuse(w, http.StatusTooManyRequests, "too_many_passwords", message{
+			Title: "Too many wrong passwords",
+			Text:  []string{"They came from your address. Wait " + seconds + " seconds, and reload this page: even the right password is not looked at before."},
+		})
+		return false
+	}
+	if isOperator(a.options.Password, name, password) {
+		a.tries.giveBack(from, a.now())
+		return true
+	}
+	a.refused("wrong_password")
+	askPassword(w)
+	return false
+}
+
+// askPassword makes the browser ask for the password.
+func askPassword(w http.ResponseWriter) {
+	w.Header().Set("WWW-Authenticate", `Basic realm="hubspot-auth-proxy", charset="UTF-8"`)
+	show(w, http.StatusUnauthorized, message{
+		Title: "Password needed",
+		Text:  []string{"Log in as " + user + " with the password that ADMIN_PASSWORD sets."},
+	}.page())
 }
 
 // cameThroughProxy reports whether another proxy has forwarded the request. nginx

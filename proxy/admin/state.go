@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,12 +23,17 @@ const (
 
 	// PurposeLink is of `portal link`: whoever has the link may use it.
 	PurposeLink = "link"
+
+	// purposeHome is of the redirect from one loopback name to another, within
+	// /connect: that the browser was sent there by this listener.
+	purposeHome = "home"
 )
 
 // How long a state lives that is signed without an expiry.
 const (
 	connectLife = 10 * time.Minute
 	linkLife    = 7 * 24 * time.Hour
+	homeLife    = time.Minute
 )
 
 // Why [States.Open] refuses a text.
@@ -125,11 +131,7 @@ func (s *States) Sign(state State) string {
 		state.Issued = s.now()
 	}
 	if state.Expiry.IsZero() {
-		life := connectLife
-		if state.Purpose == PurposeLink {
-			life = linkLife
-		}
-		state.Expiry = s.now().Add(life)
+		state.Expiry = s.now().Add(lifeOf(state.Purpose))
 	}
 	// Cannot fail: strings and numbers.
 	body, _ := json.Marshal(payload{
@@ -145,13 +147,26 @@ func (s *States) Sign(state State) string {
 	return text + "." + s.signature(text)
 }
 
+func lifeOf(purpose string) time.Duration {
+	switch purpose {
+	case PurposeLink:
+		return linkLife
+	case purposeHome:
+		return homeLife
+	}
+	return connectLife
+}
+
 // Open returns the state that Sign returned as text. The error is
 // ErrStateForged, ErrStateExpired, ErrStateApp or ErrStatePurpose; there is no
 // state then.
 //
 // It does not know whether the state was used before, or by whom it is
 // brought.
-func (s *States) Open(text string) (State, error) {
+func (s *States) Open(text string) (State, error) { return s.open(text, PurposeConnect, PurposeLink) }
+
+// open is Open for a state of one of the purposes.
+func (s *States) open(text string, purposes ...string) (State, error) {
 	// The signature is compared as text, and was made of text: so nothing that
 	// base64 or JSON take for the same passes for it.
 	body, signature, _ := strings.Cut(text, ".")
@@ -168,7 +183,7 @@ func (s *States) Open(text string) (State, error) {
 		Issued: time.UnixMicro(p.Issued), Expiry: time.Unix(p.Expiry, 0),
 	}
 	switch {
-	case p.Purpose != PurposeConnect && p.Purpose != PurposeLink:
+	case !slices.Contains(purposes, p.Purpose):
 		return State{}, ErrStatePurpose
 	case p.App != s.app:
 		return State{}, ErrStateApp

@@ -21,11 +21,14 @@ func TestRefusalsOfOneReasonAreToldTogetherWithTheirNumber(t *testing.T) {
 	r := newRig(t, func(r *rig) { r.options.Password = secret.New(password) })
 	const n = 50
 	for range n {
-		r.get("/connect", func(request *http.Request) { request.SetBasicAuth("admin", "wrong") })
+		r.get("/connect", func(request *http.Request) {
+			request.Header.Set("Sec-Fetch-Site", "cross-site")
+			request.SetBasicAuth("admin", password)
+		})
 		r.get("/callback?state=x&code=y")
 	}
 	r.admin.Close()
-	for _, reason := range []string{"wrong_password", "state_forged"} {
+	for _, reason := range []string{"other_site", "state_forged"} {
 		times, lines := 0, r.logs.FilterField(zap.String("category", reason)).All()
 		for _, line := range lines {
 			if repeated, has := line.ContextMap()["repeated"].(int64); has {

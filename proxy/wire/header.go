@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/textproto"
 	"strings"
+
+	"hubspot-auth-proxy/tokens/secret"
 )
 
 // The header fields by which a client tells the proxy what it wants, in canonical
@@ -15,12 +17,15 @@ const (
 )
 
 // ForwardedHeader returns what HubSpot gets of a client's header: all except
-// credentials, what is meant for the proxy, and what concerns one connection
-// only. Nothing is added. The values are the client's own, and must not be
-// changed.
-func ForwardedHeader(sent http.Header) http.Header {
+// credentials, fields with a client key, what is meant for the proxy, and what
+// concerns one connection only. Nothing is added. The values are the client's own,
+// and must not be changed.
+func ForwardedHeader(sent http.Header, key secret.Text) http.Header {
 	header := make(http.Header, len(sent)+1) // for a credential
 	for name, values := range sent {
+		if HaveKey(values, key) {
+			continue // SDKs have more places for a credential than HubSpot reads
+		}
 		switch name {
 		case "Authorization", PortalHeader, DebugHeader:
 		case "Te":
@@ -51,6 +56,17 @@ func ForwardedHeader(sent http.Header) http.Header {
 		header["User-Agent"] = nil // else http.Transport makes one up
 	}
 	return header
+}
+
+// HaveKey reports whether one of the values has the client key, or something that
+// has the form of one.
+func HaveKey(values []string, key secret.Text) bool {
+	for _, value := range values {
+		if CarriesClientKey(value) || !key.IsZero() && strings.Contains(value, key.Reveal()) {
+			return true
+		}
+	}
+	return false
 }
 
 // HopByHop reports whether a header field of that canonical name concerns one

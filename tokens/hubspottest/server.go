@@ -209,6 +209,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.handles.Done()
 
+	s.watch(r)
 	portal, isControl := strings.CutPrefix(r.URL.Path, "/fake/expire/")
 	switch {
 	case isControl && r.Method == http.MethodPost:
@@ -219,6 +220,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.serveToken(w, r)
 	case isIntrospectPath(r.URL.Path):
 		s.serveIntrospect(w, r)
+	case r.URL.Path == privateAppPath:
+		s.servePrivateApp(w, r)
 	case r.URL.Path == authorizePath:
 		s.serveAuthorize(w, r)
 	default:

@@ -1,9 +1,33 @@
 package hubspottest
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 )
+
+// privateAppPath is where apps ask whose a private app's token is.
+const privateAppPath = "/oauth/v2/private-apps/get/access-token-info"
+
+// servePrivateApp answers whose the token is that the body has as tokenKey.
+func (s *Server) servePrivateApp(w http.ResponseWriter, r *http.Request) {
+	s.admit(r) // counts it
+	var asked struct {
+		TokenKey string `json:"tokenKey"`
+	}
+	if r.Method != http.MethodPost || json.NewDecoder(r.Body).Decode(&asked) != nil {
+		writeJSON(w, http.StatusBadRequest, otherStatus(http.StatusBadRequest))
+		return
+	}
+	s.mu.Lock()
+	v := s.ledger.judgeBearer("Bearer " + asked.TokenKey)
+	s.mu.Unlock()
+	if v.refusal != nil {
+		writeNotFound(w)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"userId": 1, "hubId": json.Number(v.portal), "appId": 2, "scopes": []string{RequiredScope}})
+}
 
 // serveTokenInfo is introspection as it was in v1, with the token in the path.
 // It reports whether it has answered.

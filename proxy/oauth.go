@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"hubspot-auth-proxy/proxy/wire"
+	"hubspot-auth-proxy/tokens"
+)
+
+// maxOAuthBody is how long the body of a call of HubSpot's OAuth endpoints may be
+// that has a client key: such a body is read before it is forwarded.
+const maxOAuthBody = 1 << 20
+
+// tokenInfoPath is the endpoint by which apps check a private app's token. Its
+// credential is the body's tokenKey, and clients have their client key there.
+const tokenInfoPath = "/oauth/v2/private-apps/get/access-token-info"
+
+// admitOAuth looks at what a call of HubSpot's OAuth endpoints has in its body:
+// these calls have their credential there, and a client key must not go on.
+func (p *Proxy) admitOAuth(c *call) *refusal {
+	switch {
+	case c.tokenCall:
+		return p.admitTokenCall(c)
+	case c.client == nil || !c.target.IsOAuth() || !hasBody(c.request):
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(c.request.Body, maxOAuthBody+1))
+	switch {
+	case err != nil:
+		return bodyInvalid()
+	case len(body) > maxOAuthBody:
+		return requestInvalid("The request's body is longer than 1 MiB, which is the limit for calls under /oauth/.")
+	}
+	if c.request.Method == http.MethodPost && c.target.Path == tokenInfoPath {
+		var refused *refusal
+		if body, refused = p.exchangeKey(c, body); refused != nil {
+			return refused
+		}
+	}
+	if wire.Carries(string(body), c.key.Reveal()) {
+		return requestInvalid("The request's body has the client key, which must not reach HubSpot. Calls under /oauth/ take HubSpot's own credentials in the body.")
+	}
+	c.request.Body = io.NopCloser(bytes.NewReader(body))
+	if c.request.ContentLength >= 0 {
+		c.request.ContentLength = int64(len(body))
+	}
+	return nil
+}
+
+// exchangeKey puts the portal's token in the place of the client key that the
+// tokenKey of the body is. Any other body stays as it is.
+func (p *Proxy) exchangeKey(c *call, body []byte) ([]byte, *refusal) {
+	var fields map[string]json.RawMessage
+	var key string
+	if json.Unmarshal(body, &fields) != nil || json.Unmarshal(fields["tokenKey"], &key) != nil || key != c.key.Reveal() {
+		return body, nil
+	}
+	for _, step := range []func(*admission) *refusal{
+		p.gate.choosePortal,
+		func(a *admission) *refusal { return p.gate.authorize(c.request, a) },
+		func(a *admission) *refusal { return p.gate.refuseUnserved(c.request, a) },
+	} {
+		if refused := step(&c.admission); refused != nil {
+			return nil, refused
+		}
+	}
+	credential, err := p.options.Credentials.Credential(c.request.Context(), c.portal)
+	switch {
+	case err != nil:
+		return nil, refusalFor(c, err)
+	case credential.Kind == tokens.APIKey:
+		return nil, requestInvalid("Portal " + c.portal + " is connected by an API key, so that there is no token that HubSpot could tell about.")
+	}
+	c.used = append(c.used, credential) // which is taken out of the answer's header
+	c.tokenInfo = true
+	fields["tokenKey"], _ = json.Marshal(credential.Secret.Reveal()) // a string: it cannot fail
+	c.request.Header.Del("Accept-Encoding")                          // the answer is read
+	changed, err := json.Marshal(fields)
+	if err != nil {
+		return nil, bodyInvalid()
+	}
+	return changed, nil
+}
+
+var errUnreadable = errors.New("the answer about the token cannot be read")
+
+// withoutToken returns the answer to a call that had the portal's token in its
+// body, without the token, should HubSpot send it back.
+func (c *call) withoutToken(response *http.Response) (*http.Response, error) {
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxOAuthBody+1))
+	_ = response.Body.Close()
+	if err != nil || len(text) > maxOAuthBody || response.Header.Get("Content-Encoding") != "" {
+		return nil, errUnreadable
+	}
+	body := string(text)
+	for _, form := range c.forms() {
+		body = strings.ReplaceAll(body, form, redacted)
+	}
+	response.Body = io.NopCloser(strings.NewReader(body))
+	response.ContentLength = int64(len(body))
+	response.Header.Del("Transfer-Encoding")
+	response.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
+	return response, nil
+}

@@ -1,0 +1,47 @@
+package wire
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Carries reports whether a text has the value in it, as it is or in a form that
+// clients write it in: percent-encoded, once or twice, or with the escapes of
+// JSON. An empty value is in no text.
+func Carries(text, value string) bool {
+	if value == "" {
+		return false
+	}
+	once := Decode(text)
+	return strings.Contains(text, value) || once != text && (strings.Contains(once, value) || strings.Contains(Decode(once), value)) ||
+		strings.Contains(text, `\`) && strings.Contains(decodeJSON(text), value)
+}
+
+// clientKey is the form of the client keys that the program makes, of which it
+// makes longer ones.
+var clientKey = regexp.MustCompile(`hap_[A-Za-z0-9_-]{20}`)
+
+// CarriesClientKey reports whether a target has something in it that has the form
+// of a client key, percent-encoded or not.
+func CarriesClientKey(text string) bool {
+	if strings.Contains(text, "%") {
+		once := Decode(text)
+		return CarriesClientKey(strings.ReplaceAll(once, "%", " ")) || strings.Contains(once, "%") && CarriesClientKey(strings.ReplaceAll(Decode(once), "%", " "))
+	}
+	return strings.Contains(text, "hap_") && clientKey.MatchString(text)
+}
+
+var jsonEscape = regexp.MustCompile(`\\u[0-9A-Fa-f]{4}|\\.`)
+
+// decodeJSON undoes the escapes that strings have in JSON, wherever they stand.
+func decodeJSON(text string) string {
+	return jsonEscape.ReplaceAllStringFunc(text, func(escape string) string {
+		if len(escape) == len(`\u0000`) {
+			code, _ := strconv.ParseUint(escape[2:], 16, 16)
+			return string(utf8.AppendRune(nil, rune(code)))
+		}
+		return escape[1:]
+	})
+}
