@@ -97,3 +97,39 @@ func TestTheAdminListenerWaitsFiveSecondsForAHeaderOf16KiB(t *testing.T) {
 		t.Errorf("an unfinished header was waited for for %v", elapsed)
 	}
 }
+
+// A probe that waits for longer than its timeout has the process killed.
+func TestBodiesThatDoNotComeDoNotKeepAProbeFromItsAnswer(t *testing.T) {
+	t.Parallel()
+	p := launch(t, "serve", "HUBSPOT_ACCESS_TOKEN="+staticToken)
+	p.address()
+	admin := p.until(`"the proxy is ready".*?"admin":"([^"]+)"`)[1]
+	for name, request := range map[string]string{
+		"a body that does not come":         "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
+		"a chunked body that does not come": "GET /callback HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"a body that waits to be asked for": "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			flood := func() {
+				conn, err := net.Dial("tcp", admin)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = conn.Close() })
+				_, _ = io.WriteString(conn, request)
+			}
+			for range 70 {
+				flood()
+			}
+			probe := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+			for began := time.Now(); time.Since(began) < time.Second; {
+				flood() // in the place of the probe before
+				response, err := probe.Get("http://" + admin + "/healthz")
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = response.Body.Close()
+			}
+		})
+	}
+}

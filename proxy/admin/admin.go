@@ -151,14 +151,19 @@ const (
 	maxHeader      = 16 << 10
 	maxConnections = 64
 	headerTimeout  = 5 * time.Second
+
+	// busyTime is how long a request may be under way while others wait for a
+	// connection. Probes wait for longer.
+	busyTime = 2 * time.Second
 )
 
 // Server returns a server for the admin listener, and the listener to serve on,
 // which limits how many connections are open at once. A connection that has no
-// whole request yet, or none any more, makes way for a new one, so that others'
-// unfinished requests do not keep a probe from its answer.
+// whole request yet, or none any more, makes way for a new one, and so does one
+// whose client keeps a request from ending, so that neither unfinished requests
+// nor answers that nobody reads keep a probe from its answer.
 func (a *Admin) Server(listener net.Listener) (*http.Server, net.Listener) {
-	limited := connlimit.New(listener, maxConnections, 0)
+	limited := connlimit.New(listener, maxConnections, 0, busyTime)
 	return &http.Server{
 		Handler:           a,
 		MaxHeaderBytes:    maxHeader - slop,
@@ -166,6 +171,7 @@ func (a *Admin) Server(listener net.Listener) (*http.Server, net.Listener) {
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      10 * time.Second,
 		ConnState:         limited.ConnState,
+		ConnContext:       limited.ConnContext,
 		ErrorLog:          log.New(serverLog{a.faults}, "", 0),
 	}, limited
 }
@@ -178,6 +184,12 @@ func (a *Admin) Close() { _ = a.faults.Sync() }
 
 // ServeHTTP answers the operator.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		// No page has a use for a body. net/http's server would wait for it
+		// before it answers.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+		w.Header().Set("Connection", "close")
+	}
 	// /callback passes with any Host: the listener may be behind a sidecar or
 	// an ingress that hands on the public name, which HubSpot sends browsers
 	// to. Nor does a page that was led here by its own name (DNS rebinding)

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"hubspot-auth-proxy/proxy/connlimit"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
 )
@@ -55,6 +56,7 @@ func (a *Admin) callback(w http.ResponseWriter, r *http.Request) {
 	state, denied := a.admit(ctx, r, query)
 	portal := ""
 	if denied == nil {
+		connlimit.Keep(r.Context())
 		a.setCookie(w, "", -1)
 		portal, denied = a.connectPortal(ctx, state, query)
 	}

@@ -3,6 +3,7 @@
 package connlimit
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -13,30 +14,36 @@ import (
 
 // A Listener has at most a number of connections open at once, and one more
 // that waits for its turn; the others wait in the system's queue. To let a
-// connection in, it closes the one that has been without a request for longest.
+// connection in, it closes the one that has been without a request for longest,
+// or else the one whose request has been under way for longest.
 //
-// The server must report to [Listener.ConnState]. A Listener is safe for
-// concurrent use.
+// The server must report to [Listener.ConnState], and use
+// [Listener.ConnContext]. A Listener is safe for concurrent use.
 type Listener struct {
 	net.Listener
 	most  int
 	grace time.Duration
+	busy  time.Duration
 	now   func() time.Time
 
 	mu     sync.Mutex
 	open   int
 	bare   map[*conn]time.Time // connections without a request, and since when
+	active map[*conn]time.Time // connections with a request, and since when
 	closed bool
 	change chan struct{} // closed, and made anew, when one of the above changes
 }
 
 // New limits the connections of a listener to most, which must be positive. A
 // new connection is closed for another one once it has been open for grace
-// without a whole request header; one that is idle after a request, at once.
-func New(listener net.Listener, most int, grace time.Duration) *Listener {
+// without a whole request header; one that is idle after a request, at once. A
+// connection whose request has been under way for busy, because the client does
+// not send the body or does not read the answer, is closed for another one too,
+// unless the request's handler has called [Keep].
+func New(listener net.Listener, most int, grace, busy time.Duration) *Listener {
 	return &Listener{
-		Listener: listener, most: most, grace: grace, now: time.Now,
-		bare: make(map[*conn]time.Time), change: make(chan struct{}),
+		Listener: listener, most: most, grace: grace, busy: busy, now: time.Now,
+		bare: make(map[*conn]time.Time), active: make(map[*conn]time.Time), change: make(chan struct{}),
 	}
 }
 
@@ -82,12 +89,12 @@ func (l *Listener) admit(c *conn) (admitted bool, wait time.Duration, change <-c
 	}
 	now := l.now()
 	if l.open >= l.most {
-		victim, since := l.longestBare()
-		if victim == nil {
+		victim, due := l.next(now)
+		switch {
+		case victim == nil:
 			return false, 0, l.change
-		}
-		if early := l.grace - now.Sub(since); early > 0 {
-			return false, early, l.change
+		case due.After(now):
+			return false, due.Sub(now), l.change
 		}
 		l.release(victim)
 		// Closing may take a while, where it sends something first.
@@ -98,10 +105,25 @@ func (l *Listener) admit(c *conn) (admitted bool, wait time.Duration, change <-c
 	return true, 0, nil
 }
 
-// longestBare returns the connection that has been without a request for
-// longest.
-func (l *Listener) longestBare() (longest *conn, since time.Time) {
-	for c, at := range l.bare {
+// next returns the connection to close for another one, and from when on that
+// may be done; nil if all are to be kept.
+func (l *Listener) next(now time.Time) (victim *conn, due time.Time) {
+	bare, since := longest(l.bare)
+	bareDue := since.Add(l.grace)
+	if bare != nil && !bareDue.After(now) {
+		return bare, bareDue
+	}
+	active, since := longest(l.active)
+	activeDue := since.Add(l.busy)
+	if bare == nil || active != nil && activeDue.Before(bareDue) {
+		return active, activeDue
+	}
+	return bare, bareDue
+}
+
+// longest returns the connection with the earliest time.
+func longest(conns map[*conn]time.Time) (longest *conn, since time.Time) {
+	for c, at := range conns {
 		if longest == nil || at.Before(since) {
 			longest, since = c, at
 		}
@@ -117,6 +139,7 @@ func (l *Listener) release(c *conn) {
 	c.released = true
 	l.open--
 	delete(l.bare, c)
+	delete(l.active, c)
 	l.changed()
 }
 
@@ -128,11 +151,8 @@ func (l *Listener) changed() {
 
 // ConnState is for [http.Server]'s field of that name.
 func (l *Listener) ConnState(nc net.Conn, state http.ConnState) {
-	if t, ok := nc.(interface{ NetConn() net.Conn }); ok {
-		nc = t.NetConn() // of TLS
-	}
-	c, ok := nc.(*conn)
-	if !ok {
+	c := connOf(nc)
+	if c == nil {
 		return
 	}
 	l.mu.Lock()
@@ -140,11 +160,47 @@ func (l *Listener) ConnState(nc net.Conn, state http.ConnState) {
 	switch {
 	case c.released:
 	case state == http.StateIdle:
+		delete(l.active, c)
 		l.bare[c] = l.now().Add(-l.grace) // it has had its time
 		l.changed()
-	case state == http.StateActive, state == http.StateHijacked:
+	case state == http.StateActive:
 		delete(l.bare, c)
+		l.active[c] = l.now()
+		l.changed()
+	case state == http.StateHijacked:
+		delete(l.bare, c)
+		delete(l.active, c)
 	}
+}
+
+type connKey struct{}
+
+// ConnContext is for [http.Server]'s field of that name.
+func (l *Listener) ConnContext(ctx context.Context, nc net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, connOf(nc))
+}
+
+// Keep keeps the connection of a request from being closed for another one until
+// the request has ended. ctx is the request's; without a [Listener] in it, Keep
+// does nothing.
+func Keep(ctx context.Context) {
+	c, _ := ctx.Value(connKey{}).(*conn)
+	if c == nil {
+		return
+	}
+	c.listener.mu.Lock()
+	defer c.listener.mu.Unlock()
+	delete(c.listener.active, c)
+}
+
+// connOf returns the listener's connection that a server's connection is, or is
+// inside of; nil if there is none.
+func connOf(nc net.Conn) *conn {
+	if t, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		nc = t.NetConn() // of TLS
+	}
+	c, _ := nc.(*conn)
+	return c
 }
 
 // Open returns how many connections are open.

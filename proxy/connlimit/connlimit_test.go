@@ -2,6 +2,7 @@ package connlimit_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -19,25 +20,32 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server answers /hold when release is closed, and the rest at once.
+// server answers /hold and /keep when release is closed, and the rest at once.
 type server struct {
 	t       *testing.T
 	limit   *connlimit.Listener
 	addr    string
+	held    chan struct{} // receives when a request is held
 	release func()
 }
 
-func newServer(t *testing.T, most int, grace time.Duration, secure bool) *server {
+func newServer(t *testing.T, most int, grace, busy time.Duration, secure bool) *server {
 	t.Helper()
-	hold := make(chan struct{})
+	hold, held := make(chan struct{}), make(chan struct{}, 10)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/hold" {
+		switch r.URL.Path {
+		case "/keep":
+			connlimit.Keep(r.Context())
+			held <- struct{}{}
+			<-hold
+		case "/hold":
+			held <- struct{}{}
 			<-hold
 		}
 		_, _ = io.WriteString(w, "ok")
 	}))
-	limit := connlimit.New(s.Listener, most, grace)
-	s.Listener, s.Config.ConnState = limit, limit.ConnState
+	limit := connlimit.New(s.Listener, most, grace, busy)
+	s.Listener, s.Config.ConnState, s.Config.ConnContext = limit, limit.ConnState, limit.ConnContext
 	if secure {
 		s.StartTLS()
 	} else {
@@ -46,7 +54,7 @@ func newServer(t *testing.T, most int, grace time.Duration, secure bool) *server
 	release := sync.OnceFunc(func() { close(hold) })
 	t.Cleanup(s.Close)
 	t.Cleanup(release) // before the server, which waits for them
-	return &server{t: t, limit: limit, addr: s.Listener.Addr().String(), release: release}
+	return &server{t: t, limit: limit, addr: s.Listener.Addr().String(), held: held, release: release}
 }
 
 // client is one connection.
@@ -65,6 +73,17 @@ func (s *server) dial() *client {
 	s.t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	return &client{server: s, Conn: conn, reader: bufio.NewReader(conn)}
+}
+
+// dialTLS is dial, with TLS if secure is true.
+func (s *server) dialTLS(secure bool) *client {
+	s.t.Helper()
+	c := s.dial()
+	if secure {
+		c.Conn = tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true})
+		c.reader = bufio.NewReader(c.Conn)
+	}
+	return c
 }
 
 func (c *client) send(path string) *client {
@@ -102,7 +121,7 @@ func (s *server) opens(n int) {
 }
 
 func TestAnIdleConnectionMakesWayAndOneInUseDoesNot(t *testing.T) {
-	s := newServer(t, 2, time.Hour, false)
+	s := newServer(t, 2, time.Hour, time.Hour, false)
 	busy, idle := s.dial().send("/hold"), s.dial()
 	s.opens(2)
 	if !idle.send("/").answered() {
@@ -139,7 +158,7 @@ func TestOneWithoutARequestMakesWayAfterItsTime(t *testing.T) {
 		grace time.Duration
 		in    bool
 	}{{0, true}, {50 * time.Millisecond, true}, {time.Hour, false}} {
-		s := newServer(t, 2, tt.grace, false)
+		s := newServer(t, 2, tt.grace, time.Hour, false)
 		bare, half := s.dial(), s.dial()
 		_, _ = io.WriteString(half, "GET / HTTP/1.1\r\nHo")
 		s.opens(2)
@@ -158,8 +177,71 @@ func TestOneWithoutARequestMakesWayAfterItsTime(t *testing.T) {
 	}
 }
 
+func TestARequestThatDoesNotEndMakesWayAfterItsTimeUnlessItIsKept(t *testing.T) {
+	const busy = 50 * time.Millisecond
+	for _, secure := range []bool{false, true} {
+		s := newServer(t, 2, time.Hour, busy, secure)
+		kept, stuck := s.dialTLS(secure).send("/keep"), s.dialTLS(secure).send("/hold")
+		<-s.held
+		<-s.held
+		began := time.Now()
+		if !s.dialTLS(secure).send("/").answered() {
+			t.Fatalf("TLS %t: the third is not let in", secure)
+		}
+		if elapsed := time.Since(began); elapsed > 5*time.Second {
+			t.Errorf("TLS %t: let in after %v", secure, elapsed)
+		}
+		if _, err := stuck.reader.Peek(1); err == nil {
+			t.Errorf("TLS %t: the stuck one has an answer", secure)
+		}
+		for range 3 { // the idle one makes way, and never the kept one
+			if !s.dialTLS(secure).send("/").answered() {
+				t.Fatalf("TLS %t: another one is not let in", secure)
+			}
+		}
+		s.release()
+		if !kept.answered() {
+			t.Errorf("TLS %t: the kept one has no answer", secure)
+		}
+	}
+}
+
+func TestARequestHasItsTime(t *testing.T) {
+	const busy = 300 * time.Millisecond
+	s := newServer(t, 1, time.Hour, busy, false)
+	began := time.Now()
+	_ = s.dial().send("/hold")
+	s.opens(1)
+	if !s.dial().send("/").answered() {
+		t.Fatal("the second is not let in")
+	}
+	if elapsed := time.Since(began); elapsed < busy {
+		t.Errorf("the first had %v", elapsed)
+	}
+}
+
+func TestARequestOfALongConnectionHasItsTimeToo(t *testing.T) {
+	s := newServer(t, 1, time.Hour, time.Hour, false)
+	c := s.dial()
+	for range 3 {
+		if !c.send("/").answered() {
+			t.Fatal("no answer")
+		}
+	}
+	c.send("/keep")
+	<-s.held
+	second := s.dial().send("/")
+	if !second.silent() {
+		t.Error("the second is let in")
+	}
+	s.release()
+	if !c.answered() || !second.answered() {
+		t.Error("no answer")
+	}
+}
+
 func TestItKnowsConnectionsOfTLS(t *testing.T) {
-	s := newServer(t, 1, time.Hour, true)
+	s := newServer(t, 1, time.Hour, time.Hour, true)
 	transport := func() *http.Client {
 		c := httptest.NewTLSServer(nil) // for its client's certificates
 		c.Close()
@@ -180,7 +262,7 @@ func TestClosingItEndsTheWait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limit := connlimit.New(inner, 1, time.Hour)
+	limit := connlimit.New(inner, 1, time.Hour, time.Hour)
 	accepted := make(chan error, 2)
 	for range 2 {
 		conn, err := net.Dial("tcp", inner.Addr().String())
@@ -210,7 +292,7 @@ func TestClosingItEndsTheWait(t *testing.T) {
 }
 
 func TestAnAnswerBeforeTheEndOfTheRequestArrives(t *testing.T) {
-	s := newServer(t, 1, time.Hour, false)
+	s := newServer(t, 1, time.Hour, time.Hour, false)
 	c := s.dial()
 	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n"+strings.Repeat("x", 1<<20))
 	if !c.answered() {
