@@ -2,6 +2,7 @@ package config
 
 import (
 	"os"
+	"time"
 
 	"hubspot-auth-proxy/tokens/secret"
 )
@@ -44,10 +45,9 @@ type SeedClient struct {
 	// Seed have the same.
 	Name string
 
-	// Either Key is set, which begins with hap_, or KeySHA256, the SHA-256 of
-	// such a key in lower-case hex. No two clients of a Seed have the same key.
-	Key       secret.Text
-	KeySHA256 string
+	// Keys are its keys, the current one first. Never empty. No two clients of a
+	// Seed have the same key.
+	Keys []SeedKey
 
 	// Portals are the ids of those that it may use, each once, or "*" alone,
 	// which is all. Never empty.
@@ -55,6 +55,31 @@ type SeedClient struct {
 
 	// ReadOnly says that it may read only.
 	ReadOnly bool
+
+	// Paths are rules for the paths that it may use; see [wire.IsPathRule]. Nil
+	// means all paths.
+	Paths []string
+}
+
+// A SeedKey is one key of a caller.
+type SeedKey struct {
+	// Either Key is set, which begins with hap_, or SHA256, the SHA-256 of such a
+	// key in lower-case hex.
+	Key    secret.Text
+	SHA256 string
+
+	// Expires is when the key ceases to work. Zero means never.
+	Expires time.Time
+}
+
+// ParseExpiry reads when a key expires: at the end of a day, by UTC, such as
+// 2027-01-31, or at a time as RFC 3339 has it.
+func ParseExpiry(text string) (expires time.Time, ok bool) {
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return day.AddDate(0, 0, 1), true
+	}
+	expires, err := time.Parse(time.RFC3339, text)
+	return expires.UTC(), err == nil
 }
 
 // ReadSeed reads the file at path, which is YAML or JSON of at most 4 MiB.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -32,6 +33,13 @@ clients:
     key: hap_x
     portals:
       - "*"
+  - name: sync
+    keys:
+      - key: hap_y
+      - {key_sha256: ` + hash2 + `, expires: 2027-01-31}
+    portals: [1]
+    paths: [/crm/v3/owners, "/"]
+  - {name: soon, key: hap_z, portals: [1], expires: "2027-01-31T12:00:00+01:00"}
 `
 
 const seedJSON = `{"portals": [
@@ -40,8 +48,12 @@ const seedJSON = `{"portals": [
 	{"id": 9007199254740993, "api_key": "k"}
 ], "clients": [
 	{"name": "billing", "key_sha256": "` + hash + `", "portals": [62515, "9007199254740993"], "read_only": true},
-	{"name": "ops", "key": "hap_x", "portals": ["*"]}
+	{"name": "ops", "key": "hap_x", "portals": ["*"]},
+	{"name": "sync", "keys": [{"key": "hap_y"}, {"key_sha256": "` + hash2 + `", "expires": "2027-01-31"}], "portals": [1], "paths": ["/crm/v3/owners", "/"]},
+	{"name": "soon", "key": "hap_z", "portals": [1], "expires": "2027-01-31T11:00:00Z"}
 ]}`
+
+const hash2 = "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a"
 
 func TestASeedIsReadAsYAMLAndAsJSON(t *testing.T) {
 	want := config.Seed{
@@ -51,8 +63,11 @@ func TestASeedIsReadAsYAMLAndAsJSON(t *testing.T) {
 			{ID: "9007199254740993", APIKey: secret.New("k")},
 		},
 		Clients: []config.SeedClient{
-			{Name: "billing", KeySHA256: hash, Portals: []string{"62515", "9007199254740993"}, ReadOnly: true},
-			{Name: "ops", Key: secret.New("hap_x"), Portals: []string{"*"}},
+			{Name: "billing", Keys: []config.SeedKey{{SHA256: hash}}, Portals: []string{"62515", "9007199254740993"}, ReadOnly: true},
+			{Name: "ops", Keys: []config.SeedKey{{Key: secret.New("hap_x")}}, Portals: []string{"*"}},
+			{Name: "sync", Keys: []config.SeedKey{{Key: secret.New("hap_y")}, {SHA256: hash2, Expires: time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)}},
+				Portals: []string{"1"}, Paths: []string{"/crm/v3/owners", "/"}},
+			{Name: "soon", Keys: []config.SeedKey{{Key: secret.New("hap_z"), Expires: time.Date(2027, 1, 31, 11, 0, 0, 0, time.UTC)}}, Portals: []string{"1"}},
 		},
 	}
 	for name, content := range map[string]string{

@@ -10,6 +10,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens/hubspot"
 )
 
@@ -100,30 +101,13 @@ func (p *seedParser) portalName(in fields) string {
 }
 
 func (p *seedParser) client(node ast.Node, names, keys once) SeedClient {
-	in, ok := p.mapping(node, "a client", "name", "key", "key_sha256", "portals", "read_only")
+	in, ok := p.mapping(node, "a client", "name", "key", "key_sha256", "expires", "keys", "portals", "read_only", "paths")
 	if !ok {
 		return SeedClient{}
 	}
-	client := SeedClient{Name: p.clientName(in, names), Portals: p.clientPortals(in), ReadOnly: p.flag(in, "read_only")}
-	p.clientKey(in, &client)
-
-	given := in.among("key", "key_sha256")
-	switch len(given) {
-	case 0:
-		p.fault(in.at, "the client has no key", "give key_sha256, or key")
-	case 1:
-		hash := client.KeySHA256
-		if !client.Key.IsZero() {
-			sum := sha256.Sum256([]byte(client.Key.Reveal()))
-			hash = hex.EncodeToString(sum[:])
-		}
-		if line, before := keys.seen(hash, given[0].at); before && hash != "" {
-			p.fault(given[0].at, fmt.Sprintf("the client has the same key as the one whose key is on line %d", line), "give each client a key of its own")
-		}
-	default:
-		p.fault(given[1].at, given[1].name+" is given beside "+given[0].name, "keep one of them")
+	return SeedClient{
+		Name: p.clientName(in, names), Keys: p.clientKeys(in, keys), Portals: p.clientPortals(in), ReadOnly: p.flag(in, "read_only"), Paths: p.clientPaths(in),
 	}
-	return client
 }
 
 func (p *seedParser) clientName(in fields, names once) string {
@@ -143,22 +127,91 @@ func (p *seedParser) clientName(in fields, names once) string {
 	return name
 }
 
-// clientKey reads key and key_sha256, of which it leaves none that is wrong.
-func (p *seedParser) clientKey(in fields, client *SeedClient) {
-	key, at := p.credential(in, "key")
-	if !key.IsZero() {
-		if rest, ok := strings.CutPrefix(key.Reveal(), keyPrefix); !ok || rest == "" {
+// clientKeys reads the keys of a client: the one that stands in its own mapping, or
+// those of its list.
+func (p *seedParser) clientKeys(in fields, keys once) []SeedKey {
+	list, several := in.find("keys")
+	if !several {
+		return []SeedKey{p.clientKey(in, "the client", keys)}
+	}
+	for _, beside := range in.among("key", "key_sha256", "expires") {
+		p.fault(beside.at, beside.name+" is given beside keys", "give it in the list keys")
+	}
+	nodes := p.sequence(in, "keys", "[{key_sha256: 9f86d0…}]")
+	if _, isList := list.value.(*ast.SequenceNode); isList && len(nodes) == 0 {
+		p.fault(list.place(), "keys is empty", "give a key, with key_sha256 or key")
+	}
+	var all []SeedKey
+	for _, node := range nodes {
+		if one, ok := p.mapping(node, "a key", "key", "key_sha256", "expires"); ok {
+			all = append(all, p.clientKey(one, "the key", keys))
+		}
+	}
+	return all
+}
+
+// clientKey reads key, key_sha256 and expires, of which it leaves none that is
+// wrong.
+func (p *seedParser) clientKey(in fields, what string, keys once) (key SeedKey) {
+	text, at := p.credential(in, "key")
+	if !text.IsZero() {
+		if rest, ok := strings.CutPrefix(text.Reveal(), keyPrefix); !ok || rest == "" {
 			p.fault(at, "key does not begin with hap_, or ends there", "give a key that client add has made")
 		} else {
-			client.Key = key
+			key.Key = text
 		}
 	}
 	hash, at, ok := p.text(in, "key_sha256")
 	if ok && !sha256Hex.MatchString(hash) {
 		p.fault(at, "key_sha256 is not a SHA-256 in lower-case hex", "give the 64 digits that printf %s KEY | sha256sum prints")
 	} else if ok {
-		client.KeySHA256 = hash
+		key.SHA256 = hash
 	}
+	if date, at, ok := p.text(in, "expires"); ok {
+		if key.Expires, ok = ParseExpiry(date); !ok {
+			p.fault(at, "expires is neither a day nor a time", "give a day such as 2027-01-31, at whose end the key expires, or a time such as 2027-01-31T12:00:00Z")
+		}
+	}
+	switch given := in.among("key", "key_sha256"); len(given) {
+	case 0:
+		p.fault(in.at, what+" has no key", "give key_sha256, or key")
+	case 1:
+		if line, before := keys.seen(key.hash(), given[0].at); before && key.hash() != "" {
+			p.fault(given[0].at, fmt.Sprintf("%s has the same key as the one whose key is on line %d", what, line), "give each client a key of its own")
+		}
+	default:
+		p.fault(given[1].at, given[1].name+" is given beside "+given[0].name, "keep one of them")
+	}
+	return key
+}
+
+// hash returns the key's SHA-256, empty if neither is given rightly.
+func (k SeedKey) hash() string {
+	if k.Key.IsZero() {
+		return k.SHA256
+	}
+	sum := sha256.Sum256([]byte(k.Key.Reveal()))
+	return hex.EncodeToString(sum[:])
+}
+
+func (p *seedParser) clientPaths(in fields) []string {
+	list, found := in.find("paths")
+	nodes := p.sequence(in, "paths", "[/crm/v3/objects/contacts]")
+	if !found {
+		return nil
+	}
+	if _, isList := list.value.(*ast.SequenceNode); isList && len(nodes) == 0 {
+		p.fault(list.place(), "paths is empty", "give paths, or leave it out, which allows all")
+	}
+	paths := []string{}
+	for _, node := range nodes {
+		path := scalar(node)
+		if !wire.IsPathRule(path) {
+			p.fault(start(node), "this is not a path for a rule", "give one such as /crm/v3/objects/contacts, of plain characters, without a slash at its end")
+		}
+		paths = append(paths, path)
+	}
+	return paths
 }
 
 func (p *seedParser) clientPortals(in fields) []string {

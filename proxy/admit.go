@@ -14,7 +14,11 @@ import (
 // Clients finds callers by their key; [clients.Set] is one. It must be safe for
 // concurrent use, and quick for keys that it does not know.
 type Clients interface {
+	// Find returns the client whose key it is, unless the key has expired.
 	Find(key secret.Text) (client *clients.Client, known bool)
+
+	// Expired reports whether the key is a client's that has expired.
+	Expired(key secret.Text) bool
 }
 
 // admission is what a request asks for, and who asks.
@@ -117,6 +121,9 @@ func (g *gate) identify(r *http.Request, a *admission) *refusal {
 	}
 	if a.client != nil {
 		return nil // browsers cannot know a key unless it was given to them
+	}
+	if !a.key.IsZero() && g.clients.Expired(a.key) {
+		return clientExpired()
 	}
 	switch {
 	case wire.FromPage(r.Header):

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -37,6 +38,10 @@ func startCallers(t testing.TB, change ...func(*proxy.Options)) callers {
 		{Name: "all", Portals: []string{"*"}},
 		{Name: "reader", Portals: []string{portalID}, ReadOnly: true},
 		{Name: "unconnected", Portals: []string{"99"}},
+		{Name: "contacts", Portals: []string{portalID}, Paths: []string{"/crm/v3/objects/contacts", "/crm/v3/owners"}},
+		{Name: "plain", Portals: []string{portalID}, Paths: []string{"/"}},
+		{Name: "expired", Portals: []string{"*"}, Expires: time.Now().Add(-time.Second)},
+		{Name: "expiring", Portals: []string{portalID}, Expires: time.Now().Add(time.Hour)},
 	} {
 		key := clients.NewKey()
 		client.KeySHA256 = clients.Hash(key)

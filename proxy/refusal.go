@@ -105,6 +105,14 @@ func clientAmbiguous() *refusal {
 	}
 }
 
+// clientExpired refuses a key that was the client's until it expired.
+func clientExpired() *refusal {
+	return &refusal{
+		category: "CLIENT_UNAUTHENTICATED",
+		message:  "The client key has expired. Ask the proxy's operator for another, made by the command client rotate, and send it as Authorization: Bearer hap_….",
+	}
+}
+
 // clientForwarded refuses a request without a key that another proxy on this
 // machine has forwarded.
 func clientForwarded() *refusal {

@@ -95,6 +95,8 @@ func BenchmarkStep(b *testing.B) {
 // knownClients are clients by the hash of their key.
 type knownClients map[string]*clients.Client
 
+func (knownClients) Expired(secret.Text) bool { return false }
+
 func (k knownClients) Find(key secret.Text) (client *clients.Client, known bool) {
 	client, known = k[clients.Hash(key)]
 	return client, known

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -19,6 +20,7 @@ it cannot be shown again. The caller sends it where an SDK puts its token, as
 Authorization: Bearer KEY or hapikey=KEY.
 
   hubspot-auth-proxy client add billing --portals 62515,62516 --read-only
+  hubspot-auth-proxy client add sync --portals 62515 --paths /crm/v3/objects/contacts,/crm/v3/owners --expires 2027-01-31
   KEY=$(hubspot-auth-proxy client add ops --portals '*')
   curl -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/crm/v3/objects/contacts
 `
@@ -26,15 +28,16 @@ Authorization: Bearer KEY or hapikey=KEY.
 func clientAdd(flags *flag.FlagSet) action {
 	portals := flags.String("portals", "", "which portals it may use: `IDs` with commas between them, or '*' for all")
 	readOnly := flags.Bool("read-only", false, "allow GET, HEAD and HubSpot's POSTs that only read")
+	paths := flags.String("paths", "", "which paths it may use, with those below: `PATHS` with commas between them; all if not given")
+	until := expiryFlag(flags)
 	replace := flags.Bool("replace", false, "give a caller that there is another key and other rights; its key so far ends")
 	return func(ctx context.Context, c *call) error {
-		key := clients.NewKey()
-		client := clients.Client{Name: c.args[0], KeySHA256: clients.Hash(key), ReadOnly: *readOnly}
-		for id := range strings.SplitSeq(*portals, ",") {
-			if id = strings.TrimSpace(id); id != "" {
-				client.Portals = append(client.Portals, id)
-			}
+		expires, problem := expiry(*until)
+		if problem != "" {
+			return usageError{problem, "client add"}
 		}
+		key := clients.NewKey()
+		client := clients.Client{Name: c.args[0], KeySHA256: clients.Hash(key), ReadOnly: *readOnly, Paths: listOf(*paths), Portals: listOf(*portals), Expires: expires}
 		if problem := clientProblem(client); problem != "" {
 			return usageError{problem, "client add"}
 		}
@@ -49,6 +52,44 @@ func clientAdd(flags *flag.FlagSet) action {
 			return err
 		})
 	}
+}
+
+// listOf returns the elements of a list with commas, nil if there is none.
+func listOf(text string) (list []string) {
+	for element := range strings.SplitSeq(text, ",") {
+		if element = strings.TrimSpace(element); element != "" {
+			list = append(list, element)
+		}
+	}
+	return list
+}
+
+// expiryFlag adds the flag --expires.
+func expiryFlag(flags *flag.FlagSet) *string {
+	return flags.String("expires", "", "the key works until the end of this `DAY`, such as 2027-01-31, or until a time such as 2027-01-31T12:00:00Z; always if not given")
+}
+
+// expiry returns what the flag --expires says, and what is wrong with it.
+func expiry(text string) (expires time.Time, problem string) {
+	if text == "" {
+		return time.Time{}, ""
+	}
+	expires, ok := config.ParseExpiry(text)
+	switch {
+	case !ok:
+		return time.Time{}, "--expires is neither a day nor a time: give a day such as 2027-01-31, or a time such as 2027-01-31T12:00:00Z"
+	case !expires.After(time.Now()):
+		return time.Time{}, "--expires is in the past"
+	}
+	return expires, ""
+}
+
+// shownTime returns a time by UTC, empty if it is zero.
+func shownTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 // clientProblem says what keeps a client from being added.
@@ -72,13 +113,61 @@ func storeClient(ctx context.Context, s *store, client clients.Client, replace b
 	}
 	err := add(ctx, client)
 	if errors.Is(err, clients.ErrExists) {
-		return fmt.Errorf("there is a client %s already; --replace gives it another key, and ends the one it has", client.Name)
+		return fmt.Errorf("there is a client %s already; --replace gives it another key and other rights at once, and client rotate another key without a pause", client.Name)
 	}
 	if err == nil {
+		paths := zap.Skip() // all
+		if client.Paths != nil {
+			paths = zap.Strings("paths", client.Paths)
+		}
 		s.log.Info("client was added", zap.String("client", client.Name), zap.Strings("portals", client.Portals),
-			zap.Bool("read_only", client.ReadOnly), by("client add"))
+			zap.Bool("read_only", client.ReadOnly), paths, zap.String("expires", shownTime(client.Expires)), by("client add"))
 	}
 	return err
+}
+
+const clientRotateManual = `Makes another key for the caller NAME, with the same rights, and prints it on
+standard output, alone on its line. The keys so far work until the overlap has
+passed, so that the caller can change over without a pause; the proxy's log says
+while one of them is still used. The new key does not expire unless --expires says so.
+
+  hubspot-auth-proxy client rotate billing
+  hubspot-auth-proxy client rotate billing --overlap 0        # the key so far ends at once
+  hubspot-auth-proxy client rotate billing --overlap 168h --expires 2027-12-31
+`
+
+func clientRotate(flags *flag.FlagSet) action {
+	overlap := flags.Duration("overlap", 24*time.Hour, "how long the keys so far work on: a `DURATION`, such as 24h, or 0")
+	until := expiryFlag(flags)
+	return func(ctx context.Context, c *call) error {
+		expires, problem := expiry(*until)
+		if *overlap < 0 {
+			problem = "--overlap is negative: give a duration such as 24h, or 0"
+		}
+		if problem != "" {
+			return usageError{problem, "client rotate"}
+		}
+		return c.operate(ctx, func(_ config.Config, s *store) error {
+			key, now := clients.NewKey(), time.Now()
+			client, err := s.clients.Rotate(ctx, c.args[0], key, expires, *overlap, now)
+			if errors.Is(err, clients.ErrUnknown) {
+				return errors.New("there is no client of that name in Redis; client list names them, and those of a SEED_FILE get another key there, in the list keys")
+			}
+			if err != nil {
+				return err
+			}
+			s.log.Info("client was given another key", zap.String("client", client.Name), zap.Duration("overlap", *overlap), zap.String("expires", shownTime(client.Expires)), by("client rotate"))
+			if _, err := fmt.Fprintln(c.stdout, key.Reveal()); err != nil {
+				return fmt.Errorf("the key could not be printed, make another one: %w", err)
+			}
+			ends := "ended"
+			if len(client.OlderKeys) > 0 {
+				ends = "work until " + shownTime(now.Add(*overlap)) + " at the latest"
+			}
+			_, err = fmt.Fprintf(c.stderr, "This is the new key of the client %s. It is not shown again. The keys so far %s.\n", client.Name, ends)
+			return err
+		})
+	}
 }
 
 const clientListManual = `Lists the callers that client add has made, and what they may use. Neither keys nor
@@ -93,6 +182,9 @@ type listed struct {
 	Name     string   `json:"name"`
 	Portals  []string `json:"portals"`
 	ReadOnly bool     `json:"read_only"`
+	Paths    []string `json:"paths,omitempty"`
+	Expires  string   `json:"expires,omitempty"`
+	Keys     int      `json:"keys"` // that work
 }
 
 func clientList(flags *flag.FlagSet) action {
@@ -112,7 +204,7 @@ func (c *call) printClients(known []clients.Client, asJSON bool) error {
 	if asJSON {
 		list := make([]listed, 0, len(known))
 		for _, client := range known {
-			list = append(list, listed{client.Name, client.Portals, client.ReadOnly})
+			list = append(list, listed{client.Name, client.Portals, client.ReadOnly, client.Paths, shownTime(client.Expires), client.Working(time.Now())})
 		}
 		return printJSON(c.stdout, list)
 	}
@@ -120,13 +212,20 @@ func (c *call) printClients(known []clients.Client, asJSON bool) error {
 		_, err := fmt.Fprintln(c.stderr, "There is no client in Redis; client add makes one.")
 		return err
 	}
-	rows := [][]string{{"NAME", "PORTALS", "MAY"}}
+	rows := [][]string{{"NAME", "PORTALS", "MAY", "PATHS", "EXPIRES"}}
 	for _, client := range known {
 		may := "read and write"
 		if client.ReadOnly {
 			may = "read"
 		}
-		rows = append(rows, []string{client.Name, strings.Join(client.Portals, ","), may})
+		paths, expires := "all", "never"
+		if client.Paths != nil {
+			paths = strings.Join(client.Paths, ",")
+		}
+		if !client.Expires.IsZero() {
+			expires = shownTime(client.Expires)
+		}
+		rows = append(rows, []string{client.Name, strings.Join(client.Portals, ","), may, paths, expires})
 	}
 	return printTable(c.stdout, rows)
 }

@@ -77,6 +77,7 @@ func echoCommands() map[string][][]string {
 		"portal link":   {{"--portal", "1"}, {"--any"}},
 		"portal remove": {{"9"}},
 		"client add":    {{"billing", "--portals", "1", "--replace"}},
+		"client rotate": {{"billing"}, {"nobody"}},
 		"client list":   {{}, {"--json"}},
 		"client remove": {{"nobody"}},
 		"keys generate": {{"a"}},

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens"
 )
 
@@ -21,4 +22,12 @@ func newRegistry() *prometheus.Registry {
 	build.Set(1)
 	registry.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return registry
+}
+
+// countExpiring registers how many client keys are to be replaced.
+func countExpiring(registry prometheus.Registerer, callers *clients.Set) {
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: tokens.MetricPrefix + "expiring_client_keys",
+		Help: "Clients whose current key expires within 14 days, or has expired.",
+	}, func() float64 { return float64(callers.Expiring()) }))
 }

@@ -167,11 +167,19 @@ func (s *seeder) portals() []tokens.Seed {
 }
 
 func seedClient(c config.SeedClient) clients.Client {
-	hash := c.KeySHA256
-	if hash == "" {
-		hash = clients.Hash(c.Key)
+	client := clients.Client{Name: c.Name, Portals: c.Portals, ReadOnly: c.ReadOnly, Paths: c.Paths}
+	for i, k := range c.Keys {
+		key := clients.Key{SHA256: k.SHA256, Expires: k.Expires}
+		if key.SHA256 == "" {
+			key.SHA256 = clients.Hash(k.Key)
+		}
+		if i == 0 {
+			client.KeySHA256, client.Expires = key.SHA256, key.Expires
+			continue
+		}
+		client.OlderKeys = append(client.OlderKeys, key)
 	}
-	return clients.Client{Name: c.Name, KeySHA256: hash, Portals: c.Portals, ReadOnly: c.ReadOnly}
+	return client
 }
 
 // faults reads the seed file and returns what is wrong with it.

@@ -98,6 +98,7 @@ func (s *service) open(ctx context.Context) error {
 	}
 	s.callers = clients.NewSet(s.clients, s.log)
 	s.closers = append(s.closers, s.callers.Close)
+	countExpiring(s.metrics, s.callers)
 	s.warn()
 	s.warnOfCA()
 	for _, step := range []func(context.Context) error{s.listen, s.awaitRedis, s.followSettings} {

@@ -74,7 +74,7 @@ func (a *Admin) status(w http.ResponseWriter, r *http.Request) {
 		data.Chart = newChart(a.options.History.Minutes())
 	}
 	if a.options.Callers != nil {
-		data.Clients, data.MoreKeys = clientRows(a.options.Callers())
+		data.Clients, data.MoreKeys = clientRows(a.options.Callers(), now)
 	}
 	show(w, http.StatusOK, data.page())
 }
@@ -147,16 +147,34 @@ func about(o tokens.Overview, records int) string {
 type clientRow struct {
 	Name, Portals string
 	ReadOnly      bool
+	Seeded        bool
+	Paths         int    // how many rules limit it; 0 means that none does
+	Expiry        string // when its key expires; empty means never
+	ExpiresSoon   bool
 }
 
 // clientRows returns the clients by name, and how many there are besides.
-func clientRows(callers []clients.Client) (rows []clientRow, more int) {
+func clientRows(callers []clients.Client, now time.Time) (rows []clientRow, more int) {
 	callers = slices.SortedStableFunc(slices.Values(callers), func(a, b clients.Client) int { return cmp.Compare(a.Name, b.Name) })
 	shown := callers[:min(len(callers), mostClients)]
 	for _, c := range shown {
-		rows = append(rows, clientRow{Name: clip(c.Name, maxName), Portals: portalsOf(c), ReadOnly: c.ReadOnly})
+		rows = append(rows, clientRow{
+			Name: clip(c.Name, maxName), Portals: portalsOf(c), ReadOnly: c.ReadOnly, Seeded: c.Seeded, Paths: len(c.Paths),
+			Expiry: expiryOf(c, now), ExpiresSoon: c.ExpiresSoon(now),
+		})
 	}
 	return rows, len(callers) - len(shown)
+}
+
+// expiryOf says when a client's key expires.
+func expiryOf(c clients.Client, now time.Time) string {
+	switch {
+	case c.Expires.IsZero():
+		return ""
+	case !now.Before(c.Expires):
+		return "key has expired"
+	}
+	return "key expires in " + span(c.Expires.Sub(now))
 }
 
 // portalsOf tells which portals a client may use.

@@ -42,7 +42,8 @@ func TestTheStatusPageShowsThoseFirstThatAreNotWell(t *testing.T) {
 	r := newRig(t, func(r *rig) {
 		r.options.Metrics = prometheus.NewRegistry()
 		r.options.Callers = func() []clients.Client {
-			return []clients.Client{{Name: "reporting", Portals: []string{"*"}}, {Name: "billing", Portals: []string{"1", "2"}, ReadOnly: true}}
+			return []clients.Client{{Name: "reporting", Portals: []string{"*"}}, {Name: "billing", Portals: []string{"1", "2"}, ReadOnly: true,
+				Paths: []string{"/crm"}, Seeded: true, Expires: time.Now().Add(9*24*time.Hour + time.Hour)}}
 		}
 	})
 	r.portals.record(t, "9", "name", "Acme")
@@ -51,7 +52,7 @@ func TestTheStatusPageShowsThoseFirstThatAreNotWell(t *testing.T) {
 	r.admin.Ready()
 	body := r.page("Ready", "Redis answers", "1 portal needs attention", `<a href="/metrics">`, "2 portals,",
 		"<strong>10</strong>", "Ended", "BAD_REFRESH_TOKEN", `href="/connect?portal=10"`, "<strong>Acme</strong>", "9 · OAuth", "Well", "min left",
-		"Client keys", "billing", "portals 1, 2, read only", "reporting", "all portals")
+		"Client keys", "billing", "portals 1, 2, read only, paths: 1, from the seed file", "key expires in 9 days", "client rotate", "reporting", "all portals")
 	if strings.Contains(body, "Removed") || strings.Contains(body, "<svg class=\"chart\"") {
 		t.Error(body)
 	}

@@ -93,7 +93,15 @@ func (r clientRow) node() g.Node {
 	if r.ReadOnly {
 		text += ", read only"
 	}
-	return h.Li(h.Class("client"), h.Strong(g.Text(r.Name)), soft(text))
+	if r.Paths > 0 {
+		text += fmt.Sprintf(", paths: %d", r.Paths)
+	}
+	if r.Seeded {
+		text += ", from the seed file"
+	}
+	return h.Li(h.Class("client"), h.Strong(g.Text(r.Name)), soft(text),
+		g.If(r.Expiry != "" && !r.ExpiresSoon, soft(r.Expiry)),
+		g.If(r.ExpiresSoon, h.Strong(g.Text(r.Expiry+": make another by the command “hubspot-auth-proxy client rotate”, or in the seed file"))))
 }
 
 func (c *chart) node() g.Node {

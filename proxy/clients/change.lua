@@ -3,7 +3,8 @@
 -- KEYS[1]  the set
 -- ARGV[1]  channel of the events
 -- ARGV[2]  'set' to write the fields and values that follow, 'delete' to
---          delete the field that follows, or the version of a set that is to
+--          delete the field that follows, 'replace' to write the field and
+--          value that follow if the field has the third value, or the version of a set that is to
 --          be restored: the fields and values that follow replace an older
 --          one, and join one of version 1
 -- ARGV[3…] those
@@ -21,6 +22,12 @@ if ARGV[2] == 'delete' then
     -- No version: were Redis just emptied, that would make this the newest set.
     return {version, 0}
   end
+elseif ARGV[2] == 'replace' then
+  if redis.call('HGET', KEYS[1], ARGV[3]) ~= ARGV[5] then
+    return {version, 0}
+  end
+  redis.call('HSET', KEYS[1], ARGV[3], ARGV[4])
+  changed = 1
 else
   local restored = tonumber(ARGV[2])
   if restored then

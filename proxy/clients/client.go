@@ -22,7 +22,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/secret"
 )
@@ -42,12 +44,75 @@ type Client struct {
 	// has 256 random bits, so that nobody finds it from the hash.
 	KeySHA256 string `json:"key_sha256"`
 
+	// Expires is when the key ceases to work. Zero means never.
+	Expires time.Time `json:"expires,omitzero"`
+
+	// OlderKeys are keys besides, such as those that a newer one has replaced.
+	OlderKeys []Key `json:"older_keys,omitempty"`
+
 	// Portals are the ids of those that it may use, or [AllPortals] alone.
 	Portals []string `json:"portals"`
 
 	// ReadOnly means that it may send only GET, HEAD, and HubSpot's POSTs that
 	// only read.
 	ReadOnly bool `json:"read_only"`
+
+	// Paths are rules of [wire.IsPathRule]: the client may use the paths that they
+	// name, and those below. Nil means all paths.
+	Paths []string `json:"paths,omitempty"`
+
+	// Seeded means that the client comes from the seed file, not from Redis.
+	Seeded bool `json:"-"`
+}
+
+// A Key is one key of a client that has several.
+type Key struct {
+	SHA256  string    `json:"key_sha256"`       // as in Client
+	Expires time.Time `json:"expires,omitzero"` // zero means never
+}
+
+// works reports whether the key has not expired. Most keys need no clock.
+func (k Key) works(now func() time.Time) bool { return k.Expires.IsZero() || now().Before(k.Expires) }
+
+// expiryWarning is how long before its expiry a key is reported.
+const expiryWarning = 14 * 24 * time.Hour
+
+// ExpiresSoon reports whether the client's current key expires within 14 days, or
+// has expired.
+func (c *Client) ExpiresSoon(now time.Time) bool {
+	return !c.Expires.IsZero() && c.Expires.Sub(now) < expiryWarning
+}
+
+// keys returns all keys of the client, the current one first.
+func (c *Client) keys() []Key {
+	return append([]Key{{SHA256: c.KeySHA256, Expires: c.Expires}}, c.OlderKeys...)
+}
+
+// Working returns how many of the client's keys have not expired.
+func (c *Client) Working(now time.Time) (n int) {
+	for _, key := range c.keys() {
+		if key.works(func() time.Time { return now }) {
+			n++
+		}
+	}
+	return n
+}
+
+// Rotated returns the client with another key, which expires at that time, never if
+// it is zero. The keys so far work until the overlap has passed, and no longer than
+// they would have.
+func (c Client) Rotated(key secret.Text, expires time.Time, overlap time.Duration, now time.Time) Client {
+	var older []Key
+	for _, k := range c.keys() {
+		if end := now.Add(overlap); k.Expires.IsZero() || end.Before(k.Expires) {
+			k.Expires = end
+		}
+		if now.Before(k.Expires) {
+			older = append(older, k)
+		}
+	}
+	c.KeySHA256, c.Expires, c.OlderKeys = Hash(key), expires, older
+	return c
 }
 
 var (
@@ -70,8 +135,23 @@ func (c Client) Check() error {
 	if !clientName.MatchString(c.Name) {
 		errs = append(errs, fmt.Errorf("%s is not a client's name: give 1 to 64 letters, digits, dots, - and _", quote(c.Name)))
 	}
-	if !sha256Hex.MatchString(c.KeySHA256) {
-		errs = append(errs, errors.New("key_sha256 is not a SHA-256 in lower-case hex: 64 digits"))
+	var hashes []string
+	for _, key := range c.keys() {
+		if !sha256Hex.MatchString(key.SHA256) {
+			errs = append(errs, errors.New("key_sha256 is not a SHA-256 in lower-case hex: 64 digits"))
+		}
+		if slices.Contains(hashes, key.SHA256) {
+			errs = append(errs, errors.New("a key is given twice"))
+		}
+		hashes = append(hashes, key.SHA256)
+	}
+	if c.Paths != nil && len(c.Paths) == 0 {
+		errs = append(errs, errors.New("the list of paths is empty: give paths, or leave it out, which allows all"))
+	}
+	for _, path := range c.Paths {
+		if !wire.IsPathRule(path) {
+			errs = append(errs, fmt.Errorf("%s is not a path for a rule: give one such as /crm/v3/objects/contacts, of plain characters, without a slash at its end", quote(path)))
+		}
 	}
 	if len(c.Portals) == 0 {
 		errs = append(errs, errors.New(`no portals are given: give ids, or "*" for all`))

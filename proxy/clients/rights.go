@@ -3,6 +3,8 @@ package clients
 import (
 	"net/http"
 	"regexp"
+	"slices"
+	"strings"
 
 	"hubspot-auth-proxy/proxy/wire"
 )
@@ -14,8 +16,14 @@ func (c *Client) Forbids(portal string, r *http.Request, target wire.Target) str
 	switch {
 	case portal != "" && !c.MayUse(portal):
 		return "The client key may not use portal " + portal + "."
-	case c.ReadOnly && wire.OverridesMethod(r.Header, target.Query):
-		return "The client key may read only, and the request asks for another method: by a header such as X-HTTP-Method-Override, or by _method in the query."
+	case (c.ReadOnly || c.Paths != nil) && wire.OverridesMethod(r.Header, target.Query):
+		return "The client key may not do all, and the request asks for another method: by a header such as X-HTTP-Method-Override, or by _method in the query."
+	case c.Paths != nil && wire.OverridesPath(r.Header):
+		return "The client key may use some paths only, and the request asks for another path by a header: X-Original-URL or X-Rewrite-URL."
+	case c.Paths != nil && !wire.IsPlainPath(target.Path):
+		return "The client key may use some paths only, and servers do not agree on what this path is: it has an escape, a dot segment, a double slash or a character that is not allowed then."
+	case c.Paths != nil && !slices.ContainsFunc(c.Paths, func(rule string) bool { return wire.IsUnder(target.Path, rule) }):
+		return "The client key may not use this path. It may use " + strings.Join(c.Paths[:min(len(c.Paths), 10)], ", ") + ", and what is below."
 	case c.ReadOnly && !reads(r.Method, target):
 		return "The client key may read only: GET, HEAD, and the POSTs that only read, which are HubSpot's search, …/batch/read, …/lists/search and GraphQL."
 	}

@@ -32,6 +32,7 @@ const (
 type Set struct {
 	store  Store
 	log    *zap.Logger
+	now    func() time.Time
 	every  time.Duration         // how often to read the store without an event
 	stored atomic.Pointer[index] // what Redis has
 	seeded atomic.Pointer[index] // what the seed file has
@@ -41,19 +42,28 @@ type Set struct {
 	loop sync.WaitGroup
 }
 
-// index is clients by the hash of their key.
+// index is clients by the hashes of their keys.
 type index struct {
 	clients []Client
-	byHash  map[[sha256.Size]byte]*Client
+	byHash  map[[sha256.Size]byte]*holder
 	version int64
 }
 
+// holder is whose a key is.
+type holder struct {
+	client   *Client
+	key      Key
+	reported atomic.Int64 // when its use was last reported, in seconds since 1970
+}
+
 func newIndex(clients []Client, version int64) *index {
-	i := &index{clients: clients, byHash: make(map[[sha256.Size]byte]*Client, len(clients)), version: version}
+	i := &index{clients: clients, byHash: make(map[[sha256.Size]byte]*holder, len(clients)), version: version}
 	for n := range clients {
-		var hash [sha256.Size]byte
-		if length, err := hex.Decode(hash[:], []byte(clients[n].KeySHA256)); err == nil && length == len(hash) {
-			i.byHash[hash] = &clients[n]
+		for _, key := range clients[n].keys() {
+			var hash [sha256.Size]byte
+			if length, err := hex.Decode(hash[:], []byte(key.SHA256)); err == nil && length == len(hash) {
+				i.byHash[hash] = &holder{client: &clients[n], key: key}
+			}
 		}
 	}
 	return i
@@ -61,10 +71,10 @@ func newIndex(clients []Client, version int64) *index {
 
 // NewSet returns a set that follows the store's changes until it is closed. It
 // is empty until [Set.Load] has read the store, or a change was heard of.
-func NewSet(store Store, log *zap.Logger) *Set { return newSet(store, log, checkEvery) }
+func NewSet(store Store, log *zap.Logger) *Set { return newSet(store, log, checkEvery, time.Now) }
 
-func newSet(store Store, log *zap.Logger, every time.Duration) *Set {
-	s := &Set{store: store, log: log, every: every}
+func newSet(store Store, log *zap.Logger, every time.Duration, now func() time.Time) *Set {
+	s := &Set{store: store, log: log, now: now, every: every}
 	s.stored.Store(newIndex(nil, 0))
 	s.seeded.Store(newIndex(nil, 0))
 	life, end := context.WithCancel(context.Background())
@@ -79,20 +89,48 @@ func (s *Set) Close() {
 	s.loop.Wait()
 }
 
-// Find returns the client whose key it is. It compares hashes: how long it
+// Find returns the client whose key it is, unless the key has expired. It compares hashes: how long it
 // takes tells nothing of how much of a guessed key is right.
 func (s *Set) Find(key secret.Text) (client *Client, known bool) {
-	hash := sha256.Sum256([]byte(key.Reveal()))
-	if client, known = s.seeded.Load().byHash[hash]; known {
-		return client, true
+	held, known := s.holder(key)
+	if !known || !held.key.works(s.now) {
+		return nil, false
 	}
-	client, known = s.stored.Load().byHash[hash]
-	return client, known
+	if !held.key.Expires.IsZero() && held.key.SHA256 != held.client.KeySHA256 {
+		s.reportOlder(held)
+	}
+	return held.client, true
+}
+
+// Expired reports whether the key is one that worked until it expired.
+func (s *Set) Expired(key secret.Text) bool {
+	held, known := s.holder(key)
+	return known && !held.key.works(s.now)
+}
+
+// holder returns whose the key is, be it expired or not. A key that works is
+// preferred to the same one of another client.
+func (s *Set) holder(key secret.Text) (held *holder, known bool) {
+	hash := sha256.Sum256([]byte(key.Reveal()))
+	held, known = s.seeded.Load().byHash[hash]
+	if known && held.key.works(s.now) {
+		return held, true
+	}
+	if stored, has := s.stored.Load().byHash[hash]; has {
+		return stored, true
+	}
+	return held, known
 }
 
 // Seed replaces the clients that the seed file has. One that is no longer
 // among them is cut off.
-func (s *Set) Seed(clients []Client) { s.seeded.Store(newIndex(clients, 0)) }
+func (s *Set) Seed(clients []Client) {
+	clients = slices.Clone(clients)
+	for i := range clients {
+		clients[i].Seeded = true
+	}
+	s.seeded.Store(newIndex(clients, 0))
+}
 
 // Load reads the store.
 func (s *Set) Load(ctx context.Context) error {
@@ -139,7 +177,7 @@ func (s *Set) follow(life context.Context) {
 			Failed:    func(error) {}, // loading fails then, too
 		})
 	})
-	wait := s.every
+	wait, warned := s.every, make(map[string]time.Time)
 	for {
 		select {
 		case <-life.Done():
@@ -148,6 +186,7 @@ func (s *Set) follow(life context.Context) {
 		case <-time.After(wait + rand.N(wait/5)):
 		}
 		wait = s.every
+		s.warnOfExpiry(warned)
 		if err := s.Load(life); err != nil && life.Err() == nil {
 			s.log.Warn("the clients cannot be read; those that are known stay", zap.Error(err))
 			wait = min(retryEvery, s.every)

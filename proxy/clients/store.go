@@ -9,9 +9,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
 )
 
@@ -61,6 +63,45 @@ func (s Store) Create(ctx context.Context, client Client) error {
 		return ErrExists
 	}
 	return s.Add(ctx, client) // the same again, with a version and an event
+}
+
+// Rotate gives a client another key, which expires at that time, never if it is
+// zero; its keys so far work until the overlap has passed. The error is [ErrUnknown]
+// if there is no client of that name. Rotate returns the client as it is stored.
+func (s Store) Rotate(ctx context.Context, name string, key secret.Text, expires time.Time, overlap time.Duration, now time.Time) (Client, error) {
+	for {
+		before, err := s.read(ctx, name)
+		if err != nil {
+			return Client{}, err
+		}
+		var client Client
+		if json.Unmarshal([]byte(before), &client) != nil || client.Check() != nil || client.Name != name {
+			return Client{}, &DamagedError{Names: []string{name}}
+		}
+		client = client.Rotated(key, expires, overlap, now)
+		if err := client.Check(); err != nil {
+			return Client{}, err
+		}
+		changed, err := s.change(ctx, "replace", append(fields([]Client{client}), before)...)
+		if err != nil || changed == 1 {
+			return client, err
+		}
+		// Somebody else has changed it meanwhile.
+	}
+}
+
+// read returns what Redis has of a client.
+func (s Store) read(ctx context.Context, name string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, store.Timeout)
+	defer cancel()
+	value, err := s.Redis.HGet(ctx, s.key(), field(name)).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return "", ErrUnknown
+	case err != nil:
+		return "", store.Failure("read clients from Redis", err)
+	}
+	return value, nil
 }
 
 // Remove removes a client: its key is cut off everywhere. The error is
