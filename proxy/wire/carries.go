@@ -19,9 +19,10 @@ func Carries(text, value string) bool {
 		strings.Contains(text, `\`) && strings.Contains(decodeJSON(text), value)
 }
 
-// clientKey is the form of the client keys that the program makes, of which it
-// makes longer ones.
-var clientKey = regexp.MustCompile(`hap_[A-Za-z0-9_-]{20}`)
+// clientKey is the form of the client keys that the program makes. Anything shorter
+// is not one: HubSpot's accounts have properties with names such as
+// mishap_description_of_event.
+var clientKey = regexp.MustCompile(`hap_[A-Za-z0-9_-]{43}`)
 
 // CarriesClientKey reports whether a target has something in it that has the form
 // of a client key, percent-encoded or not.

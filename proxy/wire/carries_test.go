@@ -24,6 +24,7 @@ func TestAKeyIsFoundInWhateverFormClientsWriteIt(t *testing.T) {
 	for text, want := range map[string]bool{
 		"/a/" + aKey: true, "/%68ap_" + aKey[4:]: true, "/%2568ap%255f" + aKey[4:] + "?x": true, "/x" + aKey + "%": true,
 		"/a": false, "/hap_short": false, "/hap_things/of-mine": false, "": false, "/%%%": false, "/hap%AAAAAAAAAAAAAAAAAAAAAAAAA": false,
+		"properties=mishap_description_of_event,chap_total_number_of_chapters": false, "/crm/v3/properties/deals/hap_customer_lifetime_value_usd": false,
 	} {
 		if got := wire.CarriesClientKey(text); got != want {
 			t.Errorf("%s has the form of a key: %t", text, got)

@@ -88,13 +88,19 @@ type Hosts struct {
 
 // Below returns what the Host header field's name has before the domain, in
 // lower case: 62515 of 62515.example.com. It is empty for all other names, for
-// the domain itself too.
+// the domain itself too. A malformed field that has the domain in it, such as
+// 62515..example.com, is returned whole: it names no portal, and must not count
+// as naming none.
 func (h Hosts) Below(host string) string {
 	if h.Domain == "" {
 		return ""
 	}
-	if name, ok := HostName(host); ok && IsBelow(name, h.Domain) {
+	name, ok := HostName(host)
+	switch {
+	case ok && IsBelow(name, h.Domain):
 		return strings.TrimSuffix(name, "."+h.Domain)
+	case !ok && strings.Contains(strings.ToLower(host), "."+h.Domain):
+		return host
 	}
 	return ""
 }

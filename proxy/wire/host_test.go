@@ -59,7 +59,9 @@ func TestASubdomainOfTheDomainIsFound(t *testing.T) {
 	hosts := wire.Hosts{Domain: "a.example"}
 	for host, want := range map[string]string{
 		"62515.a.example": "62515", "62515.A.Example.:80": "62515", "x.62515.a.example": "x.62515",
-		"a.example": "", "xa.example": "", "62515.b.example": "", "62515.a.example.evil.example": "", ".a.example": "", "[::1]": "", "": "",
+		"a.example": "", "xa.example": "", "62515.b.example": "", "62515.a.example.evil.example": "", "[::1]": "", "": "", "x..y": "", "x:y": "",
+		".a.example": ".a.example", "62515..a.example": "62515..a.example", "62515.a.example..": "62515.a.example..", "62515.A.example:8o": "62515.A.example:8o",
+		"62515!.a.example": "62515!.a.example", "%36.a.example": "%36.a.example",
 	} {
 		if got := hosts.Below(host); got != want {
 			t.Errorf("%q: %q, want %q", host, got, want)
