@@ -109,6 +109,8 @@ func (l *loader) checkNumbers() {
 	l.checkAtLeast("REFRESH_AHEAD", l.RefreshAhead, 1)
 	l.checkBytes("RETRY_BODY_LIMIT", l.RetryBodyLimit)
 	l.checkBytes("RETRY_MEMORY", l.RetryMemory)
+	l.checkCount("MAX_CONNECTIONS", l.MaxConnections)
+	l.checkCount("MAX_REQUESTS", l.MaxRequests)
 }
 
 func (l *loader) checkAtLeast(name string, d, least time.Duration) {
@@ -124,6 +126,12 @@ func (l *loader) checkAtLeast(name string, d, least time.Duration) {
 func (l *loader) checkBytes(name string, n int64) {
 	if n < 0 {
 		l.fault(name, quote(strconv.FormatInt(n, 10))+" is negative", "give a number of bytes, or 0 to keep none")
+	}
+}
+
+func (l *loader) checkCount(name string, n *int) {
+	if n != nil && *n < 1 {
+		l.fault(name, quote(strconv.Itoa(*n))+" is not more than zero", "give a number such as 1000, or unset it")
 	}
 }
 

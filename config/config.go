@@ -67,6 +67,12 @@ type Config struct {
 	// keeps none.
 	RetryMemory int64 `env:"RETRY_MEMORY" envDefault:"33554432"`
 
+	// MaxConnections is how many connections of clients are open at once, and
+	// MaxRequests how many requests are under way. More than zero. Nil means that
+	// the limit of open files decides.
+	MaxConnections *int `env:"MAX_CONNECTIONS"`
+	MaxRequests    *int `env:"MAX_REQUESTS"`
+
 	// ShutdownDelay is how long the proxy keeps serving after SIGTERM, while
 	// it says that it is not ready. Zero stops at once.
 	ShutdownDelay time.Duration `env:"SHUTDOWN_DELAY" envDefault:"0s"`

@@ -101,6 +101,8 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"RETRY_MEMORY=9223372036854775808", `RETRY_MEMORY: "9223372036854775808"` + whole},
 		{"RETRY_BODY_LIMIT=-1", `RETRY_BODY_LIMIT: "-1"` + negBytes},
 		{"RETRY_MEMORY=-2", `RETRY_MEMORY: "-2"` + negBytes},
+		{"MAX_CONNECTIONS=many", `MAX_CONNECTIONS: "many" is not a whole number, or too large; give a number such as 1000`},
+		{"MAX_REQUESTS=0", `MAX_REQUESTS: "0" is not more than zero; give a number such as 1000, or unset it`},
 		{"UPSTREAM_HTTP2=yes", `UPSTREAM_HTTP2: "yes"` + truth},
 		{"ALLOW_ANONYMOUS=maybe", `ALLOW_ANONYMOUS: "maybe"` + truth},
 		{"ACCESS_LOG=on\n", `ACCESS_LOG: "on\n"` + truth},

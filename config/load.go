@@ -129,6 +129,8 @@ func (l *loader) refuse(err error) {
 		l.fault(name, quote(value)+" is neither true nor false", "give one of them")
 	case int64:
 		l.fault(name, quote(value)+" is not a whole number, or too large", "give a number of bytes, such as 1048576")
+	case *int:
+		l.fault(name, quote(value)+" is not a whole number, or too large", "give a number such as 1000")
 	case time.Duration:
 		l.fault(name, quote(value)+" is not a duration", "give one with its unit, such as 30s or 5m")
 	case *url.URL:

@@ -46,6 +46,8 @@ func show(field reflect.Value) string {
 	switch value := field.Interface().(type) {
 	case *bool:
 		return strconv.FormatBool(*value)
+	case *int:
+		return strconv.Itoa(*value)
 	case *url.URL:
 		return value.Redacted()
 	case []string:

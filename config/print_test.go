@@ -18,7 +18,7 @@ var secrets = []string{"REDIS_URL", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_ACCESS_TOK
 func TestPrintShowsEachSettingAndWhereItCameFrom(t *testing.T) {
 	key := write(t, "key", canary)
 	got := output(t, "HUBSPOT_API_KEY_FILE="+key, "REDIS_URL=redis://:"+canary+"@h", "LISTEN_ADDR=127.0.0.1:8080",
-		"UPSTREAM_URL=http://localhost:1/", "SERVE_PORTALS=1, 2", "ALLOW_ANONYMOUS=true", "HUBSPOT_PORTAL_ID=1",
+		"UPSTREAM_URL=http://localhost:1/", "MAX_REQUESTS=7", "SERVE_PORTALS=1, 2", "ALLOW_ANONYMOUS=true", "HUBSPOT_PORTAL_ID=1",
 		"ENCRYPTION_KEYS=k1:"+strings.Repeat("A", 43)+"=", "ADMIN_PASSWORD="+canary, "HUBSPOT_CLIENT_ID=a", "HUBSPOT_CLIENT_SECRET="+canary,
 		"HUBSPOT_REDIRECT_URL=https://h/callback", "HUBSPOT_SCOPES=oauth  tickets", "SEED_FILE="+key)
 	want := `
@@ -35,6 +35,8 @@ UPSTREAM_TIMEOUT 2m0s default
 UPSTREAM_HTTP2 false default
 RETRY_BODY_LIMIT 1048576 default
 RETRY_MEMORY 33554432 default
+MAX_CONNECTIONS unset
+MAX_REQUESTS 7 environment
 SHUTDOWN_DELAY 0s default
 SHUTDOWN_TIMEOUT 20s default
 REDIS_URL [redacted] environment

@@ -47,6 +47,9 @@ func (p *Proxy) end(a *answer) {
 		p.logRequest(a, status, now)
 	}
 	p.endTokenCall(c)
+	if c.counted {
+		p.load.end(c.clientName())
+	}
 	p.underWay.Add(-1)
 }
 

@@ -19,6 +19,7 @@ type call struct {
 	admission
 	body *body // nil if there is none
 
+	counted          bool // in the load
 	tokenCallCounted bool // among the token calls under way
 	tokenInfo        bool // its body has the portal's token
 

@@ -58,6 +58,10 @@ type Options struct {
 	// Zero: none, so that only requests without a body are sent again.
 	RetryBodyLimit, RetryMemory int64
 
+	// MaxRequests is how many requests that were let in are under way at once, and
+	// half of it how many of one client. Zero means no limit.
+	MaxRequests int
+
 	// DefaultPortal is the portal of calls that name none. Empty: they are
 	// refused.
 	DefaultPortal string
@@ -117,6 +121,7 @@ type Proxy struct {
 	metrics       *metrics
 	stopping      atomic.Bool
 	underWay      atomic.Int64  // requests
+	load          load          // those of them that were let in
 	tokenCalls    atomic.Int64  // under way, without a client key
 	tokenBodyTime time.Duration // that their bodies may take
 	upstream      *upstream
@@ -134,6 +139,7 @@ func New(options Options) *Proxy {
 	p.metrics = newMetrics(options.Metrics, &p.underWay)
 	p.faults = throttle.Logger(p.log, throttle.Every)
 	p.memory.left.Store(options.RetryMemory)
+	p.load.most = options.MaxRequests
 	p.reverse = &httputil.ReverseProxy{
 		Rewrite: p.rewrite,
 		Transport: &transport{
@@ -262,6 +268,10 @@ func (p *Proxy) admit(c *call) (refused *refusal) {
 	if c.admission, refused = p.gate.admit(c.request); refused != nil {
 		return refused
 	}
+	if refused = p.load.admit(c.clientName()); refused != nil {
+		return refused
+	}
+	c.counted = true
 	if refused = p.admitOAuth(c); refused != nil {
 		return refused
 	}

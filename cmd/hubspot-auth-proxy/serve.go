@@ -20,12 +20,17 @@ import (
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/proxy/admin"
 	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/proxy/connlimit"
 	"hubspot-auth-proxy/proxy/intercept"
 	"hubspot-auth-proxy/tokens"
 )
 
 // redisPatience is how long Redis may be away at the start.
 const redisPatience = 30 * time.Second
+
+// headerGrace is how long a new connection may be without a request before it
+// makes way for another one, where there are too many.
+const headerGrace = time.Second
 
 // serve runs the proxy until ctx ends.
 func serve(ctx context.Context, environ []string, stderr io.Writer) error {
@@ -218,6 +223,9 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 	if s.settings.AllowAnonymous != nil {
 		anonymous = *s.settings.AllowAnonymous
 	}
+	files := openFiles()
+	limits := limitsOf(s.settings, files)
+	limits.warn(s.log, files)
 	s.proxy = proxy.New(proxy.Options{
 		Credentials:     s.source,
 		Upstream:        s.settings.UpstreamURL,
@@ -226,6 +234,7 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 		RetryBodyLimit:  s.settings.RetryBodyLimit,
 		RetryMemory:     s.settings.RetryMemory,
 		Clients:         s.callers,
+		MaxRequests:     limits.requests,
 		DefaultPortal:   s.settings.Default(),
 		ServePortals:    s.settings.ServePortals,
 		AllowAnonymous:  anonymous,
@@ -243,14 +252,20 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 	server := s.proxy.Server()
 	server.TLSConfig = tlsConfig
 	s.server = server
+	listener := s.listener
+	if limits.connections > 0 {
+		limited := connlimit.New(listener, limits.connections, headerGrace, 0)
+		listener, server.ConnState = limited, limited.ConnState
+	}
 	go s.serving(func() error {
 		if tlsConfig != nil {
-			return server.ServeTLS(s.listener, "", "")
+			return server.ServeTLS(listener, "", "")
 		}
-		return server.Serve(s.listener)
+		return server.Serve(listener)
 	})
 	s.log.Info("the proxy is ready", zap.Stringer("address", s.listener.Addr()), zap.Stringer("admin", s.door.Addr()), zap.Stringer("upstream", s.settings.UpstreamURL),
-		zap.String("default_portal", s.settings.Default()), zap.Strings("serve_portals", s.settings.ServePortals))
+		zap.String("default_portal", s.settings.Default()), zap.Strings("serve_portals", s.settings.ServePortals),
+		zap.Int("max_connections", limits.connections), zap.Int("max_requests", limits.requests))
 	if anonymous {
 		s.log.Warn("callers need no client key: whoever reaches the address may use any portal")
 	} else {

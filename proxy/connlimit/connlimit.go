@@ -31,7 +31,9 @@ type Listener struct {
 	bare   map[*conn]time.Time // connections without a request, and since when
 	active map[*conn]time.Time // connections with a request, and since when
 	closed bool
-	change chan struct{} // closed, and made anew, when one of the above changes
+
+	waiting bool          // a connection waits to be let in
+	change  chan struct{} // closed, and made anew, when something changes meanwhile
 }
 
 // New limits the connections of a listener to most, which must be positive. A
@@ -39,7 +41,7 @@ type Listener struct {
 // without a whole request header; one that is idle after a request, at once. A
 // connection whose request has been under way for busy, because the client does
 // not send the body or does not read the answer, is closed for another one too,
-// unless the request's handler has called [Keep].
+// unless the request's handler has called [Keep]. A busy of zero means never.
 func New(listener net.Listener, most int, grace, busy time.Duration) *Listener {
 	return &Listener{
 		Listener: listener, most: most, grace: grace, busy: busy, now: time.Now,
@@ -92,14 +94,17 @@ func (l *Listener) admit(c *conn) (admitted bool, wait time.Duration, change <-c
 		victim, due := l.next(now)
 		switch {
 		case victim == nil:
+			l.waiting = true
 			return false, 0, l.change
 		case due.After(now):
+			l.waiting = true
 			return false, due.Sub(now), l.change
 		}
 		l.release(victim)
 		// Closing may take a while, where it sends something first.
 		go func() { _ = victim.Conn.Close() }()
 	}
+	l.waiting = false
 	l.open++
 	l.bare[c] = now
 	return true, 0, nil
@@ -145,6 +150,9 @@ func (l *Listener) release(c *conn) {
 
 // changed wakes who waits. l.mu is held.
 func (l *Listener) changed() {
+	if !l.waiting {
+		return // as after most requests
+	}
 	close(l.change)
 	l.change = make(chan struct{})
 }
@@ -165,8 +173,10 @@ func (l *Listener) ConnState(nc net.Conn, state http.ConnState) {
 		l.changed()
 	case state == http.StateActive:
 		delete(l.bare, c)
-		l.active[c] = l.now()
-		l.changed()
+		if l.busy > 0 {
+			l.active[c] = l.now()
+			l.changed()
+		}
 	case state == http.StateHijacked:
 		delete(l.bare, c)
 		delete(l.active, c)

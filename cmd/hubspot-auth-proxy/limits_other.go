@@ -1,0 +1,6 @@
+//go:build !unix
+
+package main
+
+// openFiles returns 0: the system has no such limit.
+func openFiles() int { return 0 }

@@ -1,0 +1,60 @@
+package proxy
+
+import (
+	"strconv"
+	"sync"
+	"time"
+)
+
+// load is how many admitted requests are under way, and whose they are. It is
+// safe for concurrent use.
+type load struct {
+	most int // 0 means no limit
+
+	mu       sync.Mutex
+	all      int
+	ofClient map[string]int // by the client's name, empty for anonymous ones
+}
+
+// admit counts a client's request, unless there are too many. A single client has
+// at most half of all, so that the others are served while its requests wait.
+func (l *load) admit(client string) *refusal {
+	if l.most == 0 {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.all >= l.most:
+		return overloaded("This proxy has " + strconv.Itoa(l.most) + " requests under way, as many as MAX_REQUESTS allows.")
+	case l.ofClient[client] >= (l.most+1)/2:
+		return overloaded("This client has " + strconv.Itoa((l.most+1)/2) + " requests under way, which is half of what MAX_REQUESTS allows for all together.")
+	}
+	if l.ofClient == nil {
+		l.ofClient = make(map[string]int)
+	}
+	l.all++
+	l.ofClient[client]++
+	return nil
+}
+
+// end takes an admitted request out of the count.
+func (l *load) end(client string) {
+	if l.most == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all--
+	if l.ofClient[client]--; l.ofClient[client] == 0 {
+		delete(l.ofClient, client)
+	}
+}
+
+func overloaded(why string) *refusal {
+	return &refusal{
+		category:   "OVERLOADED",
+		message:    why + " It was not sent to HubSpot. Try again later, with fewer requests at once.",
+		retryAfter: time.Second,
+	}
+}

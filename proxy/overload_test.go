@@ -1,0 +1,69 @@
+package proxy_test
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/proxy"
+)
+
+// hang sends a request that HubSpot does not answer, and returns when it is under
+// way; it ends when the connection is closed.
+func (c callers) hang(client, portal string) net.Conn {
+	c.t.Helper()
+	before := c.hub.Requests()
+	conn := c.raw("GET /portals/" + portal + "/fake/hang HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + c.key[client] + "\r\n\r\n")
+	for deadline := time.Now().Add(10 * time.Second); c.hub.Requests() == before; <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			c.t.Fatal("the request does not reach HubSpot")
+		}
+	}
+	return conn
+}
+
+func TestBeyondTheLimitRequestsAreRefusedAndOneClientHasHalf(t *testing.T) {
+	c := startCallers(t, func(o *proxy.Options) { o.MaxRequests = 4 })
+	call := func(client, portal string) received {
+		t.Helper()
+		return c.ask("GET /portals/"+portal+"/x", "Authorization: Bearer {"+client+"}")
+	}
+	refuses := func(what string, got received, words string) {
+		t.Helper()
+		if message := refusal(t, got, refused{503, "OVERLOADED"}); !strings.Contains(message, words) || got.Header.Get("Retry-After") != "1" {
+			t.Errorf("%s: %q, %v", what, message, got.Header)
+		}
+	}
+	first := c.hang("one", portalID)
+	c.hang("one", portalID)
+	before := c.hub.Requests()
+	refuses("one client's third", call("one", portalID), "This client has 2 requests under way")
+	if n := c.hub.Requests(); n != before {
+		t.Errorf("%d requests reached HubSpot", n-before)
+	}
+	for range 5 { // what has ended counts no more
+		if got := call("static", staticPortal); got.StatusCode != 200 {
+			t.Fatalf("another client: %d %s", got.StatusCode, got.text)
+		}
+	}
+	c.hang("static", staticPortal)
+	c.hang("static", staticPortal)
+	refuses("a third client's first", call("all", portalID), "This proxy has 4 requests under way, as many as MAX_REQUESTS allows")
+	for what, want := range map[string]refused{"": unauthenticated, c.key["reader"]: {403, "CLIENT_FORBIDDEN"}} {
+		// Who may not call at all is told that first.
+		if got := c.ask("GET /portals/"+staticPortal+"/x", "Authorization: Bearer "+what); got.StatusCode != want.Status {
+			t.Errorf("%d, want %v", got.StatusCode, want)
+		}
+	}
+	_ = first.Close()
+	for deadline := time.Now().Add(10 * time.Second); call("one", portalID).StatusCode != 200; <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a request that has ended still counts")
+		}
+	}
+	if text := fmt.Sprint(c.logs); !strings.Contains(text, `"category":"OVERLOADED"`) {
+		t.Errorf("the log does not tell: %s", text)
+	}
+}
