@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode"
 
@@ -14,17 +13,8 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 )
 
-// What the clients package takes: its rules again, so that a fault has its
-// line.
-const (
-	keyPrefix  = "hap_"
-	allPortals = "*"
-)
-
-var (
-	clientName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-	sha256Hex  = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
+// allPortals is the one element of a client's portals that is all of them.
+const allPortals = "*"
 
 // once remembers on which line what may be there only once was first seen.
 type once map[string]int
@@ -119,7 +109,7 @@ func (p *seedParser) clientName(in fields, names once) string {
 	if !ok {
 		return ""
 	}
-	if !clientName.MatchString(name) {
+	if !wire.IsClientName(name) {
 		p.fault(at, "name is not a client's name", "give 1 to 64 letters, digits, dots, - and _, a letter or digit first")
 	} else if line, before := names.seen(name, at); before {
 		p.fault(at, fmt.Sprintf("the client has the same name as the one on line %d", line), "give each client a name of its own")
@@ -155,14 +145,14 @@ func (p *seedParser) clientKeys(in fields, keys once) []SeedKey {
 func (p *seedParser) clientKey(in fields, what string, keys once) (key SeedKey) {
 	text, at := p.credential(in, "key")
 	if !text.IsZero() {
-		if rest, ok := strings.CutPrefix(text.Reveal(), keyPrefix); !ok || rest == "" {
+		if rest, ok := strings.CutPrefix(text.Reveal(), wire.KeyPrefix); !ok || rest == "" {
 			p.fault(at, "key does not begin with hap_, or ends there", "give a key that client add has made")
 		} else {
 			key.Key = text
 		}
 	}
 	hash, at, ok := p.text(in, "key_sha256")
-	if ok && !sha256Hex.MatchString(hash) {
+	if ok && !wire.IsKeyHash(hash) {
 		p.fault(at, "key_sha256 is not a SHA-256 in lower-case hex", "give the 64 digits that printf %s KEY | sha256sum prints")
 	} else if ok {
 		key.SHA256 = hash

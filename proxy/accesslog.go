@@ -8,7 +8,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/wire"
 )
 
@@ -114,9 +113,9 @@ func (l line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 func loggedPath(raw string) string {
 	raw = raw[:min(len(raw), maxLogged)]
 	decoded := wire.Decode(wire.Decode(raw))
-	if i := strings.Index(raw, clients.KeyPrefix); i >= 0 {
+	if i := strings.Index(raw, wire.KeyPrefix); i >= 0 {
 		raw = raw[:i] + redacted // a key in the wrong place
-	} else if strings.Contains(decoded, clients.KeyPrefix) {
+	} else if strings.Contains(decoded, wire.KeyPrefix) {
 		raw = redacted // and in disguise
 	}
 	oauth := false
@@ -139,7 +138,7 @@ const redacted = "[redacted]"
 
 // loggedMethod returns what the log has of a method, which clients may make up.
 func loggedMethod(method string) string {
-	if strings.Contains(method, clients.KeyPrefix) {
+	if strings.Contains(method, wire.KeyPrefix) {
 		return redacted
 	}
 	return method[:min(len(method), maxMethod)]

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens/secret"
 )
 
@@ -77,7 +78,7 @@ func TestAClientKeyAllowsWhatItIsFor(t *testing.T) {
 		if r.status != tt.status || r.category != tt.category || r.echo.Portal != tt.portal {
 			t.Errorf("%s: %v", tt.name, r)
 		}
-		if strings.Contains(r.body, clients.KeyPrefix+"_") || strings.Contains(r.body, one) || strings.Contains(r.body, wrong) {
+		if strings.Contains(r.body, wire.KeyPrefix+"_") || strings.Contains(r.body, one) || strings.Contains(r.body, wrong) {
 			t.Errorf("%s: a key came to HubSpot, or back: %s", tt.name, r.body)
 		}
 	}

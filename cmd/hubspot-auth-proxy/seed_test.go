@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
@@ -187,7 +188,7 @@ func throughout(t *testing.T, d time.Duration, what string, so func() bool) {
 
 func wantNoSecret(t *testing.T, printed string) {
 	t.Helper()
-	for _, secret := range []string{hubspottest.Canary, clients.KeyPrefix} {
+	for _, secret := range []string{hubspottest.Canary, wire.KeyPrefix} {
 		if at := strings.Index(printed, secret); at >= 0 {
 			t.Errorf("a secret is printed: …%s…", printed[max(0, at-300):min(len(printed), at+100)])
 		}

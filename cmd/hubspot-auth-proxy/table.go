@@ -10,6 +10,8 @@ import (
 	"unicode"
 
 	"github.com/schollz/progressbar/v3"
+
+	"hubspot-auth-proxy/proxy/admin"
 )
 
 // printTable prints rows in columns.
@@ -53,22 +55,9 @@ func relative(t, now time.Time) string {
 	}
 	away := t.Sub(now)
 	if away > 0 {
-		return "in " + rough(away)
+		return "in " + admin.Span(away)
 	}
-	return rough(-away) + " ago"
-}
-
-func rough(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", d/time.Second)
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%d min", d/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", d/time.Hour)
-	default:
-		return fmt.Sprintf("%d days", d/(24*time.Hour))
-	}
+	return admin.Span(-away) + " ago"
 }
 
 // count tells how many there are of something.

@@ -126,8 +126,8 @@ func grouped[N int | int64](n N) string {
 	return text.String()
 }
 
-// span tells a duration as people do: 24 min. A negative one is none.
-func span(d time.Duration) string {
+// Span returns a duration in words, such as 24 min. A negative one is 0 s.
+func Span(d time.Duration) string {
 	switch d = max(d, 0); {
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", d/time.Second)

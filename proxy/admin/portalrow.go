@@ -34,7 +34,7 @@ func newPortalRow(s tokens.Status, now time.Time, canConnect bool) portalRow {
 	row.Level, row.State, row.Note = judge(s, now)
 	row.Left, row.Life = life(s, now)
 	if s.Kind == tokens.OAuth && !s.Renewed.IsZero() {
-		row.Renewed = "renewed " + span(now.Sub(s.Renewed)) + " ago"
+		row.Renewed = "renewed " + Span(now.Sub(s.Renewed)) + " ago"
 	}
 	grantIsLost := s.State == "ended" || s.State == "unusable" && s.Kind == tokens.OAuth
 	if grantIsLost && hubspot.ValidPortal(s.ID) {
@@ -87,14 +87,14 @@ func life(s tokens.Status, now time.Time) (percent int, text string) {
 	}
 	left := s.Expires.Sub(now)
 	if left <= 0 {
-		return 0, "expired " + span(-left) + " ago"
+		return 0, "expired " + Span(-left) + " ago"
 	}
 	whole := usualLife
 	if !s.Renewed.IsZero() && s.Expires.After(s.Renewed) {
 		whole = s.Expires.Sub(s.Renewed)
 	}
 	// At least a sliver, for it lives.
-	return max(1, min(100, int(100*left.Seconds()/whole.Seconds()))), span(left) + " left"
+	return max(1, min(100, int(100*left.Seconds()/whole.Seconds()))), Span(left) + " left"
 }
 
 func kindName(kind tokens.Kind) string {
@@ -118,7 +118,7 @@ func again(at, now time.Time) string {
 	case at.Sub(now) < time.Second:
 		return " The next call tries again."
 	default:
-		return " The first call after " + span(at.Sub(now)) + " tries again."
+		return " The first call after " + Span(at.Sub(now)) + " tries again."
 	}
 }
 

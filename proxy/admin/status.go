@@ -174,7 +174,7 @@ func expiryOf(c clients.Client, now time.Time) string {
 	case !now.Before(c.Expires):
 		return "key has expired"
 	}
-	return "key expires in " + span(c.Expires.Sub(now))
+	return "key expires in " + Span(c.Expires.Sub(now))
 }
 
 // portalsOf tells which portals a client may use.

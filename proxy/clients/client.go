@@ -18,7 +18,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,10 +27,6 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/secret"
 )
-
-// KeyPrefix begins every client key, so that secret scanners and people know
-// one when they see it.
-const KeyPrefix = "hap_"
 
 // AllPortals is the one element of a client's portals that may use all.
 const AllPortals = "*"
@@ -115,11 +110,6 @@ func (c Client) Rotated(key secret.Text, expires time.Time, overlap time.Duratio
 	return c
 }
 
-var (
-	clientName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-	sha256Hex  = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
-
 // quote quotes what is shorter than any key: a longer text may be one in the
 // wrong place.
 func quote(text string) string {
@@ -132,12 +122,12 @@ func quote(text string) string {
 // Check returns what is wrong with the client, all together.
 func (c Client) Check() error {
 	var errs []error
-	if !clientName.MatchString(c.Name) {
+	if !wire.IsClientName(c.Name) {
 		errs = append(errs, fmt.Errorf("%s is not a client's name: give 1 to 64 letters, digits, dots, - and _", quote(c.Name)))
 	}
 	var hashes []string
 	for _, key := range c.keys() {
-		if !sha256Hex.MatchString(key.SHA256) {
+		if !wire.IsKeyHash(key.SHA256) {
 			errs = append(errs, errors.New("key_sha256 is not a SHA-256 in lower-case hex: 64 digits"))
 		}
 		if slices.Contains(hashes, key.SHA256) {
@@ -186,12 +176,12 @@ func (c *Client) OnlyPortal() string {
 func NewKey() secret.Text {
 	var bytes [32]byte
 	_, _ = rand.Read(bytes[:]) // never fails
-	return secret.New(KeyPrefix + base64.RawURLEncoding.EncodeToString(bytes[:]))
+	return secret.New(wire.KeyPrefix + base64.RawURLEncoding.EncodeToString(bytes[:]))
 }
 
 // IsKey reports whether a value has the form of a client key, be it known or
 // not.
-func IsKey(value string) bool { return strings.HasPrefix(value, KeyPrefix) }
+func IsKey(value string) bool { return strings.HasPrefix(value, wire.KeyPrefix) }
 
 // Hash returns the hash that a key is known by, in hex.
 func Hash(key secret.Text) string {

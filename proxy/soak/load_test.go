@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
 )
@@ -37,7 +38,7 @@ type caller struct {
 func (w *world) addCallers(store clients.Store) []caller {
 	var callers []caller
 	for i := range 30 {
-		c := caller{key: clients.KeyPrefix + clientCanary + "-key-" + strconv.Itoa(i), portals: w.portals}
+		c := caller{key: wire.KeyPrefix + clientCanary + "-key-" + strconv.Itoa(i), portals: w.portals}
 		may := []string{clients.AllPortals}
 		if i >= 3 {
 			c.portals = w.portals[i*5:][:1+(i%2)*30]
@@ -145,7 +146,7 @@ func (w *world) present(r *request, dice *rand.Rand) {
 	key, named := clientCanary+"-credential", true
 	switch n := dice.IntN(100); {
 	case n < 2:
-		key, r.expects = clients.KeyPrefix+clientCanary+"-unknown", "401 CLIENT_UNAUTHENTICATED"
+		key, r.expects = wire.KeyPrefix+clientCanary+"-unknown", "401 CLIENT_UNAUTHENTICATED"
 	case n < 60:
 		c := w.callers[dice.IntN(len(w.callers))]
 		key, named = c.key, len(c.portals) > 1 || dice.IntN(2) == 0

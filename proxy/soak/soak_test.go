@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
@@ -179,5 +180,5 @@ func upTo(dice *rand.Rand, d time.Duration) time.Duration {
 
 // newSecret returns a value that searches of the log find.
 func newSecret(of string) secret.Text {
-	return secret.New(hubspottest.Canary + "-" + of + "-" + clients.NewKey().Reveal()[len(clients.KeyPrefix):])
+	return secret.New(hubspottest.Canary + "-" + of + "-" + clients.NewKey().Reveal()[len(wire.KeyPrefix):])
 }

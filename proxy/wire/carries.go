@@ -19,10 +19,14 @@ func Carries(text, value string) bool {
 		strings.Contains(text, `\`) && strings.Contains(decodeJSON(text), value)
 }
 
+// KeyPrefix begins every client key, so that secret scanners and people know one
+// when they see it.
+const KeyPrefix = "hap_"
+
 // clientKey is the form of the client keys that the program makes. Anything shorter
 // is not one: HubSpot's accounts have properties with names such as
 // mishap_description_of_event.
-var clientKey = regexp.MustCompile(`hap_[A-Za-z0-9_-]{43}`)
+var clientKey = regexp.MustCompile(KeyPrefix + `[A-Za-z0-9_-]{43}`)
 
 // CarriesClientKey reports whether a target has something in it that has the form
 // of a client key, percent-encoded or not.
@@ -31,7 +35,7 @@ func CarriesClientKey(text string) bool {
 		once := Decode(text)
 		return CarriesClientKey(strings.ReplaceAll(once, "%", " ")) || strings.Contains(once, "%") && CarriesClientKey(strings.ReplaceAll(Decode(once), "%", " "))
 	}
-	return strings.Contains(text, "hap_") && clientKey.MatchString(text)
+	return strings.Contains(text, KeyPrefix) && clientKey.MatchString(text)
 }
 
 var jsonEscape = regexp.MustCompile(`\\u[0-9A-Fa-f]{4}|\\.`)
