@@ -130,7 +130,7 @@ func (g *gate) identify(r *http.Request, a *admission) *refusal {
 		return fromPage()
 	case a.tunnel == nil && !g.hosts.Accept(r.Host):
 		return foreignHost(g.hosts.Loopback)
-	case g.hosts.Loopback && wire.CameThroughProxy(r.Header):
+	case g.hosts.Loopback && wire.CameThroughProxy(r):
 		return clientForwarded()
 	}
 	// SDKs send no credential with a call of HubSpot's token endpoint, whose

@@ -118,7 +118,7 @@ func clientExpired() *refusal {
 func clientForwarded() *refusal {
 	return &refusal{
 		category: "CLIENT_UNAUTHENTICATED",
-		message: "The call came through another proxy (it has Forwarded, X-Forwarded-*, X-Real-IP or Via), so that anyone may have sent it, and it has no client key that is known. " +
+		message: "The call came through another proxy (it has Forwarded, X-Forwarded-*, X-Real-IP or Via, or is HTTP/1.0), so that anyone may have sent it, and it has no client key that is known. " +
 			"Send one, as Authorization: Bearer hap_… or hapikey=hap_…; the proxy's operator gives it out, by the command client add.",
 	}
 }

@@ -81,6 +81,11 @@ func TestAFrontOnTheSameMachineDoesNotMakeEverybodyLocal(t *testing.T) {
 	}
 	// An nginx that is not configured says nothing of itself, but the version of
 	// HTTP that it spoke until 1.29.7 is one that no browser speaks.
+	for _, path := range []string{"/crm/v3/objects/contacts", "/portals/62515/a"} {
+		if status, body := get(t, startNginx(t, address, "proxy_http_version 1.0;")+path); status != http.StatusUnauthorized || !strings.Contains(body, "another proxy") {
+			t.Errorf("%s through a plain nginx: %d %s", path, status, body)
+		}
+	}
 	plain := startNginx(t, admin, "proxy_http_version 1.0;")
 	if status, _ := get(t, plain+"/"); status != http.StatusForbidden {
 		t.Errorf("the status page through a plain nginx: %d", status)

@@ -23,7 +23,7 @@ func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name, password, given := r.BasicAuth()
 		switch {
-		case a.options.Password.IsZero() && a.options.Loopback && cameThroughProxy(r):
+		case a.options.Password.IsZero() && a.options.Loopback && wire.CameThroughProxy(r):
 			a.refuse(w, http.StatusForbidden, "forwarded", message{
 				Title: "This page needs a password",
 				Text: []string{"It is not served, because no password is set and the request came through another proxy, so that anyone may have sent it. " +
@@ -75,13 +75,6 @@ func askPassword(w http.ResponseWriter) {
 		Title: "Password needed",
 		Text:  []string{"Log in as " + user + " with the password that ADMIN_PASSWORD sets."},
 	}.page())
-}
-
-// cameThroughProxy reports whether another proxy has forwarded the request. nginx
-// adds no header field unless it is configured to, and spoke HTTP/1.0 by default
-// until version 1.29.7; no browser speaks that.
-func cameThroughProxy(r *http.Request) bool {
-	return wire.CameThroughProxy(r.Header) || !r.ProtoAtLeast(1, 1)
 }
 
 // isOperator compares hashes, so that the time it takes tells nothing, not

@@ -28,11 +28,17 @@ func TestHeaderFieldsAreKnownInEverySpelling(t *testing.T) {
 		"":                       {},
 	} {
 		header := http.Header{"Accept": {"a"}, name: {"DELETE"}}
-		if got := wire.CameThroughProxy(header); got != want.proxied {
+		if got := wire.CameThroughProxy(&http.Request{ProtoMajor: 1, ProtoMinor: 1, Header: header}); got != want.proxied {
 			t.Errorf("%q came through a proxy: %t", name, got)
 		}
 		if got := wire.OverridesMethod(header, "a=_method"); got != want.overrides {
 			t.Errorf("%q overrides the method: %t", name, got)
+		}
+	}
+	for _, version := range [][2]int{{1, 0}, {0, 9}, {1, 1}, {2, 0}} {
+		r := http.Request{ProtoMajor: version[0], ProtoMinor: version[1]}
+		if got, want := wire.CameThroughProxy(&r), version[0] == 0 || version == [2]int{1, 0}; got != want {
+			t.Errorf("HTTP/%d.%d came through a proxy: %t", version[0], version[1], got)
 		}
 	}
 }

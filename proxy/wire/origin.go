@@ -24,10 +24,15 @@ func FromPage(header http.Header) bool {
 	return false
 }
 
-// CameThroughProxy reports whether another proxy says by a header field that it has
-// forwarded the request.
-func CameThroughProxy(header http.Header) bool {
-	for name := range header {
+// CameThroughProxy reports whether another proxy has forwarded the request: a header
+// field says so, or the request is HTTP/1.0. nginx adds no header field unless it is
+// configured to, and spoke HTTP/1.0 by default until version 1.29.7; no browser and
+// no SDK speaks that.
+func CameThroughProxy(r *http.Request) bool {
+	if !r.ProtoAtLeast(1, 1) {
+		return true
+	}
+	for name := range r.Header {
 		if name == "" || !strings.Contains("FVXfvx", name[:1]) {
 			continue // saves most fields the copy
 		}
