@@ -25,6 +25,11 @@ const lingerTime = 5 * time.Second
 // goes on to net/http.
 func (p *Proxy) end(a *answer) {
 	c := a.call
+	if !c.finished && a.status != 0 {
+		// net/http's server drops what it has not sent of an answer that is
+		// broken off.
+		a.flush()
+	}
 	if c.body != nil {
 		c.body.close()
 	}

@@ -24,6 +24,8 @@ type answer struct {
 	call *call
 	last *atomic.Bool // the connection ends with it
 
+	interim *interim // nil: the client does not wait for 100 Continue
+
 	status int    // 0 until there is one
 	bytes  int64  // of the body
 	failed bool   // the client does not take it
@@ -61,22 +63,25 @@ func (a *answer) flush() { _ = http.NewResponseController(a.ResponseWriter).Flus
 // Unwrap is for http.ResponseController.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
+// Header implements http.ResponseWriter.
+func (a *answer) Header() http.Header {
+	if a.interim != nil && a.status == 0 {
+		return a.interim.header
+	}
+	return a.ResponseWriter.Header()
+}
+
 // WriteHeader sends the header, of an informational answer (1xx) too.
 func (a *answer) WriteHeader(status int) {
-	if status == http.StatusContinue {
-		// The server sends its own as the body is read, which HubSpot's 100
-		// lets the transport do: the client would get both.
+	if status < 200 {
+		a.inform(status)
 		return
 	}
-	header := a.Header()
-	if status < 200 {
-		// ReverseProxy takes nothing out of informational answers.
-		maps.DeleteFunc(header, func(name string, _ []string) bool { return wire.HopByHop(name) })
-		a.call.conceal(header)
-		a.ResponseWriter.WriteHeader(status)
-		return
+	if a.interim != nil {
+		a.interim.conclude(a.ResponseWriter)
 	}
 	a.status = status
+	header := a.Header()
 	if _, has := header["Content-Type"]; !has {
 		header["Content-Type"] = nil // else the server makes one up
 	}
@@ -85,6 +90,27 @@ func (a *answer) WriteHeader(status int) {
 	}
 	if a.call.debug {
 		a.call.explain(header)
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// inform sends an informational answer.
+func (a *answer) inform(status int) {
+	if status == http.StatusContinue {
+		// Over HTTP/2, the server sends its own as the body is read, which
+		// HubSpot's 100 lets the transport do: the client would get both.
+		if a.interim != nil {
+			a.interim.proceed(a.ResponseWriter)
+		}
+		return
+	}
+	header := a.Header()
+	// ReverseProxy takes nothing out of informational answers.
+	maps.DeleteFunc(header, func(name string, _ []string) bool { return wire.HopByHop(name) })
+	a.call.conceal(header)
+	if a.interim != nil {
+		a.interim.inform(a.ResponseWriter, status)
+		return
 	}
 	a.ResponseWriter.WriteHeader(status)
 }

@@ -275,8 +275,13 @@ func (p *Proxy) admit(c *call) (refused *refusal) {
 	if refused = p.admitOAuth(c); refused != nil {
 		return refused
 	}
-	if hasBody(c.request) {
-		c.body = newBody(c.request.Body, c.request.ContentLength, &p.memory, p.options.RetryBodyLimit)
+	if r := c.request; hasBody(r) {
+		source := io.Reader(r.Body)
+		if awaitsContinue(r) && !c.tokenCallCounted { // whose body has been read
+			c.answer.interim = &interim{header: make(http.Header)}
+			source = awaitedBody{r.Body, &c.answer}
+		}
+		c.body = newBody(source, r.ContentLength, &p.memory, p.options.RetryBodyLimit)
 	}
 	return nil
 }
