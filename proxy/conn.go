@@ -186,11 +186,13 @@ func (r *rawConn) Write(p []byte) (int, error) {
 }
 
 // gather makes what is written be kept in the buffer, until that is full or
-// flush is called: TLS writes each of its records by itself. None ends it, after
-// flush.
+// flush is called: TLS writes each of its records by itself. nil ends it, and
+// sends what was written since the last flush: TLS answers a KeyUpdate in the
+// goroutine that reads, at any time.
 func (r *rawConn) gather(buffer []byte) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
+	_ = r.sendTogether()
 	r.together = buffer[:0]
 }
 

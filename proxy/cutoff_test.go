@@ -127,6 +127,16 @@ func breakingOffTLS(t *testing.T, answer string) (set func(*proxy.Options)) {
 // byHandTLS starts an upstream over TLS that serves each connection by the
 // function.
 func byHandTLS(t testing.TB, serve func(conn *tls.Conn, from *bufio.Reader)) (set func(*proxy.Options)) {
+	return byHandBelowTLS(t, func(conn net.Conn, config *tls.Config) {
+		secure := tls.Server(conn, config)
+		defer secure.Close()
+		serve(secure, bufio.NewReader(secure))
+	})
+}
+
+// byHandBelowTLS starts an upstream that serves each connection by the function,
+// which has to make TLS of it.
+func byHandBelowTLS(t testing.TB, serve func(conn net.Conn, config *tls.Config)) (set func(*proxy.Options)) {
 	t.Helper()
 	certified := httptest.NewTLSServer(nil)
 	certified.Close()
@@ -145,9 +155,8 @@ func byHandTLS(t testing.TB, serve func(conn *tls.Conn, from *bufio.Reader)) (se
 			}
 			_ = conn.SetDeadline(time.Now().Add(time.Minute))
 			serving.Go(func() {
-				secure := tls.Server(&holdingConn{Conn: conn}, config)
-				defer secure.Close()
-				serve(secure, bufio.NewReader(secure))
+				defer conn.Close()
+				serve(&holdingConn{Conn: conn}, config)
 			})
 		}
 	})
