@@ -49,7 +49,11 @@ func (a *answer) takeOver(response *http.Response) {
 	if a.call.conn == nil || response.Body == http.NoBody {
 		return
 	}
-	a.call.conn.answer = a
+	if body, is := response.Body.(*errorBody); is {
+		body.onWait = a.flush // the connection may be read by another goroutine
+	} else {
+		a.call.conn.answer = a
+	}
 	if response.ContentLength < 0 {
 		// ReverseProxy need not flush each part, nor the server find a length.
 		response.ContentLength = 0

@@ -20,18 +20,14 @@ type apiError struct {
 }
 
 // readCategory reads the category of a 401, and leaves the response as it came.
-// One that cannot be made out is empty. Its connection can be used again.
+// It is empty if it cannot be made out, or does not come in time.
 func readCategory(response *http.Response) string {
-	head, err := io.ReadAll(io.LimitReader(response.Body, maxErrorBody))
-	rest := io.Reader(response.Body)
-	if err != nil {
-		rest = failingReader{err}
+	body := newErrorBody(response.Body)
+	response.Body = body
+	head, whole := body.beginning()
+	if !whole {
+		return ""
 	}
-	response.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), rest), response.Body}
-
 	return parseError(head, response.Header).Category
 }
 
@@ -57,8 +53,3 @@ func plain(body []byte, encoding string) []byte {
 	}
 	return decoded
 }
-
-// failingReader fails as the reader did that it stands for.
-type failingReader struct{ err error }
-
-func (r failingReader) Read([]byte) (int, error) { return 0, r.err }

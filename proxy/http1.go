@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -203,18 +204,20 @@ func (e *exchange) wasSent() bool {
 	}
 }
 
-// answerBody is the body of an answer. It is not for concurrent use.
+// answerBody is the body of an answer. It may be closed while it is read.
 type answerBody struct {
 	io.ReadCloser
 	exchange *exchange
 	last     bool // the connection ends with it
-	ended    error
+
+	mu    sync.Mutex
+	ended error
 }
 
 // Read implements io.Reader.
 func (b *answerBody) Read(p []byte) (int, error) {
-	if b.ended != nil {
-		return 0, b.ended
+	if err := b.over(); err != nil {
+		return 0, err
 	}
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
@@ -226,13 +229,22 @@ func (b *answerBody) Read(p []byte) (int, error) {
 // Close implements io.Closer. The connection of a body that was not read to its
 // end is closed.
 func (b *answerBody) Close() error {
-	if b.ended == nil {
-		b.end(http.ErrBodyReadAfterClose)
-	}
+	b.end(http.ErrBodyReadAfterClose)
 	return nil
 }
 
+func (b *answerBody) over() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ended
+}
+
+// end ends the exchange, once.
 func (b *answerBody) end(why error) {
-	b.ended = why
-	b.exchange.end(why == io.EOF && !b.last)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended == nil {
+		b.ended = why
+		b.exchange.end(why == io.EOF && !b.last)
+	}
 }
