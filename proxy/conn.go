@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hubspot-auth-proxy/tokens/secret"
@@ -82,6 +83,12 @@ type rawConn struct {
 	together []byte // to be sent, see gather
 	written  bool   // something of the request
 	broken   error  // that writing ended with
+
+	stallTimeout time.Duration // how long HubSpot may take nothing; zero: as long as it likes
+	progress     time.Time     // when it took something last
+	writeUntil   time.Time     // the system's deadline
+	answered     atomic.Bool   // the answer's header has come: writing takes what time it takes
+	stalled      atomic.Bool   // HubSpot took nothing for too long
 
 	mu    sync.Mutex
 	until time.Time // when the header must have come; zero: it takes what time it takes
@@ -215,10 +222,46 @@ func (r *rawConn) send(p []byte) (int, error) {
 	if r.broken != nil {
 		return 0, r.broken
 	}
-	n, err := r.Conn.Write(p)
+	n, err := r.write(p)
 	r.written = r.written || n > 0
 	r.broken = err
 	return n, err
+}
+
+// write writes p, unless HubSpot takes nothing of it for stallTimeout.
+//
+// The system's deadline is a part of that, so that progress is seen, and is not
+// set for each write: one that comes early is set anew.
+func (r *rawConn) write(p []byte) (written int, err error) {
+	if r.stallTimeout == 0 {
+		return r.Conn.Write(p)
+	}
+	r.progress = time.Now()
+	if r.writeUntil.Before(r.progress) {
+		r.extend(r.progress)
+	}
+	for {
+		n, err := r.Conn.Write(p[written:])
+		written += n
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return written, err
+		}
+		now := time.Now()
+		if n > 0 {
+			r.progress = now
+		}
+		if now.Sub(r.progress) >= r.stallTimeout && !r.answered.Load() {
+			r.stalled.Store(true)
+			return written, err
+		}
+		r.extend(now)
+	}
+}
+
+// extend sets the system's deadline for writing.
+func (r *rawConn) extend(now time.Time) {
+	r.writeUntil = now.Add(max(r.stallTimeout/4, time.Millisecond))
+	_ = r.SetWriteDeadline(r.writeUntil)
 }
 
 // begin notes that a request begins, of which nothing has been written.
@@ -226,6 +269,7 @@ func (r *rawConn) begin() {
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	r.written = false
+	r.answered.Store(false)
 }
 
 // hasWritten reports whether anything of the request may have left. It waits for

@@ -110,6 +110,7 @@ type exchange struct {
 func (h *http1) exchange(c *conn, r *http.Request) (*http.Response, error) {
 	e := &exchange{conn: c, http1: h, request: r, call: callOf(r.Context())}
 	c.heard, c.left = false, maxHeader
+	c.raw.stallTimeout = h.patience
 	c.raw.begin()
 	e.release = context.AfterFunc(r.Context(), c.cut)
 	if err := e.send(); err != nil {
@@ -123,6 +124,7 @@ func (h *http1) exchange(c *conn, r *http.Request) (*http.Response, error) {
 		close(e.proceed)
 	}
 	e.headed.Store(true)
+	c.raw.answered.Store(true)
 	c.raw.expect(time.Time{})
 	c.left = math.MaxInt64
 	if response.Body == http.NoBody {
@@ -138,7 +140,7 @@ func (h *http1) exchange(c *conn, r *http.Request) (*http.Response, error) {
 
 // fail ends an exchange without an answer, and returns why there is none.
 func (e *exchange) fail(err error) error {
-	e.late = errors.Is(err, os.ErrDeadlineExceeded)
+	e.late = errors.Is(err, os.ErrDeadlineExceeded) || e.raw.stalled.Load()
 	e.end(false)
 	switch gone := context.Cause(e.request.Context()); {
 	case gone != nil:

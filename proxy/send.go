@@ -60,7 +60,7 @@ func (e *exchange) sendBody() {
 	// which is read on.
 	cut := unread != nil && unread != errNotAskedFor && !(unread == errBodyClosed && e.headed.Load())
 	close(e.sent)
-	if cut {
+	if cut || e.raw.stalled.Load() {
 		_ = e.conn.Close()
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +14,8 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// errLate is that no header of an answer came in time.
+// errLate is that no header of an answer came in time, or that nothing of the
+// request was taken for that long.
 const errLate = secret.Fault("no header of an answer came in time")
 
 // upstream sends requests to HubSpot: over HTTP/1.1, or over HTTP/2 if that is
@@ -34,13 +34,13 @@ func newUpstream(options Options, log *zap.Logger) *upstream {
 		log:   log,
 	}
 	if options.UpstreamHTTP2 && options.Upstream.Scheme == "https" {
-		u.http2 = newHTTP2(dial, options.UpstreamTimeout)
+		u.http2 = newHTTP2(dial)
 	}
 	return u
 }
 
 // newHTTP2 returns a transport of HTTP/2 and nothing else.
-func newHTTP2(dial *dialer, patience time.Duration) *http.Transport {
+func newHTTP2(dial *dialer) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	return &http.Transport{
@@ -50,7 +50,6 @@ func newHTTP2(dial *dialer, patience time.Duration) *http.Transport {
 		// in the quarter of an hour that TCP takes.
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 		IdleConnTimeout:        idleTime,
-		ResponseHeaderTimeout:  patience,
 		ExpectContinueTimeout:  continueTime,
 		MaxResponseHeaderBytes: maxHeader,
 		// Else an answer would be decoded that the client wants encoded.
@@ -64,10 +63,7 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	if u.http2 == nil || u.only1.Load() {
 		return u.http1.RoundTrip(r)
 	}
-	response, err := u.http2.RoundTrip(r)
-	if err != nil && strings.Contains(err.Error(), "awaiting response headers") {
-		return nil, errLate // told by its text, for its type is net/http's own
-	}
+	response, err := watched(u.http2, r, u.http1.patience)
 	if !errors.Is(err, errNotHTTP2) {
 		return response, err
 	}

@@ -1,0 +1,124 @@
+package proxy_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/proxy"
+)
+
+// stopping are upstreams that read the beginning of a body and no more, until
+// release is closed.
+var stopping = map[string]func(t *testing.T, release chan struct{}) func(*proxy.Options){
+	"http": func(t *testing.T, release chan struct{}) func(*proxy.Options) {
+		set, _ := byHand(t, func(_ int64, conn net.Conn, from *bufio.Reader) { stopReading(from, release) })
+		return set
+	},
+	"https": func(t *testing.T, release chan struct{}) func(*proxy.Options) {
+		return byHandTLS(t, func(_ *tls.Conn, from *bufio.Reader) { stopReading(from, release) })
+	},
+	"HTTP/2": func(t *testing.T, release chan struct{}) func(*proxy.Options) {
+		return byHTTP2(t, func(_ http.ResponseWriter, r *http.Request) { stopReading(r.Body, release) })
+	},
+}
+
+func stopReading(from io.Reader, release chan struct{}) {
+	_, _ = io.ReadFull(from, make([]byte, 1000))
+	<-release
+	_, _ = io.Copy(io.Discard, from)
+}
+
+// byHTTP2 starts an upstream of the test's own that speaks HTTP/2.
+func byHTTP2(t *testing.T, handler http.HandlerFunc) func(*proxy.Options) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handler)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	address, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust := server.Client().Transport.(*http.Transport).TLSClientConfig
+	return func(o *proxy.Options) { o.Upstream, o.UpstreamTLS, o.UpstreamHTTP2 = address, trust, true }
+}
+
+func TestAnUploadThatHubSpotStopsReadingEnds(t *testing.T) {
+	const timeout = 400 * time.Millisecond
+	for name, start := range stopping {
+		for _, leaves := range []bool{false, true} {
+			t.Run(name+map[bool]string{true: ", the client leaves"}[leaves], func(t *testing.T) {
+				t.Parallel()
+				release := make(chan struct{})
+				set := start(t, release)
+				r := startRig(t, func(o *proxy.Options) { set(o); o.UpstreamTimeout = timeout })
+				conn := r.raw("POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n")
+				from := reading(conn)
+				go func() { _, _ = io.Copy(conn, &patterned{n: 1_000_000_000}) }()
+				began := time.Now()
+				if leaves {
+					eventually(t, "the request is under way", func() bool { return r.proxy.UnderWay() == 1 })
+					<-time.After(timeout / 2)
+					_ = conn.Close()
+				} else {
+					got := receive(t, from, http.MethodPost)
+					refusal(t, got, refused{504, "UPSTREAM_TIMEOUT"})
+				}
+				eventually(t, "the end of the request", func() bool { return r.proxy.UnderWay() == 0 })
+				if took := time.Since(began); took < timeout || took > 5*time.Second {
+					t.Errorf("it took %v", took)
+				}
+				close(release)
+			})
+		}
+	}
+}
+
+// However slowly HubSpot reads: something is taken, so the upload goes on.
+func TestAnUploadThatHubSpotReadsSlowlyGoesOn(t *testing.T) {
+	const timeout, size = 400 * time.Millisecond, 32 << 20
+	read := func(to io.Writer, body io.Reader) {
+		ticker := time.NewTicker(timeout / 8)
+		defer ticker.Stop()
+		n := int64(0)
+		for range 24 { // the rest fits in no buffer of the system's
+			<-ticker.C
+			part, _ := io.CopyN(io.Discard, body, size/48)
+			n += part
+		}
+		rest, _ := io.Copy(io.Discard, body)
+		if n+rest == size {
+			_, _ = io.WriteString(to, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}
+	}
+	for name, set := range map[string]func(*proxy.Options){
+		"http": func() func(*proxy.Options) {
+			set, _ := byHand(t, func(_ int64, conn net.Conn, from *bufio.Reader) {
+				if request, err := http.ReadRequest(from); err == nil {
+					read(conn, request.Body)
+				}
+			})
+			return set
+		}(),
+		"https": byHandTLS(t, func(conn *tls.Conn, from *bufio.Reader) {
+			if request, err := http.ReadRequest(from); err == nil {
+				read(conn, request.Body)
+			}
+		}),
+		"HTTP/2": byHTTP2(t, func(w http.ResponseWriter, r *http.Request) { read(io.Discard, r.Body) }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := startRig(t, func(o *proxy.Options) { set(o); o.UpstreamTimeout = timeout })
+			r.call("POST", "/a", bytes.NewReader(bytesOf(size, 0))).want(t, 200, "1")
+		})
+	}
+}
