@@ -42,6 +42,16 @@ func newConn(raw *rawConn, over net.Conn) *conn {
 // Close closes the connection at once, without a word.
 func (c *conn) Close() error { return c.raw.Close() }
 
+// leaveTime is how long it may take to send close_notify.
+const leaveTime = time.Second
+
+// leave closes a connection that is not in use: over TLS, HubSpot is told by
+// close_notify. Where it cannot be told at once, it is not.
+func (c *conn) leave() {
+	c.raw.limit(leaveTime)
+	_ = c.Conn.Close()
+}
+
 // flush sends all that was written.
 func (c *conn) flush() error { return errors.Join(c.to.Flush(), c.raw.flush()) }
 
@@ -258,6 +268,13 @@ func (r *rawConn) write(p []byte) (written int, err error) {
 	}
 }
 
+// limit sets how long HubSpot may take nothing.
+func (r *rawConn) limit(stallTimeout time.Duration) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.stallTimeout = stallTimeout
+}
+
 // extend sets the system's deadline for writing.
 func (r *rawConn) extend(now time.Time) {
 	r.writeUntil = now.Add(max(r.stallTimeout/4, time.Millisecond))
@@ -265,9 +282,10 @@ func (r *rawConn) extend(now time.Time) {
 }
 
 // begin notes that a request begins, of which nothing has been written.
-func (r *rawConn) begin() {
+func (r *rawConn) begin(stallTimeout time.Duration) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
+	r.stallTimeout = stallTimeout
 	r.written = false
 	r.answered.Store(false)
 }

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"hubspot-auth-proxy/tokens/secret"
@@ -157,51 +156,4 @@ func serving(t *testing.T, serve func(net.Conn)) (address string) {
 		}
 	}()
 	return listener.Addr().String()
-}
-
-func TestConnectionsThatNobodyUsesAreClosedAfterAMinute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var i idle
-		put := func() (closed func() bool) {
-			ours, theirs := net.Pipe()
-			raw := newRawConn(ours, false)
-			i.put(newConn(raw, raw))
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				_, _ = io.Copy(io.Discard, theirs)
-				_ = theirs.Close()
-			}()
-			return func() bool {
-				synctest.Wait()
-				select {
-				case <-done:
-					return true
-				default:
-					return false
-				}
-			}
-		}
-		first := put()
-		time.Sleep(idleTime / 2)
-		second := put()
-		time.Sleep(idleTime/2 - time.Second)
-		if first() {
-			t.Error("the first one was closed early")
-		}
-		time.Sleep(2 * time.Second)
-		if !first() || second() {
-			t.Errorf("closed: the first one %v, the second one %v", first(), second())
-		}
-		time.Sleep(idleTime)
-		if !second() {
-			t.Error("the second one is still open")
-		}
-		third := put()
-		i.close()
-		if !third() || !put()() {
-			t.Error("closing leaves a connection open")
-		}
-		time.Sleep(2 * idleTime)
-	})
 }

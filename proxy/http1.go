@@ -110,8 +110,7 @@ type exchange struct {
 func (h *http1) exchange(c *conn, r *http.Request) (*http.Response, error) {
 	e := &exchange{conn: c, http1: h, request: r, call: callOf(r.Context())}
 	c.heard, c.left = false, maxHeader
-	c.raw.stallTimeout = h.patience
-	c.raw.begin()
+	c.raw.begin(h.patience)
 	e.release = context.AfterFunc(r.Context(), c.cut)
 	if err := e.send(); err != nil {
 		return nil, e.fail(err)
@@ -128,7 +127,7 @@ func (h *http1) exchange(c *conn, r *http.Request) (*http.Response, error) {
 	c.raw.expect(time.Time{})
 	c.left = math.MaxInt64
 	if response.Body == http.NoBody {
-		e.end(!response.Close && response.StatusCode != http.StatusSwitchingProtocols)
+		e.end(true, !response.Close && response.StatusCode != http.StatusSwitchingProtocols)
 		return response, nil
 	}
 	if !h.timed {
@@ -141,7 +140,7 @@ func (h *http1) exchange(c *conn, r *http.Request) (*http.Response, error) {
 // fail ends an exchange without an answer, and returns why there is none.
 func (e *exchange) fail(err error) error {
 	e.late = errors.Is(err, os.ErrDeadlineExceeded) || e.raw.stalled.Load()
-	e.end(false)
+	e.end(false, false)
 	switch gone := context.Cause(e.request.Context()); {
 	case gone != nil:
 		return gone
@@ -176,14 +175,18 @@ func (e *exchange) receive() (*http.Response, error) {
 	}
 }
 
-// end lets go of the connection, for other requests if it is fit for them.
-func (e *exchange) end(fit bool) {
+// end lets go of the connection, for other requests if it goes on. whole tells
+// that the answer was read to its end.
+func (e *exchange) end(whole, goesOn bool) {
 	e.raw.answer, e.call.conn = nil, nil
-	if e.release() && fit && e.wasSent() {
+	switch {
+	case !e.release() || !whole || !e.wasSent():
+		_ = e.conn.Close()
+	case goesOn:
 		e.http1.idle.put(e.conn)
-		return
+	default:
+		e.conn.leave()
 	}
-	_ = e.conn.Close()
 }
 
 // wasSent reports whether the request was sent whole.
@@ -247,6 +250,6 @@ func (b *answerBody) end(why error) {
 	defer b.mu.Unlock()
 	if b.ended == nil {
 		b.ended = why
-		b.exchange.end(why == io.EOF && !b.last)
+		b.exchange.end(why == io.EOF, !b.last)
 	}
 }

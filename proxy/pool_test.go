@@ -1,0 +1,119 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// pooled is an idle connection of a test, of which HubSpot's end is a pipe.
+type pooled struct {
+	*conn
+	left   atomic.Bool  // by HubSpot
+	closed atomic.Bool  // by the pool
+	polls  atomic.Int64 // how often it was read without waiting
+}
+
+func newPooled() *pooled {
+	ours, theirs := net.Pipe()
+	raw := newRawConn(ours, false)
+	p := &pooled{conn: newConn(raw, raw)}
+	raw.now = func([]byte) (int, error) {
+		if p.polls.Add(1); p.left.Load() {
+			return 0, io.EOF
+		}
+		return 0, errNothing
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, theirs)
+		_ = theirs.Close()
+		p.closed.Store(true)
+	}()
+	return p
+}
+
+func TestConnectionsThatNobodyUsesAreClosedAfterAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var i idle
+		first, second, third, fourth := newPooled(), newPooled(), newPooled(), newPooled()
+		i.put(first.conn)
+		time.Sleep(idleTime / 2)
+		i.put(second.conn)
+		time.Sleep(idleTime/2 - time.Second)
+		if first.closed.Load() {
+			t.Error("the first one was closed early")
+		}
+		time.Sleep(time.Second + pollTime)
+		if !first.closed.Load() || second.closed.Load() {
+			t.Errorf("closed: the first one %v, the second one %v", first.closed.Load(), second.closed.Load())
+		}
+		time.Sleep(idleTime)
+		if !second.closed.Load() {
+			t.Error("the second one is still open")
+		}
+		i.put(third.conn)
+		i.close()
+		i.put(fourth.conn)
+		synctest.Wait()
+		if !third.closed.Load() || !fourth.closed.Load() {
+			t.Error("closing leaves a connection open")
+		}
+		time.Sleep(2 * idleTime)
+	})
+}
+
+func TestConnectionsThatHubSpotHasClosedAreClosedWithinTenSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for after := time.Duration(0); after < 2*pollTime; after += pollTime / 4 {
+			var i idle
+			stays, goes := newPooled(), newPooled()
+			i.put(goes.conn)
+			i.put(stays.conn)
+			time.Sleep(after)
+			goes.left.Store(true)
+			time.Sleep(10*time.Second - time.Millisecond)
+			if !goes.closed.Load() || stays.closed.Load() {
+				t.Errorf("closed, having left after %v: %v; and that stayed: %v", after, goes.closed.Load(), stays.closed.Load())
+			}
+			i.close()
+			synctest.Wait()
+		}
+	})
+}
+
+// What HubSpot sends without being asked comes soon after the answer.
+func TestAConnectionIsLeftAloneForAMomentWhereThereAreOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var i idle
+		var all []*pooled
+		for range 3 {
+			all = append(all, newPooled())
+			i.put(all[len(all)-1].conn)
+			time.Sleep(restTime)
+		}
+		for _, used := range []int{2, 1, 0} { // the ones used last come first
+			if c := i.take(); c != all[used].conn {
+				t.Errorf("connection %d is not taken in its turn", used)
+			}
+		}
+		for _, p := range all {
+			i.put(p.conn)
+		}
+		for used := range 3 { // none has rested: the one that has rested longest
+			if c := i.take(); c != all[used].conn {
+				t.Errorf("connection %d is not taken in its turn", used)
+			}
+		}
+		for _, p := range all {
+			i.put(p.conn)
+			if n := p.polls.Load(); n != 5 {
+				t.Errorf("read %d times, want once whenever it is put back or taken", n)
+			}
+		}
+		i.close()
+		synctest.Wait()
+	})
+}
