@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
@@ -22,14 +23,19 @@ import (
 type workload struct {
 	name     string
 	method   string
-	sent     int // bytes of each request's body
-	received int // bytes of each answer's body
-	portals  int // that they are for, in turn; 0: the client's own
+	sent     int           // bytes of each request's body
+	received int           // bytes of each answer's body
+	portals  int           // that they are for, in turn; 0: the client's own
+	chunked  bool          // the answer has no Content-Length, as most of HubSpot's
+	latency  time.Duration // until the answer
 }
 
 var workloads = []workload{
 	{name: "GET 2 KB", method: "GET", received: 2 << 10},
 	{name: "POST 1 KB", method: "POST", sent: 1 << 10, received: 2 << 10},
+	{name: "GET 2 KB in chunks", method: "GET", received: 2 << 10, chunked: true},
+	{name: "GET 2 KB after 20 ms", method: "GET", received: 2 << 10, latency: 20 * time.Millisecond},
+	{name: "POST 64 KB", method: "POST", sent: 64 << 10, received: 2 << 10},
 	{name: "POST 1 MB", method: "POST", sent: 1 << 20, received: 2 << 10},
 	{name: "download 10 MB", method: "GET", received: 10 << 20},
 }
@@ -47,10 +53,38 @@ func BenchmarkAgainstPlain(b *testing.B) {
 	ours.awaitAddr(b)
 	for _, w := range workloads {
 		for _, clients := range []int{1, 50} {
+			if clients == 1 && w.latency > 0 {
+				continue // takes minutes
+			}
 			b.Run(fmt.Sprintf("%s/%d clients", w.name, clients), func(b *testing.B) {
 				s.compare(b, side{"ours", ours, w}, side{"plain", plain, w}, clients)
 			})
 		}
+	}
+}
+
+// beforeVariable is the environment variable with the path of another build of the
+// program, which BenchmarkAgainstBefore compares this one with in the same run:
+//
+//	git stash; go build -o /tmp/before ./cmd/hubspot-auth-proxy; git stash pop
+//	BENCHMARK_BEFORE=/tmp/before go test -run '^$' -bench AgainstBefore -benchtime 20000x ./proxy
+const beforeVariable = "BENCHMARK_BEFORE"
+
+// BenchmarkAgainstBefore is BenchmarkAgainstPlain, with another build of the program
+// instead of the plain ReverseProxy.
+func BenchmarkAgainstBefore(b *testing.B) {
+	program := os.Getenv(beforeVariable)
+	if program == "" {
+		b.Skip("no other build is given by " + beforeVariable)
+	}
+	s := newSite(b, 1)
+	ours, before := s.startOurs(b), s.run(b, program, nil, s.settings())
+	ours.awaitAddr(b)
+	before.awaitAddr(b)
+	for _, w := range workloads {
+		b.Run(w.name, func(b *testing.B) {
+			s.compare(b, side{"ours", ours, w}, side{"before", before, w}, 50)
+		})
 	}
 }
 
@@ -146,10 +180,15 @@ func newSite(b *testing.B, n int) *site {
 // startOurs starts the program, with settings besides those that it needs.
 func (s *site) startOurs(b *testing.B, settings ...string) *child {
 	b.Helper()
-	return s.start(b, "cmd/hubspot-auth-proxy", nil, slices.Concat([]string{
+	return s.start(b, "cmd/hubspot-auth-proxy", nil, append(s.settings(), settings...))
+}
+
+// settings returns the settings that the program needs.
+func (s *site) settings() []string {
+	return []string{
 		"UPSTREAM_URL=" + s.upstream.URL, "SEED_FILE=" + filepath.Join(s.dir, "seed.yaml"),
 		"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "ALLOW_ANONYMOUS=false", "LOG_FORMAT=json",
-	}, settings))
+	}
 }
 
 // awaitAddr waits until the program has said where it listens.
@@ -195,7 +234,14 @@ func (c *child) once(w workload, i int) error {
 	if w.sent > 0 {
 		reader = io.LimitReader(endless{}, int64(w.sent))
 	}
-	request, err := http.NewRequest(w.method, fmt.Sprintf("http://%s%s/crm/v3/objects/contacts?limit=%d&archived=false", c.addr, prefix, w.received), reader)
+	address := fmt.Sprintf("http://%s%s/crm/v3/objects/contacts?limit=%d&archived=false", c.addr, prefix, w.received)
+	if w.chunked {
+		address += "&chunked"
+	}
+	if w.latency > 0 {
+		address += "&latency=" + w.latency.String()
+	}
+	request, err := http.NewRequest(w.method, address, reader)
 	if err != nil {
 		return err
 	}
@@ -231,7 +277,14 @@ func answerBenchmark(w http.ResponseWriter, r *http.Request) {
 	for name, value := range hubSpotHeader {
 		header[name] = value
 	}
+	if latency, err := time.ParseDuration(r.URL.Query().Get("latency")); err == nil {
+		<-time.After(latency)
+	}
 	header["Content-Length"] = []string{strconv.Itoa(n)}
+	if r.URL.Query().Has("chunked") {
+		delete(header, "Content-Length")
+		header["Transfer-Encoding"] = []string{"chunked"}
+	}
 	_, _ = io.CopyN(w, endless{}, int64(n))
 }
 

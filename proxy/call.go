@@ -2,41 +2,41 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"net/http"
-	"sync"
-	"sync/atomic"
+	"strings"
 	"time"
 
+	"hubspot-auth-proxy/proxy/replay"
 	"hubspot-auth-proxy/tokens"
 )
 
-// call is what is known of one request on its way.
+// call is what is known of one request on its way. It travels in the request's
+// context, where ServeHTTP puts it and the hooks of ReverseProxy find it.
 type call struct {
 	request *http.Request // as the client sent it
 	began   time.Time
-	debug   bool
+	debug   bool // the client asked for headers that explain the answer
 
 	admission
-	body *body // nil if there is none
-
-	counted          bool // in the load
 	tokenCallCounted bool // among the token calls under way
+	counted          bool // in the load
 	tokenInfo        bool // its body has the portal's token
+	bodyRead         bool // the body was read before HubSpot is asked
+	connected        bool // the request asked for a tunnel, which was opened
 
-	connected bool // the request asked for a tunnel, which was opened
+	announced []string     // trailers that the client will send
+	body      *replay.Body // nil: there is none, or it was not needed yet
 
-	announced []string // trailers that the client will send
-
-	used     []*tokens.Credential // one for each time it was sent
+	used     []*tokens.Credential // one for each time the request was sent
 	attempts int
 	spans    spans
-	conn     *rawConn       // that HubSpot's answer comes on; nil: it is not flushed by that, or has been read
-	response *http.Response // HubSpot's last one
-	answer   answer
+
+	flush    func()         // sends the client what it has not got of the answer
+	response *http.Response // HubSpot's answer; nil: there is none
 
 	refused     string // the category of the proxy's own answer
 	correlation string // the id of that
-	finished    bool   // and was not broken off
 }
 
 // spans are where the time went.
@@ -52,7 +52,7 @@ type callKey struct{}
 // callOf returns the call that the context belongs to.
 func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 
-// clientName returns the caller's name, empty if it is anonymous.
+// clientName returns the client's name, empty if it is anonymous.
 func (c *call) clientName() string {
 	if c.client == nil {
 		return ""
@@ -75,7 +75,7 @@ func (c *call) received() int64 {
 	if c.body == nil {
 		return 0
 	}
-	return c.body.read()
+	return c.body.Received()
 }
 
 // hasBody reports whether the request has a body. One of unknown length may
@@ -89,49 +89,23 @@ func (c *call) unread() bool {
 	if c.body == nil {
 		return hasBody(c.request)
 	}
-	return !c.body.done.Load()
+	return !c.body.Ended()
 }
 
 // trailed reports whether HubSpot's answer has ended with trailers.
 func (c *call) trailed() bool { return c.response != nil && len(c.response.Trailer) > 0 }
 
-// memory is how many bytes may still be kept of requests' bodies, for all
-// requests together.
-type memory struct {
-	left   atomic.Int64
-	chunks sync.Pool // of maxChunk bytes, to be used again
-}
-
-// maxChunk is the size of most chunks of a large body.
-const maxChunk = 32 << 10
-
-// chunk returns an empty chunk with room for size bytes.
-func (m *memory) chunk(size int) []byte {
-	if size == maxChunk {
-		if used, ok := m.chunks.Get().(*[maxChunk]byte); ok {
-			return used[:0]
+// String returns the spans as Server-Timing has them, in milliseconds
+// (https://www.w3.org/TR/server-timing/).
+func (s spans) String() string {
+	var parts []string
+	add := func(name string, d time.Duration) {
+		if d > 0 {
+			parts = append(parts, fmt.Sprintf("%s;dur=%.3f", name, float64(d)/float64(time.Millisecond)))
 		}
 	}
-	return make([]byte, 0, size)
+	add("credential", s.credential)
+	add("renewal", s.renewal)
+	add("hubspot", s.upstream)
+	return strings.Join(parts, ", ")
 }
-
-// recycle takes a chunk that nobody reads any more.
-func (m *memory) recycle(chunk []byte) {
-	if cap(chunk) == maxChunk {
-		m.chunks.Put((*[maxChunk]byte)(chunk[:maxChunk]))
-	}
-}
-
-// take reports whether n more bytes may be kept.
-func (m *memory) take(n int) bool {
-	if m.left.Add(int64(-n)) >= 0 {
-		return true
-	}
-	m.left.Add(int64(n))
-	return false
-}
-
-// overdraw takes n bytes that must be kept, be they left or not.
-func (m *memory) overdraw(n int) { m.left.Add(int64(-n)) }
-
-func (m *memory) give(n int) { m.left.Add(int64(n)) }

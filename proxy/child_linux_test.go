@@ -36,6 +36,12 @@ func (s *site) start(tb testing.TB, command string, args, settings []string) *ch
 	if output, err := build.CombinedOutput(); err != nil {
 		tb.Fatalf("build %s: %v\n%s", command, err, output)
 	}
+	return s.run(tb, program, args, settings)
+}
+
+// run runs a program until the benchmark ends.
+func (s *site) run(tb testing.TB, program string, args, settings []string) *child {
+	tb.Helper()
 	c := &child{
 		Cmd:    exec.Command(program, args...),
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}},

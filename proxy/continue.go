@@ -74,12 +74,12 @@ func (i *interim) conclude(w http.ResponseWriter) {
 // awaitedBody is the body of a client that waits for 100 Continue.
 type awaitedBody struct {
 	io.ReadCloser
-	answer *answer
+	reply *reply
 }
 
 // Read implements io.Reader.
 func (b awaitedBody) Read(p []byte) (int, error) {
-	if !b.answer.interim.proceed(b.answer.ResponseWriter) {
+	if !b.reply.interim.proceed(b.reply.ResponseWriter) {
 		return 0, errNotContinued
 	}
 	return b.ReadCloser.Read(p)

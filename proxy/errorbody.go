@@ -14,7 +14,7 @@ const categoryTimeout = time.Second
 // than categoryTimeout. It reads as the body does.
 type errorBody struct {
 	body   io.ReadCloser
-	onWait func() // called before a read that may wait; nil: nothing is
+	onWait func() // nil: nobody needs to know
 
 	mu    sync.Mutex
 	more  sync.Cond // head, err or ready has changed
@@ -61,6 +61,9 @@ func (e *errorBody) readHead() {
 	e.ready = true
 	e.more.Broadcast()
 }
+
+// OnWait implements upstream.Body.
+func (e *errorBody) OnWait(f func()) { e.onWait = f }
 
 // beginning returns the body's beginning, or whole reports false because it has
 // not come yet.

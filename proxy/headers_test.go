@@ -62,7 +62,7 @@ func TestHubSpotGetsTheHeaderAsItWasSentAndNothingMore(t *testing.T) {
 			want: []string{"X-C: 1"},
 		},
 		"TE: trailers":                             {sent: []string{"TE: trailers, deflate"}, want: []string{"Te: trailers"}},
-		"TE: trailers, and Connection says so":     {sent: []string{"Connection: TE, X-A", "TE: deflate;q=0.5, Trailers", "X-A: 1"}, want: []string{"Te: Trailers"}},
+		"TE: trailers, and Connection says so":     {sent: []string{"Connection: TE, X-A", "TE: deflate;q=0.5, Trailers", "X-A: 1"}, want: []string{"Te: trailers"}},
 		"TE without trailers":                      {sent: []string{"Connection: TE", "TE: gzip"}},
 		"Connection names Authorization":           {sent: []string{"Connection: Authorization", "Authorization: Bearer a"}},
 		"Connection names the portal's header":     {sent: []string{"Connection: X-HubSpot-Portal-Id, X-Hubspot-Auth-Proxy-Debug", "X-HubSpot-Portal-Id: " + portalID}},

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/net/http2/hpack"
 
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/tokens"
@@ -162,9 +161,12 @@ func askOverHTTP2(t *testing.T, server *httptest.Server, fields [][2]string) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
 	for _, field := range fields {
-		_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
+		block.WriteByte(0) // literal, of a name that is literal too, and not indexed (RFC 7541 section 6.2.2)
+		for _, text := range field {
+			block.WriteByte(byte(len(text))) // below 127
+			block.WriteString(text)
+		}
 	}
 	const settings, headers, reset, goAway = 4, 1, 3, 7 // frames (RFC 9113 section 6)
 	const endsStreamAndHeaders = 5

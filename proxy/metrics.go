@@ -3,7 +3,6 @@ package proxy
 import (
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -105,17 +104,16 @@ func (m *metrics) beginAtZero() {
 	}
 }
 
-// count counts a request that has ended with that status.
-func (m *metrics) count(a *answer, status int, now time.Time) {
-	by := a.answeredBy()
-	m.requests.WithLabelValues(methodClass(a.call.request.Method), statusClass(status), by, a.call.refused).Inc()
-	if by != "hubspot" {
+// count counts a request that has ended.
+func (m *metrics) count(o *outcome) {
+	m.requests.WithLabelValues(methodClass(o.method), statusClass(o.status), o.answeredBy, o.category).Inc()
+	if o.answeredBy != "hubspot" {
 		return
 	}
-	m.own.Observe(a.call.own(now).Seconds())
-	m.remaining.see(a.Header().Get("X-Hubspot-Ratelimit-Remaining"))
-	if a.status == http.StatusTooManyRequests {
-		m.rateLimited.WithLabelValues(a.policy()).Inc()
+	m.own.Observe(o.own.Seconds())
+	m.remaining.see(o.remaining)
+	if o.policy != "" {
+		m.rateLimited.WithLabelValues(o.policy).Inc()
 	}
 }
 

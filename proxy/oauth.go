@@ -23,13 +23,14 @@ const tokenInfoPath = "/oauth/v2/private-apps/get/access-token-info"
 
 // admitOAuth looks at what a call of HubSpot's OAuth endpoints has in its body:
 // these calls have their credential there, and a client key must not go on.
-func (p *Proxy) admitOAuth(c *call) *refusal {
+func (p *Proxy) admitOAuth(rw http.ResponseWriter, c *call) *refusal {
 	switch {
 	case c.tokenCall:
-		return p.admitTokenCall(c)
+		return p.admitTokenCall(rw, c)
 	case c.client == nil || !c.target.IsOAuth() || !hasBody(c.request):
 		return nil
 	}
+	c.bodyRead = true
 	body, err := io.ReadAll(io.LimitReader(c.request.Body, maxOAuthBody+1))
 	switch {
 	case err != nil:
@@ -90,13 +91,13 @@ func (p *Proxy) exchangeKey(c *call, body []byte) ([]byte, *refusal) {
 
 var errUnreadable = errors.New("the answer about the token cannot be read")
 
-// withoutToken returns the answer to a call that had the portal's token in its
-// body, without the token, should HubSpot send it back.
-func (c *call) withoutToken(response *http.Response) (*http.Response, error) {
+// withoutToken takes the portal's token out of the answer to a call that had it in
+// its body, should HubSpot send it back.
+func (c *call) withoutToken(response *http.Response) error {
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxOAuthBody+1))
 	_ = response.Body.Close()
 	if err != nil || len(text) > maxOAuthBody || response.Header.Get("Content-Encoding") != "" {
-		return nil, errUnreadable
+		return errUnreadable
 	}
 	body := string(text)
 	for _, form := range c.forms() {
@@ -106,5 +107,5 @@ func (c *call) withoutToken(response *http.Response) (*http.Response, error) {
 	response.ContentLength = int64(len(body))
 	response.Header.Del("Transfer-Encoding")
 	response.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
-	return response, nil
+	return nil
 }

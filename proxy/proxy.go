@@ -6,8 +6,8 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -18,6 +18,8 @@ import (
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/proxy/intercept"
+	"hubspot-auth-proxy/proxy/replay"
+	"hubspot-auth-proxy/proxy/upstream"
 	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/throttle"
@@ -117,14 +119,14 @@ type Proxy struct {
 	log           *zap.Logger
 	faults        *zap.Logger // log, but each cause once per throttle.Every
 	gate          *gate
-	memory        memory // for bodies that may be sent again
+	memory        *replay.Memory // for bodies that may be sent again
 	metrics       *metrics
 	stopping      atomic.Bool
 	underWay      atomic.Int64  // requests
 	load          load          // those of them that were let in
 	tokenCalls    atomic.Int64  // under way, without a client key
 	tokenBodyTime time.Duration // that their bodies may take
-	upstream      *upstream
+	upstream      *upstream.Transport
 	reverse       *httputil.ReverseProxy
 	tunnels       *intercept.Server // nil: CONNECT is refused
 }
@@ -135,39 +137,22 @@ func New(options Options) *Proxy {
 	if p.log == nil {
 		p.log = zap.NewNop()
 	}
-	p.upstream = newUpstream(options, p.log)
 	p.metrics = newMetrics(options.Metrics, &p.underWay)
 	p.faults = throttle.Logger(p.log, throttle.Every)
-	p.memory.left.Store(options.RetryMemory)
+	p.memory = replay.NewMemory(options.RetryMemory)
 	p.load.most = options.MaxRequests
-	p.reverse = &httputil.ReverseProxy{
-		Rewrite: p.rewrite,
-		Transport: &transport{
-			credentials: options.Credentials, upstream: p.upstream, metrics: p.metrics,
+	p.upstream = upstream.New(upstream.Config{
+		URL: options.Upstream, TLS: options.UpstreamTLS, Timeout: options.UpstreamTimeout, HTTP2: options.UpstreamHTTP2,
+		WithoutHTTP2: func() {
+			p.log.Warn("HubSpot does not take HTTP/2: HTTP/1.1 is used")
 		},
-		ErrorHandler:  p.answerError,
-		BufferPool:    new(bufferPool),
-		FlushInterval: flushInterval(options),
-		// What it would log quotes what it could not read of an answer, which may
-		// be an echo of the credential. Answers that break off are logged at
-		// their end.
-		ErrorLog: log.New(io.Discard, "", 0),
-	}
+	})
+	p.reverse = p.newReverse()
 	if options.Intercept != nil {
 		p.tunnels = intercept.NewServer(options.Intercept, p.Server())
 		countTunnels(options.Metrics, p.tunnels.Open)
 	}
 	return p
-}
-
-// flushInterval returns how long a part of an answer may wait for the next one.
-// Over HTTP/1, answers are flushed when HubSpot is waited for, which takes no
-// timer.
-func flushInterval(options Options) time.Duration {
-	if options.UpstreamHTTP2 {
-		return 10 * time.Millisecond
-	}
-	return 0
 }
 
 // Shutdown ends the tunnels of clients: idle ones at once, the others when the
@@ -192,7 +177,7 @@ func (p *Proxy) CloseTunnels() {
 // logs what was kept back.
 func (p *Proxy) Close() {
 	p.CloseTunnels()
-	p.upstream.closeIdle()
+	p.upstream.CloseIdleConnections()
 	_ = p.faults.Sync()
 }
 
@@ -235,35 +220,28 @@ func (p *Proxy) Server() *http.Server {
 func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	p.underWay.Add(1)
 	c := &call{began: time.Now(), request: r}
-	a := &c.answer
-	*a = answer{ResponseWriter: rw, call: c, last: &p.stopping}
-	defer p.end(a)
+	a := &reply{ResponseWriter: rw, call: c, last: &p.stopping}
+	c.flush = a.flush
+	defer p.end(c, a)
 
 	if r.Method == http.MethodConnect && p.tunnels != nil && intercept.From(r.Context()) == nil {
 		p.connect(a)
 		return
 	}
-	if refusal := p.admit(c); refusal != nil {
+	if refusal := p.admit(c, rw); refusal != nil {
 		a.refuse(refusal)
-		c.finished = true
+		a.finished = true
 		return
 	}
-	if c.body != nil && r.ProtoMajor == 1 {
-		// An answer may begin before the request has ended. Else net/http may
-		// read and close the body under the transport then, which cuts answers
-		// short (golang.org/issue/57786). Its error says that the writer is no
-		// server's; then there is nothing to switch.
-		_ = http.NewResponseController(rw).EnableFullDuplex()
-	}
-	p.reverse.ServeHTTP(a, c.bare())
+	p.reverse.ServeHTTP(a, p.forwarded(c, a))
 	if c.trailed() {
 		c.conceal(rw.Header())
 	}
-	c.finished = true
+	a.finished = true
 }
 
-// admit decides whether the request goes on, and takes its body over.
-func (p *Proxy) admit(c *call) (refused *refusal) {
+// admit decides whether the request goes on.
+func (p *Proxy) admit(c *call, rw http.ResponseWriter) (refused *refusal) {
 	c.debug = c.request.Header.Get(wire.DebugHeader) == "1"
 	if c.admission, refused = p.gate.admit(c.request); refused != nil {
 		return refused
@@ -272,16 +250,57 @@ func (p *Proxy) admit(c *call) (refused *refusal) {
 		return refused
 	}
 	c.counted = true
-	if refused = p.admitOAuth(c); refused != nil {
-		return refused
+	return p.admitOAuth(rw, c)
+}
+
+// forwarded returns the client's request for ReverseProxy, with the call in its
+// context.
+func (p *Proxy) forwarded(c *call, a *reply) *http.Request {
+	r := c.request.WithContext(context.WithValue(c.request.Context(), callKey{}, c))
+	if _, has := r.Header["Upgrade"]; has {
+		// ReverseProxy would forward it, or fail if it is malformed.
+		r.Header = maps.Clone(r.Header)
+		delete(r.Header, "Upgrade")
 	}
-	if r := c.request; hasBody(r) {
-		source := io.Reader(r.Body)
-		if awaitsContinue(r) && !c.tokenCallCounted { // whose body has been read
-			c.answer.interim = &interim{header: make(http.Header)}
-			source = awaitedBody{r.Body, &c.answer}
-		}
-		c.body = newBody(source, r.ContentLength, &p.memory, p.options.RetryBodyLimit)
+	if !hasBody(r) || r.ProtoMajor != 1 {
+		return r
 	}
-	return nil
+	// An answer may begin before the request has ended. Else net/http may read
+	// and close the body under the transport then, which cuts answers short
+	// (golang.org/issue/57786). Its error says that the writer is no server's; then
+	// there is nothing to switch.
+	_ = http.NewResponseController(a.ResponseWriter).EnableFullDuplex()
+	if awaitsContinue(r) && !c.bodyRead {
+		a.interim = &interim{header: make(http.Header)}
+		r.Body = awaitedBody{r.Body, a}
+	}
+	return r
+}
+
+// lingerTime is how long a client that has its answer may go on sending the
+// body that nobody reads any more. To reset the connection at once could keep
+// the answer from it.
+const lingerTime = 5 * time.Second
+
+// end closes what the request had open, and records how it ended. It runs as well
+// when the answer was broken off, by a panic that goes on to net/http.
+func (p *Proxy) end(c *call, a *reply) {
+	if !a.finished {
+		// net/http's server drops what it has not sent of an answer that is
+		// broken off.
+		a.flush()
+	}
+	if c.body != nil {
+		c.body.Close()
+	}
+	if c.request.ProtoMajor == 1 && c.unread() {
+		// The connection ends; not to wait for a client that sends slowly.
+		_ = http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Now().Add(lingerTime))
+	}
+	p.record(outcomeOf(c, a, time.Now()))
+	p.endTokenCall(c)
+	if c.counted {
+		p.load.end(c.clientName())
+	}
+	p.underWay.Add(-1)
 }

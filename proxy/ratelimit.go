@@ -78,14 +78,14 @@ const otherPolicy = "other"
 
 // keepLimit keeps the beginning of a 429's body while it goes to the client,
 // who need not wait for the policy to be known.
-func (a *answer) keepLimit(p []byte) {
+func (a *reply) keepLimit(p []byte) {
 	if a.status == http.StatusTooManyRequests {
 		a.limit = append(a.limit, p[:min(len(p), maxErrorBody-len(a.limit))]...)
 	}
 }
 
 // policy returns which limit of HubSpot's a 429 names.
-func (a *answer) policy() string {
+func (a *reply) policy() string {
 	policy := parseError(a.limit, a.Header()).PolicyName
 	if slices.Contains(policies, policy) {
 		return policy

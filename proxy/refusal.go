@@ -192,7 +192,7 @@ func upstreamTimeout() *refusal {
 }
 
 // refuse answers with the refusal, in the shape of HubSpot's own errors.
-func (a *answer) refuse(r *refusal) {
+func (a *reply) refuse(r *refusal) {
 	a.call.refused = r.category
 	header := a.Header()
 	clear(header)

@@ -21,7 +21,7 @@ const (
 // admitTokenCall counts a call of the token endpoint without a client key, and
 // reads its body before HubSpot is asked: a client that sends slowly holds no
 // connection to HubSpot. endTokenCall undoes the counting.
-func (p *Proxy) admitTokenCall(c *call) *refusal {
+func (p *Proxy) admitTokenCall(rw http.ResponseWriter, c *call) *refusal {
 	switch {
 	case c.request.ContentLength > maxTokenBody:
 		return tokenBodyTooLong()
@@ -33,7 +33,8 @@ func (p *Proxy) admitTokenCall(c *call) *refusal {
 	if !hasBody(c.request) {
 		return nil
 	}
-	control := http.NewResponseController(c.answer.ResponseWriter)
+	c.bodyRead = true
+	control := http.NewResponseController(rw)
 	_ = control.SetReadDeadline(time.Now().Add(p.tokenBodyTime))
 	body, err := io.ReadAll(io.LimitReader(c.request.Body, maxTokenBody+1))
 	switch {

@@ -13,18 +13,18 @@ import (
 
 // connect answers a CONNECT request: connect opens a tunnel, and returns when
 // the TLS handshake inside is done, or it refuses.
-func (p *Proxy) connect(a *answer) {
+func (p *Proxy) connect(a *reply) {
 	c := a.call
 	var refused *refusal
 	if c.admission, refused = p.gate.admitTunnel(c.request); refused != nil {
 		a.refuse(refused)
-		c.finished = true
+		a.finished = true
 		return
 	}
 	raw, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
 	if err != nil {
 		a.refuse(methodRefused(http.MethodConnect))
-		c.finished = true
+		a.finished = true
 		return
 	}
 	c.connected, a.status = true, http.StatusOK
@@ -34,7 +34,7 @@ func (p *Proxy) connect(a *answer) {
 		p.faults.Warn("a client did not complete the TLS handshake in its tunnel; check that it trusts the CA of INTERCEPT_CA_CERT_FILE", zap.Error(err))
 		return
 	}
-	c.finished = true
+	a.finished = true
 }
 
 // admitTunnel decides whether a CONNECT request opens a tunnel. The rights of

@@ -16,46 +16,47 @@ const (
 	DebugHeader  = "X-Hubspot-Auth-Proxy-Debug"
 )
 
-// ForwardedHeader returns what HubSpot gets of a client's header: all except
+// ForwardHeader completes what HubSpot gets of a client's header: all except
 // credentials, fields with a client key, what is meant for the proxy, and what
-// concerns one connection only. Nothing is added. The values are the client's own,
-// and must not be changed.
-func ForwardedHeader(sent http.Header, key secret.Text) http.Header {
-	header := make(http.Header, len(sent)+1) // for a credential
-	for name, values := range sent {
+// concerns one connection only. out is what httputil.ReverseProxy has made of it
+// for its Rewrite: it has removed what concerns one connection, except TE: trailers,
+// and also what tells of proxies before this one, which is passed on here. Nothing is
+// added.
+func ForwardHeader(out, sent http.Header, key secret.Text) {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if values, has := sent[name]; has && !isListed(sent["Connection"], name) {
+			out[name] = values
+		}
+	}
+	delete(out, "Authorization")
+	delete(out, PortalHeader)
+	delete(out, DebugHeader)
+	for name, values := range out {
 		if HaveKey(values, key) {
-			continue // SDKs have more places for a credential than HubSpot reads
-		}
-		switch name {
-		case "Authorization", PortalHeader, DebugHeader:
-		case "Te":
-			for coding := range Listed(values) {
-				if strings.EqualFold(coding, "trailers") {
-					header[name] = []string{coding}
-				}
-			}
-		case "Idempotency-Key", "X-Idempotency-Key":
-			// By these names, http.Transport takes a POST for one that may be
-			// sent again on another connection, although HubSpot may have
-			// received it. Their case means nothing to HubSpot.
-			header[strings.ToLower(name)] = values
-		default:
-			if !HopByHop(name) {
-				header[name] = values
-			}
+			delete(out, name) // SDKs have more places for a credential than HubSpot reads
 		}
 	}
-	for name := range Listed(sent["Connection"]) {
-		// Connection always lists TE, whose trailers are passed on hop by hop
-		// (RFC 9110 section 10.1.4).
-		if name = http.CanonicalHeaderKey(name); name != "Te" {
-			delete(header, name)
+	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		// By these names, http.Transport takes a POST for one that may be
+		// sent again on another connection, although HubSpot may have
+		// received it. Their case means nothing to HubSpot.
+		if values, has := out[name]; has {
+			delete(out, name)
+			out[strings.ToLower(name)] = values
 		}
 	}
-	if _, has := header["User-Agent"]; !has {
-		header["User-Agent"] = nil // else http.Transport makes one up
+	if _, has := out["User-Agent"]; !has {
+		out["User-Agent"] = nil // else http.Transport makes one up
 	}
-	return header
+}
+
+func isListed(values []string, name string) bool {
+	for listed := range Listed(values) {
+		if strings.EqualFold(listed, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // HaveKey reports whether one of the values has the client key, or something that

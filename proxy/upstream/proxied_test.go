@@ -1,4 +1,4 @@
-package proxy
+package upstream_test
 
 import (
 	"bufio"
@@ -11,71 +11,84 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
+	"hubspot-auth-proxy/proxy/upstream"
 	"hubspot-auth-proxy/tokens/secret"
 )
 
 // The names and credentials are canaries: only the proxy may see them.
 const proxyUser, proxyPassword = "user", "p@ss:word"
 
-func TestHubSpotIsReachedThroughTheProxyOfTheEnvironment(t *testing.T) {
-	hub := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.Method+" "+r.Host+r.RequestURI)
+func TestTheServerIsReachedThroughAProxy(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Method+" "+r.Host+r.RequestURI+" "+r.RemoteAddr)
 	}))
-	t.Cleanup(hub.Close)
-	to := strings.TrimPrefix(hub.URL, "https://")
+	t.Cleanup(server.Close)
+	to := strings.TrimPrefix(server.URL, "https://")
 	for scheme, listen := range map[string]func(t *testing.T, to string) (address string){"http": connectProxy, "socks5": socksProxy, "socks5h": socksProxy} {
 		t.Run(scheme, func(t *testing.T) {
 			via := &url.URL{Scheme: scheme, Host: listen(t, to), User: url.UserPassword(proxyUser, proxyPassword)}
-			d := dialerVia(hub, via)
-			c, err := d.dial(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			request := httptest.NewRequest("GET", "https://example.com/a", nil)
-			request.Body = nil
-			writeHeader(c.to, request)
-			if err := c.flush(); err != nil {
-				t.Fatal(err)
-			}
-			response, err := http.ReadResponse(c.from, request)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if body, err := io.ReadAll(response.Body); err != nil || string(body) != "GET example.com"+request.URL.RequestURI() {
-				t.Errorf("HubSpot answers %q, %v", body, err)
-			}
-			if !c.fresh() {
-				t.Error("the connection cannot be used again")
-			}
-			hub.CloseClientConnections()
-			for deadline := time.Now().Add(10 * time.Second); c.fresh(); <-time.After(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("that HubSpot has closed the connection is not seen")
+			transport := through(t, server, via)
+			var first string
+			for range 3 { // on one connection
+				response, err := transport.RoundTrip(get(t, "https://example.com/a"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(response.Body)
+				_ = response.Body.Close()
+				if first == "" {
+					first = string(body)
+				}
+				if err != nil || string(body) != first || !strings.HasPrefix(first, "GET example.com/a 127.0.0.1:") {
+					t.Errorf("the server answers %q, %v", body, err)
 				}
 			}
 		})
 	}
 }
 
-func TestAProxyThatRefusesIsToldWithoutItsPassword(t *testing.T) {
-	hub := httptest.NewTLSServer(http.NotFoundHandler())
-	t.Cleanup(hub.Close)
+func TestAProxyThatRefusesIsReportedWithoutItsPassword(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
 	via := &url.URL{Scheme: "http", Host: connectProxy(t, ""), User: url.UserPassword(proxyUser, "wrong-"+proxyPassword)}
-	_, err := dialerVia(hub, via).dial(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "407") || strings.Contains(err.Error(), proxyPassword) || secret.Cause(err).Error() != err.Error() {
+	_, err := through(t, server, via).RoundTrip(get(t, "https://example.com/a"))
+	if err == nil || !strings.Contains(err.Error(), "407") || strings.Contains(err.Error(), proxyPassword) || !strings.Contains(secret.Cause(err).Error(), "407") {
 		t.Errorf("the error is %v, and in the log %v", err, secret.Cause(err))
 	}
 }
 
-// dialerVia returns a dialer to example.com, which the hub's certificate names.
-func dialerVia(hub *httptest.Server, via *url.URL) *dialer {
-	trust := hub.Client().Transport.(*http.Transport).TLSClientConfig
-	d := newDialer(Options{Upstream: &url.URL{Scheme: "https", Host: "example.com"}, UpstreamTLS: &tls.Config{RootCAs: trust.RootCAs}})
-	d.via = func(*http.Request) (*url.URL, error) { return via, nil }
-	return d
+func TestAProxyThatIsNoURLIsNotQuoted(t *testing.T) {
+	_, bad := url.Parse("http://user:" + proxyPassword + "@%zz")
+	transport := upstream.New(upstream.Config{
+		URL:   &url.URL{Scheme: "https", Host: "example.com"},
+		Proxy: func(*http.Request) (*url.URL, error) { return nil, bad },
+	})
+	_, err := transport.RoundTrip(get(t, "https://example.com/a"))
+	if err == nil || strings.Contains(err.Error(), proxyPassword) || !strings.Contains(secret.Cause(err).Error(), "HTTPS_PROXY") {
+		t.Errorf("the error is %v, and in the log %v", err, secret.Cause(err))
+	}
+}
+
+// through returns a transport to example.com, which the server's certificate
+// names.
+func through(t *testing.T, server *httptest.Server, via *url.URL) *upstream.Transport {
+	trust := server.Client().Transport.(*http.Transport).TLSClientConfig
+	transport := upstream.New(upstream.Config{
+		URL:   &url.URL{Scheme: "https", Host: "example.com"},
+		TLS:   &tls.Config{RootCAs: trust.RootCAs},
+		Proxy: func(*http.Request) (*url.URL, error) { return via, nil },
+	})
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+func get(t *testing.T, address string) *http.Request {
+	request, err := http.NewRequestWithContext(t.Context(), "GET", address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return request
 }
 
 // connectProxy is an HTTP proxy that leads to one address, whatever it is asked

@@ -1,4 +1,4 @@
-package proxy
+package upstream
 
 import (
 	"bufio"
@@ -50,7 +50,8 @@ func TestAPostThatHubSpotHasReadIsNotSentAgain(t *testing.T) {
 	for range 100 {
 		posts.Store(0)
 		answered = make(chan struct{})
-		h := &http1{dial: func(context.Context) (*conn, error) {
+		d := newDirect(Config{URL: &url.URL{Scheme: "http", Host: address}})
+		d.connect = func(context.Context) (*conn, error) {
 			c, err := net.Dial("tcp", address)
 			if err != nil {
 				return nil, err
@@ -58,18 +59,40 @@ func TestAPostThatHubSpotHasReadIsNotSentAgain(t *testing.T) {
 			raw := newRawConn(c, false)
 			raw.Conn = preempted{c, answered}
 			return newConn(raw, raw), nil
-		}}
-		ctx := context.WithValue(t.Context(), callKey{}, &call{})
+		}
 		u := &url.URL{Scheme: "http", Host: address, Path: "/"}
-		if _, err := h.RoundTrip((&http.Request{Method: "GET", URL: u}).WithContext(ctx)); err != nil {
+		if _, err := d.roundTrip((&http.Request{Method: "GET", URL: u}).WithContext(t.Context())); err != nil {
 			t.Fatal(err)
 		}
 		body := func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("a")), nil }
 		first, _ := body()
-		_, err := h.RoundTrip((&http.Request{Method: "POST", URL: u, Body: first, GetBody: body, ContentLength: 1}).WithContext(ctx))
+		_, err := d.roundTrip((&http.Request{Method: "POST", URL: u, Body: first, GetBody: body, ContentLength: 1}).WithContext(t.Context()))
 		if n := posts.Load(); n != 1 || err == nil {
 			t.Fatalf("HubSpot has received the POST %d times, %v", n, err)
 		}
-		h.idle.close()
+		d.pool.close()
 	}
+}
+
+// serving serves each connection, until the test ends.
+func serving(t *testing.T, serve func(net.Conn)) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				serve(conn)
+			}()
+		}
+	}()
+	return listener.Addr().String()
 }

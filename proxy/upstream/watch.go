@@ -1,4 +1,4 @@
-package proxy
+package upstream
 
 import (
 	"context"
@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// watch limits how long HubSpot may take nothing of a request, or say nothing
+// watch limits how long the server may take nothing of a request, or send no header
 // when it has all of it. http.Transport has no limit for the first, and HTTP/2
-// needs one: a stream whose window is not opened any more has a connection that
-// is well.
+// needs one: a stream whose window is never opened again is on a connection that
+// works.
 type watch struct {
 	timeout time.Duration
 	cancel  context.CancelCauseFunc
@@ -22,16 +22,20 @@ type watch struct {
 	over  bool        // the answer's header has come
 }
 
-// watched sends the request by the transport, within the timeout.
-func watched(transport http.RoundTripper, r *http.Request, timeout time.Duration) (*http.Response, error) {
+// watched sends the request by the transport, within the timeout. The function that
+// it returns is to be called when the answer's body has been read.
+func watched(transport http.RoundTripper, r *http.Request, timeout time.Duration) (*http.Response, context.CancelFunc, error) {
 	if timeout == 0 {
-		return transport.RoundTrip(r)
+		response, err := transport.RoundTrip(r)
+		return response, func() {}, err
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	w := &watch{timeout: timeout, cancel: cancel}
 	out := r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { w.run() }}))
 	if r.Body != nil {
 		out.Body = &watchedBody{r.Body, w}
+	}
+	if r.GetBody != nil {
 		out.GetBody = func() (io.ReadCloser, error) {
 			body, err := r.GetBody()
 			return &watchedBody{body, w}, err
@@ -39,18 +43,17 @@ func watched(transport http.RoundTripper, r *http.Request, timeout time.Duration
 	}
 	response, err := transport.RoundTrip(out)
 	w.end()
-	if ctx.Err() != nil && r.Context().Err() == nil {
-		if err == nil {
-			_ = response.Body.Close()
-		}
-		return nil, context.Cause(ctx)
+	if err == nil && ctx.Err() == nil {
+		return response, func() { cancel(nil) }, nil
 	}
-	if err != nil {
-		cancel(nil)
-		return nil, err
+	if err == nil {
+		_ = response.Body.Close()
 	}
-	response.Body = &cancellingBody{response.Body, cancel}
-	return response, nil
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	cancel(nil)
+	return nil, nil, err
 }
 
 // run begins the time, or begins it anew.
@@ -60,7 +63,7 @@ func (w *watch) run() {
 	switch {
 	case w.over:
 	case w.timer == nil:
-		w.timer = time.AfterFunc(w.timeout, func() { w.cancel(errLate) })
+		w.timer = time.AfterFunc(w.timeout, func() { w.cancel(ErrTimeout) })
 	default:
 		w.timer.Reset(w.timeout)
 	}
@@ -82,7 +85,7 @@ func (w *watch) end() {
 	w.over = true
 }
 
-// watchedBody is a request's body whose reading shows that HubSpot takes it.
+// watchedBody is a request's body whose reading shows that the server takes it.
 type watchedBody struct {
 	io.ReadCloser
 	watch *watch
@@ -93,16 +96,4 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	b.watch.pause()
 	defer b.watch.run()
 	return b.ReadCloser.Read(p)
-}
-
-// cancellingBody is the body of an answer, with which the request's context ends.
-type cancellingBody struct {
-	io.ReadCloser
-	cancel context.CancelCauseFunc
-}
-
-// Close implements io.Closer.
-func (b *cancellingBody) Close() error {
-	defer b.cancel(nil)
-	return b.ReadCloser.Close()
 }

@@ -4,41 +4,34 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"time"
 
-	"hubspot-auth-proxy/proxy/wire"
+	"hubspot-auth-proxy/proxy/replay"
 	"hubspot-auth-proxy/tokens"
 )
 
-// transport sends a request with its portal's credential, and once more with
-// another one if HubSpot answers 401.
-type transport struct {
+// authenticate is an http.RoundTripper that sends a request with its portal's
+// credential, and once more with another one if HubSpot answers 401.
+type authenticate struct {
 	credentials Credentials
 	upstream    http.RoundTripper
+	memory      *replay.Memory
+	bodyLimit   int64 // of bytes that are kept
 	metrics     *metrics
 }
 
 // RoundTrip implements http.RoundTripper, for requests whose context has a
 // call.
-func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *authenticate) RoundTrip(r *http.Request) (*http.Response, error) {
 	c := callOf(r.Context())
-	response, err := t.answered(r, c)
-	if err == nil {
-		c.answer.takeOver(response)
+	if r.Body != nil {
+		c.body = replay.NewBody(r.Body, r.ContentLength, t.memory, t.bodyLimit)
 	}
-	return response, err
-}
-
-// answered returns HubSpot's answer to the request, or to its second try.
-func (t *transport) answered(r *http.Request, c *call) (*http.Response, error) {
 	if c.target.IsOAuth() {
-		response, err := t.send(r, c, nil)
-		if err == nil && c.tokenInfo {
-			return c.withoutToken(response)
-		}
-		return response, err
+		return t.send(r, c, nil)
 	}
 	credential, err := t.credentials.Credential(r.Context(), c.portal)
 	c.spans.credential = time.Since(c.began)
@@ -54,14 +47,14 @@ func (t *transport) answered(r *http.Request, c *call) (*http.Response, error) {
 
 // tryAgain sends the request with another credential than the rejected one.
 // Where that cannot be, the rejection is the answer.
-func (t *transport) tryAgain(r *http.Request, c *call, rejected *tokens.Credential, response *http.Response) (*http.Response, error) {
+func (t *authenticate) tryAgain(r *http.Request, c *call, rejected *tokens.Credential, response *http.Response) (*http.Response, error) {
 	if c.body != nil {
 		// Before the answer is read: a connection that the body was not sent
 		// whole on must not be used again.
-		c.body.endAttempt()
+		c.body.EndAttempt()
 	}
 	category := readCategory(response)
-	if c.body != nil && !c.body.repeatable() {
+	if c.body != nil && !c.body.Repeatable() {
 		// The credential is renewed all the same: the client's own next try
 		// then works.
 		go t.renew(context.WithoutCancel(r.Context()), rejected, category)
@@ -91,7 +84,7 @@ func (t *transport) tryAgain(r *http.Request, c *call, rejected *tokens.Credenti
 	return accepted(other, response, err)
 }
 
-func (t *transport) renew(ctx context.Context, rejected *tokens.Credential, category string) (*tokens.Credential, error) {
+func (t *authenticate) renew(ctx context.Context, rejected *tokens.Credential, category string) (*tokens.Credential, error) {
 	return t.credentials.Renew(ctx, rejected, category == "EXPIRED_AUTHENTICATION")
 }
 
@@ -104,23 +97,22 @@ func accepted(credential *tokens.Credential, response *http.Response, err error)
 }
 
 // send sends the request with the credential, if there is one.
-func (t *transport) send(r *http.Request, c *call, credential *tokens.Credential) (*http.Response, error) {
+func (t *authenticate) send(r *http.Request, c *call, credential *tokens.Credential) (*http.Response, error) {
 	out := r.WithContext(r.Context())
-	out.Header = wire.ForwardedHeader(c.request.Header, c.clientKey())
 	if credential != nil {
 		c.used = append(c.used, credential)
 		attach(out, credential)
 	}
 	if c.body != nil {
 		out.Trailer = c.trailer()
-		out.Body = c.fill(out.Trailer, c.body.reader())
+		out.Body = c.fill(out.Trailer, c.body.Reader())
 		// For connections that turn out to be dead before anything was
 		// written to them.
 		out.GetBody = func() (io.ReadCloser, error) {
-			if !c.body.repeatable() {
-				return nil, errBodyClosed
+			if !c.body.Repeatable() {
+				return nil, http.ErrBodyReadAfterClose
 			}
-			return c.fill(out.Trailer, c.body.reader()), nil
+			return c.fill(out.Trailer, c.body.Reader()), nil
 		}
 	}
 	c.attempts++
@@ -138,20 +130,21 @@ func (t *transport) send(r *http.Request, c *call, credential *tokens.Credential
 		_ = response.Body.Close()
 		return nil, errStatus
 	}
-	c.response = response
 	t.metrics.wait.Observe(ended.Sub(began).Seconds())
 	return response, nil
 }
 
 var errStatus = errors.New("the answer's status is not one that ends a request")
 
-// attach adds the credential to one attempt's request.
+// attach adds the credential to the request of one attempt, which shares header and
+// URL with that of the others.
 func attach(r *http.Request, credential *tokens.Credential) {
 	if credential.Kind != tokens.APIKey {
+		r.Header = maps.Clone(r.Header)
 		r.Header["Authorization"] = []string{"Bearer " + credential.Secret.Reveal()}
 		return
 	}
-	u := *r.URL // which attempts share
+	u := *r.URL
 	if q := u.RawQuery; q != "" && q[len(q)-1] != '&' {
 		u.RawQuery += "&"
 	}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package proxy
+package upstream
 
 import (
 	"io"
@@ -8,9 +8,12 @@ import (
 	"syscall"
 )
 
-// reader returns what reads a connection without waiting: errNothing tells that
+// canPoll tells whether poller works.
+const canPoll = true
+
+// poller returns what reads a connection without waiting: errNothing tells that
 // nothing has come. It is not for concurrent use. Nil: that cannot be done.
-func reader(conn net.Conn) func(p []byte) (int, error) {
+func poller(conn net.Conn) func(p []byte) (int, error) {
 	system, is := conn.(syscall.Conn)
 	if !is {
 		return nil

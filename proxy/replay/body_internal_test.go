@@ -1,10 +1,11 @@
-package proxy
+package replay
 
 import (
 	"bytes"
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"testing"
 	"testing/iotest"
@@ -21,8 +22,8 @@ func pattern(n int) []byte {
 }
 
 // memoryOf returns a memory of n bytes.
-func memoryOf(n int64) *memory {
-	m := new(memory)
+func memoryOf(n int64) *Memory {
+	m := new(Memory)
 	m.left.Store(n)
 	return m
 }
@@ -31,14 +32,14 @@ func TestASecondAttemptReadsTheBodyFromItsStart(t *testing.T) {
 	for _, size := range []int{0, 1, 1 << 10, 64<<10 - 1, 64 << 10} {
 		whole := pattern(size)
 		for _, length := range []int64{-1, int64(size)} {
-			b := newBody(bytes.NewReader(whole), length, memoryOf(1<<20), 64<<10)
+			b := NewBody(bytes.NewReader(whole), length, memoryOf(1<<20), 64<<10)
 			for attempt := range 3 {
-				got, err := io.ReadAll(b.reader())
+				got, err := io.ReadAll(b.Reader())
 				if err != nil || !bytes.Equal(got, whole) {
 					t.Errorf("size %d, length %d, attempt %d: %d bytes, %v", size, length, attempt, len(got), err)
 				}
-				b.endAttempt()
-				if !b.repeatable() {
+				b.EndAttempt()
+				if !b.Repeatable() {
 					t.Errorf("size %d, length %d: not repeatable", size, length)
 				}
 			}
@@ -49,19 +50,19 @@ func TestASecondAttemptReadsTheBodyFromItsStart(t *testing.T) {
 func TestABodyOverTheLimitStreamsOnceAndKeepsNothing(t *testing.T) {
 	whole := pattern(64<<10 + 1)
 	m := memoryOf(1 << 20)
-	b := newBody(bytes.NewReader(whole), -1, m, 64<<10)
-	got, err := io.ReadAll(b.reader())
+	b := NewBody(bytes.NewReader(whole), -1, m, 64<<10)
+	got, err := io.ReadAll(b.Reader())
 	if err != nil || !bytes.Equal(got, whole) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 	if left := m.left.Load(); left != 1<<20 {
 		t.Errorf("%d bytes are left of %d", left, 1<<20)
 	}
-	b.endAttempt()
-	if b.repeatable() {
+	b.EndAttempt()
+	if b.Repeatable() {
 		t.Error("repeatable")
 	}
-	if n, err := b.reader().Read(make([]byte, 8)); n != 0 || err == nil || err == io.EOF {
+	if n, err := b.Reader().Read(make([]byte, 8)); n != 0 || err == nil || err == io.EOF {
 		t.Errorf("a reader of what is lost gives %d bytes, %v", n, err)
 	}
 }
@@ -69,12 +70,12 @@ func TestABodyOverTheLimitStreamsOnceAndKeepsNothing(t *testing.T) {
 func TestMemoryThatIsUsedUpMakesABodyUnrepeatable(t *testing.T) {
 	whole := pattern(16 << 10)
 	m := memoryOf(8 << 10)
-	b := newBody(bytes.NewReader(whole), -1, m, 1<<20)
-	got, err := io.ReadAll(b.reader())
-	if err != nil || !bytes.Equal(got, whole) || b.repeatable() {
-		t.Errorf("%d bytes, %v, repeatable %v", len(got), err, b.repeatable())
+	b := NewBody(bytes.NewReader(whole), -1, m, 1<<20)
+	got, err := io.ReadAll(b.Reader())
+	if err != nil || !bytes.Equal(got, whole) || b.Repeatable() {
+		t.Errorf("%d bytes, %v, repeatable %v", len(got), err, b.Repeatable())
 	}
-	b.close()
+	b.Close()
 	if left := m.left.Load(); left != 8<<10 {
 		t.Errorf("%d bytes are left of %d", left, 8<<10)
 	}
@@ -101,20 +102,20 @@ func TestAReadUnderWayIsKeptForTheNextAttempt(t *testing.T) {
 	for _, left := range []int64{1 << 20, 0} {
 		source := heldReader{make(chan struct{}), make(chan []byte)}
 		m := memoryOf(left)
-		b := newBody(source, -1, m, 4)
+		b := NewBody(source, -1, m, 4)
 		first := make(chan error)
 		go func() {
-			_, err := b.reader().Read(make([]byte, 64))
+			_, err := b.Reader().Read(make([]byte, 64))
 			first <- err
 		}()
 		<-source.asked
-		b.endAttempt()
-		if !b.repeatable() {
+		b.EndAttempt()
+		if !b.Repeatable() {
 			t.Fatal("not repeatable")
 		}
 		second := make(chan []byte)
 		go func() {
-			got, _ := io.ReadAll(b.reader())
+			got, _ := io.ReadAll(b.Reader())
 			second <- got
 		}()
 		source.give <- []byte("more than the limit")
@@ -126,7 +127,7 @@ func TestAReadUnderWayIsKeptForTheNextAttempt(t *testing.T) {
 		if got := <-second; string(got) != "more than the limit" {
 			t.Errorf("memory %d: the second attempt read %q", left, got)
 		}
-		b.close()
+		b.Close()
 		if now := m.left.Load(); now != left {
 			t.Errorf("memory %d: %d bytes are left afterwards", left, now)
 		}
@@ -134,22 +135,22 @@ func TestAReadUnderWayIsKeptForTheNextAttempt(t *testing.T) {
 }
 
 func TestReadersOfAnAttemptThatIsOverFail(t *testing.T) {
-	b := newBody(bytes.NewReader(pattern(100)), 100, memoryOf(1<<20), 1<<20)
-	old := b.reader()
+	b := NewBody(bytes.NewReader(pattern(100)), 100, memoryOf(1<<20), 1<<20)
+	old := b.Reader()
 	if _, err := io.ReadFull(old, make([]byte, 10)); err != nil {
 		t.Fatal(err)
 	}
-	b.endAttempt()
+	b.EndAttempt()
 	if n, err := old.Read(make([]byte, 10)); n != 0 || err == nil || err == io.EOF {
 		t.Errorf("%d bytes, %v", n, err)
 	}
-	closed := b.reader()
+	closed := b.Reader()
 	_ = closed.Close()
 	if n, err := closed.Read(make([]byte, 10)); n != 0 || err == nil || err == io.EOF {
 		t.Errorf("closed: %d bytes, %v", n, err)
 	}
-	fresh := b.reader()
-	b.close()
+	fresh := b.Reader()
+	b.Close()
 	if n, err := fresh.Read(make([]byte, 10)); n != 0 || err == nil || err == io.EOF {
 		t.Errorf("after close: %d bytes, %v", n, err)
 	}
@@ -157,16 +158,16 @@ func TestReadersOfAnAttemptThatIsOverFail(t *testing.T) {
 
 func TestTheClientsErrorReachesEveryReader(t *testing.T) {
 	broken := errors.New("broken off")
-	b := newBody(io.MultiReader(bytes.NewReader(pattern(100)), iotest.ErrReader(broken)), -1, memoryOf(1<<20), 1<<20)
+	b := NewBody(io.MultiReader(bytes.NewReader(pattern(100)), iotest.ErrReader(broken)), -1, memoryOf(1<<20), 1<<20)
 	for range 2 {
-		got, err := io.ReadAll(b.reader())
+		got, err := io.ReadAll(b.Reader())
 		if len(got) != 100 || err != broken {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}
-		b.endAttempt()
+		b.EndAttempt()
 	}
-	if b.failure() != broken || b.done.Load() {
-		t.Errorf("failure %v, done %v", b.failure(), b.done.Load())
+	if b.Failure() != broken || b.done.Load() {
+		t.Errorf("failure %v, done %v", b.Failure(), b.done.Load())
 	}
 }
 
@@ -177,11 +178,11 @@ func TestSmallReadsTakeLittleMemory(t *testing.T) {
 	for _, size := range []int{1, 7, 100, 2049, 4097, 5000, 16<<10 + 1, 20 << 10} {
 		for _, length := range []int64{-1, limit} {
 			m := memoryOf(1 << 30)
-			b := newBody(&piecesReader{data: pattern(limit), size: func() int { return size }}, length, m, limit)
-			if got, err := io.ReadAll(b.reader()); err != nil || !bytes.Equal(got, pattern(limit)) {
+			b := NewBody(&piecesReader{data: pattern(limit), size: func() int { return size }}, length, m, limit)
+			if got, err := io.ReadAll(b.Reader()); err != nil || !bytes.Equal(got, pattern(limit)) {
 				t.Fatalf("%d bytes, %v", len(got), err)
 			}
-			if taken := 1<<30 - m.left.Load(); taken > limit+chunk || !b.repeatable() {
+			if taken := 1<<30 - m.left.Load(); taken > limit+chunk || !b.Repeatable() {
 				t.Errorf("reads of %d, length %d: %d bytes are taken for %d", size, length, taken, limit)
 			}
 			if len(b.kept) > limit/(4<<10)+2 {
@@ -218,16 +219,16 @@ func (r *piecesReader) Read(p []byte) (int, error) {
 // attempts plays a request that is sent twice, at random: readers that are
 // replaced within an attempt (GetBody), an attempt that ends while its reader
 // reads, a source that fails. It returns what the second attempt read.
-func attempts(random *rand.Rand, whole []byte, limit, left int64, source io.Reader, length int64) (m *memory, b *body, got []byte, err error) {
+func attempts(random *rand.Rand, whole []byte, limit, left int64, source io.Reader, length int64) (m *Memory, b *Body, got []byte, err error) {
 	m = memoryOf(left)
-	b = newBody(source, length, m, limit)
+	b = NewBody(source, length, m, limit)
 	var work sync.WaitGroup
 	steps, sizes := random.IntN(40), random.IntN(5000)+1
-	first := b.reader()
+	first := b.Reader()
 	if random.IntN(3) == 0 { // as a transport does with a connection that is dead
 		_, _ = first.Read(make([]byte, random.IntN(100)+1))
 		_ = first.Close()
-		first = b.reader()
+		first = b.Reader()
 	}
 	work.Go(func() {
 		defer first.Close()
@@ -238,13 +239,13 @@ func attempts(random *rand.Rand, whole []byte, limit, left int64, source io.Read
 		}
 	})
 	for range random.IntN(2000) {
-		_ = b.repeatable() // time passes
+		_ = b.Repeatable() // time passes
 	}
-	b.endAttempt()
-	if !b.repeatable() {
-		err = errBodyClosed
+	b.EndAttempt()
+	if !b.Repeatable() {
+		err = http.ErrBodyReadAfterClose
 	} else {
-		got, err = io.ReadAll(b.reader())
+		got, err = io.ReadAll(b.Reader())
 	}
 	work.Wait()
 	return m, b, got, err
@@ -287,7 +288,7 @@ func checkInterleaving(t *testing.T, random *rand.Rand) int {
 	if err == nil && (len(got) != len(whole) || source.err != nil) {
 		t.Fatalf("the second attempt read %d bytes of %d and a clean end", len(got), len(whole))
 	}
-	b.close()
+	b.Close()
 	if now := m.left.Load(); now != left {
 		t.Fatalf("%d bytes are left of %d", now, left)
 	}
@@ -309,14 +310,14 @@ func FuzzSecondAttempt(f *testing.F) {
 func TestCloseGivesMemoryBackOnceWhileReadersRead(t *testing.T) {
 	for range 300 {
 		m := memoryOf(64 << 10)
-		b := newBody(bytes.NewReader(pattern(100_000)), -1, m, 50_000)
+		b := NewBody(bytes.NewReader(pattern(100_000)), -1, m, 50_000)
 		var work sync.WaitGroup
 		for range 3 {
-			work.Go(func() { _, _ = io.Copy(io.Discard, b.reader()) })
+			work.Go(func() { _, _ = io.Copy(io.Discard, b.Reader()) })
 		}
-		work.Go(b.endAttempt)
-		work.Go(b.close)
-		work.Go(b.close)
+		work.Go(b.EndAttempt)
+		work.Go(b.Close)
+		work.Go(b.Close)
 		work.Wait()
 		if left := m.left.Load(); left != 64<<10 {
 			t.Fatalf("%d bytes are left of %d", left, 64<<10)

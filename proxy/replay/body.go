@@ -1,23 +1,25 @@
-package proxy
+// Package replay keeps the body of a request while it streams, so that it can be
+// sent a second time.
+package replay
 
 import (
-	"errors"
 	"io"
+	"net/http"
 	"sync"
 	"sync/atomic"
 )
 
-// body is a request's body on its way to HubSpot. It keeps what it reads, up
-// to a limit, while that streams through, so that the request can be sent a
-// second time.
+// A Body is the body of a request. It keeps what it reads, up to a limit, while
+// that streams through, and gives it again to the next attempt. It is safe for
+// concurrent use.
 //
 // Each attempt has a reader of its own: a transport may still read for the
 // first one after its answer has come (see http.RoundTripper).
-type body struct {
+type Body struct {
 	source io.Reader
 	length int64 // -1 if unknown
 	limit  int64
-	memory *memory
+	memory *Memory
 
 	done atomic.Bool // source has been read to its end, with success
 
@@ -33,39 +35,43 @@ type body struct {
 	closed  bool
 }
 
-var errBodyClosed = errors.New("the attempt that the body was read for is over")
-
-// newBody returns the body of a request of that length, -1 if it is not known.
-func newBody(source io.Reader, length int64, memory *memory, limit int64) *body {
-	return &body{source: source, length: length, memory: memory, limit: limit}
+// NewBody returns the body of a request of that length, -1 if it is not known. At
+// most limit bytes of it are kept, and no more than memory has. Close it when
+// the request is over.
+func NewBody(source io.Reader, length int64, memory *Memory, limit int64) *Body {
+	return &Body{source: source, length: length, memory: memory, limit: limit}
 }
 
-// reader returns a reader for the current attempt, from the body's first byte
-// on. If that is lost, it fails.
-func (b *body) reader() *bodyReader {
+// Reader returns a reader for the current attempt, from the body's first byte
+// on. If that is lost, it fails. A reader of an attempt that is over fails with
+// http.ErrBodyReadAfterClose, unless it has read all.
+func (b *Body) Reader() io.ReadCloser {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return &bodyReader{body: b, attempt: b.attempt}
+	return &reader{body: b, attempt: b.attempt}
 }
 
-// endAttempt ends the reading of all readers there are. What one of them is
+// EndAttempt ends the reading of all readers there are. What one of them is
 // just reading is kept for the next attempt.
-func (b *body) endAttempt() {
+func (b *Body) EndAttempt() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.attempt++
 }
 
-// repeatable reports whether a new reader can read the body.
-func (b *body) repeatable() bool {
+// Ended reports whether the body has been read to its end, with success.
+func (b *Body) Ended() bool { return b.done.Load() }
+
+// Repeatable reports whether a new reader can read the body.
+func (b *Body) Repeatable() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return !b.lost
 }
 
-// failure returns the error that the client's sending ended with, nil if it
+// Failure returns the error that the client's sending ended with, nil if it
 // has not failed.
-func (b *body) failure() error {
+func (b *Body) Failure() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.err == io.EOF {
@@ -74,16 +80,16 @@ func (b *body) failure() error {
 	return b.err
 }
 
-// read returns how many bytes were read so far.
-func (b *body) read() int64 {
+// Received returns how many bytes were read so far.
+func (b *Body) Received() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.size
 }
 
-// close ends all reading, and gives the memory back. To read a request's body
+// Close ends all reading, and gives the memory back. To read a request's body
 // after its handler has returned is forbidden.
-func (b *body) close() {
+func (b *Body) Close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
@@ -91,7 +97,7 @@ func (b *body) close() {
 }
 
 // forget is called with mu held.
-func (b *body) forget() {
+func (b *Body) forget() {
 	b.memory.give(b.taken)
 	for _, chunk := range b.kept {
 		b.memory.recycle(chunk)
@@ -99,9 +105,9 @@ func (b *body) forget() {
 	b.kept, b.taken, b.lost = nil, 0, true
 }
 
-// bodyReader reads the body for one attempt.
-type bodyReader struct {
-	body    *body
+// reader reads the body for one attempt.
+type reader struct {
+	body    *Body
 	attempt int
 	closed  bool // guarded by body.mu, as is what follows
 	offset  int64
@@ -110,10 +116,10 @@ type bodyReader struct {
 }
 
 // over is called with body.mu held.
-func (r *bodyReader) over() bool { return r.closed || r.attempt != r.body.attempt }
+func (r *reader) over() bool { return r.closed || r.attempt != r.body.attempt }
 
 // Read gives what was kept, then what source gives.
-func (r *bodyReader) Read(p []byte) (int, error) {
+func (r *reader) Read(p []byte) (int, error) {
 	if n, err, ok := r.readKept(p); ok {
 		return n, err
 	}
@@ -128,7 +134,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 }
 
 // readKept reads what needs no reading of source.
-func (r *bodyReader) readKept(p []byte) (n int, err error, ok bool) {
+func (r *reader) readKept(p []byte) (n int, err error, ok bool) {
 	b := r.body
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -138,11 +144,11 @@ func (r *bodyReader) readKept(p []byte) (n int, err error, ok bool) {
 		// can be used again.
 		return 0, io.EOF, true
 	case r.over() || b.closed:
-		return 0, errBodyClosed, true
+		return 0, http.ErrBodyReadAfterClose, true
 	case r.offset == b.size:
 		return 0, b.err, b.err != nil
 	case b.lost:
-		return 0, errBodyClosed, true
+		return 0, http.ErrBodyReadAfterClose, true
 	}
 	for n < len(p) && r.chunk < len(b.kept) {
 		copied := copy(p[n:], b.kept[r.chunk][r.inside:])
@@ -160,7 +166,7 @@ func (r *bodyReader) readKept(p []byte) (n int, err error, ok bool) {
 }
 
 // took notes what came from source.
-func (r *bodyReader) took(data []byte, err error) (int, error) {
+func (r *reader) took(data []byte, err error) (int, error) {
 	b := r.body
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -173,7 +179,7 @@ func (r *bodyReader) took(data []byte, err error) (int, error) {
 	if r.over() {
 		// A transport that was given the body's end now would use the
 		// connection again, of whose state nobody knows.
-		return 0, errBodyClosed
+		return 0, http.ErrBodyReadAfterClose
 	}
 	r.skip(len(data))
 	return len(data), err
@@ -183,7 +189,7 @@ func (r *bodyReader) took(data []byte, err error) (int, error) {
 // if that is too much. What a reader has read after its attempt was over must
 // not be lost, whatever the limit: the next attempt needs it, and it is one
 // read at most.
-func (b *body) keep(data []byte, must bool) {
+func (b *Body) keep(data []byte, must bool) {
 	if b.lost {
 		return
 	}
@@ -214,7 +220,7 @@ func (b *body) keep(data []byte, must bool) {
 // chunkSize returns the size of a new chunk for the last n bytes and some of
 // what follows: few chunks, however small the reads, and none of them larger
 // than it has to be.
-func (b *body) chunkSize(n int) int {
+func (b *Body) chunkSize(n int) int {
 	size := int64(4 << 10)
 	if b.length >= 0 {
 		size = min(int64(n)+b.length-b.size, maxChunk)
@@ -224,7 +230,7 @@ func (b *body) chunkSize(n int) int {
 
 // skip moves the reader over n bytes that it has given without them being
 // read from kept.
-func (r *bodyReader) skip(n int) {
+func (r *reader) skip(n int) {
 	r.offset += int64(n)
 	if r.body.lost {
 		return
@@ -238,7 +244,7 @@ func (r *bodyReader) skip(n int) {
 
 // Close ends the attempt's reading, at once: another attempt's reader can go
 // on while a Read of this one is under way. It does not close source.
-func (r *bodyReader) Close() error {
+func (r *reader) Close() error {
 	r.body.mu.Lock()
 	defer r.body.mu.Unlock()
 	r.closed = true

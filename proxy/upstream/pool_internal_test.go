@@ -1,4 +1,4 @@
-package proxy
+package upstream
 
 import (
 	"io"
@@ -21,7 +21,7 @@ func newPooled() *pooled {
 	ours, theirs := net.Pipe()
 	raw := newRawConn(ours, false)
 	p := &pooled{conn: newConn(raw, raw)}
-	raw.now = func([]byte) (int, error) {
+	raw.poll = func([]byte) (int, error) {
 		if p.polls.Add(1); p.left.Load() {
 			return 0, io.EOF
 		}
@@ -37,20 +37,20 @@ func newPooled() *pooled {
 
 func TestConnectionsThatNobodyUsesAreClosedAfterAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var i idle
+		var i pool
 		first, second, third, fourth := newPooled(), newPooled(), newPooled(), newPooled()
 		i.put(first.conn)
-		time.Sleep(idleTime / 2)
+		time.Sleep(idleTimeout / 2)
 		i.put(second.conn)
-		time.Sleep(idleTime/2 - time.Second)
+		time.Sleep(idleTimeout/2 - time.Second)
 		if first.closed.Load() {
 			t.Error("the first one was closed early")
 		}
-		time.Sleep(time.Second + pollTime)
+		time.Sleep(time.Second + pollInterval)
 		if !first.closed.Load() || second.closed.Load() {
 			t.Errorf("closed: the first one %v, the second one %v", first.closed.Load(), second.closed.Load())
 		}
-		time.Sleep(idleTime)
+		time.Sleep(idleTimeout)
 		if !second.closed.Load() {
 			t.Error("the second one is still open")
 		}
@@ -61,14 +61,14 @@ func TestConnectionsThatNobodyUsesAreClosedAfterAMinute(t *testing.T) {
 		if !third.closed.Load() || !fourth.closed.Load() {
 			t.Error("closing leaves a connection open")
 		}
-		time.Sleep(2 * idleTime)
+		time.Sleep(2 * idleTimeout)
 	})
 }
 
 func TestConnectionsThatHubSpotHasClosedAreClosedWithinTenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for after := time.Duration(0); after < 2*pollTime; after += pollTime / 4 {
-			var i idle
+		for after := time.Duration(0); after < 2*pollInterval; after += pollInterval / 4 {
+			var i pool
 			stays, goes := newPooled(), newPooled()
 			i.put(goes.conn)
 			i.put(stays.conn)
@@ -87,7 +87,7 @@ func TestConnectionsThatHubSpotHasClosedAreClosedWithinTenSeconds(t *testing.T) 
 // What HubSpot sends without being asked comes soon after the answer.
 func TestAConnectionIsLeftAloneForAMomentWhereThereAreOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var i idle
+		var i pool
 		var all []*pooled
 		for range 3 {
 			all = append(all, newPooled())
@@ -109,8 +109,8 @@ func TestAConnectionIsLeftAloneForAMomentWhereThereAreOthers(t *testing.T) {
 		}
 		for _, p := range all {
 			i.put(p.conn)
-			if n := p.polls.Load(); n != 5 {
-				t.Errorf("read %d times, want once whenever it is put back or taken", n)
+			if n := p.polls.Load(); n != 2 {
+				t.Errorf("polled %d times, want once whenever it is taken", n)
 			}
 		}
 		i.close()

@@ -1,7 +1,8 @@
-package proxy
+package upstream
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
@@ -14,7 +15,7 @@ import (
 )
 
 var (
-	errNotAskedFor = errors.New("HubSpot has not asked for the body")
+	errNotAskedFor = errors.New("the server has not asked for the body")
 	errLength      = errors.New("the request's body is not as long as its Content-Length")
 )
 
@@ -37,28 +38,23 @@ func (e *exchange) send() error {
 
 // finish notes that the request has been sent, or why it was not.
 func (e *exchange) finish(err error) error {
-	if patience := e.http1.patience; patience > 0 && !e.headed.Load() {
-		e.raw.expect(time.Now().Add(patience))
-		if e.headed.Load() { // meanwhile
-			e.raw.expect(time.Time{})
-		}
-	}
+	e.raw.expectHeader(e.direct.timeout)
 	return err
 }
 
-// sendBody sends the body. If that fails because HubSpot does not take it, the
+// sendBody sends the body. If that fails because the server does not take it, the
 // answer may tell why.
 func (e *exchange) sendBody() {
-	together := e.http1.buffers.Get()
-	e.raw.gather(together)
+	gathered := e.direct.buffers.get()
+	e.raw.gather(gathered)
 	unread := e.writeBody()
 	_ = e.request.Body.Close()
 	e.failure = e.finish(errors.Join(unread, e.flush()))
 	e.raw.gather(nil)
-	e.http1.buffers.Put(together)
-	// An attempt that is over, or whose body is not wanted, has its answer already,
-	// which is read on.
-	cut := unread != nil && unread != errNotAskedFor && !(unread == errBodyClosed && e.headed.Load())
+	e.direct.buffers.put(gathered)
+	// A body that is not wanted, or was closed, has its answer already, which is
+	// read on.
+	cut := unread != nil && unread != errNotAskedFor && !(unread == http.ErrBodyReadAfterClose && e.raw.answered.Load())
 	close(e.sent)
 	if cut || e.raw.stalled.Load() {
 		_ = e.conn.Close()
@@ -77,7 +73,7 @@ func (e *exchange) writeBody() error {
 		}
 	}
 	if e.proceed != nil {
-		timeout := time.NewTimer(continueTime)
+		timeout := time.NewTimer(continueTimeout)
 		defer timeout.Stop()
 		select {
 		case asked := <-e.proceed:
@@ -106,8 +102,8 @@ const overhead = 100
 
 // copyBody copies the body of that length, -1 if it is not known, as it comes.
 func (e *exchange) copyBody(to io.Writer, length int64) error {
-	buffer := e.http1.buffers.Get()
-	defer e.http1.buffers.Put(buffer)
+	buffer := e.direct.buffers.get()
+	defer e.direct.buffers.put(buffer)
 	for copied := int64(0); ; {
 		n, err := e.request.Body.Read(buffer[:bufferSize-overhead])
 		copied += int64(n)
@@ -136,7 +132,7 @@ func (e *exchange) copyBody(to io.Writer, length int64) error {
 // writeHeader writes the request's header (RFC 9112 section 3). Its errors stay
 // with the writer.
 func writeHeader(w *bufio.Writer, r *http.Request) {
-	for _, text := range []string{r.Method, " ", r.URL.RequestURI(), " HTTP/1.1\r\nHost: ", r.URL.Host, "\r\n"} {
+	for _, text := range []string{r.Method, " ", r.URL.RequestURI(), " HTTP/1.1\r\nHost: ", cmp.Or(r.Host, r.URL.Host), "\r\n"} {
 		_, _ = w.WriteString(text)
 	}
 	_, sized := r.Header["Content-Length"]

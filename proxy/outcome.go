@@ -1,0 +1,88 @@
+package proxy
+
+import (
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// outcome is how a request ended. It is made in one place, and access log, metrics
+// and history read nothing else.
+type outcome struct {
+	portal, client string
+	method, path   string // as the client sent them
+
+	status     int    // that the client has got, statusGone, or 500 if it has got none
+	tunnel     bool   // the request has opened one, and was no call
+	complete   bool   // the answer was sent to its end
+	broken     bool   // HubSpot broke off its answer
+	answeredBy string // "hubspot", "proxy", or "nobody" if the client left before there was an answer
+
+	category    string // of the proxy's own answer
+	correlation string // the id of the answer
+	remaining   string // how many calls HubSpot's limit has left, as HubSpot wrote it
+	policy      string // the limit of HubSpot's that a 429 names
+
+	received, sent int64 // bytes of the two bodies
+	attempts       int
+
+	duration, own, hubspot time.Duration // from beginning to end; the proxy's share; waiting for HubSpot
+}
+
+// statusGone is logged for requests whose client did not wait for the end,
+// as nginx has it. No client ever sees it.
+const statusGone = 499
+
+// outcomeOf returns how the request ended, once its handler has.
+func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
+	o := &outcome{
+		portal: c.portal, client: c.clientName(), method: c.request.Method, path: c.target.Path,
+		complete: a.finished, answeredBy: "hubspot", category: c.refused, correlation: c.correlation,
+		tunnel: c.connected, received: c.received(), sent: a.bytes, attempts: c.attempts,
+		duration: ended.Sub(c.began), own: c.own(ended), hubspot: c.spans.upstream,
+	}
+	switch {
+	case a.finished:
+		o.status = a.status
+	case a.failed || c.request.Context().Err() != nil:
+		o.status = statusGone
+	case a.status == 0:
+		o.status = http.StatusInternalServerError // a fault of ours, which net/http logs
+	default:
+		o.status, o.broken = a.status, true
+	}
+	switch {
+	case a.status == 0:
+		o.answeredBy = "nobody"
+	case c.refused != "", c.connected:
+		o.answeredBy = "proxy"
+	default:
+		o.correlation = a.Header().Get("X-Hubspot-Correlation-Id")
+		o.remaining = a.Header().Get("X-Hubspot-Ratelimit-Remaining")
+		if a.status == http.StatusTooManyRequests {
+			o.policy = a.policy()
+		}
+	}
+	return o
+}
+
+// failed reports whether an operator should know of it.
+func (o *outcome) failed() bool {
+	return o.category != "" || o.status == http.StatusUnauthorized || o.status == http.StatusTooManyRequests || o.status >= 500
+}
+
+// record counts and logs the outcome.
+func (p *Proxy) record(o *outcome) {
+	if o.broken {
+		p.metrics.broken.Inc()
+		p.faults.Warn("HubSpot broke off its answer", zap.String("portal", o.portal), zap.Int("status", o.status))
+	}
+	p.metrics.count(o)
+	if p.options.History != nil && !o.tunnel {
+		p.options.History.count(o.failed())
+	}
+	if p.options.AccessLog {
+		p.log.Info("request", zap.Inline(line{o}))
+	}
+}
