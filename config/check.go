@@ -280,6 +280,7 @@ func (l *loader) checkPassword() {
 
 func (l *loader) checkLogs() {
 	l.checkOneOf("LOG_LEVEL", l.LogLevel, "debug", "info", "warn", "error")
+	l.checkOneOf("ACCESS_LOG", l.AccessLog, "true", "false", "errors")
 	if l.LogFormat != "" {
 		l.checkOneOf("LOG_FORMAT", l.LogFormat, "json", "console")
 	}

@@ -175,8 +175,9 @@ type Config struct {
 	// json elsewhere.
 	LogFormat string `env:"LOG_FORMAT"`
 
-	// AccessLog writes a line for every request.
-	AccessLog bool `env:"ACCESS_LOG" envDefault:"true"`
+	// AccessLog is whether requests have a line in the log: true, false, or errors,
+	// which is those that are answered with a status from 400 on or broken off.
+	AccessLog string `env:"ACCESS_LOG" envDefault:"true"`
 
 	// Where a setting came from, by the variable's name, if it was given.
 	sources map[string]string

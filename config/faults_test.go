@@ -105,7 +105,8 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"MAX_REQUESTS=0", `MAX_REQUESTS: "0" is not more than zero; give a number such as 1000, or unset it`},
 		{"UPSTREAM_HTTP2=yes", `UPSTREAM_HTTP2: "yes"` + truth},
 		{"ALLOW_ANONYMOUS=maybe", `ALLOW_ANONYMOUS: "maybe"` + truth},
-		{"ACCESS_LOG=on\n", `ACCESS_LOG: "on\n"` + truth},
+		{"ACCESS_LOG=on\n", `ACCESS_LOG: "on\n" is not known; give one of true, false, errors`},
+		{"ACCESS_LOG=1", ""},
 
 		{"REDIS_URL=localhost:6379", redis},
 		{"REDIS_URL=redis://", redis},
@@ -214,7 +215,7 @@ func TestAllFaultsAreToldTogetherAndEachOnce(t *testing.T) {
 	for _, fault := range faults {
 		names = append(names, fault.Name)
 	}
-	want := []string{"HUBSPOT_CLIENT_SECRET_FILE", "UPSTREAM_URL", "UPSTREAM_TIMEOUT", "RETRY_MEMORY", "ACCESS_LOG", "LISTEN_ADDR", "REDIS_URL", "LOG_LEVEL"}
+	want := []string{"HUBSPOT_CLIENT_SECRET_FILE", "UPSTREAM_URL", "UPSTREAM_TIMEOUT", "RETRY_MEMORY", "LISTEN_ADDR", "REDIS_URL", "LOG_LEVEL", "ACCESS_LOG"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -155,6 +156,9 @@ func (l *loader) complete() {
 		l.ServePortals[i] = strings.TrimSpace(id)
 	}
 	l.PortalDomain = plainHost(l.PortalDomain)
+	if on, err := strconv.ParseBool(l.AccessLog); err == nil {
+		l.AccessLog = strconv.FormatBool(on)
+	}
 	for i, host := range l.AllowedHosts {
 		l.AllowedHosts[i] = plainHost(host)
 	}

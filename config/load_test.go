@@ -33,7 +33,7 @@ func defaults() config.Config {
 		RefreshAhead:        5 * time.Minute,
 		OAuthWithoutKey:     true,
 		LogLevel:            "info",
-		AccessLog:           true,
+		AccessLog:           "true",
 	}
 }
 
@@ -67,7 +67,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		"HUBSPOT_REFRESH_TOKEN=rt", "DEFAULT_PORTAL=62515", "SERVE_PORTALS= 62515 ,1", "PORTAL_DOMAIN=HubSpot.example.com.", "ALLOWED_HOSTS=A.b. , c_d", "ALLOW_ANONYMOUS=false", "OAUTH_WITHOUT_KEY=false",
 		"ENCRYPTION_KEYS=" + keys, "HUBSPOT_REDIRECT_URL=http://localhost:8081/callback?a=b", "HUBSPOT_SCOPES= oauth \t crm.objects.contacts.read\n",
 		"HUBSPOT_OPTIONAL_SCOPES=tickets  e-commerce", "HUBSPOT_AUTHORIZE_URL=http://127.0.0.1:1/a", "SEED_FILE=" + pem, "ADMIN_PASSWORD=a passphrase ä",
-		"LOG_LEVEL=warn", "LOG_FORMAT=console", "ACCESS_LOG=false",
+		"LOG_LEVEL=warn", "LOG_FORMAT=console", "ACCESS_LOG=errors",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		HubSpotTokenURL: &url.URL{Scheme: "http", Host: "[::1]:99", Path: "/oauth/2026-03/token"},
 		RefreshAhead:    time.Minute, HubSpotPortalID: "62515", HubSpotRefreshToken: secret.New("rt"),
 		DefaultPortal: "62515", ServePortals: []string{"62515", "1"}, PortalDomain: "hubspot.example.com", AllowedHosts: []string{"a.b", "c_d"}, AllowAnonymous: new(bool),
-		LogLevel: "warn", LogFormat: "console",
+		LogLevel: "warn", LogFormat: "console", AccessLog: "errors",
 	}
 	if diff := cmp.Diff(want, got, ignoreSources); diff != "" {
 		t.Error(diff)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net"
 	"strings"
 
 	"go.uber.org/zap/zapcore"
@@ -27,6 +28,9 @@ func (l line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 	to.AddString("category", l.category)
 	to.AddString("correlation_id", wire.Printable(l.correlation))
 	to.AddBool("complete", l.complete)
+	to.AddString("remote", l.remote)
+	to.AddString("user_agent", l.agent)
+	to.AddString("trace_id", l.trace)
 	return nil
 }
 
@@ -66,6 +70,27 @@ func loggedMethod(method string) string {
 	}
 	return method[:min(len(method), maxMethod)]
 }
+
+// loggedRemote returns the address that a request comes from, without its port.
+func loggedRemote(address string) string {
+	host, _, _ := net.SplitHostPort(address)
+	return host
+}
+
+// loggedAgent returns what the log has of a User-Agent, which clients may make up.
+func loggedAgent(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	agent := values[0][:min(len(values[0]), maxAgent)]
+	if strings.Contains(wire.Decode(agent), wire.KeyPrefix) {
+		return redacted
+	}
+	return wire.Printable(agent)
+}
+
+// maxAgent is how much of a User-Agent is logged, in bytes.
+const maxAgent = 100
 
 // maxMethod is how much of a method is logged, in bytes.
 const maxMethod = 32

@@ -299,3 +299,51 @@ func TestWhatClientsSendIsPrintableInTheLog(t *testing.T) {
 		t.Errorf("the path is not recognizable:\n%s", log)
 	}
 }
+
+func TestALineSaysWhoCalled(t *testing.T) {
+	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
+	for agent, want := range map[string]string{
+		"curl/8.5.0":                         "curl/8.5.0",
+		strings.Repeat("a", 200):             strings.Repeat("a", 100),
+		"x\x9b31m":                           "",
+		"key hap_AAAAAAAAAAAAAAAAAAAAAAAAA":  "[redacted]",
+		"key hap%5FAAAAAAAAAAAAAAAAAAAAAAAA": "[redacted]",
+	} {
+		r := startKinds(t, setup{})
+		r.answerTo("GET /a HTTP/1.1\r\nHost: localhost\r\nUser-Agent: " + agent + "\r\nTraceparent: 00-" + id + "-00f067aa0ba902b7-01\r\n\r\n")
+		r.accessLog(1)
+		line := struct {
+			Remote string  `json:"remote"`
+			Agent  *string `json:"user_agent"`
+			Trace  string  `json:"trace_id"`
+		}{}
+		for text := range strings.Lines(r.logs.String()) {
+			if strings.Contains(text, `"msg":"request"`) {
+				if err := json.Unmarshal([]byte(text), &line); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if line.Remote != "127.0.0.1" || line.Trace != id || line.Agent == nil || want != "" && *line.Agent != want {
+			t.Errorf("%q: %+v", agent, line)
+		}
+		if strings.ContainsRune(r.logs.String(), '\u009b') || line.Agent != nil && strings.ContainsFunc(*line.Agent, func(c rune) bool { return !unicode.IsPrint(c) }) {
+			t.Errorf("%q is logged as it is", agent)
+		}
+	}
+}
+
+func TestTheAccessLogOfErrorsHasNothingElse(t *testing.T) {
+	r := startKinds(t, setup{proxy: func(o *proxy.Options) { o.AccessLogErrors = true }})
+	r.answerTo("GET /good HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	r.answerTo("GET /portals/1/refused HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	r.answerTo("GET /fake/status?code=399 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	r.answerTo("GET /fake/status?code=400 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	r.answerTo("GET /fake/break?bytes=100000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	lines := r.accessLog(3)
+	for i, want := range []int{403, 400, 200} {
+		if lines[i].Status != want || lines[i].Complete == (want == 200) {
+			t.Errorf("line %d: %+v", i, lines[i])
+		}
+	}
+}

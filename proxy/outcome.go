@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/proxy/wire"
 )
 
 // outcome is how a request ended. It is made in one place, and access log, metrics
@@ -12,6 +14,8 @@ import (
 type outcome struct {
 	portal, client string
 	method, path   string // as the client sent them
+
+	remote, agent, trace string // for the log: the client's address, its program, and its trace's id
 
 	status     int    // that the client has got, statusGone, or 500 if it has got none
 	tunnel     bool   // the request has opened one, and was no call
@@ -40,6 +44,7 @@ func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 		portal: c.portal, client: c.clientName(), method: c.request.Method, path: c.target.Path,
 		complete: a.finished, answeredBy: "hubspot", category: c.refused, correlation: c.correlation,
 		tunnel: c.connected, received: c.received(), sent: a.bytes, attempts: c.attempts,
+		remote: loggedRemote(c.request.RemoteAddr), agent: loggedAgent(c.request.Header["User-Agent"]), trace: wire.TraceID(c.request.Header["Traceparent"]),
 		duration: ended.Sub(c.began), own: c.own(ended), hubspot: c.spans.upstream,
 	}
 	switch {
@@ -82,7 +87,7 @@ func (p *Proxy) record(o *outcome) {
 	if p.options.History != nil && !o.tunnel {
 		p.options.History.count(o.failed())
 	}
-	if p.options.AccessLog {
+	if p.options.AccessLog && (!p.options.AccessLogErrors || o.status >= http.StatusBadRequest || !o.complete) {
 		p.log.Info("request", zap.Inline(line{o}))
 	}
 }

@@ -102,6 +102,10 @@ type Options struct {
 	// AccessLog writes a line a request to Log.
 	AccessLog bool
 
+	// AccessLogErrors leaves the lines of those out that were answered with a status
+	// below 400 and not broken off.
+	AccessLogErrors bool
+
 	// Metrics is where the proxy's metrics are registered. Nil: nowhere, they
 	// are counted all the same.
 	Metrics prometheus.Registerer

@@ -121,7 +121,7 @@ func (s *server) opens(n int) {
 }
 
 func TestAnIdleConnectionMakesWayAndOneInUseDoesNot(t *testing.T) {
-	s := newServer(t, 2, time.Hour, time.Hour, false)
+	s := newServer(t, 2, time.Hour, 0, false)
 	busy, idle := s.dial().send("/hold"), s.dial()
 	s.opens(2)
 	if !idle.send("/").answered() {
