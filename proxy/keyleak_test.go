@@ -79,6 +79,7 @@ func TestABodyUnderOAuthWithTheClientKeyIsRefused(t *testing.T) {
 		}
 	}
 	refusal(t, c.post("/oauth/v1/x", strings.Repeat("a", 1<<20+1), "Authorization: Bearer {one}", "Connection: close"), refused{400, "REQUEST_INVALID"})
+	refusal(t, c.post("/oauth/v1/x", zipped("token="+c.key["one"]), "Authorization: Bearer {one}", "Content-Encoding: gzip"), refused{400, "REQUEST_INVALID"})
 	c.wantNoRequests(t)
 	body := strings.Repeat("b", 1<<20)
 	echo, err := hubspottest.DecodeEcho(strings.NewReader(c.post("/oauth/v1/x", body, "Authorization: Bearer {one}").text))

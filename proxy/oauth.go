@@ -29,6 +29,8 @@ func (p *Proxy) admitOAuth(rw http.ResponseWriter, c *call) *refusal {
 		return p.admitTokenCall(rw, c)
 	case c.client == nil || !c.target.IsOAuth() || !hasBody(c.request):
 		return nil
+	case len(c.request.Header["Content-Encoding"]) > 0:
+		return requestInvalid("The request's body is encoded (Content-Encoding), so that the proxy cannot see whether it has the client key. Send it as it is.")
 	}
 	c.bodyRead = true
 	body, err := io.ReadAll(io.LimitReader(c.request.Body, maxOAuthBody+1))
