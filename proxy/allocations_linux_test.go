@@ -16,6 +16,7 @@ import (
 	"hubspot-auth-proxy/proxy/plain"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // BenchmarkAllocations counts what a request through the proxy allocates, and
@@ -70,7 +71,7 @@ func allocations(b *testing.B, to *child, w workload) (count, bytes float64) {
 
 // benchmarkClients has the client whose key the requests of benchmarks have.
 func benchmarkClients(b *testing.B) *clients.Set {
-	redis, end := tokens.EmbeddedRedis()
+	redis, end := store.Embedded()
 	b.Cleanup(end)
 	set := clients.NewSet(clients.Store{Redis: redis, Prefix: "hubspot:"}, zap.NewNop())
 	b.Cleanup(set.Close)

@@ -10,8 +10,8 @@ import (
 
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/proxy/clients"
-	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // callers is a rig with the three portals of startKinds, for callers with
@@ -27,7 +27,7 @@ type callers struct {
 // set other options.
 func startCallers(t testing.TB, change ...func(*proxy.Options)) callers {
 	t.Helper()
-	redis, end := tokens.EmbeddedRedis()
+	redis, end := store.Embedded()
 	t.Cleanup(end)
 	store := clients.Store{Redis: redis, Prefix: "hubspot:"}
 	c := callers{key: map[string]string{}, store: store}

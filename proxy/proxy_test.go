@@ -22,6 +22,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func TestMain(m *testing.M) {
@@ -71,7 +72,7 @@ func start(t testing.TB, s setup) *rig {
 		t.Cleanup(r.hub.Close)
 	}
 	if s.redis == nil {
-		client, end := tokens.EmbeddedRedis()
+		client, end := store.Embedded()
 		t.Cleanup(end)
 		s.redis = client
 	}

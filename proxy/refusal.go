@@ -165,7 +165,7 @@ func portalNotConnected(portal string) *refusal {
 func portalEnded(ended *tokens.EndedError) *refusal {
 	return &refusal{
 		category: "PORTAL_REAUTHORIZATION_REQUIRED",
-		message:  "HubSpot has ended the grant of portal " + ended.Portal + " (" + ended.Code + "): the app was removed from it, or its access revoked. Connect it again: by the page /connect of the proxy's operator, the command portal link, or a new refresh token.",
+		message:  "HubSpot has ended the grant of portal " + ended.Portal + " (" + ended.Code + "): the app was removed from it, or its access revoked. The proxy's operator can " + tokens.Portal{ID: ended.Portal, State: tokens.Ended}.Remedy() + ".",
 	}
 }
 

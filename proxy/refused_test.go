@@ -259,7 +259,7 @@ func TestWithoutCredentialOrHubSpotTheAnswerSaysWhy(t *testing.T) {
 	}{
 		"not connected": {tokens.ErrNotConnected, "/a", refused{403, "PORTAL_NOT_CONNECTED"}, "portal 62515", ""},
 		"ended": {&tokens.EndedError{Portal: portalID, Code: "BAD_HUB"}, "/a",
-			refused{403, "PORTAL_REAUTHORIZATION_REQUIRED"}, "Connect it again", ""},
+			refused{403, "PORTAL_REAUTHORIZATION_REQUIRED"}, "connect it again", ""},
 		"away": {&tokens.UnavailableError{Portal: portalID, RetryAfter: 1500 * time.Millisecond, Err: context.DeadlineExceeded}, "/a",
 			refused{503, "CREDENTIAL_UNAVAILABLE"}, "log", "2"},
 	} {

@@ -18,6 +18,7 @@ import (
 
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func TestATokenThatDiesInMidLifeIsReplacedUnseen(t *testing.T) {
@@ -205,7 +206,7 @@ func (d deaf) HGetAll(ctx context.Context, key string) *redis.MapStringStringCmd
 // that has served.
 func startStatic(t testing.TB, kind tokens.Kind) (r *rig, c *clock, reads *atomic.Int64) {
 	t.Helper()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	c, reads = new(clock), new(atomic.Int64)
 	r = start(t, setup{redis: deaf{client, reads}, source: func(o *tokens.Options) { o.Now = c.now }})

@@ -10,7 +10,7 @@ import (
 
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/proxy/clients"
-	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func TestAClientGetsItsOwnPortalsOnly(t *testing.T) {
@@ -224,7 +224,7 @@ func TestAReaderReadsOnly(t *testing.T) {
 }
 
 func TestACutOffClientIsOutAtOnce(t *testing.T) {
-	redis, end := tokens.EmbeddedRedis()
+	redis, end := store.Embedded()
 	t.Cleanup(end)
 	store := clients.Store{Redis: redis, Prefix: "hubspot:"}
 	set := clients.NewSet(store, zap.NewNop())

@@ -21,6 +21,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func TestEventsArriveAsTheyAreSent(t *testing.T) {
@@ -329,7 +330,7 @@ func TestProxyProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	defer end()
 	source := tokens.NewSource(tokens.Options{
 		Redis: client,

@@ -13,6 +13,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // answers that are none, or of another shape than the command's.
@@ -45,7 +46,7 @@ func FuzzARedisThatAnswersAnything(f *testing.F) {
 			t.Skip()
 		}
 		answer.Store(&odd)
-		client, err := tokens.OpenRedis(secret.New("redis://" + addr + "?max_retries=-1&read_timeout=100ms"))
+		client, err := store.Open(secret.New("redis://" + addr + "?max_retries=-1&read_timeout=100ms"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +64,7 @@ func FuzzARedisThatAnswersAnything(f *testing.F) {
 		_, _ = s.Reseal(ctx, portalID, "test")
 		_, _ = s.Burn(ctx, "nonce", time.Now(), time.Minute)
 		_ = s.Overview(ctx, []string{portalID}, 1)
-		_ = tokens.CheckRedis(ctx, client)
+		_ = store.Check(ctx, client)
 		_ = s.Close(ctx)
 	})
 }

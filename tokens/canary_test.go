@@ -9,6 +9,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func TestNoErrorHasWhatRedisQuotes(t *testing.T) {
@@ -18,7 +19,7 @@ func TestNoErrorHasWhatRedisQuotes(t *testing.T) {
 			t.Run(text, func(t *testing.T) {
 				t.Parallel()
 				addr := redistest.Fake(t, redistest.Echo(text, greet))
-				client, err := tokens.OpenRedis(secret.New("redis://default:" + hubspottest.Canary + "-password@" + addr))
+				client, err := store.Open(secret.New("redis://default:" + hubspottest.Canary + "-password@" + addr))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -38,7 +39,7 @@ func TestNoErrorHasWhatRedisQuotes(t *testing.T) {
 						t.Errorf("%s: %v", what, err)
 					}
 				}
-				if err := tokens.CheckRedis(t.Context(), client); !greet && (err == nil || strings.Contains(err.Error(), "canary")) {
+				if err := store.Check(t.Context(), client); !greet && (err == nil || strings.Contains(err.Error(), "canary")) {
 					t.Errorf("CheckRedis: %v", err)
 				}
 			})

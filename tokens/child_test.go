@@ -13,6 +13,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // The environment of a child: a process that asks for the portal's credential.
@@ -23,7 +24,7 @@ const (
 
 // beChild is the child's main.
 func beChild() {
-	client, err := tokens.OpenRedis(secret.New(os.Getenv(childRedis)))
+	client, err := store.Open(secret.New(os.Getenv(childRedis)))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -13,6 +13,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // closing closes the source in another goroutine.
@@ -63,7 +64,7 @@ func TestCloseWaitsForARenewalUnderWay(t *testing.T) {
 
 func TestCloseSaysThatARenewalIsBrokenOff(t *testing.T) {
 	t.Parallel()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	hub := newHub(t)
 	s := newSource(t, hub, tokens.Options{Redis: client})
@@ -95,7 +96,8 @@ func TestCloseStoresWhatIsUnsaved(t *testing.T) {
 			now.advance(tokenLife)
 			renewed := get(t, s, portalID)
 			c.Store(away)
-			err := <-closing(s, 10*time.Second)
+			err := <-closing(s, time.Second)
+			defer c.Store(false)
 			if away && !isError(t, err, errCut) || !away && err != nil {
 				t.Errorf("Close: %v", err)
 			}
@@ -128,7 +130,7 @@ func TestCloseDoesNotWaitForARedisThatIsAway(t *testing.T) {
 // Not parallel, so that no other test's goroutines are about.
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	hub := hubspottest.NewServer()
 	app := newApp(t, hub, nil)
 	s := tokens.NewSource(tokens.Options{Redis: client, Prefix: "hubspot:", App: app})

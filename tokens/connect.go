@@ -37,11 +37,11 @@ type ConnectRequest struct {
 
 // mayReplace returns nil if the request is good for replacing the record, which
 // is the zero one where there is none.
-func (q ConnectRequest) mayReplace(r record) error {
+func (q ConnectRequest) mayReplace(r store.Record) error {
 	switch {
-	case r.since().After(q.Issued):
+	case since(r).After(q.Issued):
 		return ErrChangedSince
-	case q.AnyPortal && r.state != removed && (r.kind == AccessToken || r.kind == APIKey):
+	case q.AnyPortal && r.State != Removed && (r.Kind == AccessToken || r.Kind == APIKey):
 		return ErrNotNamed
 	}
 	return nil
@@ -50,11 +50,11 @@ func (q ConnectRequest) mayReplace(r record) error {
 // since returns when the credential was set, seeded, connected or removed; zero
 // if that is not known. Records of versions that did not note it tell it by
 // their generation, unless that is the one of a renewal.
-func (r record) since() time.Time {
-	if r.setAt.IsZero() && (r.state == removed || r.kind != OAuth) && r.generation > 0 {
-		return time.UnixMicro(r.generation)
+func since(r store.Record) time.Time {
+	if r.SetAt.IsZero() && (r.State == Removed || r.Kind != OAuth) && r.Generation > 0 {
+		return time.UnixMicro(r.Generation)
 	}
-	return r.setAt
+	return r.SetAt
 }
 
 // Connect stores the first tokens of a portal's grant, in the place of what
@@ -62,22 +62,25 @@ func (r record) since() time.Time {
 // where it may not.
 func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token, request ConnectRequest, actor string) error {
 	for range 5 {
-		former, err := s.store.load(ctx, portal)
+		former, err := s.store.Load(ctx, portal)
 		// A record that is damaged or does not open is replaced: what can be
 		// read of it counts.
-		replace := err != nil && !errors.Is(err, errNoRecord)
+		c := store.Change{Always: err != nil && !errors.Is(err, store.ErrNoRecord)}
+		if err == nil {
+			c.Replaces = &former
+		}
 		if IsRedisError(err) {
-			s.heard(err)
 			return fmt.Errorf("portal %s: %w", portal, err)
 		}
 		if err := request.mayReplace(former); err != nil {
 			return fmt.Errorf("portal %s: %w", portal, err)
 		}
-		err = s.put(ctx, portal, change{expected: former.generation, replace: replace, record: record{
-			name: former.name, kind: OAuth, state: active, secret: token.Access, refresh: token.Refresh,
-			expiresAt: s.now().Add(token.Life).Truncate(time.Millisecond),
-		}}, "portal was connected", actor)
-		if changed := (*conflict)(nil); !errors.As(err, &changed) {
+		c.Record = store.Record{
+			Name: former.Name, Kind: OAuth, State: Active, Secret: token.Access, Refresh: token.Refresh,
+			ExpiresAt: s.now().Add(token.Life).Truncate(time.Millisecond),
+		}
+		err = s.put(ctx, portal, c, "portal was connected", actor)
+		if changed := (*store.Conflict)(nil); !errors.As(err, &changed) {
 			return err
 		}
 	}
@@ -86,23 +89,25 @@ func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token
 
 // Begin learns Redis' epoch, and begins one if Redis is new: nonces that were
 // issued before it are refused.
-func (s *Source) Begin(ctx context.Context) error { return s.askEpoch(ctx) }
+func (s *Source) Begin(ctx context.Context) error {
+	_, err := s.store.AskEpoch(ctx)
+	return err
+}
 
 // Burn notes that a nonce, which was issued at that time, was used, for as long
 // as life, and reports whether it was not before. The error is [ErrNonceLost]
 // if Redis cannot know that.
 func (s *Source) Burn(ctx context.Context, nonce string, issued time.Time, life time.Duration) (first bool, err error) {
-	first, err = s.store.burn(ctx, nonce, life)
-	s.heard(err)
+	first, err = s.store.Burn(ctx, nonce, life)
 	if err != nil {
 		return false, err
 	}
 	// Asked after it is noted: a loss that comes still later begins an epoch
 	// that is younger than the nonce.
-	if err := s.askEpoch(ctx); err != nil {
+	if _, err := s.store.AskEpoch(ctx); err != nil {
 		return false, err
 	}
-	if (store.Epoch{ID: s.knownEpoch()}).Began().After(issued) {
+	if s.store.LastEpoch().Began().After(issued) {
 		return false, ErrNonceLost
 	}
 	return first, nil

@@ -13,24 +13,24 @@ func TestWhatARequestToConnectMayReplace(t *testing.T) {
 	noon := time.UnixMilli(1_795_000_000_000)
 	ago, ahead := noon.Add(-time.Microsecond), noon.Add(time.Microsecond)
 	for name, tt := range map[string]struct {
-		r          record
+		r          store.Record
 		named, any error // for a request that names the portal, or none
 	}{
-		"nothing":                     {record{}, nil, nil},
-		"OAuth, earlier":              {record{kind: OAuth, state: active, setAt: ago, generation: ahead.UnixMicro()}, nil, nil},
-		"OAuth, ended":                {record{kind: OAuth, state: ended, setAt: ago}, nil, nil},
-		"OAuth, later":                {record{kind: OAuth, state: active, setAt: ahead}, ErrChangedSince, ErrChangedSince},
-		"OAuth, not known when":       {record{kind: OAuth, state: active, generation: ahead.UnixMicro()}, nil, nil},
-		"token, earlier":              {record{kind: AccessToken, state: active, setAt: ago}, nil, ErrNotNamed},
-		"key, earlier":                {record{kind: APIKey, state: active, setAt: ago}, nil, ErrNotNamed},
-		"token, later":                {record{kind: AccessToken, state: active, setAt: ahead}, ErrChangedSince, ErrChangedSince},
-		"token, by its generation":    {record{kind: AccessToken, state: active, generation: ahead.UnixMicro()}, ErrChangedSince, ErrChangedSince},
-		"removed earlier":             {record{state: removed, setAt: ago}, nil, nil},
-		"removed later":               {record{state: removed, setAt: ahead}, ErrChangedSince, ErrChangedSince},
-		"removed, by its generation":  {record{state: removed, generation: ahead.UnixMicro()}, ErrChangedSince, ErrChangedSince},
-		"a token that does not open":  {record{kind: AccessToken, setAt: ago}, nil, ErrNotNamed},
-		"a grant that does not open":  {record{kind: OAuth, setAt: ahead}, ErrChangedSince, ErrChangedSince},
-		"a record that tells nothing": {record{}, nil, nil},
+		"nothing":                     {store.Record{}, nil, nil},
+		"OAuth, earlier":              {store.Record{Kind: OAuth, State: Active, SetAt: ago, Generation: ahead.UnixMicro()}, nil, nil},
+		"OAuth, ended":                {store.Record{Kind: OAuth, State: Ended, SetAt: ago}, nil, nil},
+		"OAuth, later":                {store.Record{Kind: OAuth, State: Active, SetAt: ahead}, ErrChangedSince, ErrChangedSince},
+		"OAuth, not known when":       {store.Record{Kind: OAuth, State: Active, Generation: ahead.UnixMicro()}, nil, nil},
+		"token, earlier":              {store.Record{Kind: AccessToken, State: Active, SetAt: ago}, nil, ErrNotNamed},
+		"key, earlier":                {store.Record{Kind: APIKey, State: Active, SetAt: ago}, nil, ErrNotNamed},
+		"token, later":                {store.Record{Kind: AccessToken, State: Active, SetAt: ahead}, ErrChangedSince, ErrChangedSince},
+		"token, by its generation":    {store.Record{Kind: AccessToken, State: Active, Generation: ahead.UnixMicro()}, ErrChangedSince, ErrChangedSince},
+		"removed earlier":             {store.Record{State: Removed, SetAt: ago}, nil, nil},
+		"removed later":               {store.Record{State: Removed, SetAt: ahead}, ErrChangedSince, ErrChangedSince},
+		"removed, by its generation":  {store.Record{State: Removed, Generation: ahead.UnixMicro()}, ErrChangedSince, ErrChangedSince},
+		"a token that does not open":  {store.Record{Kind: AccessToken, SetAt: ago}, nil, ErrNotNamed},
+		"a grant that does not open":  {store.Record{Kind: OAuth, SetAt: ahead}, ErrChangedSince, ErrChangedSince},
+		"a record that tells nothing": {store.Record{}, nil, nil},
 	} {
 		if err := (ConnectRequest{Issued: noon}).mayReplace(tt.r); !errors.Is(err, tt.named) {
 			t.Errorf("%s: %v, want %v", name, err, tt.named)

@@ -5,25 +5,32 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // Kind is how a portal's calls are authenticated.
-type Kind string
+type Kind = store.Kind
 
+// The kinds of a credential.
 const (
-	// OAuth is an access token that expires and is renewed.
-	OAuth Kind = "oauth"
-
-	// AccessToken is a static one: a private app's or a service key.
-	AccessToken Kind = "access_token"
-
-	// APIKey goes into the query, as hapikey.
-	APIKey Kind = "api_key"
+	OAuth       = store.OAuth
+	AccessToken = store.AccessToken
+	APIKey      = store.APIKey
 )
 
-// A Credential is what one portal's requests are sent with. It does not
-// change: a renewed one is another value. Its methods are safe for concurrent
-// use.
+// State is whether a portal can be used.
+type State = store.State
+
+// The states of a portal.
+const (
+	Active   = store.Active
+	Ended    = store.Ended
+	Removed  = store.Removed
+	Unusable = store.Unusable
+)
+
+// A Credential is what one portal's requests are sent with. It does not change:
+// a renewed one is another value.
 type Credential struct {
 	Portal string
 	Kind   Kind
@@ -34,30 +41,32 @@ type Credential struct {
 	// Expiry is the end of its life. Zero: it has none.
 	Expiry time.Time
 
+	// Generation numbers the credentials of a portal: a greater one came into
+	// being later. Zero: it is the process' own.
+	Generation int64
+
 	renewedAt  time.Time
-	renewedFor cause
-	served     atomic.Bool // HubSpot has accepted it, in this process
-	dead       atomic.Bool // HubSpot has rejected it, and there will be no other
+	renewedFor store.Cause
+	learned    *learned
+}
+
+// learned is what a process has learned about a credential since it has it. It
+// belongs to the cache, which has one for each secret.
+type learned struct {
+	served atomic.Bool // HubSpot has accepted it
+	dead   atomic.Bool // HubSpot has rejected it, and there will be no other
 }
 
 // Static returns a credential that is the process's own: it has no record in
 // Redis, no expiry and no replacement.
 func Static(portal string, kind Kind, value secret.Text) *Credential {
-	return &Credential{Portal: portal, Kind: kind, Secret: value}
+	return &Credential{Portal: portal, Kind: kind, Secret: value, learned: new(learned)}
 }
 
 // MarkServed notes that HubSpot has accepted the credential: should it be
 // rejected later, that is news, and worth a renewal.
 func (c *Credential) MarkServed() {
-	if !c.served.Load() {
-		c.served.Store(true)
+	if c.learned != nil && !c.learned.served.Load() {
+		c.learned.served.Store(true)
 	}
 }
-
-// cause is what a renewal was done for.
-type cause string
-
-const (
-	expiry    cause = "expiry"    // its time had come
-	rejection cause = "rejection" // HubSpot answered 401
-)

@@ -1,8 +1,6 @@
 package tokens_test
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -15,6 +13,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func TestAnotherPortalsTokenIsNotServed(t *testing.T) {
@@ -47,7 +46,7 @@ func TestAnotherPortalsTokenIsNotServed(t *testing.T) {
 
 func TestAnAnswerThatDoesNotSayWhosTokenItIsIsTaken(t *testing.T) {
 	t.Parallel()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	hub := newHub(t)
 	hub.SetToken(hubspottest.TokenBehaviour{OmitHubID: true})
@@ -137,63 +136,3 @@ func TestATokenThatExpiredOnItsWayIsNotServedAndNotLost(t *testing.T) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// A rejected static credential is read again; what it was known by is dropped
-// while that lasts; so others wait for the same flight, which finds the same
-// credential as before.
-func TestWhoAsksForACredentialIsNeverToldThatThereIsNoOther(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, connect connector) {
-		hub, now, client, g := newHub(t), newClock(), connect(t), &gate{}
-		t.Cleanup(g.open)
-		// By another source, so that no event makes this one read it.
-		put(t, newSource(t, hub, tokens.Options{Redis: connect(t)}), portalID, tokens.APIKey, "same")
-		listening(t, client, 1)
-		var looks atomic.Int64
-		s := newSource(t, hub, tokens.Options{Redis: client, Now: func() time.Time {
-			looks.Add(1)
-			return now.now()
-		}})
-		listening(t, client, 2)
-		c := get(t, s, portalID)
-		client.AddHook(hook{after: func(cmd redis.Cmder) {
-			if cmd.Name() == "hgetall" {
-				g.pass()
-			}
-		}})
-		g.close()
-		renewal := later(func() (*tokens.Credential, error) { return s.Renew(t.Context(), c, false) })
-		eventually(t, "the record is being read", func() bool { return g.held.Load() == 1 })
-		release := g.leave()
-		record := client.HGetAll(t.Context(), recordKey).Val()
-		if err := client.Del(t.Context(), recordKey).Err(); err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "its deletion is found", func() bool {
-			now.advance(90 * time.Second)
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-			defer cancel()
-			_, err := s.Credential(ctx, portalID)
-			return err != nil
-		})
-		if err := client.HSet(t.Context(), recordKey, record).Err(); err != nil {
-			t.Fatal(err)
-		}
-		now.advance(6 * time.Second)
-		before := looks.Load()
-		const callers = 20
-		done := make(chan []result, 1)
-		go func() {
-			done <- together(callers, func() (*tokens.Credential, error) { return s.Credential(t.Context(), portalID) })
-		}()
-		eventually(t, "they ask", func() bool { return looks.Load() >= before+callers })
-		release()
-		for _, r := range <-done {
-			if r.err != nil && !isError(t, r.err, &tokens.UnavailableError{}) {
-				t.Errorf("Credential: %v", r.err)
-			}
-		}
-		if r := await(t, renewal); !errors.Is(r.err, tokens.ErrNoOther) {
-			t.Errorf("Renew: %v", r.err)
-		}
-	})
-}

@@ -9,6 +9,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // outages are the ways in which the token endpoint gives no token for a while.
@@ -30,7 +31,7 @@ func TestTheOldTokenIsUsedWhileTheTokenEndpointIsAway(t *testing.T) {
 	for name, behaviour := range outages {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, end := tokens.EmbeddedRedis()
+			client, end := store.Embedded()
 			t.Cleanup(end)
 			hub, now := newHub(t), newClock()
 			app := newApp(t, hub, nil)
@@ -81,7 +82,7 @@ func TestTheTokenEndpointIsAskedLessAndLessWhileItFails(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			client, end := tokens.EmbeddedRedis()
+			client, end := store.Embedded()
 			t.Cleanup(end)
 			hub, now := newHub(t), newClock()
 			s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
@@ -108,7 +109,7 @@ func TestTheTokenEndpointIsAskedLessAndLessWhileItFails(t *testing.T) {
 // The clock goes on between two looks at it, be it for a suspended machine.
 func TestAPauseThatIsOverAtOnceIsAnErrorAllTheSame(t *testing.T) {
 	t.Parallel()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	hub, now := newHub(t), newClock()
 	now.step = time.Minute
@@ -255,7 +256,7 @@ func TestAnEndedGrantIsLeftAloneUntilANewOne(t *testing.T) {
 
 func TestWithoutAnAppNothingIsRenewed(t *testing.T) {
 	t.Parallel()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	s := tokens.NewSource(tokens.Options{Redis: client, Prefix: "hubspot:"})
 	t.Cleanup(func() { _ = s.Close(t.Context()) })

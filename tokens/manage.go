@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -13,26 +12,6 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/store"
 )
-
-// A Portal is what operators may know of a portal's record: all but its
-// secrets.
-type Portal struct {
-	ID   string `json:"id"`
-	Name string `json:"name,omitempty"`
-	Kind Kind   `json:"kind,omitempty"`
-
-	// State is "active", "ended", if HubSpot has ended the grant, "removed",
-	// or "unusable", if the record is damaged or does not open.
-	State string `json:"state"`
-
-	// Problem says why the portal cannot be used, if it cannot.
-	Problem string `json:"problem,omitempty"`
-
-	// Expires is the end of an OAuth access token's life, and Renewed when it
-	// was last renewed. Zero: there is none.
-	Expires time.Time `json:"expires,omitzero"`
-	Renewed time.Time `json:"renewed,omitzero"`
-}
 
 // IsRedisError reports whether an error means that Redis did not answer as it
 // should. That something else than a record stands under a portal's key is no
@@ -44,45 +23,47 @@ func IsRedisError(err error) bool {
 
 // RedisAnswers reports whether Redis answered as it should when it was last
 // asked.
-func (s *Source) RedisAnswers() bool { return !s.away.Load() }
+func (s *Source) RedisAnswers() bool { return s.store.Answers() }
 
 // Set stores a portal's credential in the place of whatever there is. The
 // actor is for the log, as with all that follow.
 func (s *Source) Set(ctx context.Context, seed Seed, actor string) error {
-	return s.put(ctx, seed.Portal, change{record: seed.record(), replace: true}, "portal was set", actor)
+	return s.put(ctx, seed.Portal, store.Change{Record: seed.record(), Always: true}, "portal was set", actor)
 }
 
 // Remove deletes the portal's credential, for all replicas. What is left is a
 // tombstone, so that neither a renewal under way nor a seed brings it back.
 func (s *Source) Remove(ctx context.Context, portal, actor string) error {
-	return s.put(ctx, portal, change{record: record{state: removed}, replace: true}, "portal was removed", actor)
+	return s.put(ctx, portal, store.Change{Record: store.Record{State: Removed}, Always: true}, "portal was removed", actor)
 }
 
 // put replaces a portal's record by what does not follow from it. The error is
-// a *conflict if there is another record than the change expects.
-func (s *Source) put(ctx context.Context, portal string, c change, what, actor string) error {
-	r := c.record
+// a [*store.Conflict] if there is another record than the change expects.
+func (s *Source) put(ctx context.Context, portal string, c store.Change, what, actor string) error {
+	r := c.Record
 	if err := checkPut(portal, r); err != nil {
 		return err
 	}
 	err := s.mustSeal(ctx, portal, r)
 	if err == nil {
-		c.set = true
-		_, err = s.store.write(ctx, portal, c)
+		c.Numbering = store.Set
+		_, err = s.store.Write(ctx, portal, c)
 	}
-	s.heard(err)
 	if err != nil {
 		return fmt.Errorf("portal %s: %w", portal, err)
 	}
-	return s.changed(ctx, portal, what, r.kind, actor)
+	// This process holds the record from now on, so that a loss of Redis' data
+	// does not undo the change.
+	s.entry(portal)
+	return s.changed(ctx, portal, what, r.Kind, actor)
 }
 
 // mustSeal refuses to store a secret as it is where the former one is sealed.
-func (s *Source) mustSeal(ctx context.Context, portal string, r record) error {
-	if !s.options.Keys.IsZero() || r.state == removed {
+func (s *Source) mustSeal(ctx context.Context, portal string, r store.Record) error {
+	if !s.options.Keys.IsZero() || r.State == Removed {
 		return nil
 	}
-	_, err := s.store.load(ctx, portal)
+	_, err := s.store.Load(ctx, portal)
 	var closed *seal.OpenError
 	if errors.As(err, &closed) {
 		return fmt.Errorf("its secrets are sealed, and ENCRYPTION_KEYS is not set here: set it as the proxies have it: %w", closed)
@@ -90,26 +71,26 @@ func (s *Source) mustSeal(ctx context.Context, portal string, r record) error {
 	return nil
 }
 
-func checkPut(portal string, r record) error {
+func checkPut(portal string, r store.Record) error {
 	if !hubspot.ValidPortal(portal) {
 		return fmt.Errorf("%q is not a portal id", portal)
 	}
-	if err := r.check(); err != nil {
+	if err := r.Check(); err != nil {
 		return fmt.Errorf("portal %s: %w", portal, err)
 	}
 	return nil
 }
 
 // changed makes a portal's change known in this process at once, without
-// waiting for its event, and logs who did it.
+// waiting for its hint, and logs who did it.
 func (s *Source) changed(ctx context.Context, portal, what string, kind Kind, actor string) error {
 	s.log.Info(what, zap.String("portal", portal), zap.String("kind", string(kind)), zap.String("actor", actor))
 	s.unknown.Invalidate(portal)
-	p, known := s.portals.GetIfPresent(portal)
+	e, known := s.portals.GetIfPresent(portal)
 	if !known {
 		return nil
 	}
-	if _, err := s.read(ctx, p); err != nil && !errors.Is(err, ErrNotConnected) {
+	if _, err := s.read(ctx, e); err != nil && !errors.Is(err, ErrNotConnected) {
 		return fmt.Errorf("portal %s is stored, but cannot be read again: %w", portal, err)
 	}
 	return nil
@@ -118,45 +99,38 @@ func (s *Source) changed(ctx context.Context, portal, what string, kind Kind, ac
 // Portals returns the ids of all portals that have a record, those that were
 // removed too, in numerical order.
 func (s *Source) Portals(ctx context.Context) ([]string, error) {
-	ids, err := s.store.portals(ctx)
-	s.heard(err)
-	return ids, err
+	return s.store.Portals(ctx)
 }
 
 // Show returns what may be known of a portal's record. The error is
 // [ErrNotConnected] if there is none, or says that Redis does not answer.
 func (s *Source) Show(ctx context.Context, portal string) (Portal, error) {
-	r, err := s.store.load(ctx, portal)
-	s.heard(err)
+	r, err := s.store.Load(ctx, portal)
 	switch {
-	case errors.Is(err, errNoRecord):
+	case errors.Is(err, store.ErrNoRecord):
 		return Portal{}, ErrNotConnected
 	case IsRedisError(err):
 		return Portal{}, err
-	case err != nil:
-		return Portal{ID: portal, Name: r.name, Kind: r.kind, State: "unusable", Problem: err.Error()}, nil
+	default:
+		return portalOf(portal, r, err), nil
 	}
-	return Portal{ID: portal, Name: r.name, Kind: r.kind, State: string(r.state), Problem: r.endedCode,
-		Expires: r.expiresAt, Renewed: r.renewedAt}, nil
 }
 
 // Reseal seals the portal's secrets with the key that seals now, and reports
 // whether they were not. The error is [ErrNotConnected] if there is no record.
 func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed bool, err error) {
 	for range 5 {
-		r, err := s.store.load(ctx, portal)
-		s.heard(err)
+		r, err := s.store.Load(ctx, portal)
 		switch {
-		case errors.Is(err, errNoRecord):
+		case errors.Is(err, store.ErrNoRecord):
 			return false, ErrNotConnected
 		case err != nil:
 			return false, err
-		case !r.outdated || r.state == removed || s.options.Keys.IsZero():
+		case !r.Outdated || r.State == Removed || s.options.Keys.IsZero():
 			return false, nil
 		}
-		_, err = s.store.write(ctx, portal, change{record: r, expected: r.generation, keep: true})
-		s.heard(err)
-		if changed := (*conflict)(nil); errors.As(err, &changed) {
+		_, err = s.store.Write(ctx, portal, store.Change{Record: r, Numbering: store.Keep, Replaces: &r})
+		if changed := (*store.Conflict)(nil); errors.As(err, &changed) {
 			continue // it was renewed meanwhile, by a process that may not know the key
 		}
 		if err == nil {
@@ -169,4 +143,4 @@ func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed boo
 
 // Epoch returns a value that changes when Redis has lost its data, as far as
 // is known; empty if Redis was not asked yet.
-func (s *Source) Epoch() string { return s.knownEpoch() }
+func (s *Source) Epoch() string { return s.store.EpochID() }

@@ -17,13 +17,14 @@ import (
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/seal"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // BenchmarkCacheHit is a credential that is cached, asked for by so many
 // goroutines for each processor, of so many portals.
 func BenchmarkCacheHit(b *testing.B) {
 	const portals = 10_000
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	b.Cleanup(end)
 	source := manySource(b, client)
 	connectMany(b, source, portals)

@@ -1,7 +1,6 @@
 package tokens
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"sync/atomic"
@@ -9,10 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-	"github.com/redis/go-redis/v9"
 
 	"hubspot-auth-proxy/tokens/hubspot"
-	"hubspot-auth-proxy/tokens/store"
 )
 
 // What a renewal, or a call of the token endpoint, came to.
@@ -31,15 +28,14 @@ const (
 type metrics struct {
 	renewals, tokenCalls  *prometheus.CounterVec
 	renewalTime, callTime prometheus.Histogram
-	redis                 *redisCalls
 }
 
-// newMetrics makes the source's metrics and has its client of Redis counted.
+// newMetrics makes the source's metrics.
 // What is known of portals is looked up when it is asked for.
 func newMetrics(s *Source) *metrics {
 	factory := promauto.With(s.options.Metrics)
-	counter := func(name, help string) prometheus.Counter {
-		return factory.NewCounter(prometheus.CounterOpts{Name: MetricPrefix + name, Help: help})
+	counter := func(name, help string, count *atomic.Int64) {
+		factory.NewCounterFunc(prometheus.CounterOpts{Name: MetricPrefix + name, Help: help}, func() float64 { return float64(count.Load()) })
 	}
 	outcomes := func(name, help string, outcomes ...string) *prometheus.CounterVec {
 		vec := factory.NewCounterVec(prometheus.CounterOpts{Name: MetricPrefix + name, Help: help}, []string{"outcome"})
@@ -62,20 +58,23 @@ func newMetrics(s *Source) *metrics {
 		tokenCalls: outcomes("token_calls_total", "Calls of HubSpot's token endpoint for renewals.",
 			outcomeOK, outcomeEnded, outcomeRefused, outcomeThrottled, outcomeFailed),
 		callTime: seconds("token_call_seconds", "Time of a call of HubSpot's token endpoint."),
-		redis: &redisCalls{
-			calls:  counter("redis_calls_total", "Commands to Redis."),
-			errors: counter("redis_errors_total", "Commands to Redis that failed."),
-		},
 	}
-	gauge("redis_up", "1 if Redis answered when it was last asked.", m.redis.up)
+	counter("redis_calls_total", "Commands to Redis.", &s.store.Calls)
+	counter("redis_errors_total", "Commands to Redis that failed.", &s.store.Errors)
+	gauge("redis_up", "1 if Redis answered when it was last asked.", func() float64 {
+		if s.store.Answered() {
+			return 1
+		}
+		return 0
+	})
 	gauge("cached_portals", "Portals in this process' cache.", func() float64 {
-		return s.countPortals(func(snap *snapshot) bool { return snap.state != removed })
+		return s.countPortals(func(h *held) bool { return h.State != Removed })
 	})
 	gauge("ended_grants", "Portals whose grant HubSpot has ended, of those that were called since this process started.", func() float64 {
-		return s.countPortals(func(snap *snapshot) bool { return snap.state == ended })
+		return s.countPortals(func(h *held) bool { return h.State == Ended })
 	})
 	gauge("unsaved_portals", "Portals that were renewed and are not stored in Redis yet.", func() float64 {
-		return float64(len(s.unsaved.all()))
+		return float64(s.pending.unsaved())
 	})
 	return m
 }
@@ -83,11 +82,11 @@ func newMetrics(s *Source) *metrics {
 // MetricPrefix begins the name of every metric of the program.
 const MetricPrefix = "hubspot_auth_proxy_"
 
-// countPortals counts the cached portals whose snapshot is as asked for.
-func (s *Source) countPortals(is func(*snapshot) bool) float64 {
+// countPortals counts the cached portals that are as asked for.
+func (s *Source) countPortals(is func(*held) bool) float64 {
 	n := 0.0
-	for p := range s.portals.Values() {
-		if snap := p.current.Load(); snap != nil && is(snap) {
+	for e := range s.portals.Values() {
+		if h := e.current.Load(); h != nil && is(h) {
 			n++
 		}
 	}
@@ -133,59 +132,4 @@ func (m *metrics) tokenCall(began time.Time, err error) {
 	}
 	m.tokenCalls.WithLabelValues(outcome).Inc()
 	m.callTime.Observe(time.Since(began).Seconds())
-}
-
-// redisCalls is a hook that counts a client's commands, whoever else uses it.
-type redisCalls struct {
-	calls, errors prometheus.Counter
-	answers       atomic.Bool // when last asked
-}
-
-func (r *redisCalls) up() float64 {
-	if r.answers.Load() {
-		return 1
-	}
-	return 0
-}
-
-// DialHook counts nothing: what cannot connect is a command that fails.
-func (r *redisCalls) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-// ProcessHook counts a command.
-func (r *redisCalls) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, command redis.Cmder) error {
-		err := next(ctx, command)
-		r.count(command, err)
-		return err
-	}
-}
-
-// ProcessPipelineHook counts each command of a pipeline or transaction.
-func (r *redisCalls) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, commands []redis.Cmder) error {
-		err := next(ctx, commands)
-		for _, command := range commands {
-			r.count(command, command.Err())
-		}
-		return err
-	}
-}
-
-func (r *redisCalls) count(command redis.Cmder, err error) {
-	switch command.Name() {
-	case "hello", "auth", "select", "client", // go-redis sends them for another, on a new connection
-		"info": // a server need not tell
-		return
-	}
-	r.calls.Inc()
-	switch {
-	case errors.Is(err, context.Canceled): // by who asked
-		return
-	case err == nil, errors.Is(err, redis.Nil), redis.HasErrorPrefix(err, "NOSCRIPT"):
-		r.answers.Store(true)
-	default:
-		r.errors.Inc()
-		failure := (*store.Error)(nil)
-		r.answers.Store(errors.As(store.Failure("", err), &failure) && failure.Answered())
-	}
 }

@@ -10,12 +10,13 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // Whoever looked at the cache before one renewal may ask for the next one after
 // it: nobody has adopted anything then.
 func TestARenewalThatComesTooLateIsNotCounted(t *testing.T) {
-	client, end := EmbeddedRedis()
+	client, end := store.Embedded()
 	defer end()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
@@ -34,13 +35,13 @@ func TestARenewalThatComesTooLateIsNotCounted(t *testing.T) {
 	if _, err := s.Seed(t.Context(), Seed{Portal: "1", Kind: OAuth, Secret: secret.New(hub.Connect("1"))}); err != nil {
 		t.Fatal(err)
 	}
-	p := s.portal("1")
+	p := s.entry("1")
 	old, err := s.read(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := s.renew(t.Context(), p, old, expiry); err != nil {
+		if _, err := s.renew(t.Context(), p, old, store.Expiry); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // samples are metrics without their prefix, such as renewals_total{renewed}; a
@@ -310,7 +311,7 @@ func TestEachCommandToRedisIsCountedOnce(t *testing.T) {
 				return nil
 			})
 		}, 3, 1},
-		{"what a server need not tell", func() { _ = tokens.CheckRedis(t.Context(), client) }, 1, 0},
+		{"what a server need not tell", func() { _ = store.Check(t.Context(), client) }, 1, 0},
 	} {
 		var calls, errors float64
 		var after map[string]float64
@@ -335,7 +336,7 @@ func TestEachCommandToRedisIsCountedOnce(t *testing.T) {
 func TestTroubleOfManyPortalsIsToldOnceWithItsNumber(t *testing.T) {
 	t.Parallel()
 	const portals, line = 200, "a portal's access token could not be renewed"
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	hub := newHub(t)
 	hub.SetToken(hubspottest.TokenBehaviour{Status: 503, RetryAfter: "60"})

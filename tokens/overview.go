@@ -23,7 +23,7 @@ type Overview struct {
 	// Portals are those that were asked for, without those that were removed
 	// or have no record: first those that are not well, then the others, each
 	// by their number.
-	Portals []Status
+	Portals []Portal
 
 	// Unwell is how many portals this process knows not to be well, whether
 	// or not they are among Portals.
@@ -37,27 +37,6 @@ type Overview struct {
 	// as is known. Until AppRetry, HubSpot is not asked again.
 	App      string
 	AppRetry time.Time
-}
-
-// A Status is a portal's record, and how renewing it goes in this process.
-type Status struct {
-	Portal
-
-	// Failure says why the portal's token, which is due to be renewed, could
-	// not be. Empty: it could, or is not due. Until Retry, it is not tried
-	// again.
-	Failure string
-	Retry   time.Time
-
-	// Unsaved tells that the portal was renewed, and that Redis could not
-	// store that yet: only this process has its token.
-	Unsaved bool
-}
-
-// Well reports whether there is nothing that an operator should do or know.
-// That a token has expired is no illness: the next call renews it.
-func (s Status) Well() bool {
-	return s.State == string(active) && s.Failure == "" && !s.Unsaved
 }
 
 // Overview tells of the first portals of ids, but before them of those that
@@ -74,31 +53,30 @@ func (s *Source) Overview(ctx context.Context, ids []string, most int) Overview 
 		o.App, o.AppRetry = v.app.err.Error(), v.app.until
 	}
 
-	records, err := s.store.loadAll(ctx, chosen(unwell, ids, most))
-	s.heard(err)
+	records, err := s.loadAll(ctx, chosen(unwell, ids, most))
 	if err != nil {
 		o.Cached = true
 		records = v.recall(chosen(unwell, others, most))
 	}
 	if local := s.options.Local; local != nil {
-		o.Portals = append(o.Portals, Status{Portal: Portal{ID: local.Portal, Kind: local.Kind, State: string(active)}})
+		o.Portals = append(o.Portals, Portal{ID: local.Portal, Kind: local.Kind, State: Active})
 	}
 	for _, r := range records {
 		status := v.status(r)
-		if !errors.Is(r.err, errNoRecord) && status.State != string(removed) {
+		if !errors.Is(r.err, store.ErrNoRecord) && status.State != Removed {
 			o.Portals = append(o.Portals, status)
 		}
-		if s.options.App == nil && status.Kind == OAuth && status.State == string(active) {
+		if s.options.App == nil && status.Kind == OAuth && status.State == Active {
 			o.App = errNoApp.Error() // which is nothing to those without any
 		}
 	}
-	slices.SortStableFunc(o.Portals, func(a, b Status) int {
+	slices.SortStableFunc(o.Portals, func(a, b Portal) int {
 		return cmp.Or(byWellness(a, b), byNumber(a.ID, b.ID))
 	})
 	return o
 }
 
-func byWellness(a, b Status) int {
+func byWellness(a, b Portal) int {
 	switch {
 	case a.Well() == b.Well():
 		return 0
@@ -132,19 +110,19 @@ func chosen(first, second []string, most int) []string {
 // loaded is a portal's record, or why there is none.
 type loaded struct {
 	id     string
-	record record
+	record store.Record
 	err    error
 }
 
 // loadAll reads records, a few at a time. Its error means that Redis did not
 // answer.
-func (s records) loadAll(ctx context.Context, ids []string) ([]loaded, error) {
+func (s *Source) loadAll(ctx context.Context, ids []string) ([]loaded, error) {
 	all := make([]loaded, len(ids))
 	reads, ctx := errgroup.WithContext(ctx)
 	reads.SetLimit(readsAtOnce)
 	for i, id := range ids {
 		reads.Go(func() error {
-			r, err := s.load(ctx, id)
+			r, err := s.store.Load(ctx, id)
 			all[i] = loaded{id: id, record: r, err: err}
 			if failure := (*store.Error)(nil); errors.As(err, &failure) && !failure.Answered() {
 				return failure // else something that is no record stands there
@@ -169,26 +147,26 @@ func (v view) appFails() bool {
 	return v.app.err != nil && v.now.Before(v.app.until.Add(mostPause))
 }
 
-// known returns what the process knows of a portal, nil if it does not. It
+// known returns what the process knows about a portal, nil if it does not. It
 // does not count as a use of the portal.
-func (v view) known(id string) *portal {
-	if entry, known := v.portals.GetEntryQuietly(id); known {
-		return entry.Value
+func (v view) known(id string) *entry {
+	if cached, known := v.portals.GetEntryQuietly(id); known {
+		return cached.Value
 	}
-	return v.unsaved.portal(id)
+	return v.pending.entry(id)
 }
 
 // cached returns the portals that the process knows: those that it knows not
 // to be well, and the others, each by their number.
 func (v view) cached() (unwell, others []string) {
-	for p := range v.portals.Values() {
-		snap := p.current.Load()
+	for e := range v.portals.Values() {
+		h := e.current.Load()
 		switch {
-		case snap == nil && p.isUnusable(v.now) == nil: // just being read, or gone
-		case snap == nil || snap.state != removed && !v.of(loaded{id: p.id, record: snap.record}, p, snap).Well():
-			unwell = append(unwell, p.id)
+		case h == nil && e.isUnusable(v.now) == nil: // just being read
+		case h == nil || h.State != Removed && !v.of(loaded{id: e.id, record: h.Record}, e, h).Well():
+			unwell = append(unwell, e.id)
 		default:
-			others = append(others, p.id)
+			others = append(others, e.id)
 		}
 	}
 	slices.SortFunc(unwell, byNumber)
@@ -200,14 +178,14 @@ func (v view) cached() (unwell, others []string) {
 func (v view) recall(ids []string) []loaded {
 	var all []loaded
 	for _, id := range ids {
-		p := v.known(id)
-		if p == nil {
+		e := v.known(id)
+		if e == nil {
 			continue
 		}
 		r := loaded{id: id}
-		if snap := p.current.Load(); snap != nil {
-			r.record = snap.record
-		} else if r.err = p.whyUnusable(); r.err == nil {
+		if h := e.current.Load(); h != nil {
+			r.record = h.Record
+		} else if r.err = e.whyUnusable(); r.err == nil {
 			continue
 		}
 		all = append(all, r)
@@ -216,57 +194,55 @@ func (v view) recall(ids []string) []loaded {
 }
 
 // whyUnusable returns what was wrong with the record when it was last read.
-func (p *portal) whyUnusable() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.unusable.err
+func (e *entry) whyUnusable() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.unusable.err
 }
 
-// status returns what can be told of the portal with that record.
-func (v view) status(r loaded) Status {
-	p := v.known(r.id)
-	if p == nil {
+// status returns what can be said about the portal with that record.
+func (v view) status(r loaded) Portal {
+	e := v.known(r.id)
+	if e == nil {
 		return v.of(r, nil, nil)
 	}
-	snap := p.current.Load()
-	if snap != nil && r.err == nil && snap.newer(r.record) {
-		r.record = snap.record // not stored yet
+	h := e.current.Load()
+	if h != nil && r.err == nil && reconcile(&h.Record, &r.record) == save {
+		r.record = h.Record // not stored yet
 	}
-	return v.of(r, p, snap)
+	return v.of(r, e, h)
 }
 
-// of makes a status of a record, and of what the process knows of its portal,
+// of says what a record is about, and what the process knows about its portal,
 // if it does.
-func (v view) of(r loaded, p *portal, snap *snapshot) Status {
-	portal := Portal{ID: r.id, Name: r.record.name, Kind: r.record.kind, State: string(r.record.state), Problem: r.record.endedCode,
-		Expires: r.record.expiresAt, Renewed: r.record.renewedAt}
+func (v view) of(r loaded, e *entry, h *held) Portal {
+	p := portalOf(r.id, r.record, r.err)
 	if r.err != nil {
-		portal.State, portal.Problem = "unusable", r.err.Error()
-		return Status{Portal: portal}
+		return p
 	}
-	status := Status{Portal: portal, Unsaved: snap != nil && !snap.saved()}
-	if r.record.kind != OAuth || r.record.state != active {
-		return status
+	p.Unsaved = e != nil && e.unsaved.Load()
+	if p.Kind != OAuth || p.State != Active {
+		return p
 	}
-	due := r.record.expired(v.now) || snap != nil && !snap.renewAt.IsZero() && !v.now.Before(snap.renewAt)
+	due := r.record.Expired(v.now) || h != nil && !h.renewAt.IsZero() && !v.now.Before(h.renewAt)
 	switch {
 	case v.options.App == nil:
-		status.Failure = errNoApp.Error()
+		p.Failure = errNoApp.Error()
 	case due && v.appFails():
-		status.Failure, status.Retry = v.app.err.Error(), v.app.until
-	case p != nil:
-		status.Failure, status.Retry = p.failure(v.now, due)
+		p.Failure, p.Retry = v.app.err.Error(), v.app.until
+	case e != nil:
+		p.Failure, p.Retry = e.failure(v.now, due)
 	}
-	return status
+	return p
 }
 
 // failure returns why the last renewal failed, unless one has succeeded since,
 // if only in another replica: then the portal is not due any more.
-func (p *portal) failure(now time.Time, due bool) (why string, retry time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.pause.err == nil || !due && !now.Before(p.pause.until) {
+func (e *entry) failure(now time.Time, due bool) (why string, retry time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.pause.err == nil || !due && !now.Before(e.pause.until) {
 		return "", time.Time{}
 	}
-	return p.pause.err.Error(), p.pause.until
+	return e.pause.err.Error(), e.pause.until
 }

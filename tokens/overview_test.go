@@ -14,6 +14,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // overview returns the overview of the portals, and fails if it has a secret.
@@ -93,7 +94,7 @@ func TestAnOverviewTellsTheStateOfEachPortalThoseFirstThatAreNotWell(t *testing.
 				}
 				p.Problem, p.Kind = "", ""
 			}
-			got = append(got, p.Portal)
+			got = append(got, p)
 		}
 		if diff := cmp.Diff(want, got); diff != "" || o.Cached || o.App != "" {
 			t.Errorf("%+v, -want +got\n%s", o, diff)
@@ -107,7 +108,7 @@ func TestAnOverviewTellsTheStateOfEachPortalThoseFirstThatAreNotWell(t *testing.
 func TestAnOverviewReadsAtMostSoManyRecords(t *testing.T) {
 	t.Parallel()
 	hub := newHub(t)
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	s := newSource(t, hub, tokens.Options{Redis: client})
 	var ids []string
@@ -171,7 +172,7 @@ func TestAnOverviewTellsWhyAPortalIsNotRenewedUntilItIs(t *testing.T) {
 func TestAnOverviewTellsWhatConcernsAllPortals(t *testing.T) {
 	t.Parallel()
 	hub, now := newHub(t), newClock()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
 	for _, id := range []string{"1", "2", "3"} {
@@ -208,7 +209,7 @@ func TestAnOverviewTellsWhatConcernsAllPortals(t *testing.T) {
 func TestAnOverviewWithoutRedisIsOfWhatTheProcessKnows(t *testing.T) {
 	t.Parallel()
 	hub, now := newHub(t), newClock()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
 	for _, id := range []string{"1", "2", "3", "4"} {
 		seed(t, s, hub, id)

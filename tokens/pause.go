@@ -44,10 +44,10 @@ func (p *pause) check(portal string, now time.Time) error {
 }
 
 // isUnusable returns an error for a while after the record could not be used.
-func (p *portal) isUnusable(now time.Time) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.unusable.check(p.id, now)
+func (e *entry) isUnusable(now time.Time) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.unusable.check(e.id, now)
 }
 
 // appPause is a pause of all portals: HubSpot throttles by app, and refuses a
@@ -58,43 +58,43 @@ type appPause struct {
 }
 
 // postpone begins a pause of the portal, and returns the error while it lasts.
-func (s *Source) postpone(p *portal, retryAfter time.Duration, err error) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return unavailable(p.id, p.pause.extend(s.now(), retryAfter, err), err)
+func (s *Source) postpone(e *entry, retryAfter time.Duration, err error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return unavailable(e.id, e.pause.extend(s.now(), retryAfter, err), err)
 }
 
 // postponeAll begins a pause of all portals.
-func (s *Source) postponeAll(p *portal, retryAfter time.Duration, err error) error {
+func (s *Source) postponeAll(e *entry, retryAfter time.Duration, err error) error {
 	s.app.mu.Lock()
 	defer s.app.mu.Unlock()
-	return unavailable(p.id, s.app.extend(s.now(), retryAfter, err), err)
+	return unavailable(e.id, s.app.extend(s.now(), retryAfter, err), err)
 }
 
 // paused returns nil, or an error while the portal may not be renewed.
-func (s *Source) paused(p *portal) error {
+func (s *Source) paused(e *entry) error {
 	now := s.now()
 	s.app.mu.Lock()
-	err := s.app.check(p.id, now)
+	err := s.app.check(e.id, now)
 	s.app.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.pause.check(p.id, now)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.pause.check(e.id, now)
 }
 
 // resume forgets failures: the token endpoint has given a token. A pause of the
 // app that still lasts stays, for it began after that call did.
-func (s *Source) resume(p *portal) {
+func (s *Source) resume(e *entry) {
 	now := s.now()
 	s.app.mu.Lock()
 	if !now.Before(s.app.until) {
 		s.app.pause = pause{}
 	}
 	s.app.mu.Unlock()
-	p.mu.Lock()
-	p.pause = pause{}
-	p.mu.Unlock()
+	e.mu.Lock()
+	e.pause = pause{}
+	e.mu.Unlock()
 }

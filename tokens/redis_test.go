@@ -13,6 +13,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func TestOpenRedisChoosesTheClientByTheURL(t *testing.T) {
@@ -43,7 +44,7 @@ func TestOpenRedisChoosesTheClientByTheURL(t *testing.T) {
 		"Cluster and TLS":  {"rediss://h:7?addr=g:8", isCluster("h:7 g:8", true)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, err := tokens.OpenRedis(secret.New(tt.url))
+			client, err := store.Open(secret.New(tt.url))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,7 +82,7 @@ func TestAWrongRedisURLIsAnErrorThatDoesNotQuoteIt(t *testing.T) {
 		"Cluster, an enormous pool":  "redis://" + canary + "?addr=h:1&pool_size=99999999999",
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, err := tokens.OpenRedis(secret.New(address))
+			client, err := store.Open(secret.New(address))
 			if err == nil {
 				_ = client.Close()
 				t.Fatal("no error")
@@ -100,17 +101,17 @@ func TestCheckRedisTellsWhetherItKeepsWhatItIsGiven(t *testing.T) {
 		want    error
 	}{
 		"noeviction": {nil, nil},
-		"evicts":     {[]redistest.Option{redistest.With("--maxmemory-policy", "allkeys-lru")}, tokens.ErrEvicts},
+		"evicts":     {[]redistest.Option{redistest.With("--maxmemory-policy", "allkeys-lru")}, store.ErrEvicts},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := redistest.Start(t, tt.options...)
 			client := dial(t, server)
-			if err := tokens.CheckRedis(t.Context(), client); !errors.Is(err, tt.want) {
+			if err := store.Check(t.Context(), client); !errors.Is(err, tt.want) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
 			server.Kill()
-			if err := tokens.CheckRedis(t.Context(), client); err == nil || errors.Is(err, tokens.ErrEvicts) {
+			if err := store.Check(t.Context(), client); err == nil || errors.Is(err, store.ErrEvicts) {
 				t.Errorf("of a killed one: %v", err)
 			}
 		})
@@ -119,9 +120,9 @@ func TestCheckRedisTellsWhetherItKeepsWhatItIsGiven(t *testing.T) {
 
 func TestTheEmbeddedRedisLetsTimePass(t *testing.T) {
 	t.Parallel()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
-	if err := tokens.CheckRedis(t.Context(), client); err != nil {
+	if err := store.Check(t.Context(), client); err != nil {
 		t.Error(err)
 	}
 	if err := client.Set(t.Context(), "k", "v", time.Second).Err(); err != nil {
@@ -136,7 +137,7 @@ func works(t *testing.T, address string) {
 	t.Helper()
 	hub, now := newHub(t), newClock()
 	open := func() redis.UniversalClient {
-		client, err := tokens.OpenRedis(secret.New(address))
+		client, err := store.Open(secret.New(address))
 		if err != nil {
 			t.Fatal(err)
 		}

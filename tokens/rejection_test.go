@@ -6,6 +6,7 @@ import (
 
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // The contract's "how often", one row each: what was done with the token
@@ -97,7 +98,7 @@ func TestAPortalThatIsAlwaysRejectedIsRenewedOnceIn30Seconds(t *testing.T) {
 
 func TestAFailedRenewalForARejectionIsNotRepeatedFor30Seconds(t *testing.T) {
 	t.Parallel()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	hub, now := newHub(t), newClock()
 	s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})

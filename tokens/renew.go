@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/bsm/redislock"
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/tokens/hubspot"
@@ -24,7 +23,7 @@ const notAgain = 30 * time.Second
 const rereadEvery = time.Second
 
 // steadyAfter is how long after Redis failed the end of a grant is not believed:
-// longer than [Source.saveUnsaved] waits between two tries.
+// longer than [Source.reconcilePending] waits between two tries.
 const steadyAfter = 10 * time.Second
 
 var errNoApp = errors.New("set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to renew OAuth tokens")
@@ -32,82 +31,82 @@ var errNoApp = errors.New("set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to re
 // replace returns the portal's credential if it is another one than the
 // rejected one, and renews it if it is time to.
 func (s *Source) replace(ctx context.Context, rejected *Credential, expired bool) (*Credential, error) {
-	p := s.portal(rejected.Portal)
-	snap := p.current.Load()
-	if snap == nil {
-		return s.obtain(ctx, p.id)
+	e := s.entry(rejected.Portal)
+	h := e.current.Load()
+	if h == nil {
+		return s.obtain(ctx, e.id)
 	}
-	if !snap.secret.Equal(rejected.Secret) {
-		credential, err := snap.answer(p.id, s.now())
+	if !h.Secret.Equal(rejected.Secret) {
+		credential, err := h.answer(e.id, s.now())
 		if err == errExpired {
-			return s.renew(ctx, p, snap, expiry)
+			return s.renew(ctx, e, h, store.Expiry)
 		}
 		return credential, err
 	}
-	if snap.kind != OAuth {
-		return s.reread(ctx, p, snap)
+	if h.Kind != OAuth {
+		return s.reread(ctx, e, h)
 	}
-	if snap.state == ended {
-		snap.credential.dead.Store(true) // it was served until now
-	} else if !p.mayRenew(rejected, expired, s.now()) {
+	if h.State == Ended {
+		h.credential.learned.dead.Store(true) // it was served until now
+	} else if !e.mayRenew(rejected, expired, s.now()) {
 		return nil, ErrNoOther
 	}
-	return s.renew(ctx, p, snap, rejection)
+	return s.renew(ctx, e, h, store.Rejection)
 }
 
 // mayRenew reports whether it is time to renew a rejected credential: not if
-// it came of a renewal that was to cure the same, a moment ago.
-func (p *portal) mayRenew(rejected *Credential, expired bool, now time.Time) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// it resulted from a renewal that was to cure the same, a moment ago.
+func (e *entry) mayRenew(rejected *Credential, expired bool, now time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	recently := now.Sub(rejected.renewedAt) < notAgain
 	if expired {
-		return !recently || rejected.renewedFor != rejection || rejected.served.Load()
+		return !recently || rejected.renewedFor != store.Rejection || rejected.learned.served.Load()
 	}
-	if recently || now.Sub(p.attempt) < notAgain {
+	if recently || now.Sub(e.attempt) < notAgain {
 		return false
 	}
-	p.attempt = now
+	e.attempt = now
 	return true
 }
 
 // reread looks whether a rejected static credential was replaced.
-func (s *Source) reread(ctx context.Context, p *portal, snap *snapshot) (*Credential, error) {
+func (s *Source) reread(ctx context.Context, e *entry, h *held) (*Credential, error) {
 	now := s.now()
-	p.mu.Lock()
-	soon := now.Sub(p.lastRead) < rereadEvery
+	e.mu.Lock()
+	soon := now.Sub(e.lastRead) < rereadEvery
 	if !soon {
-		p.lastRead = now
+		e.lastRead = now
 	}
-	p.mu.Unlock()
+	e.mu.Unlock()
 	if soon {
 		return nil, ErrNoOther
 	}
-	latest, err := s.read(ctx, p)
+	latest, err := s.read(ctx, e)
 	if err != nil {
-		return nil, s.noCredential(p, err)
+		return nil, s.noCredential(e, err)
 	}
-	if !latest.settles(snap, now) {
+	if !latest.settles(h, now) {
 		return nil, ErrNoOther
 	}
-	credential, err := latest.answer(p.id, now)
+	credential, err := latest.answer(e.id, now)
 	return credential, err
 }
 
 // renew replaces what old has, unless it is not the time to, and counts that.
-func (s *Source) renew(ctx context.Context, p *portal, old *snapshot, why cause) (*Credential, error) {
-	if err := s.paused(p); err != nil {
+func (s *Source) renew(ctx context.Context, e *entry, old *held, why store.Cause) (*Credential, error) {
+	if err := s.paused(e); err != nil {
 		return nil, err
 	}
-	if err := p.isUnusable(s.now()); err != nil {
+	if err := e.isUnusable(s.now()); err != nil {
 		return nil, err
 	}
-	current := p.current.Load()
+	current := e.current.Load()
 	done := current != nil && current.settles(old, s.now()) // by the flight before this one
-	began, tokens := time.Now(), p.tokens
-	credential, err := s.renewOrAdopt(ctx, p, old, why)
+	began, tokens := time.Now(), e.tokens
+	credential, err := s.renewOrAdopt(ctx, e, old, why)
 	if !done {
-		s.metrics.renewal(began, p.tokens > tokens, err)
+		s.metrics.renewal(began, e.tokens > tokens, err)
 	}
 	return credential, err
 }
@@ -116,222 +115,217 @@ func (s *Source) renew(ctx context.Context, p *portal, old *snapshot, why cause)
 // meanwhile, else by what the token endpoint gives. The lock keeps replicas
 // from calling it at once; that no newer token is overwritten does not depend
 // on it.
-func (s *Source) renewOrAdopt(ctx context.Context, p *portal, old *snapshot, why cause) (*Credential, error) {
-	latest, alone, err := s.latest(ctx, p, old)
+func (s *Source) renewOrAdopt(ctx context.Context, e *entry, old *held, why store.Cause) (*Credential, error) {
+	latest, alone, err := s.latest(ctx, e, old)
 	if err != nil {
 		return nil, err
 	}
 	if !alone && !latest.settles(old, s.now()) {
-		release, err := s.lease(ctx, p, old)
+		release, err := s.lease(ctx, e, old)
 		if err != nil {
 			return nil, err
 		}
 		defer release()
-		if latest, alone, err = s.latest(ctx, p, old); err != nil {
+		if latest, alone, err = s.latest(ctx, e, old); err != nil {
 			return nil, err
 		}
 	}
 	if latest.settles(old, s.now()) {
-		return latest.answer(p.id, s.now())
+		return latest.answer(e.id, s.now())
 	}
-	return s.call(p, latest, why, alone)
+	return s.call(e, latest, why, alone)
 }
 
 // latest reads the portal's record. If Redis does not answer, it returns what
 // the process has, old at least, and alone is true.
-func (s *Source) latest(ctx context.Context, p *portal, old *snapshot) (snap *snapshot, alone bool, err error) {
-	snap, err = s.read(ctx, p)
+func (s *Source) latest(ctx context.Context, e *entry, old *held) (h *held, alone bool, err error) {
+	h, err = s.read(ctx, e)
 	if failure := (*store.Error)(nil); errors.As(err, &failure) {
-		if current := p.current.Load(); current != nil {
+		if current := e.current.Load(); current != nil {
 			old = current // a flight that ended before this one has renewed it
 		}
 		return old, true, nil
 	}
 	if err != nil {
-		return nil, false, s.noCredential(p, err)
+		return nil, false, s.noCredential(e, err)
 	}
-	return snap, false, nil
+	return h, false, nil
 }
 
 // lease takes the portal's lock and keeps it until release is called. It
-// returns without the lock if Redis does not answer, and if another replica
+// returns without the lock if Redis does not give it, and if another replica
 // has renewed old before the lock was free.
-func (s *Source) lease(ctx context.Context, p *portal, old *snapshot) (release func(), err error) {
+func (s *Source) lease(ctx context.Context, e *entry, old *held) (release func(), err error) {
 	release = func() {}
 	for {
-		lock, err := s.store.lock(ctx, p.id)
+		lock, err := s.store.Lock(ctx, s.life, e.id)
 		switch {
 		case err == nil:
-			return s.hold(lock), nil
-		case !errors.Is(err, redislock.ErrNotObtained):
-			s.heard(store.Failure("lock in Redis", err))
+			// A Redis that hangs does not keep the one waiting who wants the token.
+			return func() { s.work.Go(func() { lock.Release(s.life) }) }, nil
+		case !errors.Is(err, store.ErrLocked):
 			return release, nil
 		}
-		// The event of the change arrives in between; if it gets lost, the
+		// The hint about the change arrives in between; if it gets lost, the
 		// lock becomes free.
 		select {
 		case <-ctx.Done():
-			return release, unavailable(p.id, 0, errors.New("another replica's renewal takes too long"))
+			return release, unavailable(e.id, 0, errors.New("another replica's renewal takes too long"))
 		case <-time.After(jitter(50*time.Millisecond, 150*time.Millisecond)):
 		}
-		if latest := p.current.Load(); latest != nil && latest.settles(old, s.now()) {
+		if latest := e.current.Load(); latest != nil && latest.settles(old, s.now()) {
 			return release, nil
 		}
-	}
-}
-
-// hold keeps a lock until release is called, so that it may be taken over
-// within leaseTime of this process' end, and yet cover a slow call.
-func (s *Source) hold(lock *redislock.Lock) (release func()) {
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		ticker := time.NewTicker(leaseTime / 3)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ticker.C:
-				ctx, cancel := context.WithTimeout(s.life, store.Timeout)
-				_ = lock.Refresh(ctx, leaseTime, nil) // lost or not: storing is safe without it
-				cancel()
-			case <-stop:
-				return
-			}
-		}
-	}()
-	return func() {
-		close(stop)
-		// A Redis that hangs is not to keep waiting who wants the token.
-		s.work.Go(func() {
-			<-stopped
-			ctx, cancel := context.WithTimeout(s.life, store.Timeout)
-			defer cancel()
-			_ = lock.Release(ctx) // else it ends by itself
-		})
 	}
 }
 
 // call asks the token endpoint for a new access token and stores what it
-// gives; alone tells that Redis does not answer. It has no context: once
+// gives; alone says that Redis does not answer. It has no context: once
 // asked, HubSpot may have replaced the refresh token, so that the answer must
 // not be missed.
-func (s *Source) call(p *portal, snap *snapshot, why cause, alone bool) (*Credential, error) {
+func (s *Source) call(e *entry, h *held, why store.Cause, alone bool) (*Credential, error) {
 	if s.options.App == nil {
-		return nil, unavailable(p.id, mostPause, errNoApp)
+		return nil, unavailable(e.id, mostPause, errNoApp)
 	}
-	if snap.kind != OAuth {
-		return snap.answer(p.id, s.now())
+	if h.Kind != OAuth {
+		return h.answer(e.id, s.now())
 	}
-	if err := s.paused(p); err != nil { // since the wait for the lock
+	if err := s.paused(e); err != nil { // since the wait for the lock
 		return nil, err
 	}
 	began := s.now()
 	called := time.Now()
-	token, err := s.options.App.Refresh(s.life, snap.refresh)
+	token, err := s.options.App.Refresh(s.life, h.Refresh)
 	s.metrics.tokenCall(called, err)
 	if err != nil {
-		return s.failed(p, snap, why, alone, err)
+		return s.failed(e, h, why, alone, err)
 	}
-	if token.Portal != "" && token.Portal != p.id {
+	if token.Portal != "" && token.Portal != e.id {
 		err := fmt.Errorf("the refresh token that is stored for the portal is one of portal %s: connect it again", token.Portal)
-		s.log.Error("a portal has another one's token", zap.String("portal", p.id), zap.Error(err))
-		return nil, s.postpone(p, 0, err)
+		s.log.Error("a portal has another one's token", zap.String("portal", e.id), zap.Error(err))
+		return nil, s.postpone(e, 0, err)
 	}
-	p.tokens++
-	s.resume(p)
-	r := snap.record
-	r.state, r.endedCode = active, ""
-	r.secret = token.Access
+	e.tokens++
+	s.resume(e)
+	r := h.Record
+	r.State, r.EndedCode = Active, ""
+	r.Secret = token.Access
 	if !token.Refresh.IsZero() {
-		r.refresh = token.Refresh
+		r.Refresh = token.Refresh
 	}
 	// As exact as they are stored, so that what is read later is the same.
-	r.renewedAt, r.renewedFor = s.now().Truncate(time.Millisecond), why
-	r.expiresAt = began.Add(token.Life).Truncate(time.Millisecond)
-	// Redis gives it a greater generation, as it gives to whatever another
-	// replica stores meanwhile.
-	r.generation = snap.stored + 1
-	next := s.snapshot(p.id, r, snap.stored, snap.epoch)
-	next.from = snap.record
-	return s.keep(p, next, alone)
+	r.RenewedAt, r.RenewedFor = s.now().Truncate(time.Millisecond), why
+	r.ExpiresAt = began.Add(token.Life).Truncate(time.Millisecond)
+	// The next one after the former. Redis gives it a number by its clock when
+	// it is stored; without Redis, the process' clock does.
+	r.Generation++
+	if alone {
+		r.Generation = max(r.Generation, s.now().UnixMicro())
+	}
+	return s.keep(e, h.Record, r, alone)
 }
 
-// keep makes a renewed snapshot the current one and stores it, in the background
-// if Redis does not answer: whoever waits has waited for it before.
-func (s *Source) keep(p *portal, next *snapshot, alone bool) (*Credential, error) {
-	p.succeed(next)
-	s.log.Info("renewed a portal's access token", zap.String("portal", p.id),
-		zap.String("for", string(next.renewedFor)), zap.Time("expires", next.expiresAt))
+// keep makes a renewed record the one that is held, and stores it: later, if
+// Redis does not answer, because the one who waits has waited for it before.
+func (s *Source) keep(e *entry, from, r store.Record, alone bool) (*Credential, error) {
+	next := s.held(e.id, r)
+	e.succeed(next, from)
+	s.log.Info("renewed a portal's access token", zap.String("portal", e.id),
+		zap.String("for", string(r.RenewedFor)), zap.Time("expires", r.ExpiresAt))
 	if alone {
-		s.unsaved.add(p)
+		s.unsaved(e)
 		return next.credential, nil
 	}
-	saved, err := s.save(s.life, p, next, next.stored)
+	latest, err := s.storeRenewed(e, from, r)
 	switch {
-	case errors.Is(err, ErrNotConnected):
-		return nil, err
 	case err != nil:
-		s.trouble.Error("a renewed portal could not be stored yet; it is kept in memory", zap.String("portal", p.id), zap.Error(err))
-		s.unsaved.add(p)
+		s.trouble.Error("a renewed portal could not be stored yet; it is kept in memory", zap.String("portal", e.id), zap.Error(err))
+		s.unsaved(e)
+		return next.credential, nil
+	case latest == nil:
 		return next.credential, nil
 	}
-	credential, err := saved.answer(p.id, s.now())
+	credential, err := latest.answer(e.id, s.now())
 	if err == errExpired {
-		err = s.postpone(p, 0, errors.New("the access token had expired when it arrived"))
+		err = s.postpone(e, 0, errors.New("the access token had expired when it arrived"))
 	}
 	return credential, err
 }
 
+// unsaved makes sure that what only this process has is stored.
+func (s *Source) unsaved(e *entry) {
+	e.unsaved.Store(true)
+	s.pending.add(e)
+}
+
+// storeRenewed stores a record in the place of the one that it was renewed
+// from. If Redis has another one by now, what is the truth is decided anew.
+func (s *Source) storeRenewed(e *entry, from, r store.Record) (*held, error) {
+	stored, err := s.store.Write(s.life, e.id, store.Change{Record: r, Numbering: store.Renew, Replaces: &from})
+	if changed := (*store.Conflict)(nil); errors.As(err, &changed) {
+		err = s.settle(s.life, e)
+	} else if err == nil {
+		s.take(e, &stored)
+	}
+	return e.current.Load(), err
+}
+
 // failed decides what follows from an error of the token endpoint.
-func (s *Source) failed(p *portal, snap *snapshot, why cause, alone bool, err error) (*Credential, error) {
+func (s *Source) failed(e *entry, h *held, why store.Cause, alone bool, err error) (*Credential, error) {
 	var refusal *hubspot.Error
 	if !errors.As(err, &refusal) {
 		refusal = &hubspot.Error{}
 	}
-	// Without Redis, and for a while after, nobody knows whether another
-	// replica has a newer refresh token.
-	if refusal.Kind == hubspot.GrantEnded && !alone && s.steady() {
-		return s.grantEnded(p, snap, why, refusal)
+	if refusal.Kind == hubspot.GrantEnded && !alone {
+		return s.grantEnded(e, h, why, refusal)
 	}
+	return s.notRenewed(e, refusal, err)
+}
+
+// notRenewed begins a pause after a call of the token endpoint that failed.
+func (s *Source) notRenewed(e *entry, refusal *hubspot.Error, err error) (*Credential, error) {
 	if refusal.Kind == hubspot.AppRefused {
 		s.trouble.Error("HubSpot refuses the app: check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET", zap.Error(err))
 	} else {
-		s.trouble.Warn("a portal's access token could not be renewed", zap.String("portal", p.id), zap.Error(err))
+		s.trouble.Warn("a portal's access token could not be renewed", zap.String("portal", e.id), zap.Error(err))
 	}
 	if refusal.Kind == hubspot.AppRefused || refusal.Status == http.StatusTooManyRequests {
-		return nil, s.postponeAll(p, refusal.RetryAfter, err)
+		return nil, s.postponeAll(e, refusal.RetryAfter, err)
 	}
-	return nil, s.postpone(p, refusal.RetryAfter, err)
+	return nil, s.postpone(e, refusal.RetryAfter, err)
 }
 
 // grantEnded marks the portal's grant as ended, unless somebody has connected
-// the portal again.
-func (s *Source) grantEnded(p *portal, snap *snapshot, why cause, refusal *hubspot.Error) (*Credential, error) {
+// the portal again, or another replica has renewed it.
+func (s *Source) grantEnded(e *entry, h *held, why store.Cause, refusal *hubspot.Error) (*Credential, error) {
 	var err error
 	for range 3 { // it may be changed at the same moment
-		var latest *snapshot
-		latest, err = s.read(s.life, p)
+		var latest *held
+		latest, err = s.read(s.life, e)
 		switch {
 		case errors.Is(err, ErrNotConnected):
 			return nil, err
 		case err != nil:
-			return nil, s.postpone(p, 0, err)
-		case latest.settles(snap, s.now()):
-			return latest.answer(p.id, s.now())
-		case !latest.refresh.Equal(snap.refresh):
-			return s.call(p, latest, why, false)
+			return nil, s.postpone(e, 0, err)
+		case latest.settles(h, s.now()):
+			return latest.answer(e.id, s.now())
+		case !latest.Refresh.Equal(h.Refresh):
+			return s.call(e, latest, why, false)
+		case !s.store.Steady(s.now().Add(-steadyAfter)):
+			// Another replica may have a newer refresh token that it could not
+			// store yet.
+			return s.notRenewed(e, refusal, refusal)
 		}
-		r := latest.record
-		r.state, r.endedCode = ended, refusal.Code
-		_, err = s.store.write(s.life, p.id, change{record: r, expected: r.generation, keep: true})
-		s.heard(err)
+		r := latest.Record
+		r.State, r.EndedCode = Ended, refusal.Code
+		_, err = s.store.Write(s.life, e.id, store.Change{Record: r, Numbering: store.Keep, Replaces: &latest.Record})
 		if err == nil {
 			s.log.Warn("HubSpot has ended a portal's grant: it has to be connected again",
-				zap.String("portal", p.id), zap.String("code", refusal.Code))
-			p.replace(latest, s.snapshot(p.id, r, r.generation, s.knownEpoch()))
-			return nil, &EndedError{Portal: p.id, Code: refusal.Code}
+				zap.String("portal", e.id), zap.String("code", refusal.Code))
+			s.take(e, &r)
+			return nil, &EndedError{Portal: e.id, Code: refusal.Code}
 		}
 	}
 	// Not to ask the token endpoint again and again what cannot be noted.
-	return nil, s.postpone(p, 0, err)
+	return nil, s.postpone(e, 0, err)
 }

@@ -18,6 +18,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/seal"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // newKey returns a new key of the ring.
@@ -323,7 +324,7 @@ func TestResealSealsAllSoThatTheOldKeyCanGo(t *testing.T) {
 
 func TestWithoutKeysResealDoesNothing(t *testing.T) {
 	t.Parallel()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	s := newSource(t, newHub(t), tokens.Options{Redis: client})
 	put(t, s, portalID, tokens.APIKey, "k")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // A Seed is a portal's credential as the operator's settings have it.
@@ -28,12 +29,12 @@ func (s Seed) hash() string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (s Seed) record() record {
-	r := record{name: s.Name, kind: s.Kind, state: active}
+func (s Seed) record() store.Record {
+	r := store.Record{Name: s.Name, Kind: s.Kind, State: Active}
 	if s.Kind == OAuth {
-		r.refresh = s.Secret
+		r.Refresh = s.Secret
 	} else {
-		r.secret = s.Secret
+		r.Secret = s.Secret
 	}
 	return r
 }
@@ -48,16 +49,15 @@ func (s *Source) Seed(ctx context.Context, seed Seed) (stored bool, err error) {
 	if err := checkPut(seed.Portal, r); err != nil {
 		return false, err
 	}
-	_, err = s.store.load(ctx, seed.Portal)
-	if err == nil || errors.Is(err, errNoRecord) {
-		_, err = s.store.write(ctx, seed.Portal, change{record: r, replace: true, set: true, seed: seed.hash()})
+	_, err = s.store.Load(ctx, seed.Portal)
+	if err == nil || errors.Is(err, store.ErrNoRecord) {
+		_, err = s.store.Write(ctx, seed.Portal, store.Change{Record: r, Numbering: store.Seeding, Always: true, Seed: seed.hash()})
 	}
-	s.heard(err)
-	if known := (*conflict)(nil); errors.As(err, &known) {
+	if known := (*store.Conflict)(nil); errors.As(err, &known) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("seed portal %s: %w", seed.Portal, err)
 	}
-	return true, s.changed(ctx, seed.Portal, "portal was set", r.kind, "seed")
+	return true, s.changed(ctx, seed.Portal, "portal was set", seed.Kind, "seed")
 }

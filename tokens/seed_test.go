@@ -11,6 +11,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func TestEachKindIsSeededReadAndCached(t *testing.T) {
@@ -92,7 +93,7 @@ func TestASeedIsAppliedOnce(t *testing.T) {
 
 func TestASeedThatCannotBeUsedIsRefused(t *testing.T) {
 	t.Parallel()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	s := newSource(t, newHub(t), tokens.Options{Redis: client})
 	value := secret.New(hubspottest.Canary)

@@ -16,6 +16,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/seal"
+	"hubspot-auth-proxy/tokens/store"
 	"hubspot-auth-proxy/tokens/throttle"
 )
 
@@ -76,15 +77,13 @@ type Source struct {
 	log     *zap.Logger // of facts, each told
 	trouble *zap.Logger // of what can befall many portals at once, told now and then
 	metrics *metrics
-	store   records
+	store   *store.Store
 
-	portals *otter.Cache[string, *portal]
+	portals *otter.Cache[string, *entry]
 	unknown *otter.Cache[string, time.Time] // when to ask again
 	flights singleflight.Group              // one per portal
 	app     appPause
-	unsaved unsaved
-	away    atomic.Bool  // Redis did not answer when last asked
-	fault   atomic.Int64 // when Redis last failed, in ns since 1970
+	pending pending
 
 	life context.Context // of the work in the background
 	end  context.CancelFunc
@@ -102,8 +101,7 @@ func NewSource(options Options) *Source {
 		options: options,
 		now:     options.Now,
 		log:     options.Log,
-		store:   records{redis: options.Redis, prefix: options.Prefix, ring: options.Keys, epoch: new(atomic.Pointer[string])},
-		portals: otter.Must(&otter.Options[string, *portal]{MaximumSize: maxPortals}),
+		portals: otter.Must(&otter.Options[string, *entry]{MaximumSize: maxPortals}),
 		unknown: otter.Must(&otter.Options[string, time.Time]{MaximumSize: maxUnknown}),
 		closing: make(chan struct{}),
 	}
@@ -113,13 +111,14 @@ func NewSource(options Options) *Source {
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
+	s.store = store.New(store.Database{Redis: options.Redis, Prefix: options.Prefix}, options.Keys, s.now)
 	s.trouble = throttle.Logger(s.log, throttle.Every)
 	s.metrics = newMetrics(s)
-	options.Redis.AddHook(s.metrics.redis)
-	s.unsaved.wake = make(chan struct{}, 1)
+	s.pending.wake = make(chan struct{}, 1)
 	s.life, s.end = context.WithCancel(context.Background())
-	s.loops.Go(s.listen)
-	s.loops.Go(s.saveUnsaved)
+	s.store.OnChange(s.redisChanged(time.Now()))
+	s.loops.Go(func() { s.store.Hints(s.life, s.resync, s.hint) })
+	s.loops.Go(s.reconcilePending)
 	return s
 }
 
@@ -143,7 +142,7 @@ func (s *Source) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		err = fmt.Errorf("renewals under way are broken off: %w", context.Cause(ctx))
 	}
-	err = errors.Join(err, s.saveLast(ctx))
+	err = errors.Join(err, s.settleLast(ctx))
 	s.end()
 	s.loops.Wait()
 	<-done
@@ -182,13 +181,13 @@ func (s *Source) Credential(ctx context.Context, portal string) (*Credential, er
 		return local, nil
 	}
 	now := s.now()
-	if p, known := s.portals.GetIfPresent(portal); known {
-		if p.hinted() && !s.away.Load() {
-			s.follow(ctx, p)
+	if e, known := s.portals.GetIfPresent(portal); known {
+		if e.hinted() && s.store.Answers() {
+			s.follow(ctx, e)
 		}
-		if snap := p.current.Load(); snap != nil {
-			s.attend(p, snap, now)
-			if credential, err := snap.answer(portal, now); err != errExpired {
+		if h := e.current.Load(); h != nil {
+			s.attend(e, h, now)
+			if credential, err := h.answer(portal, now); err != errExpired {
 				return credential, err
 			}
 		}
@@ -223,7 +222,7 @@ func (s *Source) Renew(ctx context.Context, rejected *Credential, expired bool) 
 			return s.replace(ctx, rejected, expired)
 		})
 		if gone := (*EndedError)(nil); errors.As(err, &gone) {
-			rejected.dead.Store(true)
+			rejected.learned.dead.Store(true)
 		}
 		if err != nil || !credential.Secret.Equal(rejected.Secret) {
 			return credential, err
@@ -266,60 +265,60 @@ func (s *Source) flight(portal string, do func(context.Context) (*Credential, er
 // obtain reads the portal's record if it is not cached, and renews its
 // credential if that has expired.
 func (s *Source) obtain(ctx context.Context, id string) (*Credential, error) {
-	p := s.portal(id)
-	snap := p.current.Load()
-	if snap == nil {
-		if err := p.isUnusable(s.now()); err != nil {
+	e := s.entry(id)
+	h := e.current.Load()
+	if h == nil {
+		if err := e.isUnusable(s.now()); err != nil {
 			return nil, err
 		}
 		var err error
-		if snap, err = s.read(ctx, p); err != nil {
-			return nil, s.noCredential(p, err)
+		if h, err = s.read(ctx, e); err != nil {
+			return nil, s.noCredential(e, err)
 		}
 	}
-	credential, err := snap.answer(id, s.now())
+	credential, err := h.answer(id, s.now())
 	if err == errExpired {
-		return s.renew(ctx, p, snap, expiry)
+		return s.renew(ctx, e, h, store.Expiry)
 	}
 	return credential, err
 }
 
-// portal returns what the process knows of a portal, to be filled if it is
+// entry returns what the process knows about a portal, to be filled if it is
 // new.
-func (s *Source) portal(id string) *portal {
-	if p, known := s.portals.GetIfPresent(id); known {
-		return p
+func (s *Source) entry(id string) *entry {
+	if e, known := s.portals.GetIfPresent(id); known {
+		return e
 	}
-	p := s.unsaved.portal(id)
-	if p == nil {
-		p = &portal{id: id}
+	e := s.pending.entry(id)
+	if e == nil {
+		e = &entry{id: id}
 	}
-	p, _ = s.portals.SetIfAbsent(id, p)
-	return p
+	e, _ = s.portals.SetIfAbsent(id, e)
+	return e
 }
 
 // attend begins what the portal needs, in the background: to be renewed, which
 // begins with reading it again, or that only. It is read also while a renewal
-// is under way, for that may take long.
-func (s *Source) attend(p *portal, snap *snapshot, now time.Time) {
-	if !snap.renewAt.IsZero() && !now.Before(snap.renewAt) && s.paused(p) == nil {
-		began := s.background(&p.renewing, func() {
-			<-s.flight(p.id, func(ctx context.Context) (*Credential, error) {
-				return s.renew(ctx, p, snap, expiry)
+// is under way, because that may take long.
+func (s *Source) attend(e *entry, h *held, now time.Time) {
+	if !h.renewAt.IsZero() && !now.Before(h.renewAt) && s.paused(e) == nil {
+		began := s.background(&e.renewing, func() {
+			<-s.flight(e.id, func(ctx context.Context) (*Credential, error) {
+				return s.renew(ctx, e, h, store.Expiry)
 			})
 		})
 		if began {
 			return
 		}
 	}
-	if now.UnixNano() >= snap.checkAt.Load() {
-		snap.checkAfter(now, checkSoon) // or when it has been read
-		s.check(p)
+	if now.UnixNano() >= e.checkAt.Load() {
+		e.checkAfter(now, checkSoon) // or when it has been read
+		s.check(e)
 	}
 }
 
 // background does something for a portal without anybody waiting, unless busy
-// tells that it is being done already. It reports whether it began.
+// says that it is being done already. It reports whether it began.
 func (s *Source) background(busy *atomic.Bool, do func()) bool {
 	if !busy.CompareAndSwap(false, true) {
 		return false
@@ -334,4 +333,23 @@ func (s *Source) background(busy *atomic.Bool, do func()) bool {
 		do()
 	}()
 	return true
+}
+
+// quietTime is how long after the start nothing is logged about a Redis that
+// does not answer: the one who waits for it, or a command that needs it, says
+// that better.
+const quietTime = 2 * time.Second
+
+// redisChanged returns what logs that Redis stops or begins to answer.
+func (s *Source) redisChanged(start time.Time) func(error) {
+	var logged atomic.Bool
+	return func(err error) {
+		switch {
+		case err == nil && logged.CompareAndSwap(true, false):
+			s.log.Info("Redis answers again")
+			s.pending.hurry()
+		case err != nil && s.life.Err() == nil && time.Since(start) > quietTime && logged.CompareAndSwap(false, true):
+			s.log.Error("Redis does not answer; portals that are known are served and renewed without it", zap.Error(err))
+		}
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // BenchmarkRenewalsSpread is how many of 1,000 portals that were connected
@@ -23,7 +25,7 @@ func BenchmarkRenewalsSpread(b *testing.B) {
 			seconds := make(map[int64]int)
 			busiest := 0
 			for i, at := range given {
-				given[i] = s.renewAt(record{renewedAt: at, expiresAt: at.Add(life)}, at)
+				given[i] = s.renewAt(store.Record{RenewedAt: at, ExpiresAt: at.Add(life)}, at)
 				second := given[i].Unix()
 				seconds[second]++
 				busiest = max(busiest, seconds[second])

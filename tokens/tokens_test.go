@@ -23,6 +23,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func TestMain(m *testing.M) {
@@ -75,7 +76,7 @@ func onEachRedis(t *testing.T, test func(t *testing.T, connect connector)) {
 	t.Parallel()
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		client, end := tokens.EmbeddedRedis()
+		client, end := store.Embedded()
 		t.Cleanup(end)
 		test(t, func(*testing.T) redis.UniversalClient { return client })
 	})
@@ -89,7 +90,7 @@ func onEachRedis(t *testing.T, test func(t *testing.T, connect connector)) {
 // dial returns a client of the server as the program makes it.
 func dial(t *testing.T, server *redistest.Server) redis.UniversalClient {
 	t.Helper()
-	client, err := tokens.OpenRedis(secret.New(server.URL()))
+	client, err := store.Open(secret.New(server.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,10 +342,12 @@ func await(t *testing.T, done <-chan result) result {
 func silently(t *testing.T, client redis.UniversalClient, fields ...any) {
 	t.Helper()
 	ctx := t.Context()
-	if err := client.HIncrBy(ctx, recordKey, "generation", 1).Err(); err != nil {
-		t.Fatal(err)
-	}
-	if err := client.HSet(ctx, recordKey, fields...).Err(); err != nil {
+	// At once, as a write is: a generation says what its record is.
+	_, err := client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.HIncrBy(ctx, recordKey, "generation", 1)
+		return p.HSet(ctx, recordKey, fields...).Err()
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }

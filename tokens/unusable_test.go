@@ -21,6 +21,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // watched is newSource for tests that look at the log.
@@ -232,7 +233,7 @@ func TestCloseStoresIntactPortalsBesideDamagedOnes(t *testing.T) {
 
 func TestGuessesDoNotDisplaceKnownPortalsWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	s := newSource(t, newHub(t), tokens.Options{Redis: client, Now: newClock().now})
 	const known, guesses = 200, 60_000

@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
-	"hubspot-auth-proxy/tokens/secret"
 )
 
 // A finding is what checking a portal has found.
@@ -59,11 +56,11 @@ func (k *checker) check(ctx context.Context, id string) finding {
 	p, err := k.source.Show(ctx, id)
 	f := finding{ID: id, Name: p.Name, Kind: p.Kind}
 	switch {
-	case err == nil && p.State == stateRemoved:
+	case err == nil && p.State == tokens.Removed:
 		err = tokens.ErrNotConnected
-	case err == nil && p.State == stateUnusable:
+	case err == nil && p.State == tokens.Unusable:
 		err = errors.New(p.Problem)
-	case err == nil && p.State == stateEnded:
+	case err == nil && p.State == tokens.Ended:
 		err = &tokens.EndedError{Portal: id, Code: p.Problem}
 	case err == nil:
 		f.HubSpotPortal, err = k.whose(ctx, p)
@@ -109,59 +106,21 @@ func (k *checker) whose(ctx context.Context, p tokens.Portal) (string, error) {
 }
 
 // account asks HubSpot for the account of a credential that does not expire.
-// The errors hold neither the address, which may have an API key in it, nor
-// what was answered, which may be an echo of what was sent.
 func (k *checker) account(ctx context.Context, credential *tokens.Credential) (string, error) {
-	address := k.upstream.JoinPath("account-info", "v3", "details")
-	header := http.Header{"Accept": {"application/json"}}
-	if credential.Kind == tokens.APIKey {
-		address.RawQuery = url.Values{"hapikey": {credential.Secret.Reveal()}}.Encode()
-	} else {
-		header.Set("Authorization", "Bearer "+credential.Secret.Reveal())
+	portal, err := hubspot.Account(ctx, k.client, k.upstream, credential.Secret, credential.Kind == tokens.APIKey)
+	var failure *hubspot.AccountError
+	switch {
+	case !errors.As(err, &failure):
+		return portal, err
+	case failure.Status == http.StatusUnauthorized:
+		return "", &trouble{failure.Error(), "make a new one in HubSpot, and give it to portal set " + credential.Portal}
+	case failure.Status == 0:
+		return "", &trouble{failure.Error(), "check UPSTREAM_URL and whether it can be reached from here"}
+	case failure.Status == http.StatusOK:
+		return "", &trouble{failure.Error(), "check UPSTREAM_URL"}
+	default:
+		return "", &trouble{failure.Error(), "try again later"}
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
-	if err != nil {
-		return "", errors.New("UPSTREAM_URL makes no valid address")
-	}
-	request.Header = header
-	response, err := k.client.Do(request)
-	if err != nil {
-		return "", &trouble{fmt.Sprintf("no answer from HubSpot: %v", secret.Cause(err)), "check UPSTREAM_URL and whether it can be reached from here"}
-	}
-	defer response.Body.Close()
-	return accountPortal(response, credential.Portal)
-}
-
-// accountPortal reads the portal from the answer of HubSpot's account info.
-func accountPortal(response *http.Response, id string) (string, error) {
-	var answer struct {
-		PortalID json.Number `json:"portalId"`
-	}
-	switch code := response.StatusCode; {
-	case code == http.StatusUnauthorized:
-		return "", &trouble{"HubSpot does not take the credential (HTTP 401)", "make a new one in HubSpot, and give it to portal set " + id}
-	case code != http.StatusOK:
-		return "", &trouble{fmt.Sprintf("HubSpot does not tell whose the credential is (HTTP %d)", code), "try again later"}
-	}
-	err := json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&answer)
-	if err != nil || !hubspot.ValidPortal(answer.PortalID.String()) {
-		return "", &trouble{"HubSpot's answer names no portal", "check UPSTREAM_URL"}
-	}
-	return answer.PortalID.String(), nil
-}
-
-// remedyOf says what to do about a portal that cannot be used; nothing if it
-// can.
-func remedyOf(p tokens.Portal) string {
-	switch p.State {
-	case stateEnded:
-		return fmt.Sprintf("connect it again with portal link --portal %s, or give a new grant to portal set %s refresh_token", p.ID, p.ID)
-	case stateUnusable:
-		return "give ENCRYPTION_KEYS as the proxies have them, or store the credential anew with portal set " + p.ID
-	case stateRemoved:
-		return "portal set or portal link connects it again"
-	}
-	return ""
 }
 
 // remedyFor says what to do about an error.
@@ -173,15 +132,15 @@ func remedyFor(p tokens.Portal, err error) string {
 	case errors.As(err, &own):
 		return own.remedy
 	case errors.As(err, &ended):
-		return remedyOf(tokens.Portal{ID: ended.Portal, State: stateEnded})
+		return tokens.Portal{ID: ended.Portal, State: tokens.Ended}.Remedy()
 	case errors.Is(err, tokens.ErrNotConnected):
-		return remedyOf(tokens.Portal{State: stateRemoved})
+		return tokens.Portal{State: tokens.Removed}.Remedy()
 	case errors.As(err, &endpoint) && endpoint.Kind == hubspot.AppRefused:
 		return "check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET"
 	case errors.As(err, &endpoint):
 		return "try again in a minute"
-	case p.State == stateUnusable:
-		return remedyOf(p)
+	case p.State == tokens.Unusable:
+		return p.Remedy()
 	}
 	return ""
 }

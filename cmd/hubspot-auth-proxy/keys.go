@@ -102,11 +102,11 @@ func (c *call) sealAll(ctx context.Context, source *tokens.Source, ids []string)
 func (r *sealed) add(ctx context.Context, source *tokens.Source, id string) error {
 	p, err := source.Show(ctx, id)
 	var anew bool
-	if err == nil && p.State != stateRemoved {
+	if err == nil && p.State != tokens.Removed {
 		anew, err = source.Reseal(ctx, id, actor("keys rotate"))
 	}
 	switch {
-	case errors.Is(err, tokens.ErrNotConnected), p.State == stateRemoved:
+	case errors.Is(err, tokens.ErrNotConnected), p.State == tokens.Removed:
 	case tokens.IsRedisError(err):
 		return err
 	case err != nil:

@@ -12,6 +12,7 @@ import (
 	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
+	records "hubspot-auth-proxy/tokens/store"
 )
 
 var errEmbedded = errors.New("REDIS_URL is not set: what the proxy knows is then inside its own process, where no command reaches it; " +
@@ -35,7 +36,7 @@ func (c *call) operate(ctx context.Context, do func(config.Config, *store) error
 	}
 	defer s.close()
 	// Asked once, so that one that is away is told in one line, and at once.
-	if err := tokens.CheckRedis(ctx, s.redis); err != nil && !errors.Is(err, tokens.ErrEvicts) {
+	if err := records.Check(ctx, s.redis); err != nil && !errors.Is(err, records.ErrEvicts) {
 		return fmt.Errorf("no answer from Redis, check REDIS_URL and whether it can be reached from here: %w", err)
 	}
 	return do(settings, s)

@@ -135,7 +135,7 @@ func showAll(ctx context.Context, source *tokens.Source, removed bool) ([]tokens
 	portals := []tokens.Portal{}
 	for _, id := range ids {
 		p, err := source.Show(ctx, id)
-		if errors.Is(err, tokens.ErrNotConnected) || err == nil && p.State == stateRemoved && !removed {
+		if errors.Is(err, tokens.ErrNotConnected) || err == nil && p.State == tokens.Removed && !removed {
 			continue
 		}
 		if err != nil {
@@ -147,17 +147,10 @@ func showAll(ctx context.Context, source *tokens.Source, removed bool) ([]tokens
 	return portals, nil
 }
 
-// The states of a [tokens.Portal] that matter here.
-const (
-	stateEnded    = "ended"
-	stateRemoved  = "removed"
-	stateUnusable = "unusable"
-)
-
 func portalRows(portals []tokens.Portal, now time.Time) [][]string {
 	rows := [][]string{{"ID", "NAME", "KIND", "STATE", "EXPIRES", "RENEWED"}}
 	for _, p := range portals {
-		rows = append(rows, []string{p.ID, p.Name, string(p.Kind), p.State, relative(p.Expires, now), relative(p.Renewed, now)})
+		rows = append(rows, []string{p.ID, p.Name, string(p.Kind), string(p.State), relative(p.Expires, now), relative(p.Renewed, now)})
 	}
 	return rows
 }
@@ -198,13 +191,13 @@ func portalDetails(p tokens.Portal, now time.Time) [][]string {
 		return relative(t, now) + ", " + t.Format(time.RFC3339)
 	}
 	rows := [][]string{
-		{"ID", p.ID}, {"Name", p.Name}, {"Kind", string(p.Kind)}, {"State", p.State},
+		{"ID", p.ID}, {"Name", p.Name}, {"Kind", string(p.Kind)}, {"State", string(p.State)},
 		{"Expires", at(p.Expires)}, {"Renewed", at(p.Renewed)},
 	}
 	if p.Problem != "" {
 		rows = append(rows, []string{"Problem", p.Problem})
 	}
-	if remedy := remedyOf(p); remedy != "" {
+	if remedy := p.Remedy(); remedy != "" {
 		rows = append(rows, []string{"Remedy", remedy})
 	}
 	return rows
@@ -225,7 +218,7 @@ func portalRemove(ctx context.Context, c *call) error {
 	}
 	return c.operate(ctx, func(_ config.Config, s *store) error {
 		p, err := s.source.Show(ctx, id)
-		if err == nil && p.State == stateRemoved {
+		if err == nil && p.State == tokens.Removed {
 			err = tokens.ErrNotConnected
 		}
 		if err == nil {

@@ -22,7 +22,7 @@ import (
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/connlimit"
 	"hubspot-auth-proxy/proxy/intercept"
-	"hubspot-auth-proxy/tokens"
+	records "hubspot-auth-proxy/tokens/store"
 )
 
 // redisPatience is how long Redis may be away at the start.
@@ -174,9 +174,9 @@ func (s *service) listen(context.Context) error {
 func (s *service) awaitRedis(ctx context.Context) error {
 	deadline := time.Now().Add(redisPatience)
 	for told := false; ; told = true {
-		err := tokens.CheckRedis(ctx, s.redis)
+		err := records.Check(ctx, s.redis)
 		switch {
-		case errors.Is(err, tokens.ErrEvicts):
+		case errors.Is(err, records.ErrEvicts):
 			s.log.Warn(err.Error())
 			return nil
 		case err == nil:

@@ -15,6 +15,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/secret"
+	records "hubspot-auth-proxy/tokens/store"
 )
 
 // tokenTimeout is how long a call of HubSpot's token endpoint may take.
@@ -38,9 +39,9 @@ func openStore(settings config.Config, log *zap.Logger, metrics prometheus.Regis
 	redis.SetLogger(&logging.VoidLogger{})
 	s := &store{app: hubspotApp(settings), log: log}
 	if settings.RedisURL.IsZero() {
-		s.redis, s.endRedis = tokens.EmbeddedRedis()
+		s.redis, s.endRedis = records.Embedded()
 	} else {
-		client, err := tokens.OpenRedis(settings.RedisURL)
+		client, err := records.Open(settings.RedisURL)
 		if err != nil {
 			return nil, config.Faults{{Name: "REDIS_URL", Problem: "is not understood, or has an option that go-redis does not know", Remedy: "give redis://, rediss:// or unix://, with ?master_name=…&addr=… for Sentinel, or further ?addr=… for Cluster"}}
 		}

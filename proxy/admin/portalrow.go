@@ -29,37 +29,37 @@ type portalRow struct {
 }
 
 // newPortalRow tells a portal; canConnect that there is a connect flow.
-func newPortalRow(s tokens.Status, now time.Time, canConnect bool) portalRow {
+func newPortalRow(s tokens.Portal, now time.Time, canConnect bool) portalRow {
 	row := portalRow{ID: clip(s.ID, maxName), Name: clip(s.Name, maxName), Kind: kindName(s.Kind)}
 	row.Level, row.State, row.Note = judge(s, now)
 	row.Left, row.Life = life(s, now)
 	if s.Kind == tokens.OAuth && !s.Renewed.IsZero() {
 		row.Renewed = "renewed " + Span(now.Sub(s.Renewed)) + " ago"
 	}
-	grantIsLost := s.State == "ended" || s.State == "unusable" && s.Kind == tokens.OAuth
+	grantIsLost := s.State == tokens.Ended || s.State == tokens.Unusable && s.Kind == tokens.OAuth
 	if grantIsLost && hubspot.ValidPortal(s.ID) {
 		row.Connect = canConnect
 		if !canConnect {
-			row.Note += " The command “hubspot-auth-proxy portal set " + s.ID + " refresh_token” stores a new grant."
+			row.Note += " " + sentence(s.Remedy())
 		}
 	}
 	return row
 }
 
 // judge tells how a portal is, and what to do if it is not well.
-func judge(s tokens.Status, now time.Time) (level, state, note string) {
+func judge(s tokens.Portal, now time.Time) (level, state, note string) {
 	live := now.Before(s.Expires)
 	switch {
-	case s.State == "ended":
+	case s.State == tokens.Ended:
 		note = "HubSpot has ended the grant (" + clip(s.Problem, maxName) + "). Calls get 403 until the portal is connected again"
 		if live {
 			note += ", if not at once, then when the token at hand ends"
 		}
 		return "bad", "Ended", note + "."
-	case s.State == "unusable":
-		return "bad", "Unusable", sentence(s.Problem) + " Calls get 503. If no setting mends that, “hubspot-auth-proxy portal set” stores the credential anew."
-	case s.State != "active":
-		return "bad", clip(s.State, maxName), ""
+	case s.State == tokens.Unusable:
+		return "bad", "Unusable", sentence(s.Problem) + " Calls get 503. " + sentence(s.Remedy())
+	case s.State != tokens.Active:
+		return "bad", clip(string(s.State), maxName), ""
 	case s.Failure != "" && live:
 		return "warn", "Not renewed", sentence(s.Failure) + again(s.Retry, now) + " Calls are served until the token at hand ends."
 	case s.Failure != "":
@@ -76,9 +76,9 @@ func judge(s tokens.Status, now time.Time) (level, state, note string) {
 }
 
 // life tells how much of a token's life is left.
-func life(s tokens.Status, now time.Time) (percent int, text string) {
+func life(s tokens.Portal, now time.Time) (percent int, text string) {
 	switch {
-	case s.State == "ended", s.State == "unusable":
+	case s.State == tokens.Ended, s.State == tokens.Unusable:
 		return -1, ""
 	case s.Kind != tokens.OAuth:
 		return -1, "does not expire"

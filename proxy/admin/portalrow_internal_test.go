@@ -13,22 +13,22 @@ import (
 var now = time.Unix(1_795_000_000, 0)
 
 func TestARowTellsHowAPortalIsAndWhatToDo(t *testing.T) {
-	oauth := func(state string, renewed, expires time.Duration) tokens.Status {
-		return tokens.Status{Portal: tokens.Portal{ID: "62515", Kind: tokens.OAuth, State: state, Renewed: now.Add(renewed), Expires: now.Add(expires)}}
+	oauth := func(state tokens.State, renewed, expires time.Duration) tokens.Portal {
+		return tokens.Portal{ID: "62515", Kind: tokens.OAuth, State: state, Renewed: now.Add(renewed), Expires: now.Add(expires)}
 	}
-	with := func(s tokens.Status, change func(*tokens.Status)) tokens.Status { change(&s); return s }
-	fails := func(s *tokens.Status) {
+	with := func(s tokens.Portal, change func(*tokens.Portal)) tokens.Portal { change(&s); return s }
+	fails := func(s *tokens.Portal) {
 		s.Failure, s.Retry = "HubSpot's token endpoint: HTTP 502", now.Add(12*time.Second)
 	}
 	for _, tt := range []struct {
 		name       string
-		status     tokens.Status
+		status     tokens.Portal
 		canConnect bool
 		want       portalRow
 	}{
 		{"well", oauth("active", -6*time.Minute, 24*time.Minute), true,
 			portalRow{Level: "good", State: "Well", Left: 80, Life: "24 min left", Renewed: "renewed 6 min ago"}},
-		{"never renewed", tokens.Status{Portal: tokens.Portal{ID: "62515", Kind: tokens.OAuth, State: "active", Expires: now.Add(15 * time.Minute)}}, true,
+		{"never renewed", tokens.Portal{ID: "62515", Kind: tokens.OAuth, State: "active", Expires: now.Add(15 * time.Minute)}, true,
 			portalRow{Level: "good", State: "Well", Left: 50, Life: "15 min left"}},
 		{"about to end", oauth("active", -30*time.Minute, time.Second), true,
 			portalRow{Level: "good", State: "Well", Left: 1, Life: "1 s left", Renewed: "renewed 30 min ago"}},
@@ -40,20 +40,20 @@ func TestARowTellsHowAPortalIsAndWhatToDo(t *testing.T) {
 		{"fails and expired", with(oauth("active", -40*time.Minute, -10*time.Minute), fails), true,
 			portalRow{Level: "bad", State: "No token", Life: "expired 10 min ago", Renewed: "renewed 40 min ago",
 				Note: "HubSpot's token endpoint: HTTP 502. The first call after 12 s tries again. Calls get 503 meanwhile."}},
-		{"not stored", with(oauth("active", 0, 30*time.Minute), func(s *tokens.Status) { s.Unsaved = true }), true,
+		{"not stored", with(oauth("active", 0, 30*time.Minute), func(s *tokens.Portal) { s.Unsaved = true }), true,
 			portalRow{Level: "warn", State: "Not stored", Left: 100, Life: "30 min left", Renewed: "renewed 0 s ago",
 				Note: "It was renewed, and Redis could not store that yet. Only this process has the token: let it run until Redis answers."}},
-		{"ended", with(oauth("ended", -40*time.Minute, -10*time.Minute), func(s *tokens.Status) { s.Problem = "BAD_HUB" }), true,
+		{"ended", with(oauth("ended", -40*time.Minute, -10*time.Minute), func(s *tokens.Portal) { s.Problem = "BAD_HUB" }), true,
 			portalRow{Level: "bad", State: "Ended", Left: -1, Connect: true, Renewed: "renewed 40 min ago",
 				Note: "HubSpot has ended the grant (BAD_HUB). Calls get 403 until the portal is connected again."}},
-		{"ended, and nothing to connect with", with(oauth("ended", -40*time.Minute, 0), func(s *tokens.Status) { s.Problem = "BAD_HUB" }), false,
+		{"ended, and nothing to connect with", with(oauth("ended", -40*time.Minute, 0), func(s *tokens.Portal) { s.Problem = "BAD_HUB" }), false,
 			portalRow{Level: "bad", State: "Ended", Left: -1, Renewed: "renewed 40 min ago",
 				Note: "HubSpot has ended the grant (BAD_HUB). Calls get 403 until the portal is connected again. " +
-					"The command “hubspot-auth-proxy portal set 62515 refresh_token” stores a new grant."}},
-		{"unusable", tokens.Status{Portal: tokens.Portal{ID: "62515", Kind: tokens.APIKey, State: "unusable", Problem: "the record has no api_key"}}, true,
+					"Connect it again with portal link --portal 62515, or give a new grant to portal set 62515 refresh_token."}},
+		{"unusable", tokens.Portal{ID: "62515", Kind: tokens.APIKey, State: "unusable", Problem: "the record has no api_key"}, true,
 			portalRow{Level: "bad", State: "Unusable", Left: -1,
-				Note: "The record has no api_key. Calls get 503. If no setting mends that, “hubspot-auth-proxy portal set” stores the credential anew."}},
-		{"static", tokens.Status{Portal: tokens.Portal{ID: "62515", Kind: tokens.AccessToken, State: "active"}}, true,
+				Note: "The record has no api_key. Calls get 503. Give ENCRYPTION_KEYS as the proxies have them, or store the credential anew with portal set 62515."}},
+		{"static", tokens.Portal{ID: "62515", Kind: tokens.AccessToken, State: "active"}, true,
 			portalRow{Level: "good", State: "Well", Left: -1, Life: "does not expire"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestNoTimeMakesABarTooLongOrTooShort(t *testing.T) {
 		time.UnixMilli(math.MaxInt64), time.UnixMilli(math.MinInt64), time.UnixMilli(0)}
 	for _, renewed := range times {
 		for _, expires := range times {
-			row := newPortalRow(tokens.Status{Portal: tokens.Portal{Kind: tokens.OAuth, State: "active", Renewed: renewed, Expires: expires}}, now, true)
+			row := newPortalRow(tokens.Portal{Kind: tokens.OAuth, State: "active", Renewed: renewed, Expires: expires}, now, true)
 			if row.Left < -1 || row.Left > 100 || len(row.Life) > 40 || len(row.Renewed) > 40 {
 				t.Errorf("renewed %v, expires %v: %+v", renewed, expires, row)
 			}

@@ -28,6 +28,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -102,7 +103,7 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 	t.Helper()
 	r := &rig{T: t, hub: hubspottest.NewServer(), logged: &strings.Builder{}}
 	t.Cleanup(r.hub.Close)
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	r.redisEnd = sync.OnceFunc(end)
 	t.Cleanup(r.redisEnd)
 	r.portals = &portals{redis: client, stored: map[string]hubspot.Token{}, changed: make(chan struct{}, 100)}

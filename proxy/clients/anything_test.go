@@ -9,10 +9,10 @@ import (
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/proxy/clients"
-	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // No answer of Redis' ends the process.
@@ -29,7 +29,7 @@ func TestARedisThatAnswersAnythingIsAnError(t *testing.T) {
 			}
 			return odd
 		})
-		client, err := tokens.OpenRedis(secret.New("redis://" + addr + "?max_retries=-1&read_timeout=100ms"))
+		client, err := store.Open(secret.New("redis://" + addr + "?max_retries=-1&read_timeout=100ms"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +58,7 @@ func TestNoErrorHasWhatRedisQuotes(t *testing.T) {
 		for _, greet := range []bool{true, false} {
 			t.Run(text, func(t *testing.T) {
 				t.Parallel()
-				client, err := tokens.OpenRedis(secret.New("redis://u:" + hubspottest.Canary + "@" + redistest.Fake(t, redistest.Echo(text, greet)) + "?max_retries=-1"))
+				client, err := store.Open(secret.New("redis://u:" + hubspottest.Canary + "@" + redistest.Fake(t, redistest.Echo(text, greet)) + "?max_retries=-1"))
 				if err != nil {
 					t.Fatal(err)
 				}

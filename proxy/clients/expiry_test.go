@@ -14,8 +14,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"hubspot-auth-proxy/proxy/clients"
-	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func newSetAt(t *testing.T, client redis.UniversalClient, now func() time.Time) (*clients.Set, *observer.ObservedLogs) {
@@ -186,7 +186,7 @@ func TestOnlyAClientThatIsThereIsRotated(t *testing.T) {
 
 func TestKeysThatExpireSoonAreReported(t *testing.T) {
 	t.Parallel()
-	redis, end := tokens.EmbeddedRedis()
+	redis, end := store.Embedded()
 	t.Cleanup(end)
 	core, logs := observer.New(zap.DebugLevel)
 	set := clients.NewSetEvery(storeOf(redis), zap.New(core), 10*time.Millisecond)

@@ -8,8 +8,8 @@ import (
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/proxy/clients"
-	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // What a process holds of a client is made without its key: so nothing there
@@ -17,7 +17,7 @@ import (
 // much for a guess that is nearly right as for any other.
 func TestAClientIsFoundByTheHashOfItsKeyAndHoldsNoneOfIt(t *testing.T) {
 	client, key := newClient("a", "1")
-	redis, end := tokens.EmbeddedRedis()
+	redis, end := store.Embedded()
 	t.Cleanup(end)
 	set, _ := newSet(t, redis)
 	set.Seed([]clients.Client{client})
@@ -61,7 +61,7 @@ func guesses(key string) map[string]string {
 // BenchmarkFind is for comparing how long it takes to refuse a key of which
 // much is right, and one of which nothing is.
 func BenchmarkFind(b *testing.B) {
-	redis, end := tokens.EmbeddedRedis()
+	redis, end := store.Embedded()
 	defer end()
 	set := clients.NewSet(storeOf(redis), zap.NewNop())
 	defer set.Close()

@@ -15,9 +15,9 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"hubspot-auth-proxy/proxy/clients"
-	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,7 +30,7 @@ func onEachRedis(t *testing.T, test func(t *testing.T, connect func() redis.Univ
 	t.Parallel()
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		client, end := tokens.EmbeddedRedis()
+		client, end := store.Embedded()
 		t.Cleanup(end)
 		test(t, func() redis.UniversalClient { return client })
 	})
@@ -43,7 +43,7 @@ func onEachRedis(t *testing.T, test func(t *testing.T, connect func() redis.Univ
 
 func dial(t *testing.T, server *redistest.Server) redis.UniversalClient {
 	t.Helper()
-	client, err := tokens.OpenRedis(secret.New(server.URL()))
+	client, err := store.Open(secret.New(server.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,9 +15,9 @@ import (
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/proxy/clients"
-	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 func TestTheStoreKeepsClientsByName(t *testing.T) {
@@ -122,6 +122,7 @@ func TestWithRedisAwayTheKnownClientsStay(t *testing.T) {
 		t.Error("a known client is cut off")
 	}
 	server.Restart()
+	eventually(t, "Redis is dialled again", func() bool { return store.Redis.Ping(t.Context()).Err() == nil })
 	other := add(t, store, "b", "2")
 	eventually(t, "changes are heard of again", func() bool { return knows(s, other) })
 	if !knows(s, key) {
@@ -166,7 +167,7 @@ func TestALateReadingDoesNotUndoAChange(t *testing.T) {
 
 func TestWrongKeysCostRedisNothing(t *testing.T) {
 	t.Parallel()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	count := new(commands)
 	client.AddHook(count)
@@ -190,7 +191,7 @@ func TestWrongKeysCostRedisNothing(t *testing.T) {
 
 func TestSeededClientsLiveByTheirFile(t *testing.T) {
 	t.Parallel()
-	client, end := tokens.EmbeddedRedis()
+	client, end := store.Embedded()
 	t.Cleanup(end)
 	store := storeOf(client)
 	s, _ := newSet(t, client)

@@ -36,6 +36,7 @@ func redisFaults(*testing.T) []fault {
 			rotate: true,
 		}.try},
 		{"Redis answers 2 s late; HubSpot rotates", trySlowRedis},
+		{"one process is cut off from Redis, and renews; HubSpot rotates", tryCutOff},
 		{"Redis' master is killed, and Sentinel makes its replica the master; HubSpot rotates", trySentinel},
 	}
 }
@@ -184,6 +185,46 @@ func trySlowRedis(t *testing.T) outcome {
 	wantPatience(t, results, usual)
 	s.wantNothingLost()
 	return o
+}
+
+// The process that is cut off has the only refresh token that lives. To the
+// others the grant has ended, until that token arrives.
+func tryCutOff(t *testing.T) outcome {
+	s := newStage(t)
+	redis := redistest.Start(t)
+	wire := redis.Wire(t)
+	cut, healthy := s.start(wire.URL()), s.start(redis.URL())
+	s.hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+	wire.Cut()
+	before := s.hub.TokenCalls(first)
+	s.hub.Expire(first)
+	results := []result{s.ask(cut, first)}
+	var refused result
+	eventually(t, 20*time.Second, "the others take the grant for ended", func() bool {
+		refused = s.ask(healthy, first)
+		results = append(results, refused)
+		return refused.status == http.StatusForbidden
+	})
+	results = append(results, s.ask(cut, first))
+	wire.Mend()
+	o := outcome{hubspot: "token calls of each process", well: s.servedWithin(10*time.Second, first)}
+	if calls := s.hub.TokenCalls(first) - before; calls < 2 {
+		t.Errorf("%d token calls", calls)
+	}
+	wantKinds(t, results, "200", "?401", "403 `PORTAL_REAUTHORIZATION_REQUIRED`")
+	o.client = "200 of that process; HubSpot's 401, and 403 `PORTAL_REAUTHORIZATION_REQUIRED` of the others until it is back"
+	s.redis = redis.URL()
+	s.wantNothingLost()
+	return o
+}
+
+// servedWithin waits until every replica serves the portal, and wants that
+// within the bound.
+func (s *stage) servedWithin(bound time.Duration, portal string) string {
+	s.t.Helper()
+	began := time.Now()
+	s.becomes(http.StatusOK, portal, s.replicas...)
+	return wantWithin(s.t, began, bound)
 }
 
 func trySentinel(t *testing.T) outcome {

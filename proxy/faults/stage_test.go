@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type stage struct {
 	settings []string
 	replicas []*replica
 	redis    string // of the replica that was started last
+	asked    atomic.Int64
 }
 
 // newStage makes a HubSpot with all portals. Settings replace those that every
@@ -269,10 +271,16 @@ func (s *stage) startTwo(options ...redistest.Option) *redistest.Server {
 // connect gives the first portal a new grant, as the command portal set does.
 func (s *stage) connect(redis *redistest.Server) {
 	s.t.Helper()
-	command := exec.Command(os.Getenv(binary), "portal", "set", first, "refresh_token")
+	s.command(redis, s.hub.Connect(first), "portal", "set", first, "refresh_token")
+}
+
+// command runs a command of the program.
+func (s *stage) command(redis *redistest.Server, stdin string, args ...string) {
+	s.t.Helper()
+	command := exec.Command(os.Getenv(binary), args...)
 	command.Env = append(slices.Clone(s.settings), "REDIS_URL="+redis.URL(), "GORACE=atexit_sleep_ms=0")
-	command.Stdin = strings.NewReader(s.hub.Connect(first))
+	command.Stdin = strings.NewReader(stdin)
 	if printed, err := command.CombinedOutput(); err != nil {
-		s.t.Fatalf("portal set: %v\n%s", err, printed)
+		s.t.Fatalf("%q: %v\n%s", args, err, printed)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/seal"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 const (
@@ -84,7 +85,7 @@ func (w *world) startProxy() *member {
 	})
 	m.callers = clients.NewSet(clients.Store{Redis: m.redis, Prefix: prefix}, log)
 	w.eventually("Redis answers a new proxy", func() bool {
-		return tokens.CheckRedis(context.Background(), m.redis) == nil && m.callers.Load(context.Background()) == nil
+		return store.Check(context.Background(), m.redis) == nil && m.callers.Load(context.Background()) == nil
 	})
 	upstream, _ := url.Parse(w.hub.URL)
 	m.proxy = proxy.New(proxy.Options{
@@ -142,7 +143,7 @@ func (w *world) replaceProxies(end time.Time) {
 }
 
 func (w *world) openRedis() redis.UniversalClient {
-	client, err := tokens.OpenRedis(secret.New(w.redis.URL()))
+	client, err := store.Open(secret.New(w.redis.URL()))
 	if err != nil {
 		w.t.Fatal(err)
 	}

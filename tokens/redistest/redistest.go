@@ -57,6 +57,7 @@ type Server struct {
 	dir      string
 	args     []string
 	sentinel string // its configuration, if it is one
+	young    bool
 
 	mu      sync.Mutex // guards process
 	process *process   // nil: killed
@@ -79,12 +80,29 @@ func Start(tb testing.TB, options ...Option) *Server {
 	for range 5 {
 		s.Addr = freeAddr(tb)
 		if err = s.start(); err == nil {
+			s.age()
 			return s
 		}
 	}
 	tb.Fatal(err)
 	return nil
 }
+
+// age makes the database look as if it had been in use for long: in one that has
+// just lost its data, a portal that is missing may be about to be written back.
+func (s *Server) age() {
+	if s.sentinel != "" || s.young {
+		return
+	}
+	client := redis.NewClient(&redis.Options{
+		Addr: s.Addr, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+	defer client.Close()
+	_ = client.SetNX(context.Background(), "hubspot:epoch", "1-redistest", 0).Err() // not where it is one of a Cluster
+}
+
+// Young leaves the database as new as it is: nothing is stored in it at first.
+func Young() Option { return func(s *Server) { s.young = true } }
 
 // URL is the server's address as a URL, for clients.
 func (s *Server) URL() string { return "redis://" + s.Addr }
@@ -131,8 +149,12 @@ func (s *Server) Kill() {
 }
 
 // Restart starts the server again on the same port, killing it first if it
-// runs: without data, unless it was started with [Persist].
+// runs: without data, unless it was started with [Persist], or has saved a
+// snapshot.
 func (s *Server) Restart() { s.restart() }
+
+// RestartWith is [Server.Restart] with further arguments, for this run only.
+func (s *Server) RestartWith(args ...string) { s.restart(args...) }
 
 // RestartReadOnly is [Server.Restart] as the replica of a master that is not
 // there: it answers what is read, and takes no writes. A client's REPLICAOF NO

@@ -20,15 +20,16 @@ type Wire struct {
 	// Addr is where clients connect to.
 	Addr string
 
-	server   string
 	listener net.Listener
 	work     sync.WaitGroup
 	ended    chan struct{}
 
-	mu    sync.Mutex // guards what follows
-	delay time.Duration
-	holds []*Hold
-	conns []net.Conn
+	mu     sync.Mutex // guards what follows
+	server string
+	delay  time.Duration
+	cut    bool
+	holds  []*Hold
+	conns  []net.Conn
 }
 
 // A Hold keeps back some commands, or their answers.
@@ -53,7 +54,7 @@ func (s *Server) Wire(tb testing.TB) *Wire {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w := &Wire{Addr: listener.Addr().String(), server: s.Addr, listener: listener, ended: make(chan struct{})}
+	w := &Wire{Addr: listener.Addr().String(), listener: listener, server: s.Addr, ended: make(chan struct{})}
 	w.work.Go(w.accept)
 	tb.Cleanup(w.end)
 	return w
@@ -67,6 +68,35 @@ func (w *Wire) Delay(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.delay = d
+}
+
+// Cut breaks all connections, and every new one at once, until [Wire.Mend].
+func (w *Wire) Cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = true
+	for _, conn := range w.conns {
+		_ = conn.Close()
+	}
+	w.conns = nil
+}
+
+// Redirect makes the wire lead to another server, and breaks all connections.
+func (w *Wire) Redirect(s *Server) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.server = s.Addr
+	for _, conn := range w.conns {
+		_ = conn.Close()
+	}
+	w.conns = nil
+}
+
+// Mend lets connections through again.
+func (w *Wire) Mend() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = false
 }
 
 // HoldCommands keeps the commands that match, and all that follow them on
@@ -108,12 +138,20 @@ func (w *Wire) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", w.server)
+		w.mu.Lock()
+		to := w.server
+		w.mu.Unlock()
+		server, err := net.Dial("tcp", to)
 		if err != nil {
 			_ = client.Close()
 			continue
 		}
 		w.mu.Lock()
+		if w.cut || w.server != to {
+			_, _ = client.Close(), server.Close()
+			w.mu.Unlock()
+			continue
+		}
 		w.conns = append(w.conns, client, server)
 		w.mu.Unlock()
 		l := &line{wire: w, client: client, server: server}

@@ -28,7 +28,7 @@ const (
 )
 
 // A Follower receives what [Database.Follow] learns. Its functions are called
-// one at a time, and must not block.
+// one at a time, and must not block for long.
 type Follower struct {
 	// Connected is called with the epoch whenever messages begin to arrive.
 	// Those that were sent before are lost.

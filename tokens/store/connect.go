@@ -1,4 +1,4 @@
-package tokens
+package store
 
 import (
 	"context"
@@ -14,20 +14,18 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"hubspot-auth-proxy/tokens/secret"
-
-	"hubspot-auth-proxy/tokens/store"
 )
 
 // errRedisURL does not quote the URL: it may hold a password. Replicas lag
 // behind, so that a record read from one could undo what is known already.
 var errRedisURL = errors.New("not a Redis URL: give redis://, rediss:// or unix://, with ?master_name=…&addr=… for Sentinel, or further ?addr=… for Cluster, and no options that go-redis does not know or that read from replicas")
 
-// OpenRedis returns a client of the Redis that the URL names, without
+// Open returns a client of the Redis that the URL names, without
 // connecting to it yet: one server (redis://, rediss:// for TLS, unix://), one
 // behind Sentinel (?master_name=…, the hosts being Sentinel's), or a Cluster
 // (further hosts as ?addr=…). Timeouts and pool sizes can be set in the query
 // as go-redis' ParseURL has it.
-func OpenRedis(address secret.Text) (redis.UniversalClient, error) {
+func Open(address secret.Text) (redis.UniversalClient, error) {
 	u, err := url.Parse(address.Reveal())
 	if err != nil || overflows(u.Query()) {
 		return nil, errRedisURL
@@ -87,7 +85,7 @@ func openCluster(address secret.Text) (redis.UniversalClient, error) {
 // tune sets what all three kinds of client have in common.
 func tune(dial *time.Duration, dials *int, contextTimeout *bool) {
 	if *dial == 0 {
-		*dial = 2 * time.Second // within store.Timeout, so that a second try has a chance
+		*dial = 2 * time.Second // within Timeout, so that a second try has a chance
 	}
 	if *dials == 0 {
 		*dials = 1 // commands are tried again as it is, and nobody is to wait for both
@@ -102,11 +100,12 @@ func noNotifications() *maintnotifications.Config {
 	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
-// EmbeddedRedis returns a client of a Redis within this process, and what ends
+// Embedded returns a client of a Redis within this process, and what ends
 // it. It opens no port, asks for no password, and forgets all at its end.
-func EmbeddedRedis() (client redis.UniversalClient, end func()) {
+func Embedded() (client redis.UniversalClient, end func()) {
 	server := miniredis.NewMiniRedis()
 	options := &redis.Options{
+		Addr:   embeddedAddr,
 		Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() },
 	}
 	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
@@ -123,6 +122,17 @@ func EmbeddedRedis() (client redis.UniversalClient, end func()) {
 		_ = client.Close()
 		server.Close()
 	}
+}
+
+// embeddedAddr is the address that clients of an embedded Redis have: nothing
+// listens there.
+const embeddedAddr = "embedded"
+
+// isEmbedded reports whether the client is one of an embedded Redis, whose data
+// no other process can write back.
+func isEmbedded(client redis.UniversalClient) bool {
+	one, ok := client.(*redis.Client)
+	return ok && one.Options().Addr == embeddedAddr
 }
 
 // letTimePass makes keys expire: miniredis' time stands still otherwise.
@@ -143,13 +153,13 @@ func letTimePass(server *miniredis.Miniredis, stop <-chan struct{}) {
 // ErrEvicts is a warning: Redis may throw records away when its memory is full.
 var ErrEvicts = errors.New("the Redis server may evict portals when its memory is full: set its maxmemory-policy to noeviction")
 
-// CheckRedis returns nil if Redis answers and keeps what it is given,
+// Check returns nil if Redis answers and keeps what it is given,
 // [ErrEvicts] if it may not keep it, and another error if it does not answer.
-func CheckRedis(ctx context.Context, client redis.UniversalClient) error {
-	ctx, cancel := context.WithTimeout(ctx, store.Timeout)
+func Check(ctx context.Context, client redis.UniversalClient) error {
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	if err := client.Ping(ctx).Err(); err != nil {
-		return store.Failure("ping Redis", err)
+		return Failure("ping Redis", err)
 	}
 	// Not CONFIG GET, which managed services forbid. A server that does not
 	// tell is not accused.

@@ -1,4 +1,4 @@
-package tokens
+package store
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 )
 
 // asRedis returns the record's fields as Redis gives them.
-func asRedis(r record) map[string]string {
-	fields := map[string]string{"generation": fmt.Sprint(r.generation), "seeds": r.seeds}
+func asRedis(r Record) map[string]string {
+	fields := map[string]string{"generation": fmt.Sprint(r.Generation), "grant": fmt.Sprint(r.Grant), "seeds": r.Seeds}
 	list := r.fields("62515", seal.Ring{})
 	for i := 0; i < len(list); i += 2 {
 		fields[list[i].(string)] = list[i+1].(string)
@@ -19,20 +19,20 @@ func asRedis(r record) map[string]string {
 	return fields
 }
 
-func sameRecord(a, b record) bool {
-	return a.sameTokens(b) && a.state == b.state && a.generation == b.generation && a.seeds == b.seeds &&
-		a.expiresAt.Equal(b.expiresAt) && a.renewedAt.Equal(b.renewedAt) && a.setAt.Equal(b.setAt) && a.renewedFor == b.renewedFor && a.endedCode == b.endedCode
+func sameRecord(a, b Record) bool {
+	return a.SameTokens(b) && a.State == b.State && a.Generation == b.Generation && a.Grant == b.Grant && a.Seeds == b.Seeds &&
+		a.ExpiresAt.Equal(b.ExpiresAt) && a.RenewedAt.Equal(b.RenewedAt) && a.SetAt.Equal(b.SetAt) && a.RenewedFor == b.RenewedFor && a.EndedCode == b.EndedCode
 }
 
 func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	t.Parallel()
-	for name, r := range map[string]record{
-		"seeded":    {kind: OAuth, state: active, generation: 1, refresh: secret.New("r"), seeds: " a b"},
-		"renewed":   {kind: OAuth, state: active, generation: 1 << 52, secret: secret.New("a"), refresh: secret.New("r"), expiresAt: time.UnixMilli(1), renewedAt: time.UnixMilli(2), renewedFor: rejection},
-		"ended":     {kind: OAuth, state: ended, generation: 7, setAt: time.UnixMilli(3), refresh: secret.New("r"), endedCode: "BAD_HUB"},
-		"removed":   {state: removed, generation: 7, seeds: " a"},
-		"token":     {kind: AccessToken, state: active, generation: 7, secret: secret.New("a")},
-		"developer": {kind: APIKey, state: active, generation: 7, secret: secret.New("k")},
+	for name, r := range map[string]Record{
+		"seeded":    {Kind: OAuth, State: Active, Generation: 1, Refresh: secret.New("r"), Seeds: " a b"},
+		"renewed":   {Kind: OAuth, State: Active, Generation: 1 << 52, Secret: secret.New("a"), Refresh: secret.New("r"), ExpiresAt: time.UnixMilli(1), RenewedAt: time.UnixMilli(2), RenewedFor: Rejection},
+		"ended":     {Kind: OAuth, State: Ended, Grant: 5, Generation: 7, SetAt: time.UnixMilli(3), Refresh: secret.New("r"), EndedCode: "BAD_HUB"},
+		"removed":   {State: Removed, Generation: 7, Seeds: " a"},
+		"token":     {Kind: AccessToken, State: Active, Generation: 7, Secret: secret.New("a")},
+		"developer": {Kind: APIKey, State: Active, Generation: 7, Secret: secret.New("k")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := parseRecord("62515", asRedis(r), seal.Ring{})
@@ -43,7 +43,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-// FuzzParseRecord: whatever is in Redis, it is an error or a record that is
+// FuzzParseRecord: whatever is in Redis, it is an error or a Record that is
 // written as it was read, and can be used.
 func FuzzParseRecord(f *testing.F) {
 	f.Add("1", "oauth", "active", "1700000000000000", "a", "", "r", "1700000000000", "1700000000000", "expiry", "", "s")
@@ -62,7 +62,7 @@ func FuzzParseRecord(f *testing.F) {
 		if again, err := parseRecord("62515", asRedis(r), seal.Ring{}); err != nil || !sameRecord(r, again) {
 			t.Errorf("%+v became %+v, %v", r, again, err)
 		}
-		if r.state == active && r.kind == OAuth && r.refresh.IsZero() || r.state == active && r.kind != OAuth && r.secret.IsZero() {
+		if r.State == Active && r.Kind == OAuth && r.Refresh.IsZero() || r.State == Active && r.Kind != OAuth && r.Secret.IsZero() {
 			t.Errorf("it cannot be used: %+v", r)
 		}
 	})

@@ -1,0 +1,167 @@
+package tokens
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hubspot-auth-proxy/tokens/store"
+)
+
+// checkEvery is how long a cached record is used before it is read again, in
+// case that a hint about its change was lost; checkSoon is that time after
+// reading failed.
+const (
+	checkEvery = 60 * time.Second
+	checkSoon  = 5 * time.Second
+)
+
+// entry is what the process knows about one portal. Other values than current
+// are for as long as the entry is cached.
+type entry struct {
+	id      string
+	current atomic.Pointer[held] // nil: not read yet
+	checkAt atomic.Int64         // when to read the record again, in ns since 1970
+
+	// hints counts the messages that say that the record has changed, and
+	// followed how many of them have been followed by reading it.
+	hints, followed atomic.Uint64
+
+	renewing atomic.Bool // in the background
+	unsaved  atomic.Bool // it was renewed, and Redis could not store that yet
+
+	tokens int // how many this process has got; for flights, which come one by one
+
+	mu       sync.Mutex // guards what follows, and writing current
+	pause    pause      // of renewals, after a failed one
+	unusable pause      // of reading, because the record cannot be used
+	attempt  time.Time  // the last renewal that was tried for a rejection
+	lastRead time.Time  // the last reading of a static record for a rejection
+}
+
+// held is a record as the process uses it. It does not change.
+type held struct {
+	store.Record
+	credential *Credential // nil: a tombstone has none
+	renewAt    time.Time   // when to begin renewing it; zero: never
+}
+
+// hinted reports whether the record is to be read before it is used again.
+func (e *entry) hinted() bool { return e.hints.Load() != e.followed.Load() }
+
+// record returns the record that the process holds, nil if it holds none.
+func (e *entry) record() *store.Record {
+	if h := e.current.Load(); h != nil {
+		return &h.Record
+	}
+	return nil
+}
+
+// usable reports whether requests can be sent with what is held.
+func (h *held) usable(now time.Time) bool {
+	return h.credential != nil && !h.Expired(now) && !h.credential.learned.dead.Load()
+}
+
+// answer returns the portal's credential, or why there is none: errExpired, if
+// renewing it may give one.
+func (h *held) answer(portal string, now time.Time) (*Credential, error) {
+	switch {
+	case h.usable(now):
+		return h.credential, nil
+	case h.State == Removed:
+		return nil, ErrNotConnected
+	case h.State == Ended:
+		return nil, &EndedError{Portal: portal, Code: h.EndedCode}
+	default:
+		return nil, errExpired
+	}
+}
+
+// settles reports whether h makes it needless to renew old: it has another
+// secret that can be used, or there is no credential to be had any more.
+func (h *held) settles(old *held, now time.Time) bool {
+	return h.State != Active || h.usable(now) && !h.Secret.Equal(old.Secret)
+}
+
+// checkAfter puts off the next reading, by d and up to a fifth more, so that
+// portals read at one moment are not all read at one moment again.
+func (e *entry) checkAfter(now time.Time, d time.Duration) {
+	e.checkAt.Store(now.Add(jitter(d, d+d/5)).UnixNano())
+}
+
+// take takes in what Redis has of the portal, nil if it has nothing, and returns
+// what the process holds then. The decision is save if Redis is to get that.
+func (s *Source) take(e *entry, stored *store.Record) (*held, decision) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := reconcile(e.record(), stored)
+	if now == adopt {
+		e.hold(s.held(e.id, *stored))
+	}
+	if now != save {
+		e.unsaved.Store(false)
+	}
+	if stored != nil {
+		e.unusable = pause{} // if it was, it has been mended
+	}
+	e.checkAfter(s.now(), checkEvery)
+	return e.current.Load(), now
+}
+
+// hold makes next current. e.mu is locked.
+func (e *entry) hold(next *held) {
+	if former := e.current.Load(); former != nil && former.credential != nil && next.credential != nil && former.Secret.Equal(next.Secret) {
+		next.credential.learned = former.credential.learned
+		if former.ExpiresAt.Equal(next.ExpiresAt) && former.Generation == next.Generation {
+			next.credential = former.credential
+		}
+	}
+	e.current.Store(next)
+}
+
+// succeed makes next, which was renewed from a record, current, unless the
+// portal has got another credential meanwhile.
+func (e *entry) succeed(next *held, from store.Record) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if current := e.current.Load(); current != nil && (current.SameTokens(from) || next.Newer(current.Record)) {
+		e.hold(next)
+	}
+}
+
+// held makes what is held of a record.
+func (s *Source) held(id string, r store.Record) *held {
+	h := &held{Record: r}
+	if r.State == Removed {
+		return h
+	}
+	h.credential = &Credential{
+		Portal: id, Kind: r.Kind, Secret: r.Secret, Expiry: r.ExpiresAt, Generation: r.Generation,
+		renewedAt: r.RenewedAt, renewedFor: r.RenewedFor, learned: new(learned),
+	}
+	if r.Kind == OAuth && r.State == Active {
+		h.renewAt = s.renewAt(r, s.now())
+	}
+	return h
+}
+
+// renewAt returns when to renew the record ahead of its end: by the time set,
+// but at most by a quarter of its life, and a bit later in some replicas and
+// portals than in others, so that they do not all ask at once.
+func (s *Source) renewAt(r store.Record, now time.Time) time.Time {
+	begin := r.RenewedAt
+	if begin.IsZero() {
+		begin = now
+	}
+	ahead := min(s.options.RefreshAhead, r.ExpiresAt.Sub(begin)/4)
+	return r.ExpiresAt.Add(-jitter(ahead*4/5, ahead))
+}
+
+// jitter returns a random duration from low to high.
+func jitter(low, high time.Duration) time.Duration {
+	if high <= low {
+		return low
+	}
+	return low + rand.N(high-low)
+}

@@ -1,0 +1,51 @@
+package tokens
+
+import (
+	"context"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspot"
+)
+
+// hint makes a portal's record be read before it is used again. That is all
+// that a message can do: what is stored, and what is answered, is never taken
+// from one.
+func (s *Source) hint(portal string) {
+	if !hubspot.ValidPortal(portal) {
+		return
+	}
+	s.unknown.Invalidate(portal)
+	if e, known := s.portals.GetIfPresent(portal); known {
+		e.hints.Add(1)
+		s.check(e) // at once, so that hardly anybody waits for it
+	}
+}
+
+// hintTime is how long a request waits for a record that is being read because
+// of a hint. A Redis that does not answer in time must not keep known portals
+// from being served.
+const hintTime = 250 * time.Millisecond
+
+// follow reads the portal's record as a hint demands, and returns when that is
+// done or takes too long.
+func (s *Source) follow(ctx context.Context, e *entry) {
+	timeout := time.NewTimer(hintTime)
+	defer timeout.Stop()
+	select {
+	case <-s.check(e):
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+}
+
+// resync makes up for hints that were missed: all that this process holds is
+// compared with what Redis has, tombstones too, until that is done.
+func (s *Source) resync() {
+	s.unknown.InvalidateAll()
+	for e := range s.portals.Values() {
+		if e.current.Load() != nil {
+			s.pending.addQuietly(e)
+		}
+	}
+	s.pending.hurry()
+}

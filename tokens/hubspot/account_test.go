@@ -1,0 +1,64 @@
+package hubspot_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+func TestAnAccountIsWhoseCredentialItIs(t *testing.T) {
+	t.Parallel()
+	hub := hubspottest.NewServer()
+	t.Cleanup(hub.Close)
+	hub.SetAccessToken("62516", hubspottest.Canary+"-token")
+	hub.SetAPIKey("62517", hubspottest.Canary+"-key")
+	client := hubspot.NewClient(&http.Transport{DisableKeepAlives: true}, 5*time.Second)
+	upstream, _ := url.Parse(hub.URL)
+	for value, want := range map[string]struct {
+		portal string
+		isKey  bool
+		status int
+	}{
+		hubspottest.Canary + "-token": {"62516", false, 0},
+		hubspottest.Canary + "-key":   {"62517", true, 0},
+		hubspottest.Canary + "-other": {"", false, http.StatusUnauthorized},
+	} {
+		portal, err := hubspot.Account(t.Context(), client, upstream, secret.New(value), want.isKey)
+		var failure *hubspot.AccountError
+		if portal != want.portal || errors.As(err, &failure) != (want.status != 0) || failure != nil && failure.Status != want.status {
+			t.Errorf("%s: %q, %v", value, portal, err)
+		}
+	}
+}
+
+// Whatever answers, no error repeats it: it may be an echo.
+func TestNoErrorOfAnAccountHasWhatWasSent(t *testing.T) {
+	t.Parallel()
+	const key = hubspottest.Canary + "-key"
+	client := hubspot.NewClient(&http.Transport{DisableKeepAlives: true}, 5*time.Second)
+	for name, answer := range map[string]http.HandlerFunc{
+		"the query":     func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.RawQuery) },
+		"a status":      func(w http.ResponseWriter, r *http.Request) { http.Error(w, r.URL.String(), http.StatusBadGateway) },
+		"another shape": func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, `{"portalId":"`+key+`"}`) },
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/"+r.URL.RawQuery, http.StatusFound)
+		},
+		"a break": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+	} {
+		server := httptest.NewServer(answer)
+		t.Cleanup(server.Close)
+		upstream, _ := url.Parse(server.URL)
+		if portal, err := hubspot.Account(t.Context(), client, upstream, secret.New(key), true); err == nil || strings.Contains(err.Error(), hubspottest.Canary) {
+			t.Errorf("%s: %q, %v", name, portal, err)
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package tokens
+
+import (
+	"fmt"
+	"testing"
+
+	"hubspot-auth-proxy/tokens/store"
+)
+
+// TestWhichOfTwoRecordsIsTheTruth goes over all pairs of records, and of none,
+// with few grants and generations and all states.
+func TestWhichOfTwoRecordsIsTheTruth(t *testing.T) {
+	t.Parallel()
+	all := []*store.Record{nil}
+	for _, grant := range []int64{0, 1, 5, 9} {
+		for _, generation := range []int64{0, 1, 5, 7, 9, 11} {
+			for _, state := range []State{Active, Ended, Removed} {
+				for _, seeds := range []string{"", " a", " a b"} {
+					all = append(all, &store.Record{Grant: grant, Generation: generation, State: state, Seeds: seeds})
+				}
+			}
+		}
+	}
+	name := func(r *store.Record) string {
+		if r == nil {
+			return "none"
+		}
+		return fmt.Sprintf("grant %d, generation %d, %s, seeds %q", r.Grant, r.Generation, r.State, r.Seeds)
+	}
+	// order puts a record in its place, as a person would.
+	order := func(r *store.Record) int64 {
+		place := r.Grant*1000 + r.Generation*10
+		if r.State == Ended {
+			place++
+		}
+		return place
+	}
+	for _, held := range all {
+		for _, stored := range all {
+			if held != nil && stored != nil && held.Grant == stored.Grant && (held.State == Removed) != (stored.State == Removed) {
+				continue // a tombstone has a grant number of its own
+			}
+			var want decision
+			switch {
+			case held == nil && stored == nil:
+				want = keep
+			case held == nil:
+				want = adopt
+			case stored == nil: // a loss, also of a tombstone
+				want = save
+			case stored.Grant == 1 && stored.Generation == 1 && len(stored.Seeds) > len(held.Seeds): // a new seed
+				want = adopt
+			case order(held) > order(stored):
+				want = save
+			case order(held) < order(stored):
+				want = adopt
+			}
+			if got := reconcile(held, stored); got != want {
+				t.Errorf("held: %s; stored: %s: %d, want %d", name(held), name(stored), got, want)
+			}
+		}
+	}
+}
+
+// However many processes reconcile what they hold, in whatever order, all end
+// with the same record, and so does Redis: the newest.
+func TestReconcilingConverges(t *testing.T) {
+	t.Parallel()
+	records := []*store.Record{
+		{Grant: 5, Generation: 5, State: Active}, {Grant: 5, Generation: 7, State: Active}, {Grant: 5, Generation: 7, State: Ended},
+		{Grant: 9, Generation: 9, State: Removed}, {Grant: 9, Generation: 8, State: Active}, {Grant: 1, Generation: 1, State: Active},
+	}
+	newest := func(of []*store.Record) *store.Record {
+		var best *store.Record
+		for _, r := range of {
+			if best == nil || r != nil && r.Newer(*best) {
+				best = r
+			}
+		}
+		return best
+	}
+	for a := range records {
+		for b := range records {
+			for c := range append(records, nil) {
+				held := []*store.Record{records[a], records[b]}
+				var stored *store.Record
+				if c < len(records) {
+					stored = records[c]
+				}
+				want := newest([]*store.Record{held[0], held[1], stored})
+				for range 3 {
+					for i := range held {
+						switch reconcile(held[i], stored) {
+						case adopt:
+							held[i] = stored
+						case save:
+							stored = held[i]
+						}
+					}
+				}
+				for _, r := range append(held, stored) {
+					if *r != *want {
+						t.Fatalf("%+v, want %+v", r, want)
+					}
+				}
+			}
+		}
+	}
+}
