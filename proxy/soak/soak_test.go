@@ -3,6 +3,12 @@
 // doubled or mixed up:
 //
 //	go test -run Soak ./proxy/soak -v -soak 30m -timeout 0
+//
+// And it lets random faults befall real processes and a real Redis, which goes
+// back in time and loses its data, too, and checks after each round that no
+// grant was lost and no removal undone:
+//
+//	go test -run NoGrantIsLost ./proxy/soak -v -struggle 10m -seed 1 -timeout 0
 package soak
 
 import (

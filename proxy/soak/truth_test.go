@@ -1,0 +1,215 @@
+package soak
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
+)
+
+var struggleFlag = flag.Duration("struggle", time.Minute, "how long faults befall processes and Redis")
+
+// quietTime is how long all may take to be well again when nothing fails any
+// more. The last wait of a process that retries is a part of it.
+const quietTime = 40 * time.Second
+
+// TestNoGrantIsLostAndNoRemovalUndone lets random faults befall real processes
+// and a real Redis, round after round. After each, when nothing fails any more,
+// every portal that was not removed is served by every process and by a new
+// one, no removed one is, and HubSpot has seen no credential of another portal.
+func TestNoGrantIsLostAndNoRemovalUndone(t *testing.T) {
+	lasts, seed := *struggleFlag, *seedFlag
+	if testing.Short() {
+		t.Skip("a round takes several seconds")
+	}
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	if deadline, has := t.Deadline(); has && time.Until(deadline) < lasts+2*quietTime {
+		t.Fatalf("go test ends a test after %v: give -timeout 0 too", time.Until(deadline).Round(time.Minute))
+	}
+	t.Logf("seed %d", seed)
+	s := newStruggle(t, seed)
+	rounds := 0
+	for end := time.Now().Add(lasts); time.Now().Before(end); rounds++ {
+		s.round()
+	}
+	t.Logf("%d rounds (-seed %d): %s; %d calls, of which %d were served", rounds, seed, list(s.counts), s.calls, s.served)
+}
+
+// struggle is the processes, Redis and HubSpot of that test, and what the
+// portals are to be.
+type struggle struct {
+	t         *testing.T
+	dice      *rand.Rand
+	path      string
+	hub       *hubspottest.Server
+	servers   [2]*redistest.Server // the first one is the master
+	processes []*contender
+	settings  []string
+	removed   map[string]bool // by portal
+	counts    map[string]int
+	log       []string // of this round's faults
+	client    *http.Client
+
+	mu            sync.Mutex
+	calls, served int
+	load          sync.WaitGroup
+}
+
+// contender is one process, and its way to Redis.
+type contender struct {
+	*testkit.Program
+	wire    *redistest.Wire
+	stopped bool
+	cut     bool
+}
+
+// The first ones are OAuth portals.
+var struggled = []string{"71001", "71002", "71003", "71004", "71005", "71006"}
+
+const struggledOAuth = 4
+
+func newStruggle(t *testing.T, seed uint64) *struggle {
+	s := &struggle{
+		t: t, dice: rand.New(rand.NewPCG(seed, 13)), path: testkit.Build(t), hub: hubspottest.NewServer(),
+		removed: map[string]bool{}, counts: map[string]int{},
+		client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second},
+	}
+	t.Cleanup(s.hub.Close)
+	s.hub.Observe(func(e hubspottest.Echo) {
+		if portal := strings.TrimPrefix(e.Target, "/crm/v3/objects/"); portal != e.Target && e.Portal != "" && !strings.HasPrefix(portal, e.Portal+"/") {
+			t.Errorf("HubSpot sees portal %s's credential for %s", e.Portal, e.Target)
+		}
+	})
+	s.servers = [2]*redistest.Server{redistest.Start(t), redistest.Start(t)}
+	s.settings = []string{
+		"UPSTREAM_URL=" + s.hub.URL, "HUBSPOT_CLIENT_ID=" + hubspottest.ClientID, "HUBSPOT_CLIENT_SECRET=" + hubspottest.ClientSecret,
+		"ACCESS_LOG=false", "ALLOW_ANONYMOUS=true",
+	}
+	for range 3 {
+		s.launch()
+	}
+	for _, portal := range struggled {
+		s.set(portal)
+	}
+	return s
+}
+
+// launch starts a process, with a way of its own to the master.
+func (s *struggle) launch() *contender {
+	wire := s.servers[0].Wire(s.t)
+	c := &contender{wire: wire, Program: testkit.Launch(s.t, s.path, append(slices.Clone(s.settings), "REDIS_URL="+wire.URL())...)}
+	s.processes = append(s.processes, c)
+	return c
+}
+
+// command runs a command of the program with the master.
+func (s *struggle) command(stdin string, args ...string) {
+	command := exec.Command(s.path, args...)
+	command.Env = append(slices.Clone(s.settings), "REDIS_URL="+s.servers[0].URL())
+	command.Stdin = strings.NewReader(stdin)
+	if printed, err := command.CombinedOutput(); err != nil {
+		s.t.Fatalf("%q: %v\n%s", args, err, printed)
+	}
+}
+
+// set gives a portal another credential, and waits until all processes that
+// hear of it use it: what none of them holds is lost with Redis' data.
+func (s *struggle) set(portal string) {
+	i := slices.Index(struggled, portal)
+	switch value := fmt.Sprintf("%s-%d-%d", hubspottest.Canary, i, s.dice.Uint64()); {
+	case i < struggledOAuth:
+		s.command(s.hub.Connect(portal), "portal", "set", portal, "refresh_token")
+	case i%2 == 0:
+		s.hub.SetAccessToken(portal, value)
+		s.command(value, "portal", "set", portal, "access_token")
+	default:
+		s.hub.SetAPIKey(portal, value)
+		s.command(value, "portal", "set", portal, "api_key")
+	}
+	s.removed[portal] = false
+	s.known(portal)
+}
+
+func (s *struggle) remove(portal string) {
+	s.command("", "portal", "remove", portal)
+	s.removed[portal] = true
+	s.known(portal)
+}
+
+// known waits until each process that can hear of a change has heard of it.
+func (s *struggle) known(portal string) {
+	s.await("a change is known everywhere", s.hearing(), []string{portal})
+}
+
+// hearing returns the processes that neither stand still nor are cut off.
+func (s *struggle) hearing() []*contender {
+	var hearing []*contender
+	for _, c := range s.processes {
+		if !c.stopped && !c.cut {
+			hearing = append(hearing, c)
+		}
+	}
+	return hearing
+}
+
+// ask calls for a portal, and returns the status; 0: there was no answer.
+func (s *struggle) ask(c *contender, portal string) int {
+	response, err := s.client.Get("http://" + c.Address + "/portals/" + portal + "/crm/v3/objects/" + portal + "/x")
+	if err != nil {
+		return 0
+	}
+	defer response.Body.Close()
+	text, _ := io.ReadAll(response.Body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	if response.StatusCode == http.StatusOK {
+		s.served++
+		if echo, err := hubspottest.DecodeEcho(strings.NewReader(string(text))); err == nil && echo.Portal != portal {
+			s.t.Errorf("portal %s is served with the credential of %s", portal, echo.Portal)
+		}
+	}
+	return response.StatusCode
+}
+
+// await waits until each of the processes answers for the portals as they are.
+func (s *struggle) await(what string, processes []*contender, portals []string) {
+	s.t.Helper()
+	var wrong string
+	for deadline := time.Now().Add(quietTime); ; <-time.After(100 * time.Millisecond) {
+		wrong = ""
+		for _, c := range processes {
+			for _, portal := range portals {
+				want := http.StatusOK
+				if s.removed[portal] {
+					want = http.StatusForbidden
+				}
+				if got := s.ask(c, portal); got != want {
+					wrong = fmt.Sprintf("portal %s is answered %d at %s, not %d", portal, got, c.Address, want)
+				}
+			}
+		}
+		if wrong == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			for _, c := range s.processes {
+				s.t.Logf("the process at %s printed\n%s", c.Address, c.Printed())
+			}
+			s.t.Fatalf("%s, not within %v: %s; faults of this round: %s", what, quietTime, wrong, strings.Join(s.log, "; "))
+		}
+	}
+}
