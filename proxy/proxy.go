@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"hubspot-auth-proxy/proxy/connlimit"
 	"hubspot-auth-proxy/proxy/intercept"
 	"hubspot-auth-proxy/proxy/replay"
 	"hubspot-auth-proxy/proxy/upstream"
@@ -254,6 +255,7 @@ func (p *Proxy) admit(c *call, rw http.ResponseWriter) (refused *refusal) {
 		return refused
 	}
 	c.counted = true
+	connlimit.Keep(c.request.Context()) // it may take as long as it needs
 	return p.admitOAuth(rw, c)
 }
 

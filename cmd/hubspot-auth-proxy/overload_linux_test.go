@@ -5,7 +5,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -162,4 +164,38 @@ func TestLimitsFollowFromTheLimitOfOpenFiles(t *testing.T) {
 	}
 	p := launchWith(t, withOpenFiles(400), "serve", "HUBSPOT_ACCESS_TOKEN="+staticToken, "MAX_CONNECTIONS=300", "MAX_REQUESTS=1")
 	p.until(`"level":"warn".*"msg":"the limit of open files is lower than MAX_CONNECTIONS and MAX_REQUESTS need`)
+}
+
+// A client without a key could keep all connections by requests that are refused.
+func TestClientsThatAreRefusedDoNotKeepTheConnections(t *testing.T) {
+	t.Parallel()
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	hub.SetAccessToken("62515", staticToken)
+	const key = "hap_clients-key-that-nobody-else-has-00000000000000"
+	seed := filepath.Join(t.TempDir(), "seed.yaml")
+	if err := os.WriteFile(seed, []byte("portals: [{id: 62515, access_token: "+staticToken+"}]\nclients: [{name: a, key: "+key+", portals: [62515]}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := launch(t, "serve", "UPSTREAM_URL="+hub.URL, "ACCESS_LOG=false", "ALLOW_ANONYMOUS=false", "MAX_CONNECTIONS=3", "SEED_FILE="+seed)
+	address := p.address()
+	for range 3 {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_, _ = io.WriteString(conn, "POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+	}
+	ask, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/a", nil)
+	ask.Header.Set("Authorization", "Bearer "+key)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 4 * time.Second}
+	response, err := client.Do(ask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("%d", response.StatusCode)
+	}
 }

@@ -32,6 +32,10 @@ const redisPatience = 30 * time.Second
 // makes way for another one, where there are too many.
 const headerGrace = time.Second
 
+// refusalTime is how long a client may take to read the answers to requests that
+// are refused, and to send their bodies, where there are too many connections.
+const refusalTime = 2 * time.Second
+
 // serve runs the proxy until ctx ends.
 func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	exposed := hideMemory() // before there is a secret in it
@@ -255,8 +259,8 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 	s.server = server
 	listener := s.listener
 	if limits.connections > 0 {
-		limited := connlimit.New(listener, limits.connections, headerGrace, 0)
-		listener, server.ConnState = limited, limited.ConnState
+		limited := connlimit.New(listener, limits.connections, headerGrace, refusalTime)
+		listener, server.ConnState, server.ConnContext = limited, limited.ConnState, limited.ConnContext
 	}
 	go s.serving(func() error {
 		if tlsConfig != nil {
