@@ -1,7 +1,6 @@
 package tokens
 
 import (
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,25 +89,6 @@ func (e *entry) checkAfter(now time.Time, d time.Duration) {
 	e.checkAt.Store(now.Add(jitter(d, d+d/5)).UnixNano())
 }
 
-// take takes in what Redis has of the portal, nil if it has nothing, and returns
-// what the process holds then. The decision is save if Redis is to get that.
-func (s *Source) take(e *entry, stored *store.Record) (*held, decision) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	now := reconcile(e.record(), stored)
-	if now == adopt {
-		e.hold(s.held(e.id, *stored))
-	}
-	if now != save {
-		e.unsaved.Store(false)
-	}
-	if stored != nil {
-		e.unusable = pause{} // if it was, it has been mended
-	}
-	e.checkAfter(s.now(), checkEvery)
-	return e.current.Load(), now
-}
-
 // hold makes next current. e.mu is locked.
 func (e *entry) hold(next *held) {
 	if former := e.current.Load(); former != nil && former.credential != nil && next.credential != nil && former.Secret.Equal(next.Secret) {
@@ -130,38 +110,18 @@ func (e *entry) succeed(next *held, from store.Record) {
 	}
 }
 
-// held makes what is held of a record.
-func (s *Source) held(id string, r store.Record) *held {
-	h := &held{Record: r}
-	if r.State == Removed {
-		return h
+// saved notes that Redis has what is held, unless it was renewed meanwhile.
+func (e *entry) saved(h *held) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.current.Load() == h {
+		e.unsaved.Store(false)
 	}
-	h.credential = &Credential{
-		Portal: id, Kind: r.Kind, Secret: r.Secret, Expiry: r.ExpiresAt, Generation: r.Generation,
-		renewedAt: r.RenewedAt, renewedFor: r.RenewedFor, learned: new(learned),
-	}
-	if r.Kind == OAuth && r.State == Active {
-		h.renewAt = s.renewAt(r, s.now())
-	}
-	return h
 }
 
-// renewAt returns when to renew the record ahead of its end: by the time set,
-// but at most by a quarter of its life, and a bit later in some replicas and
-// portals than in others, so that they do not all ask at once.
-func (s *Source) renewAt(r store.Record, now time.Time) time.Time {
-	begin := r.RenewedAt
-	if begin.IsZero() {
-		begin = now
-	}
-	ahead := min(s.options.RefreshAhead, r.ExpiresAt.Sub(begin)/4)
-	return r.ExpiresAt.Add(-jitter(ahead*4/5, ahead))
-}
-
-// jitter returns a random duration from low to high.
-func jitter(low, high time.Duration) time.Duration {
-	if high <= low {
-		return low
-	}
-	return low + rand.N(high-low)
+// isUnusable returns an error for a while after the record could not be used.
+func (e *entry) isUnusable(now time.Time) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.unusable.check(e.id, now)
 }

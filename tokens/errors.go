@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"hubspot-auth-proxy/tokens/store"
 )
 
 var (
@@ -55,4 +57,12 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 // unavailable makes an [UnavailableError] of what is wrong.
 func unavailable(portal string, retryAfter time.Duration, err error) error {
 	return &UnavailableError{Portal: portal, RetryAfter: max(retryAfter, time.Second), Err: err}
+}
+
+// IsRedisError reports whether an error means that Redis did not answer as it
+// should. That something else than a record stands under a portal's key is no
+// such error.
+func IsRedisError(err error) bool {
+	var failure *store.Error
+	return errors.As(err, &failure) && !failure.OfRecord()
 }

@@ -7,19 +7,10 @@ import (
 
 	"go.uber.org/zap"
 
-	"hubspot-auth-proxy/tokens/seal"
-
 	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/seal"
 	"hubspot-auth-proxy/tokens/store"
 )
-
-// IsRedisError reports whether an error means that Redis did not answer as it
-// should. That something else than a record stands under a portal's key is no
-// such error.
-func IsRedisError(err error) bool {
-	var failure *store.Error
-	return errors.As(err, &failure) && !failure.OfRecord()
-}
 
 // RedisAnswers reports whether Redis answered as it should when it was last
 // asked.

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // What a renewal, or a call of the token endpoint, came to.
@@ -30,10 +31,10 @@ type metrics struct {
 	renewalTime, callTime prometheus.Histogram
 }
 
-// newMetrics makes the source's metrics.
-// What is known of portals is looked up when it is asked for.
-func newMetrics(s *Source) *metrics {
-	factory := promauto.With(s.options.Metrics)
+// newMetrics makes a source's metrics. What is known about portals is counted
+// when it is asked for: those that are as asked for, and those that are unsaved.
+func newMetrics(registry prometheus.Registerer, health *store.Health, portals func(is func(*held) bool) float64, unsaved func() int) *metrics {
+	factory := promauto.With(registry)
 	counter := func(name, help string, count *atomic.Int64) {
 		factory.NewCounterFunc(prometheus.CounterOpts{Name: MetricPrefix + name, Help: help}, func() float64 { return float64(count.Load()) })
 	}
@@ -59,39 +60,28 @@ func newMetrics(s *Source) *metrics {
 			outcomeOK, outcomeEnded, outcomeRefused, outcomeThrottled, outcomeFailed),
 		callTime: seconds("token_call_seconds", "Time of a call of HubSpot's token endpoint."),
 	}
-	counter("redis_calls_total", "Commands to Redis.", &s.store.Calls)
-	counter("redis_errors_total", "Commands to Redis that failed.", &s.store.Errors)
+	counter("redis_calls_total", "Commands to Redis.", &health.Calls)
+	counter("redis_errors_total", "Commands to Redis that failed.", &health.Errors)
 	gauge("redis_up", "1 if Redis answered when it was last asked.", func() float64 {
-		if s.store.Answered() {
+		if health.Answered() {
 			return 1
 		}
 		return 0
 	})
 	gauge("cached_portals", "Portals in this process' cache.", func() float64 {
-		return s.countPortals(func(h *held) bool { return h.State != Removed })
+		return portals(func(h *held) bool { return h.State != Removed })
 	})
 	gauge("ended_grants", "Portals whose grant HubSpot has ended, of those that were called since this process started.", func() float64 {
-		return s.countPortals(func(h *held) bool { return h.State == Ended })
+		return portals(func(h *held) bool { return h.State == Ended })
 	})
 	gauge("unsaved_portals", "Portals that were renewed and are not stored in Redis yet.", func() float64 {
-		return float64(s.pending.unsaved())
+		return float64(unsaved())
 	})
 	return m
 }
 
 // MetricPrefix begins the name of every metric of the program.
 const MetricPrefix = "hubspot_auth_proxy_"
-
-// countPortals counts the cached portals that are as asked for.
-func (s *Source) countPortals(is func(*held) bool) float64 {
-	n := 0.0
-	for e := range s.portals.Values() {
-		if h := e.current.Load(); h != nil && is(h) {
-			n++
-		}
-	}
-	return n
-}
 
 // renewal counts one renewal; called tells that a token call of this process
 // gave a token. That the portal turned out to be removed is none.

@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -43,13 +44,6 @@ func (p *pause) check(portal string, now time.Time) error {
 	return nil
 }
 
-// isUnusable returns an error for a while after the record could not be used.
-func (e *entry) isUnusable(now time.Time) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.unusable.check(e.id, now)
-}
-
 // appPause is a pause of all portals: HubSpot throttles by app, and refuses a
 // wrong client secret to all alike. Safe for concurrent use.
 type appPause struct {
@@ -57,44 +51,10 @@ type appPause struct {
 	pause
 }
 
-// postpone begins a pause of the portal, and returns the error while it lasts.
-func (s *Source) postpone(e *entry, retryAfter time.Duration, err error) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return unavailable(e.id, e.pause.extend(s.now(), retryAfter, err), err)
-}
-
-// postponeAll begins a pause of all portals.
-func (s *Source) postponeAll(e *entry, retryAfter time.Duration, err error) error {
-	s.app.mu.Lock()
-	defer s.app.mu.Unlock()
-	return unavailable(e.id, s.app.extend(s.now(), retryAfter, err), err)
-}
-
-// paused returns nil, or an error while the portal may not be renewed.
-func (s *Source) paused(e *entry) error {
-	now := s.now()
-	s.app.mu.Lock()
-	err := s.app.check(e.id, now)
-	s.app.mu.Unlock()
-	if err != nil {
-		return err
+// jitter returns a random duration from low to high.
+func jitter(low, high time.Duration) time.Duration {
+	if high <= low {
+		return low
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.pause.check(e.id, now)
-}
-
-// resume forgets failures: the token endpoint has given a token. A pause of the
-// app that still lasts stays, for it began after that call did.
-func (s *Source) resume(e *entry) {
-	now := s.now()
-	s.app.mu.Lock()
-	if !now.Before(s.app.until) {
-		s.app.pause = pause{}
-	}
-	s.app.mu.Unlock()
-	e.mu.Lock()
-	e.pause = pause{}
-	e.mu.Unlock()
+	return low + rand.N(high-low)
 }

@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/tokens/hubspot"
-
 	"hubspot-auth-proxy/tokens/store"
 )
 
@@ -27,6 +26,27 @@ const rereadEvery = time.Second
 const steadyAfter = 10 * time.Second
 
 var errNoApp = errors.New("set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to renew OAuth tokens")
+
+// obtain reads the portal's record if it is not cached, and renews its
+// credential if that has expired.
+func (s *Source) obtain(ctx context.Context, id string) (*Credential, error) {
+	e := s.entry(id)
+	h := e.current.Load()
+	if h == nil {
+		if err := e.isUnusable(s.now()); err != nil {
+			return nil, err
+		}
+		var err error
+		if h, err = s.read(ctx, e); err != nil {
+			return nil, s.noCredential(e, err)
+		}
+	}
+	credential, err := h.answer(id, s.now())
+	if err == errExpired {
+		return s.renew(ctx, e, h, store.Expiry)
+	}
+	return credential, err
+}
 
 // replace returns the portal's credential if it is another one than the
 // rejected one, and renews it if it is time to.

@@ -1,0 +1,47 @@
+package tokens
+
+import (
+	"time"
+)
+
+// postpone begins a pause of the portal, and returns the error while it lasts.
+func (s *Source) postpone(e *entry, retryAfter time.Duration, err error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return unavailable(e.id, e.pause.extend(s.now(), retryAfter, err), err)
+}
+
+// postponeAll begins a pause of all portals.
+func (s *Source) postponeAll(e *entry, retryAfter time.Duration, err error) error {
+	s.app.mu.Lock()
+	defer s.app.mu.Unlock()
+	return unavailable(e.id, s.app.extend(s.now(), retryAfter, err), err)
+}
+
+// paused returns nil, or an error while the portal may not be renewed.
+func (s *Source) paused(e *entry) error {
+	now := s.now()
+	s.app.mu.Lock()
+	err := s.app.check(e.id, now)
+	s.app.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.pause.check(e.id, now)
+}
+
+// resume forgets failures: the token endpoint has given a token. A pause of the
+// app that still lasts stays, for it began after that call did.
+func (s *Source) resume(e *entry) {
+	now := s.now()
+	s.app.mu.Lock()
+	if !now.Before(s.app.until) {
+		s.app.pause = pause{}
+	}
+	s.app.mu.Unlock()
+	e.mu.Lock()
+	e.pause = pause{}
+	e.mu.Unlock()
+}
