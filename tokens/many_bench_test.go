@@ -2,6 +2,7 @@ package tokens_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"runtime"
 	"strconv"
@@ -50,10 +51,13 @@ func BenchmarkCacheHit(b *testing.B) {
 	}
 }
 
-// BenchmarkManyPortals is 100,000 OAuth portals, sealed, in a real Redis, of
+var portalsFlag = flag.Int("portals", 100_000, "how many records Redis has in BenchmarkManyPortals")
+
+// BenchmarkManyPortals is so many OAuth portals, sealed, in a real Redis, of
 // which one process serves 10,000.
 func BenchmarkManyPortals(b *testing.B) {
-	const stored, active = 100_000, 10_000
+	const active = 10_000
+	stored := *portalsFlag
 	server := redistest.Start(b)
 	client := server.Client(b)
 	before := redisMemory(b, server)
@@ -74,7 +78,7 @@ func BenchmarkManyPortals(b *testing.B) {
 		b.ReportMetric(eventTime(b, client, source, active), "µs/event")
 	}
 	b.ReportMetric(0, "ns/op") // of all that together
-	b.ReportMetric(float64(redisMemory(b, server)-before)/stored, "B-in-Redis/portal")
+	b.ReportMetric(float64(redisMemory(b, server)-before)/float64(stored), "B-in-Redis/portal")
 }
 
 func manySource(b *testing.B, client redis.UniversalClient) *tokens.Source {
