@@ -103,6 +103,10 @@ func (g *gate) refuse(r *http.Request, a *admission) *refusal {
 		// Over HTTP/2, net/http's server lets such through.
 		return requestInvalid("The request's method is none of HTTP's: it has a space, or another character that no method has.")
 	}
+	if !wire.HasPlainLength(r.Header) {
+		// Over HTTP/2, net/http's server takes such a length for 0.
+		return requestInvalid("The request's Content-Length is not one decimal number.")
+	}
 	target, ok := wire.ParseTarget(r.RequestURI)
 	if !ok {
 		return requestInvalid("The request's target is neither a path nor an absolute URL.")
@@ -150,14 +154,14 @@ func (g *gate) identify(r *http.Request, a *admission) *refusal {
 	return clientUnauthenticated()
 }
 
-// refuseKey refuses a target that has a client key where the key would go on to
-// HubSpot.
-func (g *gate) refuseKey(_ *http.Request, a *admission) *refusal {
+// refuseKey refuses a request line that has a client key where the key would go on
+// to HubSpot.
+func (g *gate) refuseKey(r *http.Request, a *admission) *refusal {
 	stripped := a.target
 	stripped.Strip()
-	for _, part := range []string{stripped.Path, stripped.Query} {
+	for _, part := range []string{r.Method, stripped.Path, stripped.Query} {
 		if wire.CarriesClientKey(part) || wire.Carries(part, a.clientKey().Reveal()) {
-			return requestInvalid("The request's path or query has a client key, which must not reach HubSpot. Send it as Authorization: Bearer hap_… only.")
+			return requestInvalid("The request's method, path or query has a client key, which must not reach HubSpot. Send it as Authorization: Bearer hap_… only.")
 		}
 	}
 	return nil

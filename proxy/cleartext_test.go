@@ -218,3 +218,61 @@ func TestAShutdownWaitsForStreamsOfHTTP2(t *testing.T) {
 		stopping.Wait()
 	})
 }
+
+// net/http's server takes a malformed Content-Length of HTTP/2 for 0.
+func TestOverHTTP2AMalformedLengthIsRefused(t *testing.T) {
+	r := startKinds(t, setup{})
+	for length, want := range map[string]string{"0": "200", "abc": "400", "+0": "400", "0, 0": "400"} {
+		if status := statusOverHTTP2(t, r.addr, [][2]string{
+			{":method", "POST"}, {":scheme", "http"}, {":authority", "localhost"}, {":path", "/a"}, {"content-length", length},
+		}); status != want {
+			t.Errorf("length %q: status %s, want %s", length, status, want)
+		}
+	}
+	if n := r.hub.Requests(); n != 1 {
+		t.Errorf("%d requests reached HubSpot", n)
+	}
+}
+
+// statusOverHTTP2 sends one request without a body in frames made by hand, and
+// returns the status of the answer (RFC 9113 section 4, RFC 7541 section 6).
+func statusOverHTTP2(t *testing.T, addr string, fields [][2]string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	var block []byte
+	for _, field := range fields {
+		block = append(block, 0) // a literal that is not indexed
+		for _, text := range field {
+			block = append(append(block, byte(len(text))), text...)
+		}
+	}
+	const headers, settings = 1, 4
+	message := append([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 0, 0, 0, settings, 0, 0, 0, 0, 0)
+	message = append(message, 0, 0, byte(len(block)), headers, 5, 0, 0, 0, 1) // the last frame of stream 1
+	if _, err := conn.Write(append(message, block...)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		var frame [9]byte
+		if _, err := io.ReadFull(conn, frame[:]); err != nil {
+			t.Fatal(err)
+		}
+		payload := make([]byte, int(frame[0])<<16|int(frame[1])<<8|int(frame[2]))
+		if _, err := io.ReadFull(conn, payload); err != nil {
+			t.Fatal(err)
+		}
+		if frame[3] == headers {
+			return indexedStatus(payload[0])
+		}
+	}
+}
+
+// indexedStatus returns the status that HPACK's static table has at an index.
+func indexedStatus(field byte) string {
+	return map[byte]string{0x88: "200", 0x8c: "400", 0x8d: "404", 0x8e: "500"}[field]
+}

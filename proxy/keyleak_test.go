@@ -27,6 +27,7 @@ func TestATargetWithAClientKeyInItIsRefused(t *testing.T) {
 			t.Errorf("%s: %q", target, message)
 		}
 	}
+	refusal(t, c.ask("{one} /a", "Authorization: Bearer {one}"), invalid)
 	refusal(t, c.ask("GET /a/{one}"), unauthenticated)
 	open := startCallers(t, anonymous)
 	refusal(t, open.ask("GET /a/{one}"), invalid)

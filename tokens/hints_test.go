@@ -205,3 +205,35 @@ func TestAHintIsFollowedBeforeTheNextUse(t *testing.T) {
 	hold.Release()
 	eventually(t, "the change is in force", func() bool { return get(t, s, portalID).Secret.Reveal() == "2" })
 }
+
+// Whoever may publish cannot make a process ask Redis as often as it publishes.
+func TestMessagesOfANewEpochAreFollowedAFewTimesASecond(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := dial(t, server)
+	newSource(t, newHub(t), tokens.Options{Redis: dial(t, server)})
+	listening(t, client, 1)
+	event := eventsOf(t, client)
+	asked := func() int64 { return commands(t, client, "get") + commands(t, client, "evalsha") }
+	before, began := asked(), time.Now()
+	for range 3000 {
+		if err := client.Publish(t.Context(), event, "epoch").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	most := 10 + int64(15*time.Since(began).Seconds())
+	if n := asked() - before; n > most {
+		t.Errorf("Redis was asked %d times, want at most %d", n, most)
+	}
+}
+
+// commands returns how often Redis was given a command.
+func commands(t *testing.T, client redis.UniversalClient, name string) (calls int64) {
+	t.Helper()
+	info := client.Info(t.Context(), "commandstats").Val()
+	_, line, found := strings.Cut(info, "cmdstat_"+name+":calls=")
+	if found {
+		_, _ = fmt.Sscan(line[:strings.IndexByte(line, ',')], &calls)
+	}
+	return calls
+}

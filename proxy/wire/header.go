@@ -126,3 +126,10 @@ func endsToken(c rune) bool {
 	}
 	return !strings.ContainsRune("!#$%&'*+-.^_`|~", c)
 }
+
+// HasPlainLength reports whether the Content-Length, if there is one, is a single
+// decimal number (RFC 9110 section 8.6).
+func HasPlainLength(header http.Header) bool {
+	values, has := header["Content-Length"]
+	return !has || len(values) == 1 && values[0] != "" && strings.Trim(values[0], "0123456789") == ""
+}

@@ -89,6 +89,7 @@ func (d Database) beginEpoch(ctx context.Context) (Epoch, error) {
 
 func (d Database) epochKey() string { return d.Prefix + "epoch" }
 
-// Channel returns the name of a channel in an epoch. Nobody knows it who cannot
-// read the database's keys, and no other database has the same.
+// Channel returns the name of a channel in an epoch. No other database has the
+// same. A user learns the name by reading the database's keys, or by PUBSUB
+// CHANNELS; a message is a hint to read, so that the name need not be a secret.
 func (d Database) Channel(name, epoch string) string { return d.Prefix + name + ":" + epoch }

@@ -17,6 +17,10 @@ const (
 	// lose its data without a connection being broken, as by FLUSHALL.
 	epochEvery = 2 * time.Second
 
+	// epochPause is how long a follower asks for the epoch at most once,
+	// however many messages say that there is a new one.
+	epochPause = 100 * time.Millisecond
+
 	// silence is how long a subscription may send nothing, not even the
 	// answer to a ping, until its connection counts as dead.
 	silence = 4 * epochEvery
@@ -160,6 +164,11 @@ func (w *watcher) ask() {
 // can arrive any more.
 func (w *watcher) watch(ctx context.Context) error {
 	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(epochPause):
+		}
 		select {
 		case <-ctx.Done():
 			return nil
