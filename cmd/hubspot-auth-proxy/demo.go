@@ -54,6 +54,7 @@ Ctrl-C ends it.
 func demo(ctx context.Context, environ []string, stdout, stderr io.Writer) error {
 	hub := hubspottest.NewServer()
 	defer hub.Close()
+	hub.AllowClientKeys() // people have curl
 	settings, err := demoSettings(hub, environ)
 	if err != nil {
 		return err

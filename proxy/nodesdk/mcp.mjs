@@ -39,6 +39,12 @@ test('objects are created, listed and found while tokens expire', async () => {
   assert.doesNotMatch(found, /a@example\.com/)
 })
 
+test('the tool that has to come first, which sends the token in a body', async () => {
+  const about = await call('hubspot-get-user-details', {})
+  assert.match(about, new RegExp(`"hubId": ${PORTAL}\\b`))
+  assert.match(about, new RegExp(`"portalId": ${PORTAL}\\b`))
+})
+
 test('a refusal reaches the model', async () => {
   const { content } = await client.callTool({ name: 'hubspot-batch-read-objects', arguments: { objectType: 'unknown-objects', inputs: [{ id: '1' }], properties: [] } })
   assert.ok(content[0].text)

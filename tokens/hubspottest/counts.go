@@ -9,6 +9,7 @@ type counts struct {
 	cancelled    int
 	tokenCalls   int
 	violations   []string
+	clientKeys   int // of the violations
 
 	changed chan struct{} // closed at the next change; nil: nobody waits
 }

@@ -76,11 +76,12 @@ type Server struct {
 	http      *http.Server
 	clientTLS *tls.Config // nil without TLS
 
-	early401 atomic.Bool
-	gzip401  atomic.Bool
-	observer atomic.Pointer[func(Echo)] // Observe
-	crm      atomic.Pointer[crm]        // ServeCRM
-	events   chan struct{}              // permits given by NextEvent
+	early401  atomic.Bool
+	gzip401   atomic.Bool
+	allowKeys atomic.Bool                // AllowClientKeys
+	observer  atomic.Pointer[func(Echo)] // Observe
+	crm       atomic.Pointer[crm]        // ServeCRM
+	events    chan struct{}              // permits given by NextEvent
 
 	done    chan struct{}  // closed by Close
 	closing sync.Once      // guards closing done
@@ -162,6 +163,10 @@ func (s *Server) TokenURL() string { return s.URL + "/oauth/2026-03/token" }
 // Close ends the server at once: it stops listening, cuts every connection,
 // and returns when every handler, hanging ones too, has returned. It may be
 // called more than once. The counters can still be read afterwards.
+//
+// It panics if a client key of the proxy's has arrived in any request, in
+// whatever part of it, unless [Server.AllowClientKeys] was called: so each test
+// that uses the server shows that no key reaches HubSpot.
 func (s *Server) Close() {
 	s.closing.Do(func() {
 		s.mu.Lock()
@@ -175,6 +180,7 @@ func (s *Server) Close() {
 	// registered after it looked.
 	_ = s.http.Close()
 	s.handles.Wait()
+	s.refuseKeys()
 }
 
 // Until waits until condition is true, and returns nil. It looks again
