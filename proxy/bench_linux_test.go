@@ -234,7 +234,11 @@ func (c *child) once(w workload, i int) error {
 	if w.sent > 0 {
 		reader = io.LimitReader(endless{}, int64(w.sent))
 	}
-	address := fmt.Sprintf("http://%s%s/crm/v3/objects/contacts?limit=%d&archived=false", c.addr, prefix, w.received)
+	base := c.base
+	if base == "" {
+		base = "http://" + c.addr
+	}
+	address := fmt.Sprintf("%s%s/crm/v3/objects/contacts?limit=%d&archived=false", base, prefix, w.received)
 	if w.chunked {
 		address += "&chunked"
 	}

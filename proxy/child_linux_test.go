@@ -23,6 +23,7 @@ type child struct {
 	addr    string
 	began   time.Time
 	client  *http.Client
+	base    string // of its URLs; empty: addr
 	printed printed
 }
 
