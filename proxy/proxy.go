@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"log"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -99,6 +100,11 @@ type Options struct {
 	// Intercept has the certificates for tunnels to HubSpot, which CONNECT
 	// requests open. Nil: CONNECT is refused.
 	Intercept *intercept.Authority
+
+	// ConnState and ConnContext are those of [Proxy.Server]. They are called for
+	// connections that are tunnels too. Nil is allowed.
+	ConnState   func(net.Conn, http.ConnState)
+	ConnContext func(context.Context, net.Conn) context.Context
 
 	// AccessLog writes a line a request to Log.
 	AccessLog bool
@@ -215,6 +221,8 @@ func (p *Proxy) Server() *http.Server {
 		ReadHeaderTimeout: 15 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    128 << 10,
+		ConnState:         p.options.ConnState,
+		ConnContext:       p.options.ConnContext,
 		ErrorLog:          log.New(serverLog{p.faults}, "", 0),
 		// OPTIONS * is HubSpot's to answer.
 		DisableGeneralOptionsHandler: true,

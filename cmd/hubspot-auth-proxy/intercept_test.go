@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
@@ -176,4 +177,30 @@ func TestADownloadInATunnelThatTakesTooLongIsBrokenOff(t *testing.T) {
 		t.Error("the download has ended well")
 	}
 	i.until(`requests that were still under way are broken off`)
+}
+
+func TestIdleTunnelsMakeWayForOtherConnections(t *testing.T) {
+	t.Parallel()
+	hub := hubspottest.NewServer()
+	defer hub.Close()
+	const most = 3
+	i := startIntercepting(t, append(oauth(hub), fmt.Sprint("MAX_CONNECTIONS=", most))...)
+	base := i.client.Transport.(*http.Transport)
+	for range 3 * most {
+		transport := base.Clone()
+		defer transport.CloseIdleConnections()
+		response, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Get("https://api.hubapi.com/a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
+		if status, _ := get(t, "http://"+i.address()+"/a"); response.StatusCode != 200 || status != 200 {
+			t.Errorf("status %d, and %d directly", response.StatusCode, status)
+		}
+	}
+	families, _ := scrape(t, i.admin)
+	if open := value(families, "tunnels"); open > most {
+		t.Errorf("%v tunnels are open", open)
+	}
 }

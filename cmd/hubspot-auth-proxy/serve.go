@@ -230,7 +230,7 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 	files := openFiles()
 	limits := limitsOf(s.settings, files)
 	limits.warn(s.log, files)
-	s.proxy = proxy.New(proxy.Options{
+	options := proxy.Options{
 		Credentials:     s.source,
 		Upstream:        s.settings.UpstreamURL,
 		UpstreamTimeout: s.settings.UpstreamTimeout,
@@ -252,16 +252,17 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 		Metrics:         s.metrics,
 		History:         s.history,
 		Log:             s.log,
-	})
+	}
+	listener := s.listener
+	if limits.connections > 0 {
+		limited := connlimit.New(listener, limits.connections, headerGrace, refusalTime)
+		listener, options.ConnState, options.ConnContext = limited, limited.ConnState, limited.ConnContext
+	}
+	s.proxy = proxy.New(options)
 	s.closers = append(s.closers, s.proxy.Close)
 	server := s.proxy.Server()
 	server.TLSConfig = tlsConfig
 	s.server = server
-	listener := s.listener
-	if limits.connections > 0 {
-		limited := connlimit.New(listener, limits.connections, headerGrace, refusalTime)
-		listener, server.ConnState, server.ConnContext = limited, limited.ConnState, limited.ConnContext
-	}
 	go s.serving(func() error {
 		if tlsConfig != nil {
 			return server.ServeTLS(listener, "", "")

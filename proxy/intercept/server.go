@@ -33,7 +33,9 @@ type Server struct {
 }
 
 // NewServer returns a server with the authority's certificates. inside serves
-// the requests; nobody else may use it. The caller must call [Server.Close].
+// the requests; nobody else may use it. Its ConnState and ConnContext are called
+// with the connection that [Server.Serve] got. The caller must call
+// [Server.Close].
 func NewServer(authority *Authority, inside *http.Server) *Server {
 	s := &Server{inside: inside, conns: make(chan net.Conn)}
 	s.shutdown, s.cancel = context.WithCancel(context.Background())
@@ -52,6 +54,9 @@ func NewServer(authority *Authority, inside *http.Server) *Server {
 		},
 	}
 	inside.ConnContext = withTunnel(inside.ConnContext)
+	if state := inside.ConnState; state != nil {
+		inside.ConnState = func(c net.Conn, now http.ConnState) { state(tunnelOf(c).Conn, now) }
+	}
 	s.serving.Go(func() { _ = inside.Serve(listener{s}) })
 	return s
 }
@@ -61,11 +66,14 @@ func NewServer(authority *Authority, inside *http.Server) *Server {
 func withTunnel(next func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
 	return func(ctx context.Context, c net.Conn) context.Context {
 		if next != nil {
-			ctx = next(ctx, c)
+			ctx = next(ctx, tunnelOf(c).Conn)
 		}
-		return context.WithValue(ctx, tunnelKey{}, c.(*tls.Conn).NetConn().(*conn).tunnel)
+		return context.WithValue(ctx, tunnelKey{}, tunnelOf(c).tunnel)
 	}
 }
+
+// tunnelOf returns the tunnel that a connection of the server inside is in.
+func tunnelOf(c net.Conn) *conn { return c.(*tls.Conn).NetConn().(*conn) }
 
 // Open returns how many tunnels are open.
 func (s *Server) Open() int64 { return s.open.Load() }
