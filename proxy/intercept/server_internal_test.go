@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -174,6 +175,53 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 		synctest.Wait()
 		if n := s.Open(); n != 0 {
 			t.Errorf("%d tunnels are open", n)
+		}
+	})
+}
+
+// What limits connections knows those that it has accepted, and not what is
+// spoken on them.
+func TestHooksGetTheConnectionThatWasHandedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type key struct{}
+		certificate, caKey, err := Generate(time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		authority, faults := Load(certificate, caKey, "", nil)
+		if faults != nil {
+			t.Fatal(faults)
+		}
+		trusted := x509.NewCertPool()
+		trusted.AppendCertsFromPEM(certificate)
+		var states []http.ConnState
+		client, server := net.Pipe()
+		s := site{NewServer(authority, &http.Server{
+			Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if r.Context().Value(key{}) != server || From(r.Context()) == nil {
+					t.Error("the request's context is not of the connection")
+				}
+			}),
+			ConnState: func(c net.Conn, now http.ConnState) {
+				if c != server {
+					t.Errorf("the state is of %T", c)
+				}
+				states = append(states, now)
+			},
+			ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, key{}, c) },
+		}), trusted}
+		go func() { _ = s.Serve(server, nil, Tunnel{Name: "api.hubapi.com"}) }()
+		if _, err := io.ReadFull(client, make([]byte, len("HTTP/1.1 200 Connection established\r\n\r\n"))); err != nil {
+			t.Fatal(err)
+		}
+		inside := s.shake(t, client)
+		_, _ = io.WriteString(inside, "GET / HTTP/1.1\r\nHost: api.hubapi.com\r\n\r\n")
+		_, _ = inside.Read(make([]byte, 1000))
+		synctest.Wait()
+		s.Close()
+		synctest.Wait()
+		if want := []http.ConnState{http.StateNew, http.StateActive, http.StateIdle, http.StateClosed}; !slices.Equal(states, want) {
+			t.Errorf("states %v, want %v", states, want)
 		}
 	})
 }
