@@ -21,7 +21,7 @@ var (
 
 	// ErrNonceLost: Redis has lost its data after the nonce was made, so that
 	// nobody knows whether it was used.
-	ErrNonceLost = errors.New("Redis has lost its data after the nonce was made")
+	ErrNonceLost = errors.New("the data in Redis was lost after the nonce was made")
 )
 
 // A ConnectRequest is what a person was asked for who connects a portal.

@@ -17,7 +17,7 @@ var (
 	ErrNoOther = errors.New("there is no other credential than the rejected one")
 
 	errExpired = errors.New("the access token has expired")
-	errLost    = errors.New("Redis has lost its data a moment ago; processes write back what they hold")
+	errLost    = errors.New("the data in Redis was lost a moment ago; processes write back what they hold")
 	errClosed  = errors.New("the process is ending")
 )
 

@@ -294,3 +294,35 @@ func TestARemovalOutlivesRenewalsDoneWithoutRedis(t *testing.T) {
 		return answers(t, a, portalID, tokens.ErrNotConnected)
 	})
 }
+
+// The pause after a refresh token that HubSpot refuses does not hold back the
+// one that takes its place.
+func TestANewGrantIsRenewedAtOnceHoweverOftenTheFormerFailed(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, client := newHub(t), newClock(), connect(t)
+		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+		operator := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
+		listening(t, client, 2)
+		seed(t, operator, hub, portalID)
+		get(t, s, portalID)
+		now.advance(tokenLife)
+		hub.SetToken(hubspottest.TokenBehaviour{Status: 500})
+		for range 10 {
+			now.advance(time.Minute)
+			if !answers(t, s, portalID, &tokens.UnavailableError{}) {
+				t.Fatal("it has a token")
+			}
+		}
+		hub.SetToken(hubspottest.TokenBehaviour{})
+		if !answers(t, s, portalID, &tokens.UnavailableError{}) {
+			t.Fatal("there is no pause")
+		}
+		if err := operator.Set(t.Context(), tokens.Seed{Portal: portalID, Kind: tokens.OAuth, Secret: secret.New(hub.Connect(portalID))}, "test"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the new grant serves", func() bool {
+			_, err := s.Credential(t.Context(), portalID)
+			return err == nil
+		})
+	})
+}

@@ -20,6 +20,9 @@ func (s *Source) take(e *entry, stored *store.Record) (*held, decision) {
 	defer e.mu.Unlock()
 	now := reconcile(e.record(), stored)
 	if now == adopt {
+		if former := e.record(); former != nil && !former.Refresh.Equal(stored.Refresh) {
+			e.pause = pause{} // which the former refresh token had caused
+		}
 		e.hold(s.held(e.id, *stored))
 	}
 	if now != save {
