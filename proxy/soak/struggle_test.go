@@ -33,6 +33,7 @@ var struggleFaults = []struct {
 	{"a snapshot is taken", 3, (*struggle).snapshot},
 	{"a portal is set", 4, (*struggle).setOne},
 	{"a portal is removed", 2, (*struggle).removeOne},
+	{"a process misses a change, and Redis loses it", 5, (*struggle).missOne},
 	{"tokens expire", 3, (*struggle).expireAll},
 	{"HubSpot begins or ceases to rotate", 2, (*struggle).turnRotation},
 }
@@ -222,6 +223,41 @@ func (s *struggle) removeOne() { s.changeOne(s.remove) }
 func (s *struggle) changeOne(change func(string)) {
 	if len(s.hearing()) > 0 {
 		change(struggled[s.dice.IntN(len(struggled))])
+	}
+}
+
+// missOne cuts a process off while a portal is changed. Redis loses the change,
+// and that process comes back before those that know of it, or after.
+func (s *struggle) missOne() {
+	c := s.any()
+	if len(s.hearing()) < 2 || c.stopped || c.cut {
+		return
+	}
+	c.cut = true
+	c.wire.Cut()
+	if s.dice.IntN(2) == 0 {
+		s.setOne()
+	} else {
+		s.removeOne()
+	}
+	others := s.hearing()
+	for _, other := range others {
+		other.cut = true
+		other.wire.Cut()
+	}
+	if s.dice.IntN(2) == 0 {
+		s.flush()
+	} else {
+		s.rollBack()
+	}
+	order := append([]*contender{c}, others...)
+	if s.dice.IntN(2) == 0 {
+		slices.Reverse(order)
+	}
+	for _, next := range order {
+		next.cut = false
+		next.wire.Mend()
+		<-time.After(time.Duration(s.dice.Int64N(int64(3 * time.Second))))
 	}
 }
 

@@ -115,13 +115,20 @@ func (s *struggle) launch() *contender {
 	return c
 }
 
-// command runs a command of the program with the master.
+// command runs a command of the program with the master, again until it is
+// done: one that meets a Redis which has just lost its data fails.
 func (s *struggle) command(stdin string, args ...string) {
-	command := exec.Command(s.path, args...)
-	command.Env = append(slices.Clone(s.settings), "REDIS_URL="+s.servers[0].URL())
-	command.Stdin = strings.NewReader(stdin)
-	if printed, err := command.CombinedOutput(); err != nil {
-		s.t.Fatalf("%q: %v\n%s", args, err, printed)
+	for deadline := time.Now().Add(quietTime); ; <-time.After(200 * time.Millisecond) {
+		command := exec.Command(s.path, args...)
+		command.Env = append(slices.Clone(s.settings), "REDIS_URL="+s.servers[0].URL())
+		command.Stdin = strings.NewReader(stdin)
+		printed, err := command.CombinedOutput()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%q: %v\n%s; faults of this round: %s", args, err, printed, strings.Join(s.log, "; "))
+		}
 	}
 }
 
@@ -144,6 +151,9 @@ func (s *struggle) set(portal string) {
 }
 
 func (s *struggle) remove(portal string) {
+	if s.removed[portal] {
+		return
+	}
 	s.command("", "portal", "remove", portal)
 	s.removed[portal] = true
 	s.known(portal)
