@@ -65,14 +65,15 @@ const (
 	remaining   = "hubspot_auth_proxy_hubspot_rate_limit_remaining"
 )
 
-func TestAlertsFireWhenTheyMustAndOnlyThen(t *testing.T) {
-	rules := alerts(t)
-	told := map[string]bool{}
-	for _, tt := range []struct {
-		alert string
-		fires story
-		not   story
-	}{
+// alertStory is when an alert fires, and when it does not.
+type alertStory struct {
+	alert string
+	fires story
+	not   story
+}
+
+func alertStories() []alertStory {
+	return []alertStory{
 		{"HubSpotAuthProxyAbsent", story{`up 1x30`}, story{`hubspot_auth_proxy_build_info{pod="a"} 1x30`}},
 		{"HubSpotAuthProxyNotReady",
 			story{`kube_deployment_status_replicas_available{deployment="hubspot-auth-proxy"} 2x20 0x10`},
@@ -80,6 +81,24 @@ func TestAlertsFireWhenTheyMustAndOnlyThen(t *testing.T) {
 		{"HubSpotAuthProxyErrors", // 6 and 4 of 100
 			story{requests + `{answered_by="proxy", status="5xx", pod="a"} 0+6x30`, requests + `{answered_by="hubspot", status="2xx", pod="b"} 0+94x30`},
 			story{requests + `{answered_by="proxy", status="5xx", pod="a"} 0+4x30`, requests + `{answered_by="proxy", status="4xx", pod="a"} 0+6x30`, requests + `{answered_by="hubspot", status="5xx", pod="b"} 0+90x30`}},
+		{"HubSpotAuthProxySeedFaulty",
+			story{`hubspot_auth_proxy_faulty_seeds{pod="a"} 0x30`, `hubspot_auth_proxy_faulty_seeds{pod="b"} 0x20 1x10`},
+			story{`hubspot_auth_proxy_faulty_seeds{pod="a"} 0x29 1x1`}},
+		{"HubSpotAuthProxyClientsUnauthenticated",
+			story{requests + `{answered_by="proxy", status="4xx", category="CLIENT_UNAUTHENTICATED", pod="a"} 0+30x30`, requests + `{answered_by="hubspot", status="2xx", pod="b"} 0+70x30`},
+			story{requests + `{answered_by="proxy", status="4xx", category="CLIENT_UNAUTHENTICATED", pod="a"} 0+10x30`, requests + `{answered_by="hubspot", status="4xx", pod="b"} 0+90x30`}},
+		{"HubSpotAuthProxyClientsForbidden",
+			story{requests + `{answered_by="proxy", status="4xx", category="CLIENT_FORBIDDEN", pod="a"} 0+15x30`, requests + `{answered_by="proxy", status="4xx", category="PORTAL_NOT_CONNECTED", pod="a"} 0+15x30`, requests + `{answered_by="hubspot", status="2xx", pod="b"} 0+70x30`},
+			story{requests + `{answered_by="proxy", status="4xx", category="CLIENT_FORBIDDEN", pod="a"} 0+1x30`, requests + `{answered_by="proxy", status="4xx", category="CLIENT_UNAUTHENTICATED", pod="a"} 0+90x30`}},
+		{"HubSpotAuthProxyOverloaded",
+			story{requests + `{answered_by="proxy", status="5xx", category="OVERLOADED", pod="a"} 0+5x30`},
+			story{requests + `{answered_by="proxy", status="5xx", category="OVERLOADED", pod="a"} 0+1x30`, requests + `{answered_by="proxy", status="5xx", category="UPSTREAM_TIMEOUT", pod="a"} 0+9x30`}},
+		{"HubSpotAuthProxyClientKeysExpire",
+			story{`hubspot_auth_proxy_expiring_client_keys{pod="a"} 1x30`},
+			story{`hubspot_auth_proxy_expiring_client_keys{pod="a"} 1x20 0x10`}},
+		{"HubSpotAuthProxyCredentialsRejected",
+			story{`hubspot_auth_proxy_second_tries_total{outcome="rejected", pod="a"} 0+4x30`, `hubspot_auth_proxy_second_tries_total{outcome="no_credential", pod="b"} 0+4x30`, requests + `{answered_by="hubspot", status="4xx", pod="a"} 0+50x30`},
+			story{`hubspot_auth_proxy_second_tries_total{outcome="rejected", pod="a"} 0+4x30`, `hubspot_auth_proxy_second_tries_total{outcome="accepted", pod="a"} 0+50x30`, requests + `{answered_by="hubspot", status="2xx", pod="a"} 0+100x30`}},
 		{"HubSpotAuthProxyHubSpotErrors",
 			story{requests + `{answered_by="hubspot", status="5xx", pod="a"} 0+6x30`, requests + `{answered_by="hubspot", status="2xx", pod="b"} 0+94x30`},
 			story{requests + `{answered_by="hubspot", status="5xx", pod="a"} 0+4x30`, requests + `{answered_by="proxy", status="5xx", pod="a"} 0+50x30`, requests + `{answered_by="hubspot", status="4xx", pod="b"} 0+96x30`}},
@@ -110,7 +129,13 @@ func TestAlertsFireWhenTheyMustAndOnlyThen(t *testing.T) {
 		{"HubSpotAuthProxyRateLimitNearlyUsedUp",
 			story{remaining + `{pod="a"} 100x30`, remaining + `{pod="b"} 5x30`},
 			story{remaining + `{pod="a"} 100x30`, remaining + `{pod="b"} 100x25 5x5`}},
-	} {
+	}
+}
+
+func TestAlertsFireWhenTheyMustAndOnlyThen(t *testing.T) {
+	rules := alerts(t)
+	told := map[string]bool{}
+	for _, tt := range alertStories() {
 		rule, known := rules[tt.alert]
 		if !known {
 			t.Errorf("there is no alert %s", tt.alert)

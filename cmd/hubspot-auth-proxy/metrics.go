@@ -24,6 +24,19 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
+// countFaultySeed registers whether the seed file cannot be used.
+func countFaultySeed(registry prometheus.Registerer, seed *seeder) {
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: tokens.MetricPrefix + "faulty_seeds",
+		Help: "Seed files that cannot be used as they are now, so that what was read before stays: 0 or 1.",
+	}, func() float64 {
+		if seed.fault() != "" {
+			return 1
+		}
+		return 0
+	}))
+}
+
 // countExpiring registers how many client keys are to be replaced.
 func countExpiring(registry prometheus.Registerer, callers *clients.Set) {
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

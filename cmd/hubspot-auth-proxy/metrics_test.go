@@ -98,6 +98,7 @@ func TestMetricsOfAProcessCountItsTraffic(t *testing.T) {
 		{0, "ended_grants", nil},
 		{0, "unsaved_portals", nil},
 		{0, "expiring_client_keys", nil},
+		{0, "faulty_seeds", nil},
 		{1, "build_info", nil},
 	} {
 		if _, has := families[ownMetrics+tt.metric]; !has {
@@ -129,7 +130,7 @@ func tidy(t *testing.T, families map[string]*dto.MetricFamily, text string) {
 			t.Errorf("%s: %s", problem.Metric, problem.Text)
 		}
 	}
-	unitless := []string{"build_info", "requests_in_flight", "hubspot_rate_limit_remaining", "redis_up", "cached_portals", "ended_grants", "unsaved_portals", "expiring_client_keys"}
+	unitless := []string{"build_info", "requests_in_flight", "hubspot_rate_limit_remaining", "redis_up", "cached_portals", "ended_grants", "unsaved_portals", "expiring_client_keys", "faulty_seeds"}
 	unit := regexp.MustCompile(`_(total|seconds|bytes)$`)
 	for name, family := range families {
 		own, is := strings.CutPrefix(name, ownMetrics)

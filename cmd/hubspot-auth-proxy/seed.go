@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,6 +31,27 @@ type seeder struct {
 	epoch   string       // Redis' life in which it was applied
 	seed    config.Seed  // what the file has
 	missing int          // looks at which the file could not be read, in a row
+
+	// Why the seed file cannot be used as it is now: it cannot be read, or what
+	// it has is faulty. Nil: it can.
+	unreadable, faulty atomic.Pointer[string]
+}
+
+// fault returns why the seed file cannot be used as it is now, so that what was
+// read before stays; empty if it can. It is safe for concurrent use.
+func (s *seeder) fault() string {
+	for _, fault := range []*string{s.unreadable.Load(), s.faulty.Load()} {
+		if fault != nil {
+			return *fault
+		}
+	}
+	return ""
+}
+
+// firstLine returns the first fault of an error that has several.
+func firstLine(err error) *string {
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	return &first
 }
 
 // read reads the seed file, if there is one. Its faults are config.Faults.
@@ -111,8 +134,10 @@ func (s *seeder) follow(ctx context.Context) {
 		if content, changed := s.changed(); changed {
 			if err := s.take(content); err != nil {
 				s.log.Error("the seed file cannot be used; what was read before stays", zap.Error(err))
+				s.faulty.Store(firstLine(err))
 				continue
 			}
+			s.faulty.Store(nil)
 			s.log.Info("the seed file has changed", zap.Int("portals", len(s.seed.Portals)), zap.Int("clients", len(s.seed.Clients)))
 			applied = false
 		}
@@ -138,11 +163,13 @@ func (s *seeder) changed() (content []byte, changed bool) {
 	content, changed, err := s.file.Changed()
 	if err != nil {
 		if s.missing++; s.missing == 2 {
+			s.unreadable.Store(firstLine(err))
 			s.log.Error("the seed file cannot be read; what was read before stays, clients too", zap.Error(err))
 		}
 		return nil, false
 	}
 	s.missing = 0
+	s.unreadable.Store(nil)
 	return content, changed
 }
 

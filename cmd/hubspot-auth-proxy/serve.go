@@ -108,6 +108,7 @@ func (s *service) open(ctx context.Context) error {
 	s.callers = clients.NewSet(s.clients, s.log)
 	s.closers = append(s.closers, s.callers.Close)
 	countExpiring(s.metrics, s.callers)
+	countFaultySeed(s.metrics, s.seeder)
 	s.warn()
 	s.warnOfCA()
 	for _, step := range []func(context.Context) error{s.listen, s.awaitRedis, s.followSettings} {
@@ -146,6 +147,7 @@ func (s *service) listen(context.Context) error {
 	s.door = door
 	s.admin = admin.New(admin.Options{
 		RedisAnswers:   s.source.RedisAnswers,
+		SeedFault:      s.seeder.fault,
 		Loopback:       isLoopback(door),
 		Password:       s.settings.AdminPassword,
 		App:            s.app,

@@ -30,6 +30,10 @@ type Options struct {
 	// must be safe for concurrent use.
 	RedisAnswers func() bool
 
+	// SeedFault returns why the seed file cannot be used as it is now, empty if it
+	// can. Nil: there is none. It must be safe for concurrent use.
+	SeedFault func() string
+
 	// Loopback tells that the listener's own address is loopback: requests
 	// for other hosts are then refused, but for /callback.
 	Loopback bool
@@ -223,7 +227,13 @@ func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 		status = http.StatusOK
 	}
 	// That it answers at all tells that the settings are good.
-	answer(w, status, map[string]string{"status": state, "settings": "loaded", "redis": redis, "seed": seed})
+	body := map[string]string{"status": state, "settings": "loaded", "redis": redis, "seed": seed}
+	if a.options.SeedFault != nil {
+		if fault := a.options.SeedFault(); fault != "" {
+			body["seed"], body["seed_fault"] = "faulty", fault
+		}
+	}
+	answer(w, status, body)
 }
 
 func answer(w http.ResponseWriter, status int, body map[string]string) {
