@@ -164,7 +164,7 @@ func TestWhatTakesLongerThanSHUTDOWN_TIMEOUTIsBrokenOffAndTold(t *testing.T) {
 	log := p.stderr.String()
 	for _, want := range []string{
 		`"requests that were still under way are broken off: SHUTDOWN_TIMEOUT is over","requests":1}`,
-		`"msg":"request",.*"path":"/fake/events","status":499,.*"complete":false}`,
+		`"msg":"request",.*"path":"/fake/events","status":499,.*"complete":false,`,
 		`"msg":"stopped"}\n$`,
 	} {
 		if !regexp.MustCompile(want).MatchString(log) {
