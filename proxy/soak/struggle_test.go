@@ -50,7 +50,8 @@ func (s *struggle) round() {
 	for _, f := range struggleFaults {
 		total += f.times
 	}
-	for range 3 + s.dice.IntN(5) {
+	began := time.Now()
+	for faults := 3 + s.dice.IntN(5); faults > 0 && time.Since(began) < 15*time.Second; faults-- {
 		n := s.dice.IntN(total)
 		for _, f := range struggleFaults {
 			if n -= f.times; n < 0 {
@@ -245,7 +246,7 @@ func (s *struggle) missOne() {
 		other.cut = true
 		other.wire.Cut()
 	}
-	if s.dice.IntN(2) == 0 {
+	if s.dice.IntN(3) > 0 {
 		s.flush()
 	} else {
 		s.rollBack()
@@ -257,7 +258,8 @@ func (s *struggle) missOne() {
 	for _, next := range order {
 		next.cut = false
 		next.wire.Mend()
-		<-time.After(time.Duration(s.dice.Int64N(int64(3 * time.Second))))
+		// Long enough, most often, for it to write back what it holds.
+		<-time.After(2*time.Second + time.Duration(s.dice.Int64N(int64(time.Second))))
 	}
 }
 
