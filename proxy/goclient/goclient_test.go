@@ -56,6 +56,8 @@ func (fixed) Find(key secret.Text) (*clients.Client, bool) {
 	return nil, false
 }
 
+func (fixed) Expired(secret.Text) bool { return false }
+
 // start starts a fake HubSpot and a proxy that wants client keys, and returns the
 // proxy's address, and the PEM text that clients in tunnels trust.
 func start(t *testing.T) (hub *hubspottest.Server, address string, trusted []byte) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -59,7 +60,7 @@ func TestAProxyThatRefusesIsReportedWithoutItsPassword(t *testing.T) {
 }
 
 func TestAProxyThatIsNoURLIsNotQuoted(t *testing.T) {
-	_, bad := url.Parse("http://user:" + proxyPassword + "@%zz")
+	_, bad := url.Parse(fmt.Sprintf("http://user:%s@%%zz", proxyPassword))
 	transport := upstream.New(upstream.Config{
 		URL:   &url.URL{Scheme: "https", Host: "example.com"},
 		Proxy: func(*http.Request) (*url.URL, error) { return nil, bad },

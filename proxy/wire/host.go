@@ -13,8 +13,9 @@ import (
 // address, and a final dot. ok is false if the field has anything that neither
 // a name nor an address has; browsers never send such a field.
 func HostName(host string) (name string, ok bool) {
-	name, port, found := strings.Cut(host, ":")
+	name, port, _ := strings.Cut(host, ":")
 	if strings.HasPrefix(host, "[") {
+		var found bool
 		name, port, found = strings.Cut(host[1:], "]")
 		if !found || port != "" && port[0] != ':' {
 			return "", false
