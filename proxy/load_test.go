@@ -27,7 +27,7 @@ import (
 func TestNoAnswerOfManyPOSTsIsCut(t *testing.T) {
 	n := 50_000
 	if raceDetector {
-		n = 10_000
+		n = 3_000
 	}
 	r := start(t, setup{proxy: func(o *proxy.Options) { o.AccessLog = false }})
 	r.connect(portalID)

@@ -19,6 +19,7 @@ func TestA401WhoseBodyStallsArrives(t *testing.T) {
 	for _, kind := range []tokens.Kind{tokens.OAuth, tokens.AccessToken} {
 		for _, framing := range []string{"Content-Length: 99\r\n\r\n" + begin, "Transfer-Encoding: chunked\r\n\r\n25\r\n" + begin + "\r\n"} {
 			t.Run(string(kind)+" "+framing[:10], func(t *testing.T) {
+				t.Parallel()
 				more := make(chan struct{})
 				set, connections := byHand(t, func(n int64, conn net.Conn, from *bufio.Reader) {
 					if _, err := http.ReadRequest(from); err != nil {

@@ -73,7 +73,7 @@ func TestAnUploadThatHubSpotStopsReadingEnds(t *testing.T) {
 					refusal(t, got, refused{504, "UPSTREAM_TIMEOUT"})
 				}
 				eventually(t, "the end of the request", func() bool { return r.proxy.UnderWay() == 0 })
-				if took := time.Since(began); took < timeout || took > 5*time.Second {
+				if took := time.Since(began); took < timeout || took > 15*time.Second {
 					t.Errorf("it took %v", took)
 				}
 				close(release)
@@ -84,14 +84,14 @@ func TestAnUploadThatHubSpotStopsReadingEnds(t *testing.T) {
 
 // However slowly HubSpot reads: something is taken, so the upload goes on.
 func TestAnUploadThatHubSpotReadsSlowlyGoesOn(t *testing.T) {
-	const timeout, size = 400 * time.Millisecond, 32 << 20
+	const timeout, size = 1500 * time.Millisecond, 32 << 20
 	read := func(to io.Writer, body io.Reader) {
 		ticker := time.NewTicker(timeout / 8)
 		defer ticker.Stop()
 		n := int64(0)
-		for range 24 { // the rest fits in no buffer of the system's
+		for range 12 { // the rest fits in no buffer of the system's
 			<-ticker.C
-			part, _ := io.CopyN(io.Discard, body, size/48)
+			part, _ := io.CopyN(io.Discard, body, size/24)
 			n += part
 		}
 		rest, _ := io.Copy(io.Discard, body)
