@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens"
 )
@@ -25,12 +26,12 @@ func newRegistry() *prometheus.Registry {
 }
 
 // countFaultySeed registers whether the seed file cannot be used.
-func countFaultySeed(registry prometheus.Registerer, seed *seeder) {
+func countFaultySeed(registry prometheus.Registerer, seed *seeding.Seeder) {
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: tokens.MetricPrefix + "faulty_seeds",
 		Help: "Seed files that cannot be used as they are now, so that what was read before stays: 0 or 1.",
 	}, func() float64 {
-		if seed.fault() != "" {
+		if seed.Fault() != "" {
 			return 1
 		}
 		return 0

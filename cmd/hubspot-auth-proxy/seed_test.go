@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
@@ -231,7 +232,7 @@ func TestASeedFileIsServedAndFollowed(t *testing.T) {
 	m.put("portals:\n- {id: 5, acess_token: " + staticToken + "-5}\nclients: []\n")
 	p.until(`line 2, column 11: .*acess_token`)
 	// That is more than two looks at the file.
-	throughout(t, 2*lookEvery+time.Second, "what the last good file has is served", func() bool { return p.portal("4", key).served("4") })
+	throughout(t, 2*seeding.PollInterval+time.Second, "what the last good file has is served", func() bool { return p.portal("4", key).served("4") })
 	if n := strings.Count(p.stderr.String(), "column 11"); n != 1 {
 		t.Errorf("the broken file was told %d times:\n%s", n, p.stderr.String())
 	}
@@ -257,7 +258,7 @@ func TestAFileThatTakesMoreThanTheSettingsGiveIsNotUsed(t *testing.T) {
 	}
 	m.put(first + "- {id: 1, access_token: " + staticToken + "-other}\n- {id: 3, refresh_token: " + s.hub.Connect("3") + "}\n")
 	p.until(`HUBSPOT_PORTAL_ID: names portal 1, and so does SEED_FILE.*HUBSPOT_CLIENT_ID: is not set, but needed`)
-	throughout(t, lookEvery+time.Second, "the environment's portal is served, the file's third is not", func() bool {
+	throughout(t, seeding.PollInterval+time.Second, "the environment's portal is served, the file's third is not", func() bool {
 		return p.portal("1", "").served("1") && p.portal("2", "").served("2") && p.portal("3", "").category == "PORTAL_NOT_CONNECTED"
 	})
 	wantNoSecret(t, p.end())
@@ -308,7 +309,7 @@ func TestASeedIsAppliedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	p = start()
-	throughout(t, lookEvery+time.Second, "a removed portal stays removed", func() bool {
+	throughout(t, seeding.PollInterval+time.Second, "a removed portal stays removed", func() bool {
 		return p.portal("1", "").category == "PORTAL_NOT_CONNECTED" && p.portal("2", "").served("2")
 	})
 	m.put(file(s.hub.Connect("1"), "a"))
@@ -384,7 +385,7 @@ func TestAFileThatChangesWhileRedisIsAwayIsAppliedLater(t *testing.T) {
 	m.put(second)
 	eventually(t, "clients need no Redis", func() bool { return p.portal("1", "hap_two").status == 401 })
 	p.until("could not be stored; trying on")
-	throughout(t, 2*lookEvery+time.Second, "what is known is served", func() bool { return p.portal("1", "hap_one").served("1") })
+	throughout(t, 2*seeding.PollInterval+time.Second, "what is known is served", func() bool { return p.portal("1", "hap_one").served("1") })
 	s.redis.Restart()
 	eventually(t, "the new portal is served", func() bool { return p.portal("2", "hap_one").served("2") })
 
@@ -392,7 +393,7 @@ func TestAFileThatChangesWhileRedisIsAwayIsAppliedLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.until("the seed file cannot be read")
-	throughout(t, 2*lookEvery+time.Second, "without the file all is as before", func() bool { return p.portal("2", "hap_one").served("2") })
+	throughout(t, 2*seeding.PollInterval+time.Second, "without the file all is as before", func() bool { return p.portal("2", "hap_one").served("2") })
 	printed := p.end()
 	for _, once := range []string{"could not be stored; trying on", "the seed file cannot be read"} {
 		if n := strings.Count(printed, once); n != 1 {

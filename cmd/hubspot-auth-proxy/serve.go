@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
 	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/proxy/admin"
@@ -68,7 +69,7 @@ type service struct {
 	metrics   *prometheus.Registry
 	history   *proxy.History
 	callers   *clients.Set
-	seeder    *seeder
+	seeder    *seeding.Seeder
 	authority *intercept.Authority // nil: nobody is intercepted
 	proxy     *proxy.Proxy
 	admin     *admin.Admin
@@ -99,9 +100,9 @@ func (s *service) open(ctx context.Context) error {
 		s.store = store
 		s.closers = append(s.closers, store.close)
 	}
-	s.seeder = &seeder{settings: s.settings, log: s.log}
 	faults = append(faults, more...)
-	faults = append(faults, s.seeder.faults()...)
+	s.seeder, more = seeding.New(s.settings, environmentSeeds(s.settings), s.log)
+	faults = append(faults, more...)
 	if faults != nil {
 		return faults
 	}
@@ -147,7 +148,7 @@ func (s *service) listen(context.Context) error {
 	s.door = door
 	s.admin = admin.New(admin.Options{
 		RedisAnswers:   s.source.RedisAnswers,
-		SeedFault:      s.seeder.fault,
+		SeedFault:      s.seeder.Fault,
 		Loopback:       isLoopback(door),
 		Password:       s.settings.AdminPassword,
 		App:            s.app,
@@ -209,13 +210,12 @@ func (s *service) followSettings(ctx context.Context) error {
 	if err := s.callers.Load(ctx); err != nil {
 		return err
 	}
-	s.seeder.source, s.seeder.clients = s.source, s.callers
-	if err := s.seeder.apply(ctx); err != nil {
+	if err := s.seeder.Start(ctx, s.source, s.callers); err != nil {
 		return err
 	}
 	life, end := context.WithCancel(context.Background())
 	var following sync.WaitGroup
-	following.Go(func() { s.seeder.follow(life) })
+	following.Go(func() { s.seeder.Follow(life) })
 	s.closers = append(s.closers, func() {
 		end()
 		following.Wait()

@@ -98,6 +98,15 @@ func credential(settings config.Config) (tokens.Kind, secret.Text) {
 	}
 }
 
+// environmentSeeds returns the portal that the environment names, if it names one.
+func environmentSeeds(settings config.Config) []tokens.Seed {
+	if settings.HubSpotPortalID == "" {
+		return nil
+	}
+	kind, value := credential(settings)
+	return []tokens.Seed{{Portal: settings.HubSpotPortalID, Kind: kind, Secret: value}}
+}
+
 // localCredential returns the environment's static credential if it came
 // without a portal id, else nil.
 func localCredential(settings config.Config) *tokens.Credential {

@@ -1,8 +1,11 @@
-package main
+// Package seeding stores the portals and client keys that the operator's settings
+// name: those of the environment and of SEED_FILE.
+package seeding
 
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -14,32 +17,44 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-// lookEvery is how often the seed file is looked at. Kubernetes replaces a
-// mounted Secret by renaming a symlink, which not every way of being notified
-// notices.
-const lookEvery = 2 * time.Second
+// PollInterval is how often the seed file is polled. Kubernetes replaces a mounted
+// Secret by renaming a symbolic link, which not every kind of notification notices.
+const PollInterval = 2 * time.Second
 
-// seeder applies the settings' portals and clients: at the start, when the
-// seed file has changed, and when Redis has lost its data.
-type seeder struct {
-	settings config.Config
-	source   *tokens.Source
-	clients  *clients.Set
-	log      *zap.Logger
+// A Seeder applies the portals and clients of the settings: at the start, when the
+// seed file has changed, and when Redis has lost its data. Only [Seeder.Fault] is
+// safe for concurrent use.
+type Seeder struct {
+	settings    config.Config
+	environment []tokens.Seed // the portal that the environment names
+	log         *zap.Logger
+	source      *tokens.Source
+	clients     *clients.Set
 
-	file    *config.File // the seed file; nil: there is none
-	epoch   string       // Redis' life in which it was applied
+	file    *config.File // the seed file; nil means that there is none
+	epoch   string       // of Redis, in which the seed was applied
 	seed    config.Seed  // what the file has
-	missing int          // looks at which the file could not be read, in a row
+	missing int          // polls in a row at which the file could not be read
 
 	// Why the seed file cannot be used as it is now: it cannot be read, or what
-	// it has is faulty. Nil: it can.
+	// it has is faulty. nil means that it can be used.
 	unreadable, faulty atomic.Pointer[string]
 }
 
-// fault returns why the seed file cannot be used as it is now, so that what was
-// read before stays; empty if it can. It is safe for concurrent use.
-func (s *seeder) fault() string {
+// New reads the seed file of the settings, if they name one, and returns all that
+// is wrong with it: no seeder can be used then. environment has the portals that
+// the environment names.
+func New(settings config.Config, environment []tokens.Seed, log *zap.Logger) (*Seeder, config.Faults) {
+	s := &Seeder{settings: settings, environment: environment, log: log}
+	var faults config.Faults
+	errors.As(s.read(), &faults)
+	return s, faults
+}
+
+// Fault returns why the seed file cannot be used as it is now, so that what was
+// read before stays in use; empty means that the file can be used. It is safe for
+// concurrent use.
+func (s *Seeder) Fault() string {
 	for _, fault := range []*string{s.unreadable.Load(), s.faulty.Load()} {
 		if fault != nil {
 			return *fault
@@ -55,7 +70,7 @@ func firstLine(err error) *string {
 }
 
 // read reads the seed file, if there is one. Its faults are config.Faults.
-func (s *seeder) read() error {
+func (s *Seeder) read() error {
 	if s.settings.SeedFile == "" {
 		return nil
 	}
@@ -68,7 +83,7 @@ func (s *seeder) read() error {
 }
 
 // take takes in what the seed file has, unless that is faulty.
-func (s *seeder) take(content []byte) error {
+func (s *Seeder) take(content []byte) error {
 	seed, err := config.ParseSeed(content)
 	if err != nil {
 		return err
@@ -82,7 +97,7 @@ func (s *seeder) take(content []byte) error {
 
 // conflicts returns what the file and the environment say twice, and what the
 // file needs that the environment has not.
-func (s *seeder) conflicts(seed config.Seed) config.Faults {
+func (s *Seeder) conflicts(seed config.Seed) config.Faults {
 	var faults config.Faults
 	for _, portal := range seed.Portals {
 		if portal.ID == s.settings.HubSpotPortalID {
@@ -95,9 +110,16 @@ func (s *seeder) conflicts(seed config.Seed) config.Faults {
 	return faults
 }
 
-// apply applies what was read. A portal whose record cannot be used is told
-// and left as it is; the error is Redis'.
-func (s *seeder) apply(ctx context.Context) error {
+// Start applies what was read to the source and the clients, which [Seeder.Follow]
+// goes on to use. The error is one of Redis.
+func (s *Seeder) Start(ctx context.Context, source *tokens.Source, set *clients.Set) error {
+	s.source, s.clients = source, set
+	return s.apply(ctx)
+}
+
+// apply applies what was read. A portal whose record cannot be used is logged and
+// left as it is. The error is one of Redis.
+func (s *Seeder) apply(ctx context.Context) error {
 	var known []clients.Client
 	for _, c := range s.seed.Clients {
 		known = append(known, seedClient(c))
@@ -120,12 +142,12 @@ func (s *seeder) apply(ctx context.Context) error {
 	return nil
 }
 
-// follow applies the seed file again when it has changed, and all of it when
-// Redis has lost its data, until ctx ends.
-func (s *seeder) follow(ctx context.Context) {
-	ticker := time.NewTicker(lookEvery)
+// Follow applies the seed file again when it has changed, and all of it when Redis
+// has lost its data, until ctx ends. Start comes first.
+func (s *Seeder) Follow(ctx context.Context) {
+	ticker := time.NewTicker(PollInterval)
 	defer ticker.Stop()
-	for applied, told := true, false; ; {
+	for applied, logged := true, false; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -145,16 +167,17 @@ func (s *seeder) follow(ctx context.Context) {
 			continue
 		}
 		err := s.apply(ctx)
-		if err != nil && !told && ctx.Err() == nil {
+		if err != nil && !logged && ctx.Err() == nil {
 			s.log.Warn("the settings' portals could not be stored; trying on", zap.Error(err))
 		}
-		applied, told = err == nil, err != nil
+		applied, logged = err == nil, err != nil
 	}
 }
 
-// changed reports whether the file is another one than was read last, and has
-// been for two looks. One that is missing may just be being replaced; if it still is, that is told.
-func (s *seeder) changed() (content []byte, changed bool) {
+// changed reports whether the file is another one than was read last, and was the
+// same in two polls. A missing file may just be being replaced; if it is still
+// missing at the next poll, that is logged.
+func (s *Seeder) changed() (content []byte, changed bool) {
 	if s.file == nil {
 		return nil, false
 	}
@@ -174,12 +197,8 @@ func (s *seeder) changed() (content []byte, changed bool) {
 }
 
 // portals returns the portals of the environment and of the file.
-func (s *seeder) portals() []tokens.Seed {
-	var seeds []tokens.Seed
-	if id := s.settings.HubSpotPortalID; id != "" {
-		kind, value := credential(s.settings)
-		seeds = append(seeds, tokens.Seed{Portal: id, Kind: kind, Secret: value})
-	}
+func (s *Seeder) portals() []tokens.Seed {
+	seeds := slices.Clone(s.environment)
 	for _, p := range s.seed.Portals {
 		seed := tokens.Seed{Portal: p.ID, Name: p.Name, Kind: tokens.OAuth, Secret: p.RefreshToken}
 		switch {
@@ -207,11 +226,4 @@ func seedClient(c config.SeedClient) clients.Client {
 		client.OlderKeys = append(client.OlderKeys, key)
 	}
 	return client
-}
-
-// faults reads the seed file and returns what is wrong with it.
-func (s *seeder) faults() config.Faults {
-	var faults config.Faults
-	errors.As(s.read(), &faults)
-	return faults
 }
