@@ -73,7 +73,8 @@ func TestAnUploadThatHubSpotStopsReadingEnds(t *testing.T) {
 					refusal(t, got, refused{504, "UPSTREAM_TIMEOUT"})
 				}
 				eventually(t, "the end of the request", func() bool { return r.proxy.UnderWay() == 0 })
-				if took := time.Since(began); took < timeout || took > 15*time.Second {
+				// Without the client, the request may end as soon as the proxy notices.
+				if took := time.Since(began); !leaves && took < timeout || took > 15*time.Second {
 					t.Errorf("it took %v", took)
 				}
 				close(release)
