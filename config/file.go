@@ -114,7 +114,7 @@ func size(bytes int64) string {
 func notRegular(name, path string) *Fault {
 	info, err := os.Stat(path)
 	if err != nil || info.IsDir() || info.Mode().IsRegular() {
-		return nil // the others are told by who opens it
+		return nil // who opens it reports the others
 	}
 	return &Fault{name, quotePath(path) + " is not a file, but a pipe or device", "give the path of a file, which is read again when it changes"}
 }

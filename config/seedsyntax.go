@@ -26,7 +26,7 @@ const maxDepth = 32
 // the scanner returns all at once. A portal has eight at most.
 const maxMarks = 300_000
 
-// maxFaults is how many faults of a file are told.
+// maxFaults is how many faults of a file are reported.
 const maxFaults = 100
 
 // A seedParser reads one file, and collects what is wrong with it. It goes

@@ -205,7 +205,7 @@ func TestACertificateLives24HoursAndIsReplacedBefore(t *testing.T) {
 		t.Errorf("replaced %d times in 200 hours", replaced)
 	}
 
-	// It never outlives the CA, and without the CA there is none.
+	// It never ends after the CA does, and without the CA there is none.
 	now = ca.NotAfter.Add(-time.Hour)
 	last, err := authority.Certificate("api.hubapi.com")
 	if err != nil || !last.Leaf.NotAfter.Equal(ca.NotAfter) {

@@ -41,7 +41,7 @@ func (s *Store) see(ctx context.Context, epoch Epoch) (*seen, error) {
 
 // AskEpoch asks for the database's epoch, and returns for how long it is still
 // young: a portal that is not there may be about to be written back. If the
-// epoch is another one than before, all who follow the former one are told.
+// epoch is another one than before, it is published to all who follow the former one.
 func (s *Store) AskEpoch(ctx context.Context) (young time.Duration, err error) {
 	epoch, err := s.Epoch(ctx)
 	if err != nil {
