@@ -39,12 +39,16 @@ func (s *Source) follow(ctx context.Context, e *entry) {
 }
 
 // resync makes up for hints that were missed: all that this process holds is
-// compared with what Redis has, tombstones too, until that is done.
+// compared with what Redis has, tombstones too, until that is done. A record
+// that is being read for the first time is read once more, because it may have
+// changed in between.
 func (s *Source) resync() {
 	s.unknown.InvalidateAll()
 	for e := range s.portals.Values() {
 		if e.current.Load() != nil {
 			s.pending.addQuietly(e)
+		} else {
+			e.hints.Add(1)
 		}
 	}
 	s.pending.hurry()
