@@ -30,6 +30,11 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		writeFailure(w, r, v.portal, status)
 		return
 	}
+	if body := s.limit(w, r, v); body != nil {
+		readBody(r)
+		writeJSON(w, http.StatusTooManyRequests, body)
+		return
+	}
 	s.serveAccepted(w, r, v)
 }
 

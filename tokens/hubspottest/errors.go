@@ -17,6 +17,7 @@ type apiError struct {
 	Category      string              `json:"category,omitempty"`
 	PolicyName    string              `json:"policyName,omitempty"`
 	GroupName     string              `json:"groupName,omitempty"`
+	RequestID     string              `json:"requestId,omitempty"`
 	Context       map[string][]string `json:"context,omitempty"`
 	Links         map[string]string   `json:"links,omitempty"`
 }

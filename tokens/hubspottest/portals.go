@@ -42,6 +42,7 @@ type portal struct {
 	tokenCalls int
 	failures   int // FailNext: how many requests are still to fail
 	failure    int // with which status
+	limited    limited
 }
 
 // grant is one refresh token. It stays known after its end, so that calls

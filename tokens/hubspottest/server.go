@@ -6,7 +6,7 @@
 // A test makes a [Server], gives it portals ([Server.Connect],
 // [Server.Authorize], [Server.SetAccessToken], [Server.SetAPIKey]), points the
 // program under test at its URL, lets things go wrong ([Server.Expire],
-// [Server.SetToken], [Server.SetEarly401], the paths below), and asserts with
+// [Server.SetToken], [Server.SetEarly401], [Server.SetLimits], the paths below), and asserts with
 // [DecodeEcho] and the counters what arrived. Bodies and headers of its errors
 // are copied from real answers.
 //
