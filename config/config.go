@@ -10,8 +10,7 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// Config is every setting, checked, in the order in which the README tells
-// them. A variable that is unset or empty has its default; where there is
+// Config is every setting, checked, in the order of README.md. A variable that is unset or empty has its default; where there is
 // none, the field is its type's zero value, which means what the field says.
 //
 // Every secret.Text field can also be given as a file, which the variable's

@@ -16,7 +16,7 @@ import (
 
 const hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
-const seedYAML = `# what the README shows
+const seedYAML = `# what README.md shows
 portals:
   - id: 62515
     name: Acme & Söhne

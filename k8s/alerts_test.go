@@ -1,8 +1,6 @@
 package k8s_test
 
 import (
-	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -33,10 +31,6 @@ func alerts(t *testing.T) map[string]monitoringv1.Rule {
 }
 
 func TestAnAlertSaysHowBadItIsAndWhatToDo(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for name, rule := range alerts(t) {
 		switch rule.Labels["severity"] {
 		case "critical", "warning", "info":
@@ -46,8 +40,9 @@ func TestAnAlertSaysHowBadItIsAndWhatToDo(t *testing.T) {
 		if rule.For == nil || rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
 			t.Errorf("%s lacks a time, a summary or a description", name)
 		}
-		if section := rule.Annotations["readme"]; section == "" || !strings.Contains(string(readme), "# "+section+"\n") {
-			t.Errorf("%s: the README has no section %q", name, section)
+		// That the page has the section is checked with all other links, in cmd/hubspot-auth-proxy.
+		if rule.Annotations["readme"] == "" {
+			t.Errorf("%s names no page to read", name)
 		}
 	}
 }

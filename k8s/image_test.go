@@ -121,7 +121,7 @@ func TestTheImageIsBuiltByTheGoOfTheModule(t *testing.T) {
 func TestTheBuildIsGivenNothingButItsSource(t *testing.T) {
 	ignored := readIgnored(t)
 	for _, name := range []string{
-		".env", "seed.yaml", ".git/config", "README.md", "Dockerfile", "hubspot-auth-proxy", "k8s/base/deployment.yaml",
+		".env", "seed.yaml", ".git/config", "README.md", "config/README.md", "Dockerfile", "hubspot-auth-proxy", "k8s/base/deployment.yaml",
 		"proxy/proxy_test.go", "cmd/hubspot-auth-proxy/testdata/script/config.txtar", "proxy/nodesdk/node_modules/x/index.js",
 	} {
 		if !ignored(name) {

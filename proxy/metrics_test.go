@@ -92,13 +92,13 @@ func TestEveryRefusalIsInTheMetricsFromTheStart(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || len(want) < 10 {
 		t.Errorf("(-in refusals +in metrics):\n%s", diff)
 	}
-	manual, err := os.ReadFile("../README.md")
+	manual, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for category := range want {
 		if !strings.Contains(string(manual), "`"+category+"`") {
-			t.Errorf("the README does not say what to do about %s", category)
+			t.Errorf("README.md does not say what to do about %s", category)
 		}
 	}
 }

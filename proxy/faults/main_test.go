@@ -17,7 +17,7 @@ import (
 	_ "hubspot-auth-proxy/proxy/admin"
 )
 
-var update = flag.Bool("update", false, "write what was seen to the README")
+var update = flag.Bool("update", false, "write what was seen to README.md")
 
 // binary is the environment variable that has the program's path.
 const binary = "HUBSPOT_AUTH_PROXY_BINARY"
