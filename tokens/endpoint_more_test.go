@@ -59,7 +59,7 @@ func TestAnEndedGrantThatCannotBeNotedIsNotAskedForAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	for name, refuse := range map[string]func(t *testing.T, client redis.UniversalClient){
 		"too few replicas": func(t *testing.T, client redis.UniversalClient) {
-			if err := client.(*redis.Client).ConfigSet(t.Context(), "min-replicas-to-write", "1").Err(); err != nil {
+			if err := redistest.Admin(t, client).(*redis.Client).ConfigSet(t.Context(), "min-replicas-to-write", "1").Err(); err != nil {
 				t.Fatal(err)
 			}
 		},

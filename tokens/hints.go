@@ -21,6 +21,15 @@ func (s *Source) hint(portal string) {
 	}
 }
 
+// hintAll makes each record be read before it is used again, which is what is left
+// where the Redis user may not subscribe.
+func (s *Source) hintAll() {
+	s.unknown.InvalidateAll()
+	for e := range s.portals.Values() {
+		e.hints.Add(1)
+	}
+}
+
 // hintTime is how long a request waits for a record that is being read because
 // of a hint. A Redis that does not answer in time must not keep known portals
 // from being served.

@@ -47,6 +47,7 @@ func flood(t *testing.T, client redis.UniversalClient, channels []string, meanwh
 	dice := rand.New(rand.NewPCG(11, 1))
 	ids := []string{portalID, "1", "2", "3"}
 	former := field(t, client, "generation")
+	client = redistest.Admin(t, client)
 	began := time.Now()
 	for time.Since(began) < *floodFlag {
 		id := ids[dice.IntN(len(ids))]
@@ -74,7 +75,7 @@ func flood(t *testing.T, client redis.UniversalClient, channels []string, meanwh
 func contents(t *testing.T, client redis.UniversalClient) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	for _, key := range client.Keys(t.Context(), "*").Val() {
+	for _, key := range redistest.Admin(t, client).Keys(t.Context(), "*").Val() {
 		all[key] = client.Dump(t.Context(), key).Val()
 	}
 	return all

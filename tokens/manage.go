@@ -16,6 +16,13 @@ import (
 // asked.
 func (s *Source) RedisAnswers() bool { return s.store.Answers() }
 
+// PollsRedis reports whether changes of other processes take effect within 10
+// seconds rather than at once, because the Redis user may not subscribe.
+func (s *Source) PollsRedis() bool { return s.store.Polls() }
+
+// MissingRights returns the rules of ACL SETUSER that the Redis user lacks.
+func (s *Source) MissingRights(ctx context.Context) ([]string, error) { return s.store.Missing(ctx) }
+
 // Set stores a portal's credential in the place of whatever there is. The
 // actor is for the log, as with all that follow.
 func (s *Source) Set(ctx context.Context, seed Seed, actor string) error {

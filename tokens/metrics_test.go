@@ -298,16 +298,16 @@ func TestEachCommandToRedisIsCountedOnce(t *testing.T) {
 		do            func()
 		calls, errors float64
 	}{
-		{"a command", func() { client.Get(t.Context(), "x") }, 1, 0},
+		{"a command", func() { client.Get(t.Context(), "hubspot:x") }, 1, 0},
 		{"on a new connection", func() {
-			dial(t, server).ClientKillByFilter(t.Context(), "TYPE", "normal", "SKIPME", "yes")
-			client.Get(t.Context(), "x")
+			server.Client(t).ClientKillByFilter(t.Context(), "TYPE", "normal", "SKIPME", "yes")
+			client.Get(t.Context(), "hubspot:x")
 		}, 1, 0},
 		{"a pipeline", func() {
 			_, _ = client.Pipelined(t.Context(), func(pipe redis.Pipeliner) error {
-				pipe.Set(t.Context(), "x", "", 0)
-				pipe.Get(t.Context(), "y")
-				pipe.HGetAll(t.Context(), "x") // of another type
+				pipe.Set(t.Context(), "hubspot:x", "", 0)
+				pipe.Get(t.Context(), "hubspot:y")
+				pipe.HGetAll(t.Context(), "hubspot:x") // of another type
 				return nil
 			})
 		}, 3, 1},

@@ -184,39 +184,6 @@ func TestASourceWorksWithSentinel(t *testing.T) {
 
 func TestASourceWorksWithACluster(t *testing.T) {
 	t.Parallel()
-	options := redistest.With("--cluster-enabled", "yes", "--cluster-port", "%FREE%", "--cluster-config-file", "nodes-%PORT%.conf")
-	nodes := []*redistest.Server{redistest.Start(t, options), redistest.Start(t, options), redistest.Start(t, options)}
-	slots := [][2]int{{0, 5460}, {5461, 10922}, {10923, 16383}}
-	first := client(dial(t, nodes[0]))
-	for i, node := range nodes {
-		c := client(dial(t, node))
-		if err := c.Do(t.Context(), "cluster", "set-config-epoch", i+1).Err(); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Do(t.Context(), "cluster", "addslotsrange", slots[i][0], slots[i][1]).Err(); err != nil {
-			t.Skipf("this redis-server has no CLUSTER ADDSLOTSRANGE: %v", err)
-		}
-		host, port, _ := strings.Cut(node.Addr, ":")
-		bus := configured(t, c, "cluster-port")
-		if err := first.Do(t.Context(), "cluster", "meet", host, port, bus).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, node := range nodes {
-		c := client(dial(t, node))
-		eventually(t, "the cluster is complete", func() bool {
-			info := c.ClusterInfo(t.Context()).Val()
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
-		})
-	}
+	nodes := redistest.StartCluster(t)
 	works(t, nodes[0].URL()+"?addr="+nodes[1].Addr)
-}
-
-func configured(t *testing.T, c *redis.Client, name string) string {
-	t.Helper()
-	values, err := c.ConfigGet(t.Context(), name).Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return values[name]
 }

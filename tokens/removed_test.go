@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
 )
 
@@ -20,7 +21,7 @@ func TestAPortalThatWasRemovedIsNotBroughtBackByASeedOnceRedisIsEmptied(t *testi
 		}
 		eventually(t, "a hears of it", func() bool { return answers(t, a, portalID, tokens.ErrNotConnected) })
 
-		if err := client.FlushAll(t.Context()).Err(); err != nil {
+		if err := redistest.Admin(t, client).FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		again := tokens.Seed{Portal: portalID, Kind: tokens.OAuth, Secret: secret.New(first)}
@@ -46,7 +47,7 @@ func TestAFlushedRedisIsFilledAgainUnasked(t *testing.T) {
 		s := newSource(t, hub, tokens.Options{Redis: client})
 		seed(t, s, hub, portalID)
 		held := get(t, s, portalID)
-		if err := client.FlushAll(t.Context()).Err(); err != nil {
+		if err := redistest.Admin(t, client).FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "the portal is stored again", func() bool {

@@ -240,7 +240,7 @@ func TestAnEventThatIsLostWhileTheRecordIsReadForTheFirstTimeIsMadeUpFor(t *test
 	reading.close()
 	call := later(func() (*tokens.Credential, error) { return a.Credential(t.Context(), portalID) })
 	eventually(t, "the record is read", func() bool { return reading.held.Load() > 0 })
-	if err := connect(t).Do(t.Context(), "client", "kill", "type", "pubsub").Err(); err != nil {
+	if err := redistest.Admin(t, connect(t)).Do(t.Context(), "client", "kill", "type", "pubsub").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Remove(t.Context(), portalID, "test"); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/seal"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
@@ -71,6 +72,7 @@ func (b *logBuffer) String() string {
 func allOf(t *testing.T, client redis.UniversalClient) string {
 	t.Helper()
 	var text strings.Builder
+	client = redistest.Admin(t, client)
 	for _, key := range client.Keys(t.Context(), "*").Val() {
 		switch kind := client.Type(t.Context(), key).Val(); kind {
 		case "hash":

@@ -37,7 +37,7 @@ func NewSource(options Options) *Source {
 	s.pending.wake = make(chan struct{}, 1)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.store.OnChange(s.redisChanged(time.Now()))
-	s.loops.Go(func() { s.store.Hints(s.life, s.resync, s.hint) })
+	s.loops.Go(func() { s.store.Hints(s.life, s.resync, s.hintAll, s.hint) })
 	s.loops.Go(s.reconcilePending)
 	return s
 }

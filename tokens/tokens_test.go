@@ -180,7 +180,7 @@ func listening(t *testing.T, client redis.UniversalClient, sources int64) {
 	t.Helper()
 	eventually(t, "the sources get events", func() bool {
 		channel := eventsOf(t, client)
-		return client.(*redis.Client).PubSubNumSub(t.Context(), channel).Val()[channel] >= sources
+		return redistest.Admin(t, client).(*redis.Client).PubSubNumSub(t.Context(), channel).Val()[channel] >= sources
 	})
 }
 
@@ -343,7 +343,7 @@ func silently(t *testing.T, client redis.UniversalClient, fields ...any) {
 	t.Helper()
 	ctx := t.Context()
 	// At once, as a write is: a generation says what its record is.
-	_, err := client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := redistest.Admin(t, client).TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.HIncrBy(ctx, recordKey, "generation", 1)
 		return p.HSet(ctx, recordKey, fields...).Err()
 	})

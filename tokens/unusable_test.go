@@ -106,6 +106,7 @@ func TestAGenerationThatCannotBeComparedMakesNoRenewalRunWild(t *testing.T) {
 // wrongType puts something that is no record where the portal's was.
 func wrongType(t *testing.T, client redis.UniversalClient, key string) {
 	t.Helper()
+	client = redistest.Admin(t, client)
 	if err := errors.Join(client.Del(t.Context(), key).Err(), client.LPush(t.Context(), key, "x").Err()); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +136,8 @@ func TestADamagedPortalCostsItselfOnly(t *testing.T) {
 						}
 						get(t, s, "1")
 					}
-					if n := reads.Load() - before; n != i+1 {
+					// Once more when hints begin to arrive.
+					if n := reads.Load() - before; n != i+1 && n != i+2 {
 						t.Errorf("it was read %d times in %d × 5 s", n, i+1)
 					}
 					if n := log.lines("a portal's record cannot be used"); int64(n) != i/12+1 { // once a minute

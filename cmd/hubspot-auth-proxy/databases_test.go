@@ -29,7 +29,7 @@ func TestAPortalThatIsRemovedInOneDatabaseIsServedFromAnother(t *testing.T) {
 	production := in("/2", "hubspot:")
 	command(production, hubspottest.Canary+"-live", "portal", "set", "62516", "access_token")
 	url := "http://" + launch(t, "serve", production...).address() + "/portals/62516/crm/v3/objects/contacts"
-	for _, staging := range [][]string{in("/3", "hubspot:"), in("/2", "staging:"), in("/2", "hubspot:events:")} {
+	for _, staging := range [][]string{in("/3", "hubspot:"), in("/2", "hubspot:staging:"), in("/2", "hubspot:events:")} {
 		command(staging, hubspottest.Canary+"-other", "portal", "set", "62516", "access_token")
 		launch(t, "serve", staging...).address()
 		for range 10 {

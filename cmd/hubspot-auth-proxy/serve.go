@@ -148,6 +148,7 @@ func (s *service) listen(context.Context) error {
 	s.door = door
 	s.admin = admin.New(admin.Options{
 		RedisAnswers:   s.source.RedisAnswers,
+		RedisPolled:    s.source.PollsRedis,
 		SeedFault:      s.seeder.Fault,
 		Loopback:       isLoopback(door),
 		Password:       s.settings.AdminPassword,
@@ -201,9 +202,22 @@ func (s *service) awaitRedis(ctx context.Context) error {
 	}
 }
 
+// warnOfRights logs what the Redis user lacks. The error is one of Redis.
+func (s *service) warnOfRights(ctx context.Context) error {
+	missing, err := s.source.MissingRights(ctx)
+	if len(missing) > 0 {
+		s.log.Warn("the Redis user lacks rights: add these rules by ACL SETUSER; without the channels, changes take effect within 10 s and not at once",
+			zap.Strings("missing", missing))
+	}
+	return err
+}
+
 // followSettings reads the clients, stores the settings' portals, and goes on
 // looking for changes of both.
 func (s *service) followSettings(ctx context.Context) error {
+	if err := s.warnOfRights(ctx); err != nil {
+		return err
+	}
 	if err := s.source.Begin(ctx); err != nil {
 		return err
 	}

@@ -30,6 +30,11 @@ type Options struct {
 	// must be safe for concurrent use.
 	RedisAnswers func() bool
 
+	// RedisPolled reports whether changes that other processes make are polled for,
+	// because the Redis user may not subscribe. Nil means that they are not. It must
+	// be safe for concurrent use.
+	RedisPolled func() bool
+
 	// SeedFault returns why the seed file cannot be used as it is now, empty if it
 	// can. Nil: there is none. It must be safe for concurrent use.
 	SeedFault func() string
@@ -232,6 +237,9 @@ func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 		if fault := a.options.SeedFault(); fault != "" {
 			body["seed"], body["seed_fault"] = "faulty", fault
 		}
+	}
+	if state != starting && a.options.RedisPolled != nil && a.options.RedisPolled() {
+		body["redis_changes"] = "polled every few seconds, because the Redis user may not subscribe"
 	}
 	answer(w, status, body)
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+
+	"hubspot-auth-proxy/tokens/redistest"
 )
 
 func TestAddingAClientToAnEmptiedRedisLosesNobody(t *testing.T) {
@@ -13,7 +15,7 @@ func TestAddingAClientToAnEmptiedRedisLosesNobody(t *testing.T) {
 		beta := add(t, storeOf(client), "beta", "1")
 		s, _ := newSet(t, client)
 		reload(t, s)
-		if err := client.FlushAll(t.Context()).Err(); err != nil {
+		if err := redistest.Admin(t, client).FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		gamma := add(t, storeOf(client), "gamma", "1")

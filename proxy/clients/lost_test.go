@@ -42,7 +42,7 @@ func TestRemovingNobodyFromAnEmptiedRedisLosesNobody(t *testing.T) {
 		key := add(t, store, "a", "1")
 		s, _ := newSet(t, connect())
 		reload(t, s)
-		client.FlushDB(t.Context())
+		redistest.Admin(t, client).FlushDB(t.Context())
 		if err := store.Remove(t.Context(), "nobody"); !errors.Is(err, clients.ErrUnknown) {
 			t.Errorf("Remove: %v", err)
 		}
@@ -61,7 +61,7 @@ func rollback(t *testing.T, client redis.UniversalClient) func() {
 	before := client.HGetAll(t.Context(), prefix+"clients").Val()
 	return func() {
 		t.Helper()
-		_, err := client.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
+		_, err := redistest.Admin(t, client).TxPipelined(t.Context(), func(p redis.Pipeliner) error {
 			p.Del(t.Context(), prefix+"clients")
 			return p.HSet(t.Context(), prefix+"clients", before).Err()
 		})
@@ -116,7 +116,7 @@ func TestOfTwoHeldSetsTheNewerPrevails(t *testing.T) {
 					reload(t, newer)
 				}
 				reload(t, behind)
-				client.FlushDB(t.Context())
+				redistest.Admin(t, client).FlushDB(t.Context())
 				reload(t, behind)
 				reload(t, newer, older, behind)
 				for _, s := range []*clients.Set{newer, older, behind} {

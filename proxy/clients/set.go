@@ -173,6 +173,7 @@ func (s *Set) follow(life context.Context) {
 	listening.Go(func() {
 		s.store.database().Follow(life, channelName, store.Follower{
 			Connected: func(store.Epoch) { hint() },
+			Polled:    hint,
 			Message:   func(string) { hint() },
 			Failed:    func(error) {}, // loading fails then, too
 		})

@@ -46,7 +46,7 @@ var disasters = []disaster{
 
 func (w *world) cutRedis() {
 	for _, kind := range []string{"normal", "pubsub"} {
-		_ = w.control.ClientKillByFilter(context.Background(), "TYPE", kind).Err() // its own is cut too
+		_ = w.redis.Client(w.t).ClientKillByFilter(context.Background(), "TYPE", kind).Err() // its own is cut too
 	}
 }
 

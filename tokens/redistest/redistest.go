@@ -23,6 +23,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // startTime is how long a server may take until it answers.
@@ -48,12 +50,20 @@ func Sentinel(lines ...string) Option {
 	return func(s *Server) { s.sentinel = strings.Join(lines, "\n") + "\n" }
 }
 
+// Without takes rules of ACL SETUSER from the user that clients log in as.
+func Without(rules ...string) Option {
+	return func(s *Server) {
+		s.rules = slices.DeleteFunc(s.rules, func(rule string) bool { return slices.Contains(rules, rule) })
+	}
+}
+
 // A Server is a redis-server that runs for one test. Make it with [Start].
 type Server struct {
 	// Addr is its address, such as 127.0.0.1:41234.
 	Addr string
 
 	tb       testing.TB
+	rules    []string // of ACL SETUSER, for user
 	dir      string
 	args     []string
 	sentinel string // its configuration, if it is one
@@ -70,7 +80,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		tb.Skip("redis-server is not installed: this test needs a real one")
 	}
-	s := &Server{tb: tb, dir: tb.TempDir()}
+	s := &Server{tb: tb, dir: tb.TempDir(), rules: store.Database{Prefix: "hubspot:"}.Rules()}
 	for _, option := range options {
 		option(s)
 	}
@@ -104,11 +114,28 @@ func (s *Server) age() {
 // Young leaves the database as new as it is: nothing is stored in it at first.
 func Young() Option { return func(s *Server) { s.young = true } }
 
-// URL is the server's address as a URL, for clients.
-func (s *Server) URL() string { return "redis://" + s.Addr }
+// The user that clients log in as: one that has the rights that the program needs,
+// and no others.
+const (
+	user     = "hubspot"
+	password = "the-rights-that-it-needs"
+)
 
-// Client returns a client of the server, which is closed at the end of the
-// test.
+// URL is the server's address as a URL, for clients, with a user that has the
+// rights that the program needs.
+func (s *Server) URL() string {
+	if s.sentinel != "" {
+		return "redis://" + s.Addr
+	}
+	return login(s.Addr)
+}
+
+// login returns the URL of a server for a user with the rights that the program
+// needs.
+func login(addr string) string { return "redis://" + user + ":" + password + "@" + addr }
+
+// Client returns a client of the server that may do anything, which is closed at
+// the end of the test.
 func (s *Server) Client(tb testing.TB) redis.UniversalClient {
 	tb.Helper()
 	client := redis.NewClient(&redis.Options{
@@ -119,6 +146,17 @@ func (s *Server) Client(tb testing.TB) redis.UniversalClient {
 	})
 	tb.Cleanup(func() { _ = client.Close() })
 	return client
+}
+
+// Admin returns a client of the same Redis as client that may do anything, for
+// what a test does itself. It is closed at the end of the test.
+func Admin(tb testing.TB, client redis.UniversalClient) redis.UniversalClient {
+	tb.Helper()
+	one, ok := client.(*redis.Client)
+	if !ok || one.Options().Username != user {
+		return client
+	}
+	return (&Server{Addr: one.Options().Addr}).Client(tb)
 }
 
 // Do sends the server a command and returns its answer as text.
@@ -201,7 +239,8 @@ func (s *Server) start(more ...string) error {
 	}
 	args = append(args, "--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--daemonize", "no")
 	if s.sentinel == "" {
-		args = append(args, "--save", "")
+		args = append(args, "--save", "", "--user", user, "on", ">"+password)
+		args = append(args, s.rules...)
 	}
 	for _, arg := range slices.Concat(s.args, more) {
 		if strings.Contains(arg, "%FREE%") {

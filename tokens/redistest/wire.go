@@ -61,7 +61,7 @@ func (s *Server) Wire(tb testing.TB) *Wire {
 }
 
 // URL is the wire's address as a URL, for clients.
-func (w *Wire) URL() string { return "redis://" + w.Addr }
+func (w *Wire) URL() string { return login(w.Addr) }
 
 // Delay makes every answer come that much later, from now on.
 func (w *Wire) Delay(d time.Duration) {

@@ -59,7 +59,7 @@ func openServer(address secret.Text) (redis.UniversalClient, error) {
 		return nil, errRedisURL
 	}
 	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
-	options.MaintNotificationsConfig = noNotifications()
+	options.MaintNotificationsConfig, options.DisableIdentity = noNotifications(), true
 	return redis.NewClient(options), nil
 }
 
@@ -69,6 +69,7 @@ func openSentinel(address secret.Text) (redis.UniversalClient, error) {
 		return nil, errRedisURL
 	}
 	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
+	options.DisableIdentity = true
 	return redis.NewFailoverClient(options), nil
 }
 
@@ -78,7 +79,7 @@ func openCluster(address secret.Text) (redis.UniversalClient, error) {
 		return nil, errRedisURL
 	}
 	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
-	options.MaintNotificationsConfig = noNotifications()
+	options.MaintNotificationsConfig, options.DisableIdentity = noNotifications(), true
 	return redis.NewClusterClient(options), nil
 }
 
@@ -109,7 +110,7 @@ func Embedded() (client redis.UniversalClient, end func()) {
 		Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() },
 	}
 	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
-	options.MaintNotificationsConfig = noNotifications()
+	options.MaintNotificationsConfig, options.DisableIdentity = noNotifications(), true
 	client = redis.NewClient(options)
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {

@@ -82,20 +82,31 @@ func (s *Store) knownEpoch(ctx context.Context) (string, error) {
 
 // Hints calls hint for each portal whose record may have changed, until ctx
 // ends, and connected whenever hints begin to arrive. A hint says nothing but
-// that: anybody who may publish can have sent it.
-func (s *Store) Hints(ctx context.Context, connected func(), hint func(portal string)) {
+// that: anybody who may publish can have sent it. While the Redis user may not
+// subscribe, polled is called every few seconds instead: any record may have
+// changed.
+func (s *Store) Hints(ctx context.Context, connected, polled func(), hint func(portal string)) {
 	s.Follow(ctx, eventsName, Follower{
 		Connected: func(epoch Epoch) {
 			if _, err := s.see(ctx, epoch); err != nil {
 				s.epoch.Store(&seen{Epoch: epoch}) // which is not young, as far as is known
 			}
+			s.polls.Store(false)
 			connected()
 			s.warm(ctx)
+		},
+		Polled: func() {
+			s.polls.Store(true)
+			polled()
 		},
 		Message: hint,
 		Failed:  func(error) {}, // Health has seen it
 	})
 }
+
+// Polls reports whether changes are polled for, because the Redis user may not
+// subscribe.
+func (s *Store) Polls() bool { return s.polls.Load() }
 
 // warmConnections is how many commands can be under way without one of them
 // having to open a connection first.

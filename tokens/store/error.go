@@ -42,12 +42,6 @@ var codes = []string{
 	"NOAUTH", "NOPERM", "NOPROTO", "NOREPLICAS", "NOSCRIPT", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED", "WRONGPASS", "WRONGTYPE",
 }
 
-// commands are those that this program sends, by itself or in a script.
-var commands = []string{
-	"auth", "client", "client|setinfo", "cluster", "del", "eval", "evalsha", "get", "hdel", "hello", "hget", "hgetall", "hmget", "hset",
-	"hsetnx", "info", "pexpire", "ping", "psetex", "pttl", "publish", "scan", "script", "script|load", "select", "set", "setnx", "subscribe", "time",
-}
-
 // phrases are texts of errors with the code ERR that say what to do.
 var phrases = []string{
 	"unknown command", "max number of clients reached", "DB index is out of range",
@@ -87,12 +81,16 @@ func codeOf(text string) string {
 	return "ERR"
 }
 
+// connectionCommands are what go-redis sends on a new connection, which may be
+// refused.
+var connectionCommands = []string{"auth", "client", "client|setinfo", "cluster", "hello"}
+
 var quoted = regexp.MustCompile(`'([a-z|]+)' command`)
 
 // commandOf returns the command that the text of NOPERM names.
 func commandOf(text string) string {
 	match := quoted.FindStringSubmatch(text)
-	if match == nil || !slices.Contains(commands, match[1]) {
+	if match == nil || !slices.Contains(slices.Concat(commands(), clusterCommands, connectionCommands), match[1]) {
 		return ""
 	}
 	return match[1]

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -29,18 +30,28 @@ const (
 	// the longest one.
 	firstRetry = 100 * time.Millisecond
 	mostRetry  = 2 * time.Second
+
+	// pollEvery is how often changes are polled for where the Redis user may not
+	// subscribe, and subscribeEvery how often that right is tried again.
+	pollEvery      = 4 * time.Second
+	subscribeEvery = time.Minute
 )
 
 // A Follower receives what [Database.Follow] learns. Its functions are called
 // one at a time, and must not block for long.
 type Follower struct {
-	// Connected is called with the epoch whenever messages begin to arrive.
-	// Those that were sent before are lost.
+	// Connected is called with the epoch whenever messages begin to arrive, or
+	// polling begins. What was sent before is lost.
 	Connected func(Epoch)
 
 	// Message is called with each message. A message is a hint to read, and
 	// nothing more: anybody who may publish can have sent it.
 	Message func(payload string)
+
+	// Polled is called every few seconds, in place of messages, while the Redis
+	// user has no right to subscribe: anything may have changed since the last
+	// call.
+	Polled func()
 
 	// Failed is called when messages cannot arrive, and after each further
 	// try. The error is an [*Error].
@@ -66,6 +77,9 @@ func (d Database) Follow(ctx context.Context, name string, f Follower) {
 			former, pause = epoch.ID, firstRetry
 			err = d.followEpoch(ctx, name, epoch, f)
 		}
+		if refused := (*Error)(nil); errors.As(err, &refused) && refused.Code == "NOPERM" && refused.Op == subscribing {
+			err = d.poll(ctx, epoch, f)
+		}
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
@@ -76,6 +90,23 @@ func (d Database) Follow(ctx context.Context, name string, f Follower) {
 		}
 		pause = min(2*pause, mostRetry)
 	}
+}
+
+// poll stands in for a subscription for a while, or until there is another epoch.
+func (d Database) poll(ctx context.Context, epoch Epoch, f Follower) error {
+	f.Connected(epoch)
+	for until := time.Now().Add(subscribeEvery); time.Now().Before(until); {
+		f.Polled()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pollEvery + rand.N(pollEvery/5)):
+		}
+		if current, err := d.Epoch(ctx); err != nil || current.ID != epoch.ID {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d Database) publish(ctx context.Context, channel, payload string) error {
@@ -103,7 +134,7 @@ func (d Database) followEpoch(ctx context.Context, name string, epoch Epoch, f F
 			if ended := context.Cause(ctx); ended != nil { // the epoch, or the one who asked
 				return asChanged(ended)
 			}
-			return Failure("subscribe in Redis", err)
+			return Failure(subscribing, err)
 		}
 		w.heard()
 		switch message := message.(type) {
@@ -118,6 +149,8 @@ func (d Database) followEpoch(ctx context.Context, name string, epoch Epoch, f F
 		}
 	}
 }
+
+const subscribing = "subscribe in Redis"
 
 // errChanged ends the following of an epoch.
 const errChanged = secret.Fault("the epoch has changed")
@@ -182,10 +215,10 @@ func (w *watcher) watch(ctx context.Context) error {
 			return errChanged
 		}
 		if time.Since(time.Unix(0, w.last.Load())) > silence {
-			return Failure("subscribe in Redis", secret.Fault("the connection is dead"))
+			return Failure(subscribing, secret.Fault("the connection is dead"))
 		}
 		if err := w.events.Ping(ctx); err != nil {
-			return Failure("subscribe in Redis", err)
+			return Failure(subscribing, err)
 		}
 	}
 }

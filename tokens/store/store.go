@@ -34,6 +34,7 @@ type Store struct {
 	*Health
 	ring  seal.Ring
 	epoch atomic.Pointer[seen]
+	polls atomic.Bool // for changes, in place of a subscription
 }
 
 // New returns a store of what the database holds, whose secrets the ring seals.

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/redistest"
+)
+
+// The user has no channels, as every user of Redis 7 to whom none are given.
+func TestWithoutTheRightToSubscribeChangesTakeEffectWithinTenSeconds(t *testing.T) {
+	t.Parallel()
+	s := &stage{t: t, redis: redistest.Start(t, redistest.Without("&hubspot:*")), hub: hubspottest.NewServer()}
+	t.Cleanup(s.hub.Close)
+	s.hub.SetAccessToken("62516", hubspottest.Canary)
+	command := func(stdin string, args ...string) string {
+		t.Helper()
+		var stdout output
+		if err := run(t.Context(), args, []string{"REDIS_URL=" + s.redis.URL()}, strings.NewReader(stdin), &stdout, &output{}); err != nil {
+			t.Fatalf("%q: %v", args, err)
+		}
+		return strings.TrimSpace(stdout.String())
+	}
+	command(hubspottest.Canary, "portal", "set", "62516", "access_token")
+	kept, lost := command("", "client", "add", "kept", "--portals", "*"), command("", "client", "add", "lost", "--portals", "*")
+	admin := freePort(t)
+	p := s.launch("ALLOW_ANONYMOUS=false", "ADMIN_ADDR="+admin)
+	p.until(`"missing":\["&hubspot:\*"\]`)
+	url := "http://" + p.address() + "/portals/62516/crm/v3/objects/contacts"
+	if status := statusOf(t, url, lost); status != http.StatusOK {
+		t.Fatalf("it does not even begin: %d", status)
+	}
+	if status, body := get(t, "http://"+admin+"/readyz"); status != http.StatusOK || !strings.Contains(body, `"redis_changes":"polled`) {
+		t.Errorf("readyz: %d %s", status, body)
+	}
+	began := time.Now()
+	command("", "client", "remove", "lost")
+	command("", "portal", "remove", "62516")
+	eventually(t, "the key is cut off", func() bool { return statusOf(t, url, lost) == http.StatusUnauthorized })
+	eventually(t, "the portal is cut off", func() bool { return statusOf(t, url, kept) == http.StatusForbidden })
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
