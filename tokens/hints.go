@@ -18,6 +18,8 @@ func (s *Source) hint(portal string) {
 	if e, known := s.portals.GetIfPresent(portal); known {
 		e.hints.Add(1)
 		s.check(e) // at once, so that hardly anybody waits for it
+	} else {
+		s.directory.mark(portal)
 	}
 }
 

@@ -32,8 +32,9 @@ type metrics struct {
 }
 
 // newMetrics makes a source's metrics. What is known about portals is counted
-// when it is asked for: those that are as asked for, and those that are unsaved.
-func newMetrics(registry prometheus.Registerer, health *store.Health, portals func(is func(*held) bool) float64, unsaved func() int) *metrics {
+// when it is asked for: those held that are as asked for, the records in each
+// state, and those that are unsaved.
+func newMetrics(registry prometheus.Registerer, health *store.Health, portals func(is func(*held) bool) float64, records func() Counts, unsaved func() int) *metrics {
 	factory := promauto.With(registry)
 	counter := func(name, help string, count *atomic.Int64) {
 		factory.NewCounterFunc(prometheus.CounterOpts{Name: MetricPrefix + name, Help: help}, func() float64 { return float64(count.Load()) })
@@ -71,9 +72,11 @@ func newMetrics(registry prometheus.Registerer, health *store.Health, portals fu
 	gauge("cached_portals", "Portals in this process' cache.", func() float64 {
 		return portals(func(h *held) bool { return h.State != Removed })
 	})
-	gauge("ended_grants", "Portals whose grant HubSpot has ended, of those that were called since this process started.", func() float64 {
-		return portals(func(h *held) bool { return h.State == Ended })
-	})
+	gauge("ended_grants", "Portals whose grant HubSpot has ended.", func() float64 { return float64(records()[Ended]) })
+	for _, state := range []State{Active, Ended, Unusable} {
+		factory.NewGaugeFunc(prometheus.GaugeOpts{Name: MetricPrefix + "portals", Help: "Portals by the state of their records; unusable ones are damaged, or do not open.",
+			ConstLabels: prometheus.Labels{"state": string(state)}}, func() float64 { return float64(records()[state]) })
+	}
 	gauge("unsaved_portals", "Portals that were renewed and are not stored in Redis yet.", func() float64 {
 		return float64(unsaved())
 	})

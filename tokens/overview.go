@@ -5,32 +5,33 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// readsAtOnce is how many records are read at the same time for an overview. A
-// pipeline would be one round trip, but a long one gets stuck in the embedded
-// Redis, to which a connection has no buffer.
-const readsAtOnce = 8
-
-// An Overview is what this process can tell of portals at one moment. It holds
-// no secret.
+// An Overview is what this process knows of portals at one moment. It holds no
+// secret.
 type Overview struct {
-	// Portals are those that were asked for, without those that were removed
-	// or have no record: first those that are not well, then the others, each
-	// by their number.
+	// Portals are those that the query selects: first those that need attention,
+	// then the others, each by their number.
 	Portals []Portal
 
-	// Unwell is how many portals this process knows not to be well, whether
-	// or not they are among Portals.
+	// Found is how many the query selects in all.
+	Found int
+
+	// Counts are how many records Redis has in each state, as far as they were
+	// read. Whole reports that all of them were read at least once.
+	Counts Counts
+	Whole  bool
+
+	// Unwell is how many portals need attention, whether the query selects them
+	// or not.
 	Unwell int
 
-	// Cached tells that Redis did not answer: Portals are those that this
-	// process knows, as it knows them.
+	// Cached reports that Redis did not answer: Portals are those that this
+	// process holds, as it holds them.
 	Cached bool
 
 	// App is why no portal can be renewed at present. Empty: they can, as far
@@ -39,41 +40,67 @@ type Overview struct {
 	AppRetry time.Time
 }
 
-// Overview tells of the first portals of ids, but before them of those that
-// this process knows not to be well. It reads at most that many records, and
-// asks for nothing else.
-func (s *Source) Overview(ctx context.Context, ids []string, most int) Overview {
-	v := view{Source: s, now: s.now()}
-	s.app.mu.Lock()
-	v.app = s.app.pause
-	s.app.mu.Unlock()
-	unwell, others := v.cached()
-	o := Overview{Unwell: len(unwell)}
+// Overview returns what is known of the portals that the query selects. It reads
+// their records, q.Most at most, and asks for nothing else.
+func (s *Source) Overview(ctx context.Context, q Query) Overview {
+	v := s.view()
+	troubled := v.troubled()
+	unwell := func(id string, kind Kind) bool { return troubled[id] || kind == OAuth && s.options.App == nil }
+	f := s.directory.find(q, unwell, nil)
+	o := Overview{Found: f.found, Counts: f.counts, Whole: f.whole, Unwell: f.unwell}
 	if s.options.App != nil && v.appFails() {
 		o.App, o.AppRetry = v.app.err.Error(), v.app.until
 	}
-
-	records, err := s.loadAll(ctx, chosen(unwell, ids, most))
-	if err != nil {
-		o.Cached = true
-		records = v.recall(chosen(unwell, others, most))
+	if s.options.App == nil && s.directory.renews() {
+		o.App = errNoApp.Error() // which is nothing to those without any
 	}
-	if local := s.options.Local; local != nil {
+	records, err := s.store.LoadAll(ctx, f.ids)
+	if err != nil {
+		f = s.directory.find(q, unwell, func(id string) bool { return v.known(id) != nil })
+		o.Cached, o.Found = true, f.found
+		records = v.recall(f.ids)
+	}
+	if local := s.options.Local; local != nil && q.selects(local) {
 		o.Portals = append(o.Portals, Portal{ID: local.Portal, Kind: local.Kind, State: Active})
+		o.Found++
 	}
 	for _, r := range records {
-		status := v.status(r)
-		if !errors.Is(r.err, store.ErrNoRecord) && status.State != Removed {
-			o.Portals = append(o.Portals, status)
+		if !o.Cached {
+			s.directory.noteLoaded(r)
 		}
-		if s.options.App == nil && status.Kind == OAuth && status.State == Active {
-			o.App = errNoApp.Error() // which is nothing to those without any
+		if status := v.status(r); !errors.Is(r.Err, store.ErrNoRecord) && (status.State != Removed || q.State == Removed) {
+			o.Portals = append(o.Portals, status)
 		}
 	}
 	slices.SortStableFunc(o.Portals, func(a, b Portal) int {
 		return cmp.Or(byWellness(a, b), byNumber(a.ID, b.ID))
 	})
 	return o
+}
+
+// selects reports whether the query's first portals include the process' own one.
+func (q Query) selects(local *Credential) bool {
+	return q.First == 0 && q.wants(Active, false) && strings.Contains(local.Portal, strings.ToLower(q.Text))
+}
+
+// Portal returns what is known of one portal. The error is [ErrNotConnected] if
+// there is no record of it. Without Redis, the portal is as this process holds
+// it; if it holds none, the error says that Redis does not answer.
+func (s *Source) Portal(ctx context.Context, id string) (Portal, error) {
+	v := s.view()
+	if local := s.options.Local; local != nil && local.Portal == id {
+		return Portal{ID: id, Kind: local.Kind, State: Active}, nil
+	}
+	records, err := s.store.LoadAll(ctx, []string{id})
+	if err != nil {
+		if records = v.recall([]string{id}); len(records) == 0 {
+			return Portal{}, err
+		}
+	}
+	if errors.Is(records[0].Err, store.ErrNoRecord) {
+		return Portal{}, ErrNotConnected
+	}
+	return v.status(records[0]), nil
 }
 
 func byWellness(a, b Portal) int {
@@ -89,55 +116,19 @@ func byWellness(a, b Portal) int {
 
 func byNumber(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }
 
-// chosen returns the first ids of both lists together, each once.
-func chosen(first, second []string, most int) []string {
-	ids := make([]string, 0, min(most, len(first)+len(second)))
-	known := make(map[string]bool, cap(ids))
-	for _, list := range [][]string{first, second} {
-		for _, id := range list {
-			if len(ids) == most {
-				return ids
-			}
-			if !known[id] {
-				known[id] = true
-				ids = append(ids, id)
-			}
-		}
-	}
-	return ids
-}
-
-// loaded is a portal's record, or why there is none.
-type loaded struct {
-	id     string
-	record store.Record
-	err    error
-}
-
-// loadAll reads records, a few at a time. Its error means that Redis did not
-// answer.
-func (s *Source) loadAll(ctx context.Context, ids []string) ([]loaded, error) {
-	all := make([]loaded, len(ids))
-	reads, ctx := errgroup.WithContext(ctx)
-	reads.SetLimit(readsAtOnce)
-	for i, id := range ids {
-		reads.Go(func() error {
-			r, err := s.store.Load(ctx, id)
-			all[i] = loaded{id: id, record: r, err: err}
-			if failure := (*store.Error)(nil); errors.As(err, &failure) && !failure.Answered() {
-				return failure // else something that is no record stands there
-			}
-			return nil
-		})
-	}
-	return all, reads.Wait()
-}
-
 // view is the source at one moment.
 type view struct {
 	*Source
 	now time.Time
 	app pause
+}
+
+func (s *Source) view() view {
+	v := view{Source: s, now: s.now()}
+	s.app.mu.Lock()
+	defer s.app.mu.Unlock()
+	v.app = s.app.pause
+	return v
 }
 
 // appFails reports whether HubSpot refuses or throttles the app. When a pause
@@ -156,36 +147,31 @@ func (v view) known(id string) *entry {
 	return v.pending.entry(id)
 }
 
-// cached returns the portals that the process knows: those that it knows not
-// to be well, and the others, each by their number.
-func (v view) cached() (unwell, others []string) {
+// troubled returns the portals that this process knows to need attention though
+// their records are active.
+func (v view) troubled() map[string]bool {
+	troubled := make(map[string]bool)
 	for e := range v.portals.Values() {
 		h := e.current.Load()
-		switch {
-		case h == nil && e.isUnusable(v.now) == nil: // just being read
-		case h == nil || h.State != Removed && !v.of(loaded{id: e.id, record: h.Record}, e, h).Well():
-			unwell = append(unwell, e.id)
-		default:
-			others = append(others, e.id)
+		if h != nil && h.State == Active && !v.of(store.Loaded{Portal: e.id, Record: h.Record}, e, h).Well() {
+			troubled[e.id] = true
 		}
 	}
-	slices.SortFunc(unwell, byNumber)
-	slices.SortFunc(others, byNumber)
-	return unwell, others
+	return troubled
 }
 
 // recall returns the portals as the process knows them.
-func (v view) recall(ids []string) []loaded {
-	var all []loaded
+func (v view) recall(ids []string) []store.Loaded {
+	var all []store.Loaded
 	for _, id := range ids {
 		e := v.known(id)
 		if e == nil {
 			continue
 		}
-		r := loaded{id: id}
+		r := store.Loaded{Portal: id}
 		if h := e.current.Load(); h != nil {
-			r.record = h.Record
-		} else if r.err = e.whyUnusable(); r.err == nil {
+			r.Record = h.Record
+		} else if r.Err = e.whyUnusable(); r.Err == nil {
 			continue
 		}
 		all = append(all, r)
@@ -201,30 +187,30 @@ func (e *entry) whyUnusable() error {
 }
 
 // status returns what can be said about the portal with that record.
-func (v view) status(r loaded) Portal {
-	e := v.known(r.id)
+func (v view) status(r store.Loaded) Portal {
+	e := v.known(r.Portal)
 	if e == nil {
 		return v.of(r, nil, nil)
 	}
 	h := e.current.Load()
-	if h != nil && r.err == nil && reconcile(&h.Record, &r.record) == save {
-		r.record = h.Record // not stored yet
+	if h != nil && r.Err == nil && reconcile(&h.Record, &r.Record) == save {
+		r.Record = h.Record // not stored yet
 	}
 	return v.of(r, e, h)
 }
 
 // of says what a record is about, and what the process knows about its portal,
 // if it does.
-func (v view) of(r loaded, e *entry, h *held) Portal {
-	p := portalOf(r.id, r.record, r.err)
-	if r.err != nil {
+func (v view) of(r store.Loaded, e *entry, h *held) Portal {
+	p := portalOf(r.Portal, r.Record, r.Err)
+	if r.Err != nil {
 		return p
 	}
 	p.Unsaved = e != nil && e.unsaved.Load()
 	if p.Kind != OAuth || p.State != Active {
 		return p
 	}
-	due := r.record.Expired(v.now) || h != nil && !h.renewAt.IsZero() && !v.now.Before(h.renewAt)
+	due := r.Record.Expired(v.now) || h != nil && !h.renewAt.IsZero() && !v.now.Before(h.renewAt)
 	switch {
 	case v.options.App == nil:
 		p.Failure = errNoApp.Error()

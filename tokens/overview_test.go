@@ -17,10 +17,17 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// overview returns the overview of the portals, and fails if it has a secret.
-func overview(t *testing.T, s *tokens.Source, most int, ids ...string) tokens.Overview {
+// overview returns the overview of all portals, and fails if it has a secret.
+func overview(t *testing.T, s *tokens.Source, most int) tokens.Overview {
 	t.Helper()
-	o := s.Overview(t.Context(), ids, most)
+	_ = s.Survey(t.Context()) // which fails without Redis
+	return found(t, s, tokens.Query{Most: most})
+}
+
+// found returns the overview of what the query selects.
+func found(t *testing.T, s *tokens.Source, q tokens.Query) tokens.Overview {
+	t.Helper()
+	o := s.Overview(t.Context(), q)
 	if text := fmt.Sprintf("%+v", o); strings.Contains(text, hubspottest.Canary) {
 		t.Errorf("the overview has a secret: %s", text)
 	}
@@ -79,7 +86,7 @@ func TestAnOverviewTellsTheStateOfEachPortalThoseFirstThatAreNotWell(t *testing.
 		}
 		client.Set(t.Context(), "hubspot:portal:{15}", hubspottest.Canary, 0)
 
-		o := overview(t, s, 100, "9", "10", "11", "12", "13", "14", "15", "16")
+		o := overview(t, s, 100)
 		unusable := func(id string) tokens.Portal { return tokens.Portal{ID: id, State: "unusable"} }
 		want := []tokens.Portal{
 			{ID: "12", Name: "Twelve", Kind: tokens.OAuth, State: "ended", Problem: "BAD_HUB"}, unusable("13"), unusable("15"),
@@ -111,26 +118,92 @@ func TestAnOverviewReadsAtMostSoManyRecords(t *testing.T) {
 	client, end := store.Embedded()
 	t.Cleanup(end)
 	s := newSource(t, hub, tokens.Options{Redis: client})
-	var ids []string
 	for i := range 500 {
-		ids = append(ids, fmt.Sprint(1000+i))
+		state := "active"
+		if i >= 490 {
+			state = "ended"
+		}
+		client.HSet(t.Context(), fmt.Sprintf("hubspot:portal:{%d}", 1000+i), "schema", "1", "kind", "oauth", "state", state, "generation", "1", "refresh_token", "x", "name", fmt.Sprint("No. ", i))
 	}
-	for _, id := range append(ids, "70000") {
-		client.HSet(t.Context(), "hubspot:portal:{"+id+"}", "schema", "1", "kind", "oauth", "state", "ended", "generation", "1", "refresh_token", "x")
-	}
-	// The process comes to know the last of all, which is not well.
-	if !answers(t, s, "70000", &tokens.EndedError{}) {
-		t.Fatal("70000 is well")
+	if err := s.Survey(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	counted := &reads{count: map[string]int{}}
 	client.AddHook(counted)
-	o := overview(t, s, 20, append(ids, "70000")...)
+	o := found(t, s, tokens.Query{Most: 20})
 	delete(counted.count, "hello") // of new connections
 	if diff := cmp.Diff(map[string]int{"hgetall": 20}, counted.count); diff != "" {
 		t.Errorf("commands, -want +got\n%s", diff)
 	}
-	if got := idsOf(o); len(got) != 20 || got[18] != "1018" || got[19] != "70000" || o.Unwell != 1 {
-		t.Errorf("portals %v, %d not well", got, o.Unwell)
+	if got := idsOf(o); len(got) != 20 || got[0] != "1490" || got[9] != "1499" || got[10] != "1000" || o.Unwell != 10 || o.Found != 500 || !o.Whole ||
+		!cmp.Equal(o.Counts, tokens.Counts{"active": 490, "ended": 10}) {
+		t.Errorf("portals %v of %d, %d need attention, %v", got, o.Found, o.Unwell, o.Counts)
+	}
+	for _, c := range []struct {
+		query tokens.Query
+		found int
+		ids   []string
+	}{
+		{tokens.Query{First: 8, Most: 3}, 500, []string{"1498", "1499", "1000"}},
+		{tokens.Query{First: 499, Most: 3}, 500, []string{"1489"}},
+		{tokens.Query{First: 500, Most: 3}, 500, []string{}},
+		{tokens.Query{Text: "no. 49", Most: 3}, 11, []string{"1490", "1491", "1492"}},
+		{tokens.Query{Text: "1499", Most: 3}, 1, []string{"1499"}},
+		{tokens.Query{Text: "NO. 12", State: tokens.Active, Most: 1, First: 1}, 11, []string{"1120"}},
+		{tokens.Query{State: tokens.Attention, Most: 1}, 10, []string{"1490"}},
+		{tokens.Query{State: tokens.Removed, Most: 1}, 0, []string{}},
+		{tokens.Query{State: "no such state", Most: 1}, 0, []string{}},
+	} {
+		if o := found(t, s, c.query); o.Found != c.found || !cmp.Equal(idsOf(o), c.ids) || o.Unwell != 10 {
+			t.Errorf("%+v finds %v of %d", c.query, idsOf(o), o.Found)
+		}
+	}
+}
+
+func TestWhatIsKnownOfAllPortalsFollowsTheirChanges(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, client := newHub(t), connect(t)
+		s, other := newSource(t, hub, tokens.Options{Redis: client}), newSource(t, hub, tokens.Options{Redis: connect(t)})
+		put(t, other, "1", tokens.AccessToken, "x")
+		listening(t, client, 2)
+		counts := func(what string, want tokens.Counts) {
+			t.Helper()
+			eventually(t, what, func() bool { return cmp.Equal(found(t, s, tokens.Query{}).Counts, want) })
+		}
+		s.FollowAll()
+		counts("what was there before is counted", tokens.Counts{"active": 1})
+		for id := range 300 {
+			put(t, other, fmt.Sprint(10+id), tokens.AccessToken, "x")
+		}
+		counts("what another process stores is counted", tokens.Counts{"active": 301})
+		if err := other.Remove(t.Context(), "1", "test"); err != nil {
+			t.Fatal(err)
+		}
+		counts("what another process removes is counted", tokens.Counts{"active": 300, "removed": 1})
+		if o := found(t, s, tokens.Query{Text: "1", State: tokens.Removed, Most: 5}); !cmp.Equal(idsOf(o), []string{"1"}) || o.Counts.All() != 300 {
+			t.Errorf("removed: %+v", o)
+		}
+	})
+}
+
+func TestASurveyForgetsWhatIsNotThereAnyMore(t *testing.T) {
+	t.Parallel()
+	client, end := store.Embedded()
+	t.Cleanup(end)
+	s := newSource(t, newHub(t), tokens.Options{Redis: client})
+	record := func(id string) {
+		client.HSet(t.Context(), "hubspot:portal:{"+id+"}", "schema", "1", "kind", "api_key", "state", "active", "generation", "1", "api_key", "x")
+	}
+	for _, id := range []string{"3", "1", "2", "none"} {
+		record(id)
+	}
+	if o := overview(t, s, 9); !cmp.Equal(idsOf(o), []string{"1", "2", "3"}) {
+		t.Errorf("%v", idsOf(o))
+	}
+	client.Del(t.Context(), "hubspot:portal:{2}")
+	record("4")
+	if o := overview(t, s, 9); !cmp.Equal(idsOf(o), []string{"1", "3", "4"}) || o.Counts.All() != 3 || o.Found != 3 {
+		t.Errorf("%v", idsOf(o))
 	}
 }
 
@@ -144,7 +217,7 @@ func TestAnOverviewTellsWhyAPortalIsNotRenewedUntilItIs(t *testing.T) {
 		get(t, other, portalID)
 		listening(t, client, 2)
 		now.advance(tokenLife)
-		if o := overview(t, s, 9, portalID); !o.Portals[0].Well() || o.Unwell != 0 {
+		if o := overview(t, s, 9); !o.Portals[0].Well() || o.Unwell != 0 {
 			t.Errorf("a portal that nobody has called is not well: %+v", o)
 		}
 		hub.SetToken(hubspottest.TokenBehaviour{Status: 502})
@@ -157,13 +230,13 @@ func TestAnOverviewTellsWhyAPortalIsNotRenewedUntilItIs(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 		now.advance(time.Minute) // the pause is over, and still it has no token
-		if p := overview(t, s, 9, portalID).Portals[0]; p.Failure == "" {
+		if p := overview(t, s, 9).Portals[0]; p.Failure == "" {
 			t.Errorf("the failure is forgotten: %+v", p)
 		}
 		hub.SetToken(hubspottest.TokenBehaviour{})
 		get(t, other, portalID)
 		eventually(t, "the portal is well again", func() bool {
-			o := overview(t, s, 9, portalID)
+			o := overview(t, s, 9)
 			return o.Portals[0].Well() && o.Unwell == 0
 		})
 	})
@@ -184,22 +257,27 @@ func TestAnOverviewTellsWhatConcernsAllPortals(t *testing.T) {
 	if !answers(t, s, "1", &tokens.UnavailableError{}) {
 		t.Fatal("it is renewed")
 	}
-	o := overview(t, s, 9, "1", "2", "3", "4")
+	o := overview(t, s, 9)
 	if !strings.Contains(o.App, "429") || !o.AppRetry.After(now.now()) || o.Portals[0].Failure != o.App ||
 		!cmp.Equal(idsOf(o), []string{"1", "3", "2", "4"}) || !o.Portals[2].Well() {
 		t.Errorf("%+v", o)
 	}
 	now.advance(10 * time.Minute) // nobody has tried since
-	if o = overview(t, s, 9, "1"); o.App != "" || !o.Portals[0].Well() {
+	if o = overview(t, s, 9); o.App != "" || !o.Portals[0].Well() {
 		t.Errorf("told for too long: %+v", o)
 	}
 
 	without := tokens.NewSource(tokens.Options{Redis: client, Prefix: "hubspot:", Now: now.now,
 		Local: tokens.Static("default", tokens.AccessToken, secret.New(hubspottest.Canary))})
 	t.Cleanup(func() { _ = without.Close(context.Background()) })
-	o = overview(t, without, 9, "1", "4")
-	if !strings.Contains(o.App, "HUBSPOT_CLIENT_ID") || !cmp.Equal(idsOf(o), []string{"1", "4", "default"}) || o.Portals[0].Well() || !o.Portals[2].Well() {
+	o = overview(t, without, 9)
+	if !strings.Contains(o.App, "HUBSPOT_CLIENT_ID") || !cmp.Equal(idsOf(o), []string{"1", "2", "3", "4", "default"}) || o.Portals[0].Well() || !o.Portals[4].Well() || o.Unwell != 3 {
 		t.Errorf("without an app: %+v", o)
+	}
+	for _, id := range []string{"1", "2", "3"} {
+		if err := without.Remove(t.Context(), id, "test"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if o = overview(t, without, 9); o.App != "" || !o.Portals[0].Well() {
 		t.Errorf("without an app, nor a token to renew: %+v", o)
@@ -220,7 +298,7 @@ func TestAnOverviewWithoutRedisIsOfWhatTheProcessKnows(t *testing.T) {
 	end()
 	now.advance(tokenLife)
 	get(t, s, "2")
-	o := overview(t, s, 9, "1", "2", "3", "4")
+	o := overview(t, s, 9)
 	if !o.Cached || !cmp.Equal(idsOf(o), []string{"2", "1", "4"}) || !o.Portals[0].Unsaved || o.Portals[1].Unsaved || o.Unwell != 1 || s.RedisAnswers() {
 		t.Errorf("%+v", o)
 	}
@@ -239,7 +317,7 @@ func TestAnOverviewTellsWhatTheProcessKnowsBetterThanRedis(t *testing.T) {
 		if err := client.HSet(t.Context(), recordKey, "generation", "1", "expires_at", "1000").Err(); err != nil {
 			t.Fatal(err)
 		}
-		if p := overview(t, s, 1, portalID).Portals[0]; !p.Expires.Equal(c.Expiry) {
+		if p := overview(t, s, 1).Portals[0]; !p.Expires.Equal(c.Expiry) {
 			t.Errorf("expires %v, want %v", p.Expires, c.Expiry)
 		}
 	})

@@ -111,6 +111,7 @@ func (s *Source) noCredential(e *entry, err error) error {
 		s.forget(e)
 		return unavailable(e.id, 0, err)
 	}
+	s.directory.note(e.id, store.Record{}, err)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if now := s.now(); !now.Before(e.unusable.until) {

@@ -250,6 +250,7 @@ func (s *Source) call(e *entry, h *held, why store.Cause, alone bool) (*Credenti
 func (s *Source) keep(e *entry, from, r store.Record, alone bool) (*Credential, error) {
 	next := s.held(e.id, r)
 	e.succeed(next, from)
+	s.directory.note(e.id, r, nil)
 	s.log.Info("renewed a portal's access token", zap.String("portal", e.id),
 		zap.String("for", string(r.RenewedFor)), zap.Time("expires", r.ExpiresAt))
 	if alone {

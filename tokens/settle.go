@@ -32,7 +32,11 @@ func (s *Source) take(e *entry, stored *store.Record) (*held, decision) {
 		e.unusable = pause{} // if it was, it has been mended
 	}
 	e.checkAfter(s.now(), checkEvery)
-	return e.current.Load(), now
+	h := e.current.Load()
+	if h != nil {
+		s.directory.note(e.id, h.Record, nil)
+	}
+	return h, now
 }
 
 // held makes what is held of a record.

@@ -24,6 +24,8 @@ func NewSource(options Options) *Source {
 		portals: otter.Must(&otter.Options[string, *entry]{MaximumSize: maxPortals}),
 		unknown: otter.Must(&otter.Options[string, time.Time]{MaximumSize: maxUnknown}),
 		closing: make(chan struct{}),
+
+		directory: newDirectory(),
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -33,7 +35,7 @@ func NewSource(options Options) *Source {
 	}
 	s.store = store.New(store.Database{Redis: options.Redis, Prefix: options.Prefix}, options.Keys, s.now)
 	s.trouble = throttle.Logger(s.log, throttle.Every)
-	s.metrics = newMetrics(options.Metrics, s.store.Health, s.countPortals, s.pending.unsaved)
+	s.metrics = newMetrics(options.Metrics, s.store.Health, s.countPortals, s.directory.countAll, s.pending.unsaved)
 	s.pending.wake = make(chan struct{}, 1)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.store.OnChange(s.redisChanged(time.Now()))

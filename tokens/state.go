@@ -82,6 +82,8 @@ type Source struct {
 	app     appPause
 	pending pending
 
+	directory *directory
+
 	life context.Context // of the work in the background
 	end  context.CancelFunc
 

@@ -95,6 +95,7 @@ func TestMetricsOfAProcessCountItsTraffic(t *testing.T) {
 		{1, "redis_up", nil},
 		{0, "redis_errors_total", nil},
 		{1, "cached_portals", nil},
+		{1, "portals", []string{"state=active"}},
 		{0, "ended_grants", nil},
 		{0, "unsaved_portals", nil},
 		{0, "expiring_client_keys", nil},
@@ -130,7 +131,7 @@ func tidy(t *testing.T, families map[string]*dto.MetricFamily, text string) {
 			t.Errorf("%s: %s", problem.Metric, problem.Text)
 		}
 	}
-	unitless := []string{"build_info", "requests_in_flight", "hubspot_rate_limit_remaining", "redis_up", "cached_portals", "ended_grants", "unsaved_portals", "expiring_client_keys", "faulty_seeds"}
+	unitless := []string{"build_info", "requests_in_flight", "hubspot_rate_limit_remaining", "redis_up", "portals", "cached_portals", "ended_grants", "unsaved_portals", "expiring_client_keys", "faulty_seeds"}
 	unit := regexp.MustCompile(`_(total|seconds|bytes)$`)
 	for name, family := range families {
 		own, is := strings.CutPrefix(name, ownMetrics)

@@ -227,6 +227,7 @@ func (s *service) followSettings(ctx context.Context) error {
 	if err := s.seeder.Start(ctx, s.source, s.callers); err != nil {
 		return err
 	}
+	s.source.FollowAll()
 	life, end := context.WithCancel(context.Background())
 	var following sync.WaitGroup
 	following.Go(func() { s.seeder.Follow(life) })

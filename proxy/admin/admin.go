@@ -94,7 +94,6 @@ type Admin struct {
 	options Options
 	mux     *http.ServeMux
 	state   atomic.Value // string: why it is not ready, or ready
-	listing listing      // of Portals
 	log     *zap.Logger
 	faults  *zap.Logger // log, but each cause once per throttle.Every
 	now     func() time.Time
@@ -124,7 +123,6 @@ func New(options Options) *Admin {
 	if a.options.AuthorizeURL == "" {
 		a.options.AuthorizeURL = defaultAuthorizeURL
 	}
-	a.listing.portals, a.listing.now = a.options.Portals, a.now
 	a.state.Store(starting)
 	a.mux.HandleFunc("GET /healthz", a.healthz)
 	a.mux.HandleFunc("GET /readyz", a.readyz)

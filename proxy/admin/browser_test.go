@@ -136,8 +136,8 @@ func (c *chrome) says(words ...string) {
 	}
 }
 
-// fits looks at the page on a phone and on a desk, by day and by night: nothing
-// may be wider than the window.
+// fits checks the page on a phone and on a desk, by day and by night: nothing
+// may be wider than the window, and axe-core finds nothing.
 func (c *chrome) fits(name string) {
 	c.Helper()
 	for _, width := range []int64{360, 1200} {
@@ -150,6 +150,9 @@ func (c *chrome) fits(name string) {
 			})
 			if wide := evaluate[int64](c, "document.documentElement.scrollWidth"); wide > width || evaluate[int64](c, "window.innerWidth") != width {
 				c.Errorf("%s is %d wide at %d", name, wide, width)
+			}
+			if (width == 360) == (scheme == "dark") {
+				c.accessible(name)
 			}
 			c.picture(fmt.Sprintf("%s-%d-%s.png", name, width, scheme))
 		}
@@ -194,7 +197,7 @@ func TestInABrowserAPortalIsConnectedByClicks(t *testing.T) {
 	c.says("Portal 62515 is connected")
 	c.fits("connected")
 	c.click("a[href='/']")
-	c.says("62515", "OAuth", "Well", "min left", "All portals are well")
+	c.says("62515", "OAuth", "Healthy", "min left", "All portals are healthy")
 	if actors := r.portals.actors; !slices.Equal(actors, []string{"callback"}) {
 		t.Errorf("connected by %v", actors)
 	}
@@ -230,6 +233,7 @@ func TestInABrowserAConnectionBeginsAtEitherNameAndNotFromAnotherSite(t *testing
 func TestInABrowserADeclinedConnectionIsTold(t *testing.T) {
 	r, c := newRig(t, nil), newChrome(t)
 	r.portals.record(t, portal, "state", "ended", "ended_code", "BAD_REFRESH_TOKEN")
+	r.survey()
 	c.open(r.server.URL)
 	c.click("a[href='/connect?portal=62515']")
 	c.click("button[value=cancel]")
@@ -249,6 +253,7 @@ func TestInABrowserADeclinedConnectionIsTold(t *testing.T) {
 }
 
 func TestInABrowserEveryStateOfAPortalFits(t *testing.T) {
+	t.Parallel()
 	c := newChrome(t)
 	r := newRig(t, func(r *rig) {
 		r.options.History = busyHistory(r)
@@ -259,6 +264,7 @@ func TestInABrowserEveryStateOfAPortalFits(t *testing.T) {
 	})
 	r.admin.Ready()
 	mixedPortals(r)
+	r.survey()
 	c.open(r.server.URL)
 	c.says("Ended", "Unusable", "No token", "At rest", "Not used yet", "does not expire", "19 min left", "3 portals need attention", "renewed 10 min ago", "read only")
 	c.fits("mixed")
@@ -268,7 +274,7 @@ func TestInABrowserEveryStateOfAPortalFits(t *testing.T) {
 		t.Error(err)
 	}
 	c.open(r.server.URL)
-	c.says("Redis is away", "Redis does not answer.", "No token", "Not stored", "does not expire", "At rest")
+	c.says("Redis does not answer", "Redis does not answer.", "No token", "Not stored", "does not expire", "At rest")
 	c.fits("redis-away")
 	c.silent()
 }

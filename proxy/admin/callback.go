@@ -64,7 +64,6 @@ func (a *Admin) callback(w http.ResponseWriter, r *http.Request) {
 		a.deny(w, denied)
 		return
 	}
-	a.listing.forget()
 	show(w, http.StatusOK, message{
 		Title: "Portal " + portal + " is connected",
 		Text:  []string{"The proxy serves it from now on. You can close this page."},

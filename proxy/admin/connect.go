@@ -30,13 +30,12 @@ type Portals interface {
 	// the storage has lost its data after the nonce was issued.
 	Burn(ctx context.Context, nonce string, issued time.Time, life time.Duration) (first bool, err error)
 
-	// Portals returns the ids of all that are stored, those that were removed
-	// too, in numerical order.
-	Portals(ctx context.Context) ([]string, error)
+	// Overview returns what is known of the portals that the query selects.
+	Overview(ctx context.Context, query tokens.Query) tokens.Overview
 
-	// Overview tells of those portals, or at most that many of them, and
-	// before them of those that are known not to be well.
-	Overview(ctx context.Context, ids []string, most int) tokens.Overview
+	// Portal returns what is known of one portal. The error is
+	// tokens.ErrNotConnected if there is no record of it.
+	Portal(ctx context.Context, id string) (tokens.Portal, error)
 }
 
 // callbackPath is where HubSpot sends the browser.

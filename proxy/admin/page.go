@@ -3,6 +3,7 @@ package admin
 import (
 	"bufio"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/base64"
 	"net/http"
 	"strings"
@@ -25,12 +26,18 @@ const style = `:root{color-scheme:light dark;--ink:#1c2430;--soft:#566171;--pape
 	`blockquote{margin:1rem 0;padding:.25rem 1rem;border-left:.25rem solid var(--line)}` +
 	statusStyle
 
+// script keeps a page up to date. It is in the page, like the style, so that it
+// is always of the same version.
+//
+//go:embed page.js
+var script string
+
 // A page is what a browser is shown. Its nodes escape all text that they are
 // given. They are no text/template: that calls methods by their names, so that
 // the linker would have to keep every method of every type.
 type page struct {
 	Title   string
-	Head    g.Node // what the head has besides; nil: nothing
+	Live    bool // the page keeps itself up to date, and may have a form
 	Wide    bool
 	Heading g.Node // nil: the title
 	Content []g.Node
@@ -47,11 +54,19 @@ func (p page) node() g.Node {
 			h.Meta(h.Charset("utf-8")),
 			h.Meta(h.Name("viewport"), h.Content("width=device-width, initial-scale=1")),
 			h.TitleEl(g.Text(p.Title)),
-			p.Head,
 			h.StyleEl(g.Raw(style)),
 		),
-		h.Body(h.Main(g.If(p.Wide, h.Class("wide")), heading, g.Group(p.Content))),
+		h.Body(
+			h.Main(g.If(p.Wide, h.Class("wide")), g.If(p.Live, stale()), heading, g.Group(p.Content)),
+			g.If(p.Live, h.Script(g.Raw(script))),
+		),
 	))
+}
+
+// stale says that the page could not be brought up to date. The script shows it.
+func stale() g.Node {
+	return h.P(h.ID("stale"), h.Class("notice bad"), h.Role("status"), g.Attr("hidden"),
+		h.Span(g.Text("The proxy does not answer. This page shows what it answered last.")))
 }
 
 // message is a page that tells one thing.
@@ -72,14 +87,20 @@ func (m message) page() page {
 	}}
 }
 
-// policy allows the page its style, and nothing else. HubSpot's code and the
+// policy allows a page its style, and nothing else. HubSpot's code and the
 // state are in /callback's address: nothing may be loaded that is told where
 // it was loaded from, and no frame may hold the page.
-var policy = func() string {
-	sum := sha256.Sum256([]byte(style))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-}()
+var policy = "default-src 'none'; style-src " + hashOf(style) + "; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
+
+// livePolicy allows a page its script too, which may ask for the page, and a form.
+var livePolicy = "default-src 'none'; style-src " + hashOf(style) + "; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; " +
+	"script-src " + hashOf(script) + "; connect-src 'self'"
+
+// hashOf names what stands in a page to a policy.
+func hashOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
 
 // guardHeaders sets what every answer to a browser has, be it a page or not.
 func guardHeaders(header http.Header) {
@@ -92,6 +113,9 @@ func guardHeaders(header http.Header) {
 // show answers with a page.
 func show(w http.ResponseWriter, status int, p page) {
 	guardHeaders(w.Header())
+	if p.Live {
+		w.Header().Set("Content-Security-Policy", livePolicy)
+	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	buffered := bufio.NewWriter(w)

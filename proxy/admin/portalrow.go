@@ -67,7 +67,7 @@ func judge(s tokens.Portal, now time.Time) (level, state, note string) {
 	case s.Unsaved:
 		return "warn", "Not stored", "It was renewed, and Redis could not store that yet. Only this process has the token: let it run until Redis answers."
 	case s.Kind != tokens.OAuth || live:
-		return "good", "Well", ""
+		return "good", "Healthy", ""
 	case s.Expires.IsZero():
 		return "idle", "Not used yet", "The first call gets its token."
 	default:

@@ -27,11 +27,11 @@ func TestARowTellsHowAPortalIsAndWhatToDo(t *testing.T) {
 		want       portalRow
 	}{
 		{"well", oauth("active", -6*time.Minute, 24*time.Minute), true,
-			portalRow{Level: "good", State: "Well", Left: 80, Life: "24 min left", Renewed: "renewed 6 min ago"}},
+			portalRow{Level: "good", State: "Healthy", Left: 80, Life: "24 min left", Renewed: "renewed 6 min ago"}},
 		{"never renewed", tokens.Portal{ID: "62515", Kind: tokens.OAuth, State: "active", Expires: now.Add(15 * time.Minute)}, true,
-			portalRow{Level: "good", State: "Well", Left: 50, Life: "15 min left"}},
+			portalRow{Level: "good", State: "Healthy", Left: 50, Life: "15 min left"}},
 		{"about to end", oauth("active", -30*time.Minute, time.Second), true,
-			portalRow{Level: "good", State: "Well", Left: 1, Life: "1 s left", Renewed: "renewed 30 min ago"}},
+			portalRow{Level: "good", State: "Healthy", Left: 1, Life: "1 s left", Renewed: "renewed 30 min ago"}},
 		{"expired", oauth("active", -5*time.Hour, -270*time.Minute), true,
 			portalRow{Level: "idle", State: "At rest", Note: "The next call renews its token.", Life: "expired 4 h ago", Renewed: "renewed 5 h ago"}},
 		{"fails", with(oauth("active", -26*time.Minute, 4*time.Minute), fails), true,
@@ -54,7 +54,7 @@ func TestARowTellsHowAPortalIsAndWhatToDo(t *testing.T) {
 			portalRow{Level: "bad", State: "Unusable", Left: -1,
 				Note: "The record has no api_key. Calls get 503. Give ENCRYPTION_KEYS as the proxies have them, or store the credential anew with portal set 62515."}},
 		{"static", tokens.Portal{ID: "62515", Kind: tokens.AccessToken, State: "active"}, true,
-			portalRow{Level: "good", State: "Well", Left: -1, Life: "does not expire"}},
+			portalRow{Level: "good", State: "Healthy", Left: -1, Life: "does not expire"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.want.ID, tt.want.Kind = "62515", kindName(tt.status.Kind)

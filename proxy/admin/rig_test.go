@@ -125,12 +125,21 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 	if err := r.portals.Begin(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	r.survey()
 	r.admin = admin.New(r.options)
 	r.server.Config, r.server.Listener = r.admin.Server(r.server.Listener)
 	r.server.Start()
 	t.Cleanup(r.server.Close)
 	r.browser = r.newBrowser()
 	return r
+}
+
+// survey makes the source know all records.
+func (r *rig) survey() {
+	r.Helper()
+	if err := r.portals.Survey(r.Context()); err != nil {
+		r.Fatal(err)
+	}
 }
 
 // statesOf signs as a proxy with that app and redirect URL does.
@@ -238,9 +247,26 @@ func (r *rig) check(a answer, query url.Values) {
 			r.Errorf("%s: %q", name, got)
 		}
 	}
+	own := ownScript(a.body)
+	if sum := sha256.Sum256([]byte(own)); own != "" && !strings.Contains(policy, "script-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"';") {
+		r.Errorf("Content-Security-Policy %q does not name the script", policy)
+	}
+	a.body = bare(a.body)
 	if strings.Contains(a.body, "<script") || strings.Contains(a.body, "<img") || strings.Contains(a.body, "style=") {
 		r.Errorf("the page has foreign markup: %s", a.body)
 	}
+}
+
+// ownScript returns the page's script, empty if it has none.
+func ownScript(body string) string {
+	_, script, _ := strings.Cut(body, "<script>")
+	script, _, _ = strings.Cut(script, "</script>")
+	return script
+}
+
+// bare returns a page without its script, and without the choice that is empty.
+func bare(body string) string {
+	return strings.NewReplacer("<script>"+ownScript(body)+"</script>", "", `<option value="">`, "").Replace(body)
 }
 
 // begin opens /connect and returns the authorize URL.

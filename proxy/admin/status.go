@@ -12,10 +12,14 @@ import (
 )
 
 const (
-	// mostPortals and mostClients are how many the status page shows: it is to
-	// stay small, however many there are.
-	mostPortals = 200
+	// mostPortals is how many portals are on one page of the list, and
+	// mostClients how many clients the status page shows: it stays small,
+	// however many there are.
+	mostPortals = 50
 	mostClients = 100
+
+	// mostText is how many characters of a search count.
+	mostText = 100
 
 	// mostNamed is how many of a client's portals it names.
 	mostNamed = 8
@@ -29,6 +33,7 @@ type statusData struct {
 	HasMetrics bool
 	SetUp      bool     // the connect flow is
 	Notices    []notice // what concerns all portals
+	Search     search
 	Portals    []portalRow
 	About      string // what Portals are
 	Chart      *chart
@@ -50,26 +55,26 @@ func (a *Admin) status(w http.ResponseWriter, r *http.Request) {
 	now := a.now()
 	data := statusData{
 		Title:      "hubspot-auth-proxy",
-		Clock:      now.UTC().Format("15:04:05") + " UTC",
+		Clock:      clock(now),
 		HasMetrics: a.options.Metrics != nil,
 		SetUp:      a.states != nil,
+		Search:     newSearch(r.URL.Query()),
 	}
-	var overview tokens.Overview
-	total := 0
+	overview := tokens.Overview{Whole: true}
 	if a.options.Portals != nil {
-		var first []string
-		first, total = a.listing.get(r.Context(), mostPortals)
-		overview = a.options.Portals.Overview(r.Context(), first, mostPortals)
+		overview = a.options.Portals.Overview(r.Context(), data.Search.query())
+	}
+	data.Search.found(overview)
+	if data.Search.Page > data.Search.Pages && a.options.Portals != nil {
+		data.Search.Page = data.Search.Pages
+		overview = a.options.Portals.Overview(r.Context(), data.Search.query())
 	}
 	data.Tags = a.tags(overview)
 	data.Notices = notices(overview, now)
 	for _, status := range overview.Portals {
-		if status.Failure != "" && status.Failure == overview.App {
-			status.Failure, status.Retry = "tokens cannot be renewed, see above", time.Time{}
-		}
-		data.Portals = append(data.Portals, newPortalRow(status, now, data.SetUp))
+		data.Portals = append(data.Portals, newPortalRow(briefly(status, overview), now, data.SetUp))
 	}
-	data.About = about(overview, total)
+	data.About = about(overview, data.Search)
 	if a.options.History != nil {
 		data.Chart = newChart(a.options.History.Minutes())
 	}
@@ -79,7 +84,18 @@ func (a *Admin) status(w http.ResponseWriter, r *http.Request) {
 	show(w, http.StatusOK, data.page())
 }
 
-// tags tell the most important in a few words.
+func clock(now time.Time) string { return now.UTC().Format("15:04:05") + " UTC" }
+
+// briefly leaves out why a portal is not renewed where that concerns all of them:
+// the page says so once, above.
+func briefly(status tokens.Portal, o tokens.Overview) tokens.Portal {
+	if status.Failure != "" && status.Failure == o.App {
+		status.Failure, status.Retry = "tokens cannot be renewed, see above", time.Time{}
+	}
+	return status
+}
+
+// tags say the most important in a few words.
 func (a *Admin) tags(o tokens.Overview) []tag {
 	process := tag{"good", "Ready"}
 	switch a.state.Load().(string) {
@@ -90,12 +106,12 @@ func (a *Admin) tags(o tokens.Overview) []tag {
 	}
 	redis := tag{"good", "Redis answers"}
 	if o.Cached || !a.options.RedisAnswers() {
-		redis = tag{"bad", "Redis is away"}
+		redis = tag{"bad", "Redis does not answer"}
 	}
 	return []tag{process, redis, portalsTag(o)}
 }
 
-// portalsTag tells how many portals are not well.
+// portalsTag says how many portals need attention.
 func portalsTag(o tokens.Overview) tag {
 	unwell := 0
 	for _, status := range o.Portals {
@@ -104,10 +120,10 @@ func portalsTag(o tokens.Overview) tag {
 		}
 	}
 	switch unwell = max(unwell, o.Unwell); {
-	case len(o.Portals) == 0:
+	case len(o.Portals) == 0 && o.Counts.All() == 0:
 		return tag{"idle", "No portal"}
 	case unwell == 0:
-		return tag{"good", "All portals are well"}
+		return tag{"good", "All portals are healthy"}
 	case unwell == 1:
 		return tag{"bad", "1 portal needs attention"}
 	default:
@@ -128,19 +144,39 @@ func notices(o tokens.Overview, now time.Time) []notice {
 	return all
 }
 
-// about tells which portals are shown, of so many records.
-func about(o tokens.Overview, records int) string {
-	switch shown := len(o.Portals); {
-	case shown == 0 && o.Cached:
-		return "This process knows none yet."
-	case shown == 0:
-		return "None is connected yet."
-	case o.Cached || records <= mostPortals:
-		return counted(shown, "portal") + ", those first that are not well."
-	default:
-		return grouped(shown) + " of " + grouped(records) + " records: those first that this process knows not to be well, then by number. " +
-			"The command “hubspot-auth-proxy portal list” shows all."
+// about says which portals are shown.
+func about(o tokens.Overview, s search) string {
+	all := counted(o.Counts.All(), "portal")
+	if o.Cached {
+		all = counted(o.Found, "portal")
 	}
+	if !o.Whole && !o.Cached {
+		all = "Records are being counted: " + all + " so far"
+	}
+	if removed := o.Counts[tokens.Removed]; removed > 0 {
+		all += ", and " + grouped(removed) + " that " + wereRemoved(removed)
+	}
+	switch {
+	case o.Found == 0 && s.any():
+		return all + ". None is found."
+	case o.Found == 0 && o.Cached:
+		return "This process knows none yet."
+	case o.Found == 0 && o.Counts.All() == 0 && o.Whole:
+		return "None is connected yet."
+	case s.any():
+		return all + ". " + grouped(o.Found) + " found."
+	case !o.Whole && !o.Cached:
+		return all + "."
+	default:
+		return all + ", those first that need attention."
+	}
+}
+
+func wereRemoved(n int) string {
+	if n == 1 {
+		return "was removed"
+	}
+	return "were removed"
 }
 
 // A clientRow is one client key on the page.

@@ -19,6 +19,10 @@ const statusStyle = `.wide{max-width:64rem}` +
 	`.soft{color:var(--soft)}.small{font-size:.875rem}p.soft{margin:.25rem 0}` +
 	`.button{display:inline-block;padding:.4rem .9rem;border:1px solid var(--link);border-radius:.4rem;text-decoration:none;font-weight:600}` +
 	`.top .button{background:var(--link);color:var(--paper)}` +
+	`button{font:inherit;cursor:pointer;background:none;color:var(--link)}` +
+	`.search{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center;margin:.5rem 0}` +
+	`input,select{font:inherit;max-width:100%;padding:.35rem .5rem;color:var(--ink);background:var(--paper);border:1px solid var(--soft);border-radius:.4rem}` +
+	`:focus-visible{outline:3px solid var(--link);outline-offset:2px}` +
 	`.tags{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin:0;padding:0;list-style:none;font-size:.875rem}` +
 	`.tag{font-weight:600;white-space:nowrap}` +
 	`.tag::before{content:"";display:inline-block;width:.6em;height:.6em;margin-right:.45em;border-radius:50%;background:currentColor}` +
@@ -38,11 +42,11 @@ const statusStyle = `.wide{max-width:64rem}` +
 	`.client{display:grid;grid-template-columns:13rem 1fr;gap:0 2rem}}` +
 	`@media(max-width:40rem){main{margin:0;min-height:100vh;border-radius:0;padding:1rem}}`
 
-// page shows the status. It asks for itself anew, and has no script.
+// page shows the status.
 func (d statusData) page() page {
 	return page{
 		Title: d.Title,
-		Head:  h.Meta(g.Attr("http-equiv", "refresh"), h.Content("10")),
+		Live:  true,
 		Wide:  true,
 		Heading: h.Header(h.Class("top"), h.H1(g.Text(d.Title)),
 			g.If(d.SetUp, h.A(h.Class("button"), h.Href("/connect"), g.Text("Connect a portal")))),
@@ -51,9 +55,11 @@ func (d statusData) page() page {
 			g.Map(d.Notices, func(n notice) g.Node { return h.P(h.Class("notice "+n.Level), h.Span(g.Text(n.Text))) }),
 			g.Iff(d.Chart != nil, func() g.Node { return d.Chart.node() }),
 			h.H2(g.Text("Portals")),
+			d.Search.form(),
 			soft(d.About),
 			g.If(!d.SetUp, soft("To connect portals by a click, set "+whatToSet+".")),
 			g.If(len(d.Portals) > 0, h.Ul(h.Class("rows"), g.Map(d.Portals, portalRow.node))),
+			d.Search.pager(),
 			g.If(len(d.Clients) > 0, g.Group{h.H2(g.Text("Client keys")), h.Ul(h.Class("rows"), g.Map(d.Clients, clientRow.node))}),
 			g.If(d.MoreKeys > 0, soft(fmt.Sprintf("And %d more; the command “hubspot-auth-proxy client list” shows those in Redis.", d.MoreKeys))),
 		},
@@ -63,7 +69,7 @@ func (d statusData) page() page {
 func (d statusData) tagsNode() g.Node {
 	return h.Ul(h.Class("tags"), h.Aria("label", "The proxy"),
 		g.Map(d.Tags, func(t tag) g.Node { return h.Li(h.Class("tag "+t.Level), g.Text(t.Text)) }),
-		h.Li(h.Class("soft"), g.Text("as of "+d.Clock+", updated every 10 s")),
+		h.Li(h.Class("soft"), g.Text("as of "+d.Clock), h.NoScript(g.Text(" · "), h.A(h.Href(d.Search.address(d.Search.Page)), g.Text("update")))),
 		g.If(d.HasMetrics, h.Li(h.A(h.Href("/metrics"), g.Text("Metrics")))),
 	)
 }
@@ -73,7 +79,7 @@ func (r portalRow) node() g.Node {
 	if r.Name != "" {
 		kind = r.ID + " · " + r.Kind
 	}
-	return h.Li(h.Class("portal"),
+	return h.Li(h.Class("portal"), h.ID("portal-"+r.ID),
 		h.Div(h.Strong(g.Text(cmp.Or(r.Name, r.ID))), small(kind)),
 		h.Div(
 			h.Span(h.Class("tag "+r.Level), g.Text(r.State)),

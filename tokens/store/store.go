@@ -1,15 +1,11 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -62,14 +58,7 @@ func (c *Conflict) Error() string {
 func (s *Store) Load(ctx context.Context, portal string) (Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
-	fields, err := s.Redis.HGetAll(ctx, s.portalKey(portal)).Result()
-	if err != nil {
-		return Record{}, Failure("read from Redis", err)
-	}
-	if len(fields) == 0 {
-		return Record{}, ErrNoRecord
-	}
-	return parseRecord(portal, fields, s.ring)
+	return s.record(portal, s.Redis.HGetAll(ctx, s.portalKey(portal)))
 }
 
 // Numbering is how a written record gets its grant and generation.
@@ -166,38 +155,5 @@ func (s *Store) Burn(ctx context.Context, nonce string, life time.Duration) (fir
 	first, err = s.Redis.SetNX(ctx, s.Prefix+"nonce:"+nonce, "", life).Result()
 	return first, Failure("write to Redis", err)
 }
-
-// Portals returns the ids of all portals that have a record, tombstones too, in
-// numerical order.
-func (s *Store) Portals(ctx context.Context) ([]string, error) {
-	var mu sync.Mutex // a Cluster's masters are asked at the same time
-	var ids []string
-	scan := func(ctx context.Context, client redis.Cmdable) error {
-		keys := client.Scan(ctx, 0, globEscape.Replace(s.Prefix)+"portal:{*}", 1000).Iterator()
-		for keys.Next(ctx) {
-			id := strings.TrimSuffix(strings.TrimPrefix(keys.Val(), s.Prefix+"portal:{"), "}")
-			mu.Lock()
-			ids = append(ids, id)
-			mu.Unlock()
-		}
-		return keys.Err()
-	}
-	var err error
-	if cluster, ok := s.Redis.(*redis.ClusterClient); ok {
-		err = cluster.ForEachMaster(ctx, func(ctx context.Context, client *redis.Client) error { return scan(ctx, client) })
-	} else {
-		err = scan(ctx, s.Redis)
-	}
-	if err != nil {
-		return nil, Failure("read from Redis", err)
-	}
-	slices.SortFunc(ids, func(a, b string) int {
-		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) // as numbers
-	})
-	return slices.Compact(ids), nil // SCAN may give a key twice
-}
-
-// globEscape makes a prefix stand for itself in SCAN's pattern.
-var globEscape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
 func (s *Store) portalKey(portal string) string { return s.Prefix + "portal:{" + portal + "}" }
