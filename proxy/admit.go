@@ -19,6 +19,10 @@ type Clients interface {
 
 	// Expired reports whether the key is a client's that has expired.
 	Expired(key secret.Text) bool
+
+	// Loaded reports whether all clients are known. Until then, a key that is not
+	// known may be a client's.
+	Loaded() bool
 }
 
 // admission is what a request asks for, and who asks.
@@ -126,6 +130,9 @@ func (g *gate) identify(r *http.Request, a *admission) *refusal {
 	if a.client != nil {
 		return nil // browsers cannot know a key unless it was given to them
 	}
+	if clients.IsKey(a.key.Reveal()) && !g.clients.Loaded() {
+		return clientsUnavailable()
+	}
 	if !a.key.IsZero() && g.clients.Expired(a.key) {
 		return clientExpired()
 	}
@@ -150,6 +157,8 @@ func (g *gate) identify(r *http.Request, a *admission) *refusal {
 		return nil
 	case len(presented) > 1:
 		return clientAmbiguous()
+	case !a.key.IsZero() && !g.clients.Loaded():
+		return clientsUnavailable()
 	}
 	return clientUnauthenticated()
 }

@@ -177,6 +177,16 @@ func credentialUnavailable(u *tokens.UnavailableError) *refusal {
 	}
 }
 
+// clientsUnavailable refuses a key of which nobody knows yet whether it is a
+// client's.
+func clientsUnavailable() *refusal {
+	return &refusal{
+		category:   "CREDENTIAL_UNAVAILABLE",
+		message:    "The client key cannot be checked yet, because the proxy's Redis has not answered since the proxy was started. Try again later; the proxy's log says why.",
+		retryAfter: time.Second,
+	}
+}
+
 func upstreamUnreachable() *refusal {
 	return &refusal{
 		category: "UPSTREAM_UNREACHABLE",

@@ -101,6 +101,8 @@ type knownClients map[string]*clients.Client
 
 func (knownClients) Expired(secret.Text) bool { return false }
 
+func (knownClients) Loaded() bool { return true }
+
 func (k knownClients) Find(key secret.Text) (client *clients.Client, known bool) {
 	client, known = k[clients.Hash(key)]
 	return client, known

@@ -81,6 +81,13 @@ func (s *Source) Credential(ctx context.Context, portal string) (*Credential, er
 	if local := s.options.Local; local != nil && local.Portal == portal {
 		return local, nil
 	}
+	if own, waiting := s.provided(portal); waiting {
+		return s.beforeJoined(ctx, portal, own)
+	}
+	return s.credential(ctx, portal)
+}
+
+func (s *Source) credential(ctx context.Context, portal string) (*Credential, error) {
 	now := s.now()
 	if e, known := s.portals.GetIfPresent(portal); known {
 		if e.hinted() && s.store.Answers() {
@@ -114,6 +121,9 @@ func (s *Source) Credential(ctx context.Context, portal string) (*Credential, er
 // [ErrNoOther], or one of those of [Source.Credential].
 func (s *Source) Renew(ctx context.Context, rejected *Credential, expired bool) (*Credential, error) {
 	if rejected == s.options.Local {
+		return nil, ErrNoOther
+	}
+	if _, waiting := s.provided(rejected.Portal); waiting && !s.store.Answered() {
 		return nil, ErrNoOther
 	}
 	// A flight that was under way may have begun before the rejection, and

@@ -84,6 +84,10 @@ type Source struct {
 
 	directory *directory
 
+	// provisional has the credentials that serve until Redis has answered; nil
+	// means that it has, or that nobody waits for it.
+	provisional atomic.Pointer[map[string]*Credential]
+
 	life context.Context // of the work in the background
 	end  context.CancelFunc
 

@@ -24,7 +24,7 @@ func TestAHealthcheckTellsWhetherTheProxyIsReady(t *testing.T) {
 	door := freePort(t)
 
 	starting := launch(t, "serve", "REDIS_URL=redis://127.0.0.1:1", "ADMIN_ADDR="+door)
-	starting.until(`Redis does not answer yet`)
+	starting.until(`waits for Redis`)
 	if err := checkHealth(t, door); err == nil || !strings.Contains(err.Error(), `answers 503 to /readyz: {`) || !strings.Contains(err.Error(), `"redis":"awaited"`) {
 		t.Errorf("starting: %v", err)
 	}

@@ -41,7 +41,7 @@ func TestReadinessThroughARedisOutage(t *testing.T) {
 	eventually(t, "it says that Redis is away, and is ready", func() bool { return says(old, 200, `"redis":"away"`) })
 	// A process that never saw Redis knows nobody's credential.
 	fresh := startReplica(t, settings)
-	fresh.until("Redis does not answer yet")
+	fresh.until("waits for Redis")
 	if !says(fresh, 503, `"redis":"awaited"`) {
 		t.Error("a new process is ready without Redis")
 	}

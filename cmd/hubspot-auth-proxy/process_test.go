@@ -231,31 +231,13 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	}
 }
 
-func TestWithoutRedisItTriesOnAndThenSaysSoInOneLine(t *testing.T) {
-	t.Parallel()
-	began := time.Now()
-	p := launch(t, "serve", "REDIS_URL=redis://user:"+hubspottest.Canary+"@127.0.0.1:1/0", "LOG_LEVEL=debug", "ADMIN_ADDR="+freeAddress("127.0.0.1:18081"))
-	p.until(`Redis does not answer yet`)
-	status := p.exit()
-	if elapsed := time.Since(began); status != 1 || elapsed < redisPatience {
-		t.Errorf("exit status %d after %v", status, elapsed)
-	}
-	lines := strings.Split(strings.TrimSpace(p.stderr.String()), "\n")
-	if last := lines[len(lines)-1]; !strings.HasPrefix(last, "hubspot-auth-proxy: no answer from Redis within 30s, check REDIS_URL") {
-		t.Errorf("the last line is %q", last)
-	}
-	if strings.Contains(p.stderr.String(), hubspottest.Canary) {
-		t.Errorf("a secret is printed:\n%s", p.stderr.String())
-	}
-}
-
 func TestReadyzTellsWhetherItCanServe(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
 	admin := freePort(t)
 	waiting := launch(t, "serve", "REDIS_URL=redis://127.0.0.1:1", "ADMIN_ADDR="+admin)
-	waiting.until(`Redis does not answer yet`)
+	waiting.until(`waits for Redis`)
 	if status, body := get(t, "http://"+admin+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, `"redis":"awaited"`) {
 		t.Errorf("waiting for Redis: status %d, %s", status, body)
 	}

@@ -23,11 +23,7 @@ import (
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/connlimit"
 	"hubspot-auth-proxy/proxy/intercept"
-	records "hubspot-auth-proxy/tokens/store"
 )
-
-// redisPatience is how long Redis may be away at the start.
-const redisPatience = 30 * time.Second
 
 // headerGrace is how long a new connection may be without a request before it
 // makes way for another one, where there are too many.
@@ -70,6 +66,7 @@ type service struct {
 	history   *proxy.History
 	callers   *clients.Set
 	seeder    *seeding.Seeder
+	joined    bool                 // Redis has answered, and has the settings' portals
 	authority *intercept.Authority // nil: nobody is intercepted
 	proxy     *proxy.Proxy
 	admin     *admin.Admin
@@ -112,13 +109,13 @@ func (s *service) open(ctx context.Context) error {
 	countFaultySeed(s.metrics, s.seeder)
 	s.warn()
 	s.warnOfCA()
-	for _, step := range []func(context.Context) error{s.listen, s.awaitRedis, s.followSettings} {
-		if err := step(ctx); err != nil {
-			return err
-		}
+	if err := s.listen(); err != nil {
+		return err
 	}
+	s.seeder.Provide(s.source, s.callers)
+	s.joinAtOnce(ctx)
 	s.serveProxy(tlsConfig)
-	s.admin.Ready()
+	s.followSettings()
 	return nil
 }
 
@@ -134,7 +131,7 @@ func (s *service) warn() {
 
 // listen binds both addresses before anything is waited for, so that one that
 // is taken is told at once, and the operator's door is open from the start.
-func (s *service) listen(context.Context) error {
+func (s *service) listen() error {
 	listener, err := net.Listen("tcp", s.settings.ListenAddr)
 	if err != nil {
 		return fmt.Errorf("listen for the proxy, change LISTEN_ADDR if another program has the port: %w", err)
@@ -178,72 +175,9 @@ func (s *service) listen(context.Context) error {
 	return nil
 }
 
-// awaitRedis returns when Redis answers, or has not for too long.
-func (s *service) awaitRedis(ctx context.Context) error {
-	deadline := time.Now().Add(redisPatience)
-	for told := false; ; told = true {
-		err := records.Check(ctx, s.redis)
-		switch {
-		case errors.Is(err, records.ErrEvicts):
-			s.log.Warn(err.Error())
-			return nil
-		case err == nil:
-			return nil
-		case time.Now().After(deadline):
-			return fmt.Errorf("no answer from Redis within %v, check REDIS_URL and whether it can be reached from here: %w", redisPatience, err)
-		case !told:
-			s.log.Warn("Redis does not answer yet; trying on", zap.Stringer("for", redisPatience), zap.Error(err))
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
-}
-
-// warnOfRights logs what the Redis user lacks. The error is one of Redis.
-func (s *service) warnOfRights(ctx context.Context) error {
-	missing, err := s.source.MissingRights(ctx)
-	if len(missing) > 0 {
-		s.log.Warn("the Redis user lacks rights: add these rules by ACL SETUSER; without the channels, changes take effect within 10 s and not at once",
-			zap.Strings("missing", missing))
-	}
-	return err
-}
-
-// followSettings reads the clients, stores the settings' portals, and goes on
-// looking for changes of both.
-func (s *service) followSettings(ctx context.Context) error {
-	if err := s.warnOfRights(ctx); err != nil {
-		return err
-	}
-	if err := s.source.Begin(ctx); err != nil {
-		return err
-	}
-	if err := s.callers.Load(ctx); err != nil {
-		return err
-	}
-	if err := s.seeder.Start(ctx, s.source, s.callers); err != nil {
-		return err
-	}
-	s.source.FollowAll()
-	life, end := context.WithCancel(context.Background())
-	var following sync.WaitGroup
-	following.Go(func() { s.seeder.Follow(life) })
-	s.closers = append(s.closers, func() {
-		end()
-		following.Wait()
-	})
-	return nil
-}
-
 // serveProxy opens the proxy.
 func (s *service) serveProxy(tlsConfig *tls.Config) {
-	anonymous := isLoopback(s.listener)
-	if s.settings.AllowAnonymous != nil {
-		anonymous = *s.settings.AllowAnonymous
-	}
+	anonymous := s.anonymous()
 	files := openFiles()
 	limits := limitsOf(s.settings, files)
 	limits.warn(s.log, files)
@@ -286,7 +220,11 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 		}
 		return server.Serve(listener)
 	})
-	s.log.Info("the proxy is ready", zap.Stringer("address", s.listener.Addr()), zap.Stringer("admin", s.door.Addr()), zap.Stringer("upstream", s.settings.UpstreamURL),
+	state := "the proxy is ready"
+	if !s.joined {
+		state = "the proxy listens, and waits for Redis"
+	}
+	s.log.Info(state, zap.Stringer("address", s.listener.Addr()), zap.Stringer("admin", s.door.Addr()), zap.Stringer("upstream", s.settings.UpstreamURL),
 		zap.String("default_portal", s.settings.Default()), zap.Strings("serve_portals", s.settings.ServePortals),
 		zap.Int("max_connections", limits.connections), zap.Int("max_requests", limits.requests))
 	if anonymous {
@@ -294,6 +232,14 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 	} else {
 		s.log.Info("callers need a client key")
 	}
+}
+
+// anonymous reports whether clients need no key.
+func (s *service) anonymous() bool {
+	if s.settings.AllowAnonymous != nil {
+		return *s.settings.AllowAnonymous
+	}
+	return isLoopback(s.listener)
 }
 
 // portalDomain returns the domain whose subdomains name portals. A subdomain of

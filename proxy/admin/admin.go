@@ -94,6 +94,7 @@ type Admin struct {
 	options Options
 	mux     *http.ServeMux
 	state   atomic.Value // string: why it is not ready, or ready
+	joined  atomic.Bool  // Redis has answered, and the seed is applied
 	log     *zap.Logger
 	faults  *zap.Logger // log, but each cause once per throttle.Every
 	now     func() time.Time
@@ -144,9 +145,15 @@ func New(options Options) *Admin {
 // isSetUp reports whether there is an app, and a secret to sign states with.
 func isSetUp(app *hubspot.App) bool { return app != nil && !app.ClientSecret.IsZero() }
 
-// Ready tells that the proxy can serve: Redis has answered and the seed is
-// applied.
-func (a *Admin) Ready() { a.state.Store(ready) }
+// Ready notes that the proxy can serve.
+func (a *Admin) Ready() { a.state.CompareAndSwap(starting, ready) }
+
+// Joined notes that Redis has answered and the seed is applied, so that the proxy
+// can serve.
+func (a *Admin) Joined() {
+	a.joined.Store(true)
+	a.Ready()
+}
 
 // Stopping tells that the proxy serves on for a while, and is to get no new
 // requests.
@@ -220,7 +227,7 @@ func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 	state := a.state.Load().(string)
 	redis, seed := "away", "applied"
 	switch {
-	case state == starting:
+	case !a.joined.Load():
 		redis, seed = "awaited", "awaited"
 	case a.options.RedisAnswers():
 		redis = "answers"
@@ -236,7 +243,7 @@ func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 			body["seed"], body["seed_fault"] = "faulty", fault
 		}
 	}
-	if state != starting && a.options.RedisPolled != nil && a.options.RedisPolled() {
+	if a.joined.Load() && a.options.RedisPolled != nil && a.options.RedisPolled() {
 		body["redis_changes"] = "polled every few seconds, because the Redis user may not subscribe"
 	}
 	answer(w, status, body)

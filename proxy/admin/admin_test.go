@@ -31,7 +31,7 @@ func TestReadinessFollowsWhatItIsTold(t *testing.T) {
 		}
 	}
 	expect(503, `{"redis":"awaited","seed":"awaited","settings":"loaded","status":"starting"}`)
-	r.admin.Ready()
+	r.admin.Joined()
 	expect(200, `{"redis":"answers","seed":"applied","settings":"loaded","status":"ready"}`)
 	redis = false // a while without it does not matter
 	expect(200, `{"redis":"away","seed":"applied","settings":"loaded","status":"ready"}`)

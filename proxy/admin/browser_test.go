@@ -186,7 +186,7 @@ func (c *chrome) silent() {
 
 func TestInABrowserAPortalIsConnectedByClicks(t *testing.T) {
 	r, c := newRig(t, func(r *rig) { r.options.History = proxy.NewHistory(nil) }), newChrome(t)
-	r.admin.Ready()
+	r.admin.Joined()
 	c.open(r.server.URL)
 	c.says("None is connected yet.", "Ready", "Redis answers", "No calls in the last hour.")
 	c.fits("empty")
@@ -262,7 +262,7 @@ func TestInABrowserEveryStateOfAPortalFits(t *testing.T) {
 				{Name: strings.Repeat("long-name.", 6), Portals: strings.Fields(strings.Repeat("9223372036854775807 ", 30))}}
 		}
 	})
-	r.admin.Ready()
+	r.admin.Joined()
 	mixedPortals(r)
 	r.survey()
 	c.open(r.server.URL)

@@ -55,7 +55,7 @@ func (c *chrome) waits(expression string) {
 func TestInABrowserThePageKeepsItselfUpToDateAndFocusScrollAndInputAsTheyAre(t *testing.T) {
 	t.Parallel()
 	r, c := newRig(t, nil), newChrome(t)
-	r.admin.Ready()
+	r.admin.Joined()
 	for id := range 60 {
 		r.portals.record(t, fmt.Sprint(2000+id), "name", fmt.Sprint("Portal No. ", id))
 	}
@@ -91,7 +91,7 @@ func TestInABrowserThePageKeepsItselfUpToDateAndFocusScrollAndInputAsTheyAre(t *
 func TestInABrowserThePageIsUsedByKeyboardAndWithoutScripts(t *testing.T) {
 	t.Parallel()
 	r, c := newRig(t, nil), newChrome(t)
-	r.admin.Ready()
+	r.admin.Joined()
 	for id := range 60 {
 		r.portals.record(t, fmt.Sprint(2000+id), "name", "Acme")
 	}

@@ -52,7 +52,7 @@ func TestTheStatusPageShowsThoseFirstThatAreNotWell(t *testing.T) {
 	r.portals.record(t, "9", "name", "Acme")
 	r.portals.record(t, "10", "state", "ended", "ended_code", "BAD_REFRESH_TOKEN")
 	r.portals.record(t, "11", "state", "removed", "name", "Removed")
-	r.admin.Ready()
+	r.admin.Joined()
 	body := r.page("Ready", "Redis answers", "1 portal needs attention", `<a href="/metrics">`, "2 portals,",
 		"<strong>10</strong>", "Ended", "BAD_REFRESH_TOKEN", `href="/connect?portal=10"`, "<strong>Acme</strong>", "9 · OAuth", "Healthy", "min left",
 		"Client keys", "billing", "portals 1, 2, read only, paths: 1, from the seed file", "key expires in 9 days", "client rotate", "reporting", "all portals")

@@ -36,6 +36,7 @@ type Set struct {
 	every  time.Duration         // how often to read the store without an event
 	stored atomic.Pointer[index] // what Redis has
 	seeded atomic.Pointer[index] // what the seed file has
+	loaded atomic.Bool           // the store was read
 
 	mu   sync.Mutex // held while stored is replaced
 	end  context.CancelFunc
@@ -155,8 +156,13 @@ func (s *Set) Load(ctx context.Context) error {
 		s.log.Error("some clients cannot be used", zap.Error(&DamagedError{Names: read.damaged}))
 	}
 	s.stored.Store(newIndex(read.clients, read.version))
+	s.loaded.Store(true)
 	return nil
 }
+
+// Loaded reports whether the store was ever read. Until then, a key that is not
+// known may still be a client's.
+func (s *Set) Loaded() bool { return s.loaded.Load() }
 
 // follow reads the store again after each hint that it has changed, and now and
 // then. That is all that a message can do: no client is taken from one.

@@ -58,6 +58,8 @@ func (fixed) Find(key secret.Text) (*clients.Client, bool) {
 
 func (fixed) Expired(secret.Text) bool { return false }
 
+func (fixed) Loaded() bool { return true }
+
 // start starts a fake HubSpot and a proxy that wants client keys, and returns the
 // proxy's address, and the PEM text that clients in tunnels trust.
 func start(t *testing.T) (hub *hubspottest.Server, address string, trusted []byte) {

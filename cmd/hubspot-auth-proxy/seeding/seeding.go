@@ -110,21 +110,34 @@ func (s *Seeder) conflicts(seed config.Seed) config.Faults {
 	return faults
 }
 
-// Start applies what was read to the source and the clients, which [Seeder.Follow]
-// goes on to use. The error is one of Redis.
-func (s *Seeder) Start(ctx context.Context, source *tokens.Source, set *clients.Set) error {
+// Provide makes what was read serve as far as that needs no Redis: clients, and
+// static credentials until the source has joined. The source and the clients are
+// those of all other methods.
+func (s *Seeder) Provide(source *tokens.Source, set *clients.Set) {
 	s.source, s.clients = source, set
-	return s.apply(ctx)
+	s.source.Provide(s.portals())
+	s.seedClients()
 }
 
-// apply applies what was read. A portal whose record cannot be used is logged and
-// left as it is. The error is one of Redis.
-func (s *Seeder) apply(ctx context.Context) error {
+// Refresh does the same once more if the seed file has changed.
+func (s *Seeder) Refresh() {
+	if s.readAgain() {
+		s.Provide(s.source, s.clients)
+	}
+}
+
+func (s *Seeder) seedClients() {
 	var known []clients.Client
 	for _, c := range s.seed.Clients {
 		known = append(known, seedClient(c))
 	}
 	s.clients.Seed(known)
+}
+
+// Apply stores the portals that were read. A portal whose record cannot be used is
+// logged and left as it is. The error is one of Redis.
+func (s *Seeder) Apply(ctx context.Context) error {
+	s.seedClients()
 	epoch := s.source.Epoch()
 	for _, seed := range s.portals() {
 		_, err := s.source.Seed(ctx, seed)
@@ -143,7 +156,7 @@ func (s *Seeder) apply(ctx context.Context) error {
 }
 
 // Follow applies the seed file again when it has changed, and all of it when Redis
-// has lost its data, until ctx ends. Start comes first.
+// has lost its data, until ctx ends. Apply comes first.
 func (s *Seeder) Follow(ctx context.Context) {
 	ticker := time.NewTicker(PollInterval)
 	defer ticker.Stop()
@@ -153,25 +166,35 @@ func (s *Seeder) Follow(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if content, changed := s.changed(); changed {
-			if err := s.take(content); err != nil {
-				s.log.Error("the seed file cannot be used; what was read before stays", zap.Error(err))
-				s.faulty.Store(firstLine(err))
-				continue
-			}
-			s.faulty.Store(nil)
-			s.log.Info("the seed file has changed", zap.Int("portals", len(s.seed.Portals)), zap.Int("clients", len(s.seed.Clients)))
+		if s.readAgain() {
 			applied = false
 		}
 		if applied && s.epoch == s.source.Epoch() {
 			continue
 		}
-		err := s.apply(ctx)
+		err := s.Apply(ctx)
 		if err != nil && !logged && ctx.Err() == nil {
 			s.log.Warn("the settings' portals could not be stored; trying on", zap.Error(err))
 		}
 		applied, logged = err == nil, err != nil
 	}
+}
+
+// readAgain takes in what the seed file has, and reports whether that is something
+// else than before.
+func (s *Seeder) readAgain() bool {
+	content, changed := s.changed()
+	if !changed {
+		return false
+	}
+	if err := s.take(content); err != nil {
+		s.log.Error("the seed file cannot be used; what was read before stays", zap.Error(err))
+		s.faulty.Store(firstLine(err))
+		return false
+	}
+	s.faulty.Store(nil)
+	s.log.Info("the seed file has changed", zap.Int("portals", len(s.seed.Portals)), zap.Int("clients", len(s.seed.Clients)))
+	return true
 }
 
 // changed reports whether the file is another one than was read last, and was the
@@ -194,6 +217,16 @@ func (s *Seeder) changed() (content []byte, changed bool) {
 	s.missing = 0
 	s.unreadable.Store(nil)
 	return content, changed
+}
+
+// Static reports whether every portal in the list has a static credential in what
+// was read.
+func (s *Seeder) Static(portals []string) bool {
+	static := make(map[string]bool)
+	for _, seed := range s.portals() {
+		static[seed.Portal] = seed.Kind != tokens.OAuth
+	}
+	return !slices.ContainsFunc(portals, func(portal string) bool { return !static[portal] })
 }
 
 // portals returns the portals of the environment and of the file.

@@ -1,0 +1,63 @@
+package tokens
+
+import (
+	"context"
+	"errors"
+)
+
+// errNotJoined is why a credential that only Redis has cannot be had yet.
+var errNotJoined = errors.New("Redis has not answered since the start")
+
+// Provide makes the static credentials among the seeds serve until [Source.Joined]
+// is called, so that they need no Redis at the start. What Redis has of a portal,
+// tombstones too, wins over them as soon as Redis answers.
+func (s *Source) Provide(seeds []Seed) {
+	credentials := make(map[string]*Credential)
+	for _, seed := range seeds {
+		if seed.Kind != OAuth && checkPut(seed.Portal, seed.record()) == nil {
+			credentials[seed.Portal] = Static(seed.Portal, seed.Kind, seed.Secret)
+		}
+	}
+	s.provisional.Store(&credentials)
+}
+
+// Joined ends what Provide has begun: Redis has answered and has the seeds.
+func (s *Source) Joined() { s.provisional.Store(nil) }
+
+// provided returns the provisional credential of the portal, nil if there is none,
+// and whether the process still waits for Redis.
+func (s *Source) provided(portal string) (own *Credential, waiting bool) {
+	if credentials := s.provisional.Load(); credentials != nil {
+		return (*credentials)[portal], true
+	}
+	return nil, false
+}
+
+// beforeJoined returns the portal's credential while the process waits for Redis.
+// No request waits with it.
+func (s *Source) beforeJoined(ctx context.Context, portal string, own *Credential) (*Credential, error) {
+	if !s.store.Answered() {
+		if own == nil {
+			return nil, unavailable(portal, 0, errNotJoined)
+		}
+		return own, nil
+	}
+	credential, err := s.credential(ctx, portal)
+	if own != nil && err != nil && !s.isTombstone(portal) {
+		return own, nil
+	}
+	if errors.Is(err, ErrNotConnected) && !s.isTombstone(portal) {
+		return nil, unavailable(portal, 0, errNotJoined) // its seed may not be applied yet
+	}
+	return credential, err
+}
+
+// isTombstone reports whether the process knows that the portal was removed.
+func (s *Source) isTombstone(portal string) bool {
+	e, known := s.portals.GetIfPresent(portal)
+	if !known {
+		return false
+	}
+	r := e.record()
+	return r != nil && r.State == Removed
+}
