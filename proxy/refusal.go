@@ -31,6 +31,7 @@ var statuses = map[string]int{
 	"PORTAL_NOT_CONNECTED":            http.StatusForbidden,
 	"PORTAL_REAUTHORIZATION_REQUIRED": http.StatusForbidden,
 	"CREDENTIAL_UNAVAILABLE":          http.StatusServiceUnavailable,
+	"APP_MISMATCH":                    http.StatusServiceUnavailable,
 	"OVERLOADED":                      http.StatusServiceUnavailable,
 	"UPSTREAM_UNREACHABLE":            http.StatusBadGateway,
 	"UPSTREAM_TIMEOUT":                http.StatusGatewayTimeout,
@@ -165,7 +166,27 @@ func portalNotConnected(portal string) *refusal {
 func portalEnded(ended *tokens.EndedError) *refusal {
 	return &refusal{
 		category: "PORTAL_REAUTHORIZATION_REQUIRED",
-		message:  "HubSpot has ended the grant of portal " + ended.Portal + " (" + ended.Code + "): the app was removed from it, or its access revoked. The proxy's operator can " + tokens.Portal{ID: ended.Portal, State: tokens.Ended}.Remedy() + ".",
+		message: ended.Error() + ": mostly because the app was removed from it, or its access revoked. " + nextTry(ended.Next) +
+			" The proxy's operator can " + tokens.Portal{ID: ended.Portal, State: tokens.Ended}.Remedy() + ".",
+	}
+}
+
+// nextTry says when a grant that HubSpot refuses is tried again.
+func nextTry(at time.Time) string {
+	if at.IsZero() {
+		return "It is not tried again by itself, unless the proxy gets another client id or secret."
+	}
+	return "It is tried again by the first call after " + at.UTC().Format(time.RFC3339) + ", or at once by the command portal check."
+}
+
+// appMismatch refuses a call whose portal's grant belongs to another app. The
+// client ids are for the log.
+func appMismatch(portal string, retryAfter time.Duration) *refusal {
+	return &refusal{
+		category: "APP_MISMATCH",
+		message: "The grant of portal " + portal + " was given to another HubSpot app than the one that the proxy is set up with, so that it is not used, and not lost. " +
+			"The proxy's operator finds both client ids in the log, and can set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to those of the grant's app, or connect the portal again.",
+		retryAfter: retryAfter,
 	}
 }
 

@@ -94,6 +94,8 @@ func refusalFor(c *call, err error) *refusal {
 		return portalNotConnected(c.portal)
 	case errors.As(err, &ended):
 		return portalEnded(ended)
+	case errors.As(err, &unavailable) && errors.As(err, new(*tokens.AppMismatchError)):
+		return appMismatch(c.portal, unavailable.RetryAfter)
 	case errors.As(err, &unavailable):
 		return credentialUnavailable(unavailable)
 	case c.body != nil && c.body.Failure() != nil:

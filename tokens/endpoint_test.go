@@ -217,7 +217,7 @@ func TestARefusedAppPausesAllPortalsAndEndsNone(t *testing.T) {
 	})
 }
 
-func TestAnEndedGrantIsLeftAloneUntilANewOne(t *testing.T) {
+func TestAnEndedGrantIsLeftAloneUntilItsTimeOrANewOne(t *testing.T) {
 	for _, code := range []string{"BAD_REFRESH_TOKEN", "BAD_HUB"} {
 		for shape, old := range map[string]bool{"in today's shape": false, "in the old shape": true} {
 			t.Run(code+" "+shape, func(t *testing.T) {
@@ -235,7 +235,7 @@ func TestAnEndedGrantIsLeftAloneUntilANewOne(t *testing.T) {
 							if !errors.As(err, &ended) || ended.Code != code || ended.Portal != portalID {
 								t.Fatalf("%v, want an EndedError with %s", err, code)
 							}
-							now.advance(time.Second)
+							now.advance(time.Second / 2)
 						}
 					}
 					wantCalls(t, hub, 1)

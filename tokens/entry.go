@@ -62,27 +62,6 @@ func (h *held) usable(now time.Time) bool {
 	return h.credential != nil && !h.Expired(now) && !h.credential.learned.dead.Load()
 }
 
-// answer returns the portal's credential, or why there is none: errExpired, if
-// renewing it may give one.
-func (h *held) answer(portal string, now time.Time) (*Credential, error) {
-	switch {
-	case h.usable(now):
-		return h.credential, nil
-	case h.State == Removed:
-		return nil, ErrNotConnected
-	case h.State == Ended:
-		return nil, &EndedError{Portal: portal, Code: h.EndedCode}
-	default:
-		return nil, errExpired
-	}
-}
-
-// settles reports whether h makes it needless to renew old: it has another
-// secret that can be used, or there is no credential to be had any more.
-func (h *held) settles(old *held, now time.Time) bool {
-	return h.State != Active || h.usable(now) && !h.Secret.Equal(old.Secret)
-}
-
 // checkAfter puts off the next reading, by d and up to a fifth more, so that
 // portals read at one moment are not all read at one moment again.
 func (e *entry) checkAfter(now time.Time, d time.Duration) {

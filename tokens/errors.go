@@ -21,16 +21,33 @@ var (
 	errClosed  = errors.New("the process is ending")
 )
 
-// An EndedError says that HubSpot has ended the portal's grant: nothing but
-// connecting it again helps.
+// An EndedError says that HubSpot refuses the portal's grant. Connecting the portal
+// again helps.
 type EndedError struct {
 	Portal string
 	Code   string // HubSpot's, such as BAD_REFRESH_TOKEN
+
+	// Since is when HubSpot refused the grant first; zero: not known.
+	Since time.Time
+
+	// Next is when the grant is tried again if the portal is called; zero: not
+	// any more, unless the client id or secret changes.
+	Next time.Time
+
+	// Err is why a try just now has shown nothing. Nil: there was none.
+	Err error
 }
 
 // Error names the portal and HubSpot's code.
 func (e *EndedError) Error() string {
-	return fmt.Sprintf("HubSpot has ended the grant of portal %s (%s)", e.Portal, e.Code)
+	text := fmt.Sprintf("HubSpot refuses the grant of portal %s (%s)", e.Portal, e.Code)
+	if !e.Since.IsZero() {
+		text += " since " + e.Since.UTC().Format(time.RFC3339)
+	}
+	if e.Err != nil {
+		text += fmt.Sprintf("; it was tried again, and %v", e.Err)
+	}
+	return text
 }
 
 // An UnavailableError says that there is no credential now, because Redis or

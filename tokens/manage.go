@@ -110,7 +110,7 @@ func (s *Source) Show(ctx context.Context, portal string) (Portal, error) {
 	case IsRedisError(err):
 		return Portal{}, err
 	default:
-		return portalOf(portal, r, err), nil
+		return s.portalOf(portal, r, err), nil
 	}
 }
 

@@ -145,14 +145,14 @@ func TestShowTellsAllButTheSecrets(t *testing.T) {
 		}
 		show()
 		get(t, s, portalID)
-		want.Expires, want.Renewed = now.now().Add(tokenLife), now.now()
+		want.Expires, want.Renewed, want.App = now.now().Add(tokenLife), now.now(), hubspottest.ClientID
 		show()
 		hub.Disconnect(portalID)
 		now.advance(tokenLife)
 		if !answers(t, s, portalID, &tokens.EndedError{}) {
 			t.Error("the grant has not ended")
 		}
-		want.State, want.Problem = "ended", "BAD_REFRESH_TOKEN"
+		want.State, want.Problem, want.EndedAt, want.NextTry = "ended", "BAD_REFRESH_TOKEN", now.now(), now.now().Add(time.Minute)
 		show()
 		if err := s.Remove(t.Context(), portalID, "test"); err != nil {
 			t.Fatal(err)

@@ -202,12 +202,12 @@ func (v view) status(r store.Loaded) Portal {
 // of says what a record is about, and what the process knows about its portal,
 // if it does.
 func (v view) of(r store.Loaded, e *entry, h *held) Portal {
-	p := portalOf(r.Portal, r.Record, r.Err)
+	p := v.portalOf(r.Portal, r.Record, r.Err)
 	if r.Err != nil {
 		return p
 	}
 	p.Unsaved = e != nil && e.unsaved.Load()
-	if p.Kind != OAuth || p.State != Active {
+	if p.Kind != OAuth || p.State != Active || p.Failure != "" {
 		return p
 	}
 	due := r.Record.Expired(v.now) || h != nil && !h.renewAt.IsZero() && !v.now.Before(h.renewAt)

@@ -89,9 +89,9 @@ func TestAnOverviewTellsTheStateOfEachPortalThoseFirstThatAreNotWell(t *testing.
 		o := overview(t, s, 100)
 		unusable := func(id string) tokens.Portal { return tokens.Portal{ID: id, State: "unusable"} }
 		want := []tokens.Portal{
-			{ID: "12", Name: "Twelve", Kind: tokens.OAuth, State: "ended", Problem: "BAD_HUB"}, unusable("13"), unusable("15"),
+			{ID: "12", Name: "Twelve", Kind: tokens.OAuth, State: "ended", Problem: "BAD_HUB", NextTry: renewed}, unusable("13"), unusable("15"),
 			{ID: "9", Kind: tokens.AccessToken, State: "active"}, {ID: "10", Kind: tokens.APIKey, State: "active"},
-			{ID: "11", Kind: tokens.OAuth, State: "active", Renewed: renewed, Expires: renewed.Add(tokenLife)},
+			{ID: "11", Kind: tokens.OAuth, State: "active", Renewed: renewed, Expires: renewed.Add(tokenLife), App: hubspottest.ClientID},
 		}
 		var got []tokens.Portal
 		for _, p := range o.Portals {
@@ -128,6 +128,7 @@ func TestAnOverviewReadsAtMostSoManyRecords(t *testing.T) {
 	if err := s.Survey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "its lock is released", func() bool { return client.Exists(t.Context(), "hubspot:lock:{70000}").Val() == 0 })
 	counted := &reads{count: map[string]int{}}
 	client.AddHook(counted)
 	o := found(t, s, tokens.Query{Most: 20})

@@ -24,6 +24,15 @@ type Portal struct {
 	Expires time.Time `json:"expires,omitzero"`
 	Renewed time.Time `json:"renewed,omitzero"`
 
+	// App is the client id of the HubSpot app that has the grant. Empty: not
+	// known yet.
+	App string `json:"client_id,omitempty"`
+
+	// EndedAt is when HubSpot refused the grant, and NextTry when the next call
+	// tries it again. Zero: not known, or not.
+	EndedAt time.Time `json:"ended_at,omitzero"`
+	NextTry time.Time `json:"next_try,omitzero"`
+
 	// Failure says why the portal's token, which is due to be renewed, could
 	// not be. Empty: it could, or is not due. Until Retry, this process does
 	// not try again.
@@ -55,9 +64,27 @@ func (p Portal) Remedy() string {
 
 // portalOf makes a Portal of a record, or of what is wrong with it.
 func portalOf(id string, r store.Record, err error) Portal {
-	p := Portal{ID: id, Name: r.Name, Kind: r.Kind, State: r.State, Problem: r.EndedCode, Expires: r.ExpiresAt, Renewed: r.RenewedAt}
 	if err != nil {
 		return Portal{ID: id, Name: r.Name, Kind: r.Kind, State: Unusable, Problem: err.Error()}
+	}
+	p := Portal{ID: id, Name: r.Name, Kind: r.Kind, State: r.State, Problem: r.EndedCode, Expires: r.ExpiresAt, Renewed: r.RenewedAt, App: r.App}
+	if r.State == Ended {
+		p.EndedAt = r.EndedAt
+	}
+	return p
+}
+
+// portalOf makes a Portal of a record, and of what the source's app means for it.
+func (s *Source) portalOf(id string, r store.Record, err error) Portal {
+	p := portalOf(id, r, err)
+	if err != nil {
+		return p
+	}
+	if r.State == Ended {
+		p.NextTry = s.ended(id, &held{Record: r}).Next
+	}
+	if mismatch := s.mismatch(id, r); mismatch != nil {
+		p.Failure = mismatch.Error()
 	}
 	return p
 }

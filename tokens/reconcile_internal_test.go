@@ -3,9 +3,32 @@ package tokens
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"hubspot-auth-proxy/tokens/store"
 )
+
+// What was noted later about the same credential is the truth, in every state.
+func TestWhatIsNotedLaterIsTheTruth(t *testing.T) {
+	t.Parallel()
+	at := time.UnixMilli(1_700_000_000_000)
+	for _, state := range []State{Active, Ended} {
+		early := store.Record{Grant: 5, Generation: 7, State: state, NotedAt: at}
+		late, none := early, early
+		late.NotedAt, none.NotedAt = at.Add(time.Millisecond), time.Time{}
+		renewed := early
+		renewed.Generation++
+		renewed.State, renewed.NotedAt = Active, time.Time{}
+		for _, c := range []struct {
+			held, stored store.Record
+			want         decision
+		}{{early, late, adopt}, {late, early, save}, {none, early, adopt}, {early, none, save}, {early, early, keep}, {late, renewed, adopt}, {renewed, late, save}} {
+			if got := reconcile(&c.held, &c.stored); got != c.want {
+				t.Errorf("%s: held of %v, stored of %v: %d, want %d", state, c.held.NotedAt, c.stored.NotedAt, got, c.want)
+			}
+		}
+	}
+}
 
 // TestWhichOfTwoRecordsIsTheTruth goes over all pairs of records, and of none,
 // with few grants and generations and all states.

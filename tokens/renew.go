@@ -41,7 +41,7 @@ func (s *Source) obtain(ctx context.Context, id string) (*Credential, error) {
 			return nil, s.noCredential(e, err)
 		}
 	}
-	credential, err := h.answer(id, s.now())
+	credential, err := s.answer(e, h)
 	if err == errExpired {
 		return s.renew(ctx, e, h, store.Expiry)
 	}
@@ -57,7 +57,7 @@ func (s *Source) replace(ctx context.Context, rejected *Credential, expired bool
 		return s.obtain(ctx, e.id)
 	}
 	if !h.Secret.Equal(rejected.Secret) {
-		credential, err := h.answer(e.id, s.now())
+		credential, err := s.answer(e, h)
 		if err == errExpired {
 			return s.renew(ctx, e, h, store.Expiry)
 		}
@@ -106,11 +106,10 @@ func (s *Source) reread(ctx context.Context, e *entry, h *held) (*Credential, er
 	if err != nil {
 		return nil, s.noCredential(e, err)
 	}
-	if !latest.settles(h, now) {
+	if !s.settles(e, latest, h) {
 		return nil, ErrNoOther
 	}
-	credential, err := latest.answer(e.id, now)
-	return credential, err
+	return s.answer(e, latest)
 }
 
 // renew replaces what old has, unless it is not the time to, and counts that.
@@ -122,7 +121,7 @@ func (s *Source) renew(ctx context.Context, e *entry, old *held, why store.Cause
 		return nil, err
 	}
 	current := e.current.Load()
-	done := current != nil && current.settles(old, s.now()) // by the flight before this one
+	done := current != nil && s.settles(e, current, old) // by the flight before this one
 	began, tokens := time.Now(), e.tokens
 	credential, err := s.renewOrAdopt(ctx, e, old, why)
 	if !done {
@@ -140,8 +139,11 @@ func (s *Source) renewOrAdopt(ctx context.Context, e *entry, old *held, why stor
 	if err != nil {
 		return nil, err
 	}
-	if !alone && !latest.settles(old, s.now()) {
-		release, err := s.lease(ctx, e, old)
+	if err := s.foreign(e, latest); err != nil {
+		return nil, err
+	}
+	if !alone && !s.settles(e, latest, old) {
+		release, err := s.lease(ctx, e, func(h *held) bool { return s.settles(e, h, old) })
 		if err != nil {
 			return nil, err
 		}
@@ -150,8 +152,8 @@ func (s *Source) renewOrAdopt(ctx context.Context, e *entry, old *held, why stor
 			return nil, err
 		}
 	}
-	if latest.settles(old, s.now()) {
-		return latest.answer(e.id, s.now())
+	if s.settles(e, latest, old) {
+		return s.answer(e, latest)
 	}
 	return s.call(e, latest, why, alone)
 }
@@ -174,8 +176,8 @@ func (s *Source) latest(ctx context.Context, e *entry, old *held) (h *held, alon
 
 // lease takes the portal's lock and keeps it until release is called. It
 // returns without the lock if Redis does not give it, and if another replica
-// has renewed old before the lock was free.
-func (s *Source) lease(ctx context.Context, e *entry, old *held) (release func(), err error) {
+// has done what the lock is for before the lock was free.
+func (s *Source) lease(ctx context.Context, e *entry, done func(*held) bool) (release func(), err error) {
 	release = func() {}
 	for {
 		lock, err := s.store.Lock(ctx, s.life, e.id)
@@ -193,7 +195,7 @@ func (s *Source) lease(ctx context.Context, e *entry, old *held) (release func()
 			return release, unavailable(e.id, 0, errors.New("another replica's renewal takes too long"))
 		case <-time.After(jitter(50*time.Millisecond, 150*time.Millisecond)):
 		}
-		if latest := e.current.Load(); latest != nil && latest.settles(old, s.now()) {
+		if latest := e.current.Load(); latest != nil && done(latest) {
 			return release, nil
 		}
 	}
@@ -208,17 +210,21 @@ func (s *Source) call(e *entry, h *held, why store.Cause, alone bool) (*Credenti
 		return nil, unavailable(e.id, mostPause, errNoApp)
 	}
 	if h.Kind != OAuth {
-		return h.answer(e.id, s.now())
+		return s.answer(e, h)
 	}
 	if err := s.paused(e); err != nil { // since the wait for the lock
 		return nil, err
 	}
+	if err := s.foreign(e, h); err != nil {
+		return nil, err
+	}
+	fingerprint := s.options.App.Fingerprint()
 	began := s.now()
 	called := time.Now()
 	token, err := s.options.App.Refresh(s.life, h.Refresh)
 	s.metrics.tokenCall(called, err)
 	if err != nil {
-		return s.failed(e, h, why, alone, err)
+		return s.failed(e, h, why, alone, fingerprint, err)
 	}
 	if token.Portal != "" && token.Portal != e.id {
 		err := fmt.Errorf("the refresh token that is stored for the portal is one of portal %s: connect it again", token.Portal)
@@ -227,11 +233,9 @@ func (s *Source) call(e *entry, h *held, why store.Cause, alone bool) (*Credenti
 	}
 	e.tokens++
 	s.resume(e)
-	r := h.Record
-	r.State, r.EndedCode = Active, ""
-	r.Secret = token.Access
-	if !token.Refresh.IsZero() {
-		r.Refresh = token.Refresh
+	r := accepted(h.Record, token)
+	if h.State == Ended {
+		s.log.Info("HubSpot accepts a portal's grant again", zap.String("portal", e.id), zap.Time("refused_since", h.EndedAt))
 	}
 	// As exact as they are stored, so that what is read later is the same.
 	r.RenewedAt, r.RenewedFor = s.now().Truncate(time.Millisecond), why
@@ -266,7 +270,7 @@ func (s *Source) keep(e *entry, from, r store.Record, alone bool) (*Credential, 
 	case latest == nil:
 		return next.credential, nil
 	}
-	credential, err := latest.answer(e.id, s.now())
+	credential, err := s.answer(e, latest)
 	if err == errExpired {
 		err = s.postpone(e, 0, errors.New("the access token had expired when it arrived"))
 	}
@@ -292,15 +296,23 @@ func (s *Source) storeRenewed(e *entry, from, r store.Record) (*held, error) {
 }
 
 // failed decides what follows from an error of the token endpoint.
-func (s *Source) failed(e *entry, h *held, why store.Cause, alone bool, err error) (*Credential, error) {
+func (s *Source) failed(e *entry, h *held, why store.Cause, alone bool, fingerprint string, err error) (*Credential, error) {
 	var refusal *hubspot.Error
 	if !errors.As(err, &refusal) {
 		refusal = &hubspot.Error{}
 	}
 	if refusal.Kind == hubspot.GrantEnded && !alone {
-		return s.grantEnded(e, h, why, refusal)
+		return s.grantEnded(e, h, why, fingerprint, refusal)
 	}
-	return s.notRenewed(e, refusal, err)
+	credential, err := s.notRenewed(e, refusal, err)
+	if h.State != Ended {
+		return credential, err
+	}
+	// Noted, so that the other replicas do not try it as well.
+	_ = s.note(e, h, fingerprint, "")
+	ended := s.ended(e.id, h)
+	ended.Err = err
+	return nil, ended
 }
 
 // notRenewed begins a pause after a call of the token endpoint that failed.
@@ -314,39 +326,4 @@ func (s *Source) notRenewed(e *entry, refusal *hubspot.Error, err error) (*Crede
 		return nil, s.postponeAll(e, refusal.RetryAfter, err)
 	}
 	return nil, s.postpone(e, refusal.RetryAfter, err)
-}
-
-// grantEnded marks the portal's grant as ended, unless somebody has connected
-// the portal again, or another replica has renewed it.
-func (s *Source) grantEnded(e *entry, h *held, why store.Cause, refusal *hubspot.Error) (*Credential, error) {
-	var err error
-	for range 3 { // it may be changed at the same moment
-		var latest *held
-		latest, err = s.read(s.life, e)
-		switch {
-		case errors.Is(err, ErrNotConnected):
-			return nil, err
-		case err != nil:
-			return nil, s.postpone(e, 0, err)
-		case latest.settles(h, s.now()):
-			return latest.answer(e.id, s.now())
-		case !latest.Refresh.Equal(h.Refresh):
-			return s.call(e, latest, why, false)
-		case !s.store.Steady(s.now().Add(-steadyAfter)):
-			// Another replica may have a newer refresh token that it could not
-			// store yet.
-			return s.notRenewed(e, refusal, refusal)
-		}
-		r := latest.Record
-		r.State, r.EndedCode = Ended, refusal.Code
-		_, err = s.store.Write(s.life, e.id, store.Change{Record: r, Numbering: store.Keep, Replaces: &latest.Record})
-		if err == nil {
-			s.log.Warn("HubSpot has ended a portal's grant: it has to be connected again",
-				zap.String("portal", e.id), zap.String("code", refusal.Code))
-			s.take(e, &r)
-			return nil, &EndedError{Portal: e.id, Code: refusal.Code}
-		}
-	}
-	// Not to ask the token endpoint again and again what cannot be noted.
-	return nil, s.postpone(e, 0, err)
 }

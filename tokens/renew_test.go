@@ -158,7 +158,7 @@ func TestAnEndedGrantsTokenIsServedWhileHubSpotTakesIt(t *testing.T) {
 				c := get(t, s, portalID)
 				c2 := get(t, other, portalID)
 				hub.Disconnect(portalID)
-				now.advance(tokenLife - 2*time.Minute)
+				now.advance(tokenLife - 50*time.Second)
 				get(t, s, portalID) // begins the renewal that fails
 				eventually(t, "the grant is marked as ended", func() bool { return field(t, client, "state") == "ended" })
 				for range 100 {

@@ -95,7 +95,7 @@ func (s *Source) credential(ctx context.Context, portal string) (*Credential, er
 		}
 		if h := e.current.Load(); h != nil {
 			s.attend(e, h, now)
-			if credential, err := h.answer(portal, now); err != errExpired {
+			if credential, err := s.answer(e, h); err != errExpired {
 				return credential, err
 			}
 		}
@@ -159,11 +159,12 @@ func (s *Source) wait(ctx context.Context, portal string, do func(context.Contex
 	}
 }
 
-// attend begins what the portal needs, in the background: to be renewed, which
-// begins with reading it again, or that only. It is read also while a renewal
+// attend begins what the portal needs, in the background: to be renewed or its
+// ended grant to be tried, which begins with reading it again, or that only. It is read also while a renewal
 // is under way, because that may take long.
 func (s *Source) attend(e *entry, h *held, now time.Time) {
-	if !h.renewAt.IsZero() && !now.Before(h.renewAt) && s.paused(e) == nil {
+	due := !h.renewAt.IsZero() && !now.Before(h.renewAt) && s.paused(e) == nil || h.State == Ended && s.isDue(e, h)
+	if due {
 		began := s.background(&e.renewing, func() {
 			<-s.flight(e.id, func(ctx context.Context) (*Credential, error) {
 				return s.renew(ctx, e, h, store.Expiry)

@@ -128,6 +128,7 @@ func TestADamagedPortalCostsItselfOnly(t *testing.T) {
 				damage(t, client)
 				reads := counter(client, recordKey)
 				s, log := watched(t, hub, tokens.Options{Redis: client, Now: now.now})
+				listening(t, client, 2) // which makes it read again what was read before
 				before := reads.Load()
 				for i := range int64(13) {
 					for range 50 {

@@ -60,8 +60,8 @@ func (k *checker) check(ctx context.Context, id string) finding {
 		err = tokens.ErrNotConnected
 	case err == nil && p.State == tokens.Unusable:
 		err = errors.New(p.Problem)
-	case err == nil && p.State == tokens.Ended:
-		err = &tokens.EndedError{Portal: id, Code: p.Problem}
+	case err == nil && k.app != nil && p.App != "" && p.App != k.app.ClientID:
+		err = &tokens.AppMismatchError{Portal: id, Grant: p.App, Configured: k.app.ClientID}
 	case err == nil:
 		f.HubSpotPortal, err = k.whose(ctx, p)
 	}
@@ -82,7 +82,11 @@ func (k *checker) whose(ctx context.Context, p tokens.Portal) (string, error) {
 	if p.Kind == tokens.OAuth && k.app == nil {
 		return "", &trouble{"HubSpot tells whose an OAuth token is to its app only", "set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET as the proxy has them"}
 	}
-	credential, err := k.source.Credential(ctx, p.ID)
+	get := k.source.Credential
+	if p.State == tokens.Ended {
+		get = k.source.TryAgain
+	}
+	credential, err := get(ctx, p.ID)
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -97,7 +98,7 @@ func titled(id, name string) string {
 }
 
 const portalListManual = `Lists the portals that have a record: their kind of credential, whether it can be
-used ("ended": HubSpot has ended the grant; "unusable": the record does not open),
+used ("ended": HubSpot refuses the grant; "unusable": the record does not open),
 when the access token expires and when it was last renewed.
 
   hubspot-auth-proxy portal list
@@ -194,12 +195,16 @@ func portalDetails(p tokens.Portal, now time.Time) [][]string {
 		{"ID", p.ID}, {"Name", p.Name}, {"Kind", string(p.Kind)}, {"State", string(p.State)},
 		{"Expires", at(p.Expires)}, {"Renewed", at(p.Renewed)},
 	}
-	if p.Problem != "" {
-		rows = append(rows, []string{"Problem", p.Problem})
+	add := func(name, value string) {
+		if value != "" {
+			rows = append(rows, []string{name, value})
+		}
 	}
-	if remedy := p.Remedy(); remedy != "" {
-		rows = append(rows, []string{"Remedy", remedy})
-	}
+	add("App", p.App)
+	add("Ended", at(p.EndedAt))
+	add("Next try", at(p.NextTry))
+	add("Problem", cmp.Or(p.Problem, p.Failure))
+	add("Remedy", p.Remedy())
 	return rows
 }
 

@@ -17,7 +17,7 @@ import (
 
 const portalCheckManual = `Asks HubSpot whose the credential of portal ID is, or those of all portals, and
 says whether it is that portal's. An OAuth token is renewed first if it has
-expired. Exit status 1: a credential is another portal's, or HubSpot does not take
+expired, and a grant that HubSpot has refused is tried again. Exit status 1: a credential is another portal's, or HubSpot does not take
 it; what to do is told.
 
   hubspot-auth-proxy portal check 62515

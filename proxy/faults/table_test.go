@@ -44,7 +44,7 @@ may see HubSpot's 401.
 func TestEachFaultIsAsThePageSays(t *testing.T) {
 	families := []family{
 		{"Redis", redisFaults}, {"Cluster", clusterFaults}, {"killed", killedFaults},
-		{"token endpoint", endpointFaults}, {"HubSpot", upstreamFaults}, {"clients", clientFaults},
+		{"token endpoint", endpointFaults}, {"grants", grantFaults}, {"HubSpot", upstreamFaults}, {"clients", clientFaults},
 	}
 	rows := make([][]row, len(families))
 	t.Run("each", func(t *testing.T) {

@@ -4,7 +4,6 @@ package replay
 
 import (
 	"io"
-	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -32,7 +31,6 @@ type Body struct {
 	lost    bool       // it was too much to be kept
 	size    int64      // how much was read so far
 	taken   int        // from memory
-	lent    int        // how many readers use memory of kept
 	err     error      // that ended source
 	closed  bool
 }
@@ -47,10 +45,10 @@ func NewBody(source io.Reader, length int64, memory *Memory, limit int64) *Body 
 // Reader returns a reader for the current attempt, from the body's first byte
 // on. If that is lost, it fails. A reader of an attempt that is over fails with
 // http.ErrBodyReadAfterClose, unless it has read all.
-func (b *Body) Reader() *Reader {
+func (b *Body) Reader() io.ReadCloser {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return &Reader{body: b, attempt: b.attempt}
+	return &reader{body: b, attempt: b.attempt}
 }
 
 // EndAttempt ends the reading of all readers there are. What one of them is
@@ -101,130 +99,79 @@ func (b *Body) Close() {
 // forget is called with mu held.
 func (b *Body) forget() {
 	b.memory.give(b.taken)
-	if b.lent == 0 { // otherwise the memory is still used, and left to the garbage collector
-		for _, chunk := range b.kept {
-			b.memory.recycle(chunk)
-		}
+	for _, chunk := range b.kept {
+		b.memory.recycle(chunk)
 	}
 	b.kept, b.taken, b.lost = nil, 0, true
 }
 
-// A Reader reads the body for one attempt. Only Close may be called at the same
-// time as another of its methods.
-type Reader struct {
+// reader reads the body for one attempt.
+type reader struct {
 	body    *Body
 	attempt int
 	closed  bool // guarded by body.mu, as is what follows
 	offset  int64
-	chunk   int  // of body.kept, that offset is in
-	inside  int  // that chunk
-	lent    bool // its user may be reading memory of body.kept
+	chunk   int // of body.kept, that offset is in
+	inside  int // that chunk
 }
 
 // over is called with body.mu held.
-func (r *Reader) over() bool { return r.closed || r.attempt != r.body.attempt }
+func (r *reader) over() bool { return r.closed || r.attempt != r.body.attempt }
 
-// Read implements [io.Reader].
-func (r *Reader) Read(p []byte) (int, error) {
-	piece, err := r.next(p, len(p))
-	n := copy(p, piece) // which does nothing if the piece is in p
-	r.body.mu.Lock()
-	defer r.body.mu.Unlock()
-	r.giveBack()
-	return n, err
-}
-
-// Next returns the next bytes of the body, or an error, without copying what is
-// kept: the bytes are in the memory that keeps them, or in buffer. They may be read
-// until the next call of Next or Read. The end of the body is io.EOF, and comes
-// alone.
-func (r *Reader) Next(buffer []byte) ([]byte, error) { return r.next(buffer, math.MaxInt) }
-
-// next returns at most that many bytes of what was kept, then of what source gives.
-func (r *Reader) next(buffer []byte, most int) ([]byte, error) {
-	if piece, err, ok := r.nextKept(most); ok {
-		return piece, err
+// Read gives what was kept, then what source gives.
+func (r *reader) Read(p []byte) (int, error) {
+	if n, err, ok := r.readKept(p); ok {
+		return n, err
 	}
 	r.body.reading.Lock()
 	defer r.body.reading.Unlock()
 	// Another attempt's reader may have had the lock.
-	if piece, err, ok := r.nextKept(most); ok {
-		return piece, err
+	if n, err, ok := r.readKept(p); ok {
+		return n, err
 	}
-	if room := r.room(most); room != nil {
-		n, err := r.body.source.Read(room)
-		return r.took(room[:n], true, err)
-	}
-	n, err := r.body.source.Read(buffer)
-	return r.took(buffer[:n], false, err)
+	n, err := r.body.source.Read(p)
+	return r.took(p[:n], err)
 }
 
-// nextKept returns what needs no reading of source.
-func (r *Reader) nextKept(most int) (piece []byte, err error, ok bool) {
+// readKept reads what needs no reading of source.
+func (r *reader) readKept(p []byte) (n int, err error, ok bool) {
 	b := r.body
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r.giveBack()
 	switch {
 	case r.offset == b.size && b.err == io.EOF:
 		// Also after its attempt: the body was sent whole, and the connection
 		// can be used again.
-		return nil, io.EOF, true
+		return 0, io.EOF, true
 	case r.over() || b.closed:
-		return nil, http.ErrBodyReadAfterClose, true
+		return 0, http.ErrBodyReadAfterClose, true
 	case r.offset == b.size:
-		return nil, b.err, b.err != nil
+		return 0, b.err, b.err != nil
 	case b.lost:
-		return nil, http.ErrBodyReadAfterClose, true
+		return 0, http.ErrBodyReadAfterClose, true
 	}
-	for r.inside == len(b.kept[r.chunk]) {
-		r.chunk++
-		r.inside = 0
-	}
-	piece = b.kept[r.chunk][r.inside:]
-	piece = piece[:min(len(piece), most)]
-	r.inside += len(piece)
-	r.offset += int64(len(piece))
-	r.lend()
-	return piece, nil, true
-}
-
-// room returns memory that source can be read into and that keeps what was read,
-// nil if there is none.
-func (r *Reader) room(most int) []byte {
-	b := r.body
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	most = int(min(int64(most), b.limit-b.size))
-	if b.lost || b.closed || most <= 0 || b.size >= b.length {
-		return nil // if the length is not known, the next read may be small
-	}
-	last := len(b.kept) - 1
-	if last < 0 || len(b.kept[last]) == cap(b.kept[last]) {
-		size := b.chunkSize(0)
-		if !b.memory.take(size) {
-			return nil
+	for n < len(p) && r.chunk < len(b.kept) {
+		copied := copy(p[n:], b.kept[r.chunk][r.inside:])
+		n += copied
+		r.inside += copied
+		r.offset += int64(copied)
+		if r.inside == len(b.kept[r.chunk]) && r.chunk < len(b.kept)-1 {
+			r.chunk++
+			r.inside = 0
+		} else if copied == 0 {
+			break
 		}
-		b.add(size)
-		last++
 	}
-	r.lend()
-	used, size := len(b.kept[last]), cap(b.kept[last])
-	return b.kept[last][used:size][:min(size-used, most)]
+	return n, nil, true
 }
 
-// took notes what came from source, kept already if it was read into room.
-func (r *Reader) took(data []byte, kept bool, err error) ([]byte, error) {
+// took notes what came from source.
+func (r *reader) took(data []byte, err error) (int, error) {
 	b := r.body
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.size += int64(len(data))
-	switch last := len(b.kept) - 1; {
-	case !kept:
-		b.keep(data, r.over() && !b.closed)
-	case !b.lost:
-		b.kept[last] = b.kept[last][:len(b.kept[last])+len(data)]
-	}
+	b.keep(data, r.over() && !b.closed)
 	b.err = err
 	if err == io.EOF {
 		b.done.Store(true)
@@ -232,28 +179,10 @@ func (r *Reader) took(data []byte, kept bool, err error) ([]byte, error) {
 	if r.over() {
 		// A transport that was given the body's end now would use the
 		// connection again, of whose state nobody knows.
-		r.giveBack()
-		return nil, http.ErrBodyReadAfterClose
+		return 0, http.ErrBodyReadAfterClose
 	}
 	r.skip(len(data))
-	if len(data) > 0 {
-		err = nil // it comes next
-	}
-	return data, err
-}
-
-// lend notes that the reader's user has memory of kept. It is called with body.mu
-// held, as is giveBack.
-func (r *Reader) lend() {
-	r.lent = true
-	r.body.lent++
-}
-
-func (r *Reader) giveBack() {
-	if r.lent {
-		r.lent = false
-		r.body.lent--
-	}
+	return len(data), err
 }
 
 // keep adds data, which size counts already, to what is kept, or forgets all
@@ -284,15 +213,8 @@ func (b *Body) keep(data []byte, must bool) {
 		b.forget()
 		return
 	}
-	b.add(size)
-	last := len(b.kept) - 1
-	b.kept[last] = append(b.kept[last], data...)
-}
-
-// add adds a chunk, whose memory has been taken.
-func (b *Body) add(size int) {
 	b.taken += size
-	b.kept = append(b.kept, b.memory.chunk(size))
+	b.kept = append(b.kept, append(b.memory.chunk(size), data...))
 }
 
 // chunkSize returns the size of a new chunk for the last n bytes and some of
@@ -308,7 +230,7 @@ func (b *Body) chunkSize(n int) int {
 
 // skip moves the reader over n bytes that it has given without them being
 // read from kept.
-func (r *Reader) skip(n int) {
+func (r *reader) skip(n int) {
 	r.offset += int64(n)
 	if r.body.lost {
 		return
@@ -322,7 +244,7 @@ func (r *Reader) skip(n int) {
 
 // Close ends the attempt's reading, at once: another attempt's reader can go
 // on while a Read of this one is under way. It does not close source.
-func (r *Reader) Close() error {
+func (r *reader) Close() error {
 	r.body.mu.Lock()
 	defer r.body.mu.Unlock()
 	r.closed = true

@@ -105,13 +105,13 @@ func (e *exchange) copyBody(to io.Writer, length int64) error {
 	buffer := e.direct.buffers.get()
 	defer e.direct.buffers.put(buffer)
 	for copied := int64(0); ; {
-		piece, err := next(e.request.Body, buffer[:bufferSize-overhead])
-		copied += int64(len(piece))
+		n, err := e.request.Body.Read(buffer[:bufferSize-overhead])
+		copied += int64(n)
 		if length >= 0 && copied > length {
 			return errLength // the rest would be taken for a request
 		}
-		if len(piece) > 0 {
-			if _, err := to.Write(piece); err != nil {
+		if n > 0 {
+			if _, err := to.Write(buffer[:n]); err != nil {
 				return nil // the writer's, that is
 			}
 		}
@@ -127,18 +127,6 @@ func (e *exchange) copyBody(to io.Writer, length int64) error {
 			return nil
 		}
 	}
-}
-
-// next returns the next bytes of a body: in memory of its own if it has a method
-// Next, as that of package replay has, otherwise in buffer.
-func next(body io.Reader, buffer []byte) ([]byte, error) {
-	if pieces, ok := body.(interface {
-		Next(buffer []byte) ([]byte, error)
-	}); ok {
-		return pieces.Next(buffer)
-	}
-	n, err := body.Read(buffer)
-	return buffer[:n], err
 }
 
 // writeHeader writes the request's header (RFC 9112 section 3). Its errors stay

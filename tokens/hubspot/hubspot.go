@@ -10,6 +10,8 @@ package hubspot
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -44,6 +46,13 @@ type App struct {
 	Client *http.Client
 }
 
+// Fingerprint distinguishes client ids and secrets from each other, without
+// revealing a secret: those are too random to be found from it.
+func (a *App) Fingerprint() string {
+	sum := sha256.Sum256([]byte("app\x00" + a.ClientID + "\x00" + a.ClientSecret.Reveal()))
+	return hex.EncodeToString(sum[:8])
+}
+
 // NewClient returns a client for an [App]: it follows no redirect, and gives a
 // call up after timeout.
 func NewClient(transport http.RoundTripper, timeout time.Duration) *http.Client {
@@ -68,6 +77,9 @@ type Token struct {
 
 	// Portal is whose token it is, empty if the answer did not say.
 	Portal string
+
+	// App is the client id of the app that it was given to.
+	App string
 }
 
 // Refresh exchanges a refresh token for a new access token, by one call of the
@@ -85,7 +97,9 @@ func (a *App) call(ctx context.Context, form url.Values) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	return parseToken(contentType, body)
+	token, err := parseToken(contentType, body)
+	token.App = a.ClientID
+	return token, err
 }
 
 // post posts the form, with the app's credentials in it: HubSpot takes them in

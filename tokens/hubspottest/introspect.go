@@ -49,10 +49,12 @@ func (s *Server) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
 		writeJSON(w, http.StatusMethodNotAllowed, otherStatus(http.StatusMethodNotAllowed))
-	case form.Get("client_id") != ClientID:
+	case secrets[form.Get("client_id")] == "":
 		writeTokenError(w, http.StatusBadRequest, "BAD_CLIENT_ID", false)
-	case form.Get("client_secret") != ClientSecret:
+	case form.Get("client_secret") != secrets[form.Get("client_id")]:
 		writeTokenError(w, http.StatusBadRequest, "BAD_CLIENT_SECRET", false)
+	case form.Get("client_id") != ClientID:
+		writeJSON(w, http.StatusOK, introspection{})
 	default:
 		writeJSON(w, http.StatusOK, s.introspect(form.Get("token")))
 	}

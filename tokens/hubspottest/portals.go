@@ -11,12 +11,22 @@ import (
 // keys that the test itself sets should contain it too.
 const Canary = "hst-canary"
 
-// ClientID and ClientSecret are those of the fake app. The authorize page and
-// the token endpoint take no others.
+// ClientID and ClientSecret are those of the fake app. The authorize page takes no
+// others.
 const (
 	ClientID     = "5fca1b2e-0000-4000-8000-hubspottest0"
 	ClientSecret = Canary + "-client-secret-6f1c0a"
 )
+
+// OtherClientID and OtherClientSecret are those of another app, to which nobody has
+// given a grant: the token endpoint takes them, and refuses each refresh token.
+const (
+	OtherClientID     = "5fca1b2e-0000-4000-8000-hubspottest1"
+	OtherClientSecret = Canary + "-other-client-secret-77b0"
+)
+
+// secrets are the client secrets of the apps.
+var secrets = map[string]string{ClientID: ClientSecret, OtherClientID: OtherClientSecret}
 
 // accessTokenLength is about what real access tokens have.
 const accessTokenLength = 300

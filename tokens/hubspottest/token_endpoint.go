@@ -105,10 +105,10 @@ func (s *Server) give(w http.ResponseWriter, r *http.Request, form url.Values, b
 	case tokenCallViolation(r) != "", form.Get("grant_type") != "refresh_token" && form.Get("grant_type") != "authorization_code":
 		writeTokenError(w, http.StatusBadRequest, "BAD_GRANT_TYPE", b.OldShape)
 		return
-	case form.Get("client_id") != ClientID:
+	case secrets[form.Get("client_id")] == "":
 		writeTokenError(w, http.StatusBadRequest, "BAD_CLIENT_ID", b.OldShape)
 		return
-	case form.Get("client_secret") != ClientSecret:
+	case form.Get("client_secret") != secrets[form.Get("client_id")]:
 		writeTokenError(w, http.StatusBadRequest, "BAD_CLIENT_SECRET", b.OldShape)
 		return
 	}
@@ -131,7 +131,7 @@ func (s *Server) exchange(form url.Values, b TokenBehaviour) (answer tokenAnswer
 	defer s.mu.Unlock()
 	c := s.ledger.codes[form.Get("code")]
 	switch {
-	case c == nil || c.used:
+	case c == nil || c.used || form.Get("client_id") != ClientID:
 		return tokenAnswer{}, "BAD_AUTH_CODE"
 	case c.expired:
 		return tokenAnswer{}, "EXPIRED_AUTH_CODE"
@@ -148,7 +148,7 @@ func (s *Server) renew(form url.Values, b TokenBehaviour) (answer tokenAnswer, p
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.ledger.grants[form.Get("refresh_token")]
-	if g == nil || g.ended {
+	if g == nil || g.ended || form.Get("client_id") != ClientID {
 		return tokenAnswer{}, "BAD_REFRESH_TOKEN"
 	}
 	if b.Rotate && !b.OmitRefreshToken {

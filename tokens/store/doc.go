@@ -30,6 +30,18 @@
 //	                 of versions that did not note it
 //	  renewed_for    what the last renewal was for: "expiry" or "rejection"
 //	  ended_code     HubSpot's code for the end of the grant
+//	  ended_at       ms since 1970: when HubSpot refused the grant first
+//	  tried_with     fingerprints of the client ids and secrets that an ended grant
+//	                 was tried with, with spaces; "?": HubSpot neither accepted
+//	                 nor refused it
+//	  rejected_at    ms since 1970: since when HubSpot rejects a static credential
+//	  noted_at       ms since 1970: when what HubSpot says of this credential was
+//	                 last noted, for ended grants and static credentials. It orders
+//	                 two records that have the same numbers and state
+//	  app            the client id that HubSpot gave the grant to, and a hash of the
+//	                 refresh token, without whose grant it does not count. Empty:
+//	                 not known yet, as in records of versions that did not note it
+//	  scopes         of the grant, with spaces; empty: not known
 //	  name           for people
 //	  seeds          SHA-256, in hex, of every value ever seeded, with spaces
 //	nonce:…         string, expires: a state of the connect flow that was used
@@ -49,7 +61,8 @@
 // keys.
 //
 // Of two records of a portal the one with the greater grant is the newer one,
-// then the one with the greater generation, then the one whose grant has ended:
+// then the one with the greater generation, then the one whose grant has ended,
+// then the one with the later noted_at:
 // "ended" keeps the generation, so that a renewal that was under way, and
 // returns with a token after all, is still newer. Both numbers belong to the
 // credential and not to the write: a process that writes back what it holds,

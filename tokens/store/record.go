@@ -39,6 +39,10 @@ const (
 
 	// Unusable is in no record: the record is damaged, or does not open.
 	Unusable State = "unusable"
+
+	// Rejected is in no record: a record whose static credential HubSpot rejects
+	// is active and has RejectedAt.
+	Rejected State = "rejected"
 )
 
 // Cause is what a renewal was done for.
@@ -63,6 +67,12 @@ type Record struct {
 	RenewedAt  time.Time
 	RenewedFor Cause
 	EndedCode  string
+	EndedAt    time.Time // zero: not known, or not ended
+	NotedAt    time.Time
+	TriedWith  Tries
+	App        string // client id; empty: not known
+	Scopes     string // with spaces in between; empty: not known
+	RejectedAt time.Time
 	Seeds      string
 	SetAt      time.Time // zero: not known
 
@@ -80,6 +90,9 @@ func (r Record) Newer(other Record) bool {
 		return r.Grant > other.Grant
 	case r.Generation != other.Generation:
 		return r.Generation > other.Generation
+	}
+	if r.State == other.State {
+		return r.NotedAt.After(other.NotedAt)
 	}
 	return r.State == Ended && other.State == Active
 }
@@ -133,6 +146,12 @@ func (r Record) fields(portal string, ring seal.Ring) []any {
 	set("set_at", micros(r.SetAt))
 	set("renewed_for", string(r.RenewedFor))
 	set("ended_code", r.EndedCode)
+	set("ended_at", millis(r.EndedAt))
+	set("noted_at", millis(r.NotedAt))
+	set("tried_with", string(r.TriedWith))
+	set("app", r.ownApp())
+	set("scopes", r.Scopes)
+	set("rejected_at", millis(r.RejectedAt))
 	return fields
 }
 
@@ -148,20 +167,26 @@ func parseRecord(portal string, fields map[string]string, ring seal.Ring) (Recor
 		State:      State(fields["state"]),
 		RenewedFor: Cause(fields["renewed_for"]),
 		EndedCode:  fields["ended_code"],
+		TriedWith:  Tries(fields["tried_with"]),
+		Scopes:     fields["scopes"],
 		Seeds:      fields["seeds"],
 	}
 	if err := r.open(portal, fields, ring); err != nil {
 		setAt, _ := parseMicros(fields["set_at"])
 		return Record{Name: r.Name, Kind: r.Kind, SetAt: setAt}, err // which are not sealed
 	}
-	var errs [5]error
+	r.App = r.appOf(fields["app"])
+	var errs [8]error
 	r.Generation, errs[0] = strconv.ParseInt(fields["generation"], 10, 64)
 	r.ExpiresAt, errs[1] = parseMillis(fields["expires_at"])
 	r.RenewedAt, errs[2] = parseMillis(fields["renewed_at"])
 	r.SetAt, errs[3] = parseMicros(fields["set_at"])
 	r.Grant, errs[4] = parseGrant(fields["grant"])
+	r.EndedAt, errs[5] = parseMillis(fields["ended_at"])
+	r.NotedAt, errs[6] = parseMillis(fields["noted_at"])
+	r.RejectedAt, errs[7] = parseMillis(fields["rejected_at"])
 	if err := errors.Join(errs[:]...); err != nil || !isNumber(r.Generation) || !isNumber(r.Grant) {
-		return Record{}, errors.New("the record has a damaged generation, grant, expires_at, renewed_at or set_at")
+		return Record{}, errors.New("the record has a damaged generation, grant, expires_at, renewed_at, set_at, ended_at, noted_at or rejected_at")
 	}
 	return r, r.Check()
 }

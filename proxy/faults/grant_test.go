@@ -1,0 +1,147 @@
+package faults
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/tokens/hubspottest"
+)
+
+func grantFaults(*testing.T) []fault {
+	return []fault{
+		{"all processes are started with another app's client id and secret", tryOtherApp},
+		{"…, and the records of the portals do not know their app yet", tryOtherAppAtFirst},
+		{"the token endpoint refuses a grant that lives, once", tryRefusedOnce},
+	}
+}
+
+// otherApp is the settings of an app that no portal has given a grant to.
+var otherApp = []string{"HUBSPOT_CLIENT_ID=" + hubspottest.OtherClientID, "HUBSPOT_CLIENT_SECRET=" + hubspottest.OtherClientSecret}
+
+// restart ends all replicas and starts as many, with those settings on top.
+func (s *stage) restart(settings ...string) {
+	s.t.Helper()
+	n := len(s.replicas)
+	for _, r := range s.replicas {
+		r.kill()
+	}
+	s.replicas = nil
+	for range n {
+		s.replicas = append(s.replicas, launch(s.t, slices.Concat(s.settings, []string{"REDIS_URL=" + s.redis}, settings)))
+	}
+}
+
+func tryOtherApp(t *testing.T) outcome {
+	s := newStage(t)
+	s.hub.SetToken(hubspottest.TokenBehaviour{Life: short})
+	s.startTwo()
+	s.restart(otherApp...)
+	l := s.load()
+	began := time.Now()
+	mismatch := func(r result) bool { return r.kind() == "503 `APP_MISMATCH`" && r.header.Get("Retry-After") != "" }
+	eventually(t, 30*time.Second, "the grants are not used", func() bool { return s.everybody(l, began, mismatch, granted...) })
+	calls := s.calls()
+	results := l.stop()
+	wantKinds(t, results, "200", "503 `APP_MISMATCH`", atExpiry)
+	s.wantUnseen(results)
+	if n := s.calls() - calls; n != 0 {
+		t.Errorf("%d token calls", n)
+	}
+	for _, r := range s.replicas {
+		wantPrinted(t, r, hubspottest.ClientID, hubspottest.OtherClientID)
+	}
+	s.hub.SetToken(hubspottest.TokenBehaviour{})
+	o := outcome{
+		client: "200 as long as the token lives, then 503 `APP_MISMATCH` with Retry-After", hubspot: "no token call",
+		well: s.wantWellWithTheRightApp(),
+	}
+	s.wantNothingLost()
+	return o
+}
+
+func tryOtherAppAtFirst(t *testing.T) outcome {
+	s := newStage(t)
+	s.hub.SetToken(hubspottest.TokenBehaviour{Life: short})
+	redis := s.startTwo()
+	for _, r := range s.replicas {
+		r.kill()
+	}
+	for _, portal := range granted { // as a former version has stored them
+		redis.Do("HDEL", "hubspot:portal:{"+portal+"}", "app")
+	}
+	s.restart(otherApp...)
+	calls := s.calls()
+	l := s.load()
+	began := time.Now()
+	refused := func(r result) bool { return r.kind() == "403 `PORTAL_REAUTHORIZATION_REQUIRED`" }
+	eventually(t, 30*time.Second, "the grants are refused", func() bool { return s.everybody(l, began, refused, granted...) })
+	results := l.stop()
+	wantKinds(t, results, "200", "403 `PORTAL_REAUTHORIZATION_REQUIRED`", atExpiry)
+	s.wantUnseen(results)
+	if n := s.calls() - calls; n != len(granted) {
+		t.Errorf("%d token calls with the wrong app", n)
+	}
+	s.hub.SetToken(hubspottest.TokenBehaviour{})
+	o := outcome{
+		client:  "200 as long as the token lives, then 403 `PORTAL_REAUTHORIZATION_REQUIRED`",
+		hubspot: "one token call a portal, and one more with the right ones",
+		well:    s.wantWellWithTheRightApp(),
+	}
+	if n := s.calls() - calls; n != 2*len(granted) {
+		t.Errorf("%d token calls", n)
+	}
+	s.wantNothingLost()
+	return o
+}
+
+func tryRefusedOnce(t *testing.T) outcome {
+	s := newStage(t)
+	s.hub.SetToken(hubspottest.TokenBehaviour{Life: short})
+	redis := s.startTwo()
+	l := s.load()
+	s.renewed(1)
+	s.hub.SetToken(hubspottest.TokenBehaviour{Code: "BAD_REFRESH_TOKEN"})
+	began, before := time.Now(), s.calls()
+	refused := func(r result) bool { return r.kind() == "403 `PORTAL_REAUTHORIZATION_REQUIRED`" }
+	eventually(t, 30*time.Second, "the grants are refused", func() bool { return s.everybody(l, began, refused, granted...) })
+	calls := s.calls() - before
+	s.hub.SetToken(hubspottest.TokenBehaviour{})
+	s.command(redis, "", "portal", "check", "--all")
+	o := outcome{well: s.wantWell(l, 10*time.Second) + " by `portal check`; else by the first call a minute after the refusal"}
+	results := l.stop()
+	wantKinds(t, results, "200", "403 `PORTAL_REAUTHORIZATION_REQUIRED`", atExpiry)
+	s.wantUnseen(results)
+	if again := s.calls() - before; calls != len(granted) || again != 2*len(granted) {
+		t.Errorf("%d token calls, and %d with the second try", calls, again)
+	}
+	s.wantNothingLost()
+	o.client = "200 as long as the token lives, then 403 `PORTAL_REAUTHORIZATION_REQUIRED`, which says when the grant is tried again"
+	o.hubspot = "one token call a portal, and one more to try it again, by all processes together"
+	return o
+}
+
+// wantWellWithTheRightApp restarts all replicas with the app that has the grants,
+// and wants all portals to be served soon.
+func (s *stage) wantWellWithTheRightApp() string {
+	s.t.Helper()
+	s.restart()
+	began := time.Now()
+	for _, r := range s.replicas {
+		for _, portal := range portals {
+			s.wantServed(r, portal, "with the right app")
+		}
+	}
+	return wantWithin(s.t, began, 10*time.Second) + ", with the right ones"
+}
+
+// wantPrinted wants the replica's log to have each text.
+func wantPrinted(t *testing.T, r *replica, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(r.printed.String(), text) {
+			t.Errorf("the log does not have %s:\n%s", text, &r.printed)
+		}
+	}
+}
