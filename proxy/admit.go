@@ -11,40 +11,6 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// Clients finds callers by their key; [clients.Set] is one. It must be safe for
-// concurrent use, and quick for keys that it does not know.
-type Clients interface {
-	// Find returns the client whose key it is, unless the key has expired.
-	Find(key secret.Text) (client *clients.Client, known bool)
-
-	// Expired reports whether the key is a client's that has expired.
-	Expired(key secret.Text) bool
-
-	// Loaded reports whether all clients are known. Until then, a key that is not
-	// known may be a client's.
-	Loaded() bool
-}
-
-// admission is what a request asks for, and who asks.
-type admission struct {
-	tunnel    *intercept.Tunnel // that the request came through, or asks for; nil means none
-	target    wire.Target       // what HubSpot is asked for
-	client    *clients.Client   // nil means that the call has no client key
-	key       secret.Text       // the client's
-	named     string            // the portal that the request names, empty if it names none
-	portal    string            // empty for HubSpot's own OAuth endpoints
-	tokenCall bool              // a call of HubSpot's token endpoint without a client key
-}
-
-// clientKey returns the client's key, empty if the call has none. A placeholder is
-// none.
-func (a *admission) clientKey() secret.Text {
-	if a.client == nil {
-		return secret.Text{}
-	}
-	return a.key
-}
-
 // gate decides which requests go on. It is safe for concurrent use.
 type gate struct {
 	intercept     *intercept.Authority // of tunnels; nil means that there are none

@@ -7,8 +7,12 @@ import (
 	"strings"
 	"time"
 
+	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/proxy/intercept"
 	"hubspot-auth-proxy/proxy/replay"
+	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/secret"
 )
 
 // call is what is known of one request on its way. It travels in the request's
@@ -37,6 +41,26 @@ type call struct {
 
 	refused     string // the category of the proxy's own answer
 	correlation string // the id of that
+}
+
+// admission is what a request asks for, and who asks.
+type admission struct {
+	tunnel    *intercept.Tunnel // that the request came through, or asks for; nil means none
+	target    wire.Target       // what HubSpot is asked for
+	client    *clients.Client   // nil means that the call has no client key
+	key       secret.Text       // the client's
+	named     string            // the portal that the request names, empty if it names none
+	portal    string            // empty for HubSpot's own OAuth endpoints
+	tokenCall bool              // a call of HubSpot's token endpoint without a client key
+}
+
+// clientKey returns the client's key, empty if the call has none. A placeholder is
+// none.
+func (a *admission) clientKey() secret.Text {
+	if a.client == nil {
+		return secret.Text{}
+	}
+	return a.key
 }
 
 // spans are where the time went.

@@ -3,4 +3,4 @@ package proxy
 import "time"
 
 // SetTokenBodyTime replaces [tokenBodyTime] before the proxy's first request.
-func (p *Proxy) SetTokenBodyTime(d time.Duration) { p.tokenBodyTime = d }
+func (p *Proxy) SetTokenBodyTime(d time.Duration) { p.oauth.tokenCalls.bodyTime = d }

@@ -22,12 +22,24 @@ const maxOAuthBody = 1 << 20
 // credential is the body's tokenKey, and clients have their client key there.
 const tokenInfoPath = "/oauth/v2/private-apps/get/access-token-info"
 
-// admitOAuth looks at what a call of HubSpot's OAuth endpoints has in its body:
-// these calls have their credential there, and a client key must not go on.
-func (p *Proxy) admitOAuth(rw http.ResponseWriter, c *call) *refusal {
+// oauth admits calls of HubSpot's OAuth endpoints, which have their credential in
+// the body. It is safe for concurrent use.
+type oauth struct {
+	gate        *gate
+	credentials Credentials
+	tokenCalls  tokenCalls
+}
+
+func newOAuth(gate *gate, credentials Credentials) *oauth {
+	return &oauth{gate: gate, credentials: credentials, tokenCalls: tokenCalls{bodyTime: tokenBodyTime}}
+}
+
+// admit reads the body of such a call, and refuses the call if a client key would
+// go on to HubSpot. It admits every other call as it is.
+func (o *oauth) admit(rw http.ResponseWriter, c *call) *refusal {
 	switch {
 	case c.tokenCall:
-		return p.admitTokenCall(rw, c)
+		return o.tokenCalls.admit(rw, c)
 	case c.client == nil || !c.target.IsOAuth() || !hasBody(c.request):
 		return nil
 	case len(c.request.Header["Content-Encoding"]) > 0:
@@ -43,7 +55,7 @@ func (p *Proxy) admitOAuth(rw http.ResponseWriter, c *call) *refusal {
 	}
 	if c.request.Method == http.MethodPost && c.target.Path == tokenInfoPath {
 		var refused *refusal
-		if body, refused = p.exchangeKey(c, body); refused != nil {
+		if body, refused = o.exchangeKey(c, body); refused != nil {
 			return refused
 		}
 	}
@@ -59,22 +71,22 @@ func (p *Proxy) admitOAuth(rw http.ResponseWriter, c *call) *refusal {
 
 // exchangeKey puts the portal's token in the place of the client key that the
 // tokenKey of the body is. Any other body stays as it is.
-func (p *Proxy) exchangeKey(c *call, body []byte) ([]byte, *refusal) {
+func (o *oauth) exchangeKey(c *call, body []byte) ([]byte, *refusal) {
 	var fields map[string]json.RawMessage
 	var key string
 	if json.Unmarshal(body, &fields) != nil || json.Unmarshal(fields["tokenKey"], &key) != nil || !c.presents(key) {
 		return body, nil
 	}
 	for _, step := range []func(*admission) *refusal{
-		p.gate.choosePortal,
-		func(a *admission) *refusal { return p.gate.authorize(c.request, a) },
-		func(a *admission) *refusal { return p.gate.refuseUnserved(c.request, a) },
+		o.gate.choosePortal,
+		func(a *admission) *refusal { return o.gate.authorize(c.request, a) },
+		func(a *admission) *refusal { return o.gate.refuseUnserved(c.request, a) },
 	} {
 		if refused := step(&c.admission); refused != nil {
 			return nil, refused
 		}
 	}
-	credential, err := p.options.Credentials.Credential(c.request.Context(), c.portal)
+	credential, err := o.credentials.Credential(c.request.Context(), c.portal)
 	switch {
 	case err != nil:
 		return nil, refusalFor(c, err)

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"time"
 
-	"go.uber.org/zap"
-
 	"hubspot-auth-proxy/proxy/wire"
 )
 
@@ -66,7 +64,7 @@ func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 		o.correlation = a.Header().Get("X-Hubspot-Correlation-Id")
 		o.remaining = a.Header().Get("X-Hubspot-Ratelimit-Remaining")
 		if a.status == http.StatusTooManyRequests {
-			o.policy = a.policy()
+			o.policy = policyOf(a.limit, a.Header())
 		}
 	}
 	return o
@@ -75,19 +73,4 @@ func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 // failed reports whether an operator should know of it.
 func (o *outcome) failed() bool {
 	return o.category != "" || o.status == http.StatusUnauthorized || o.status == http.StatusTooManyRequests || o.status >= 500
-}
-
-// record counts and logs the outcome.
-func (p *Proxy) record(o *outcome) {
-	if o.broken {
-		p.metrics.broken.Inc()
-		p.faults.Warn("HubSpot broke off its answer", zap.String("portal", o.portal), zap.Int("status", o.status))
-	}
-	p.metrics.count(o)
-	if p.options.History != nil && !o.tunnel {
-		p.options.History.count(o.failed())
-	}
-	if p.options.AccessLog && (!p.options.AccessLogErrors || o.status >= http.StatusBadRequest || !o.complete) {
-		p.log.Info("request", zap.Inline(line{o}))
-	}
 }

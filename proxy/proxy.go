@@ -5,17 +5,13 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"log"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/url"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/proxy/connlimit"
@@ -23,142 +19,46 @@ import (
 	"hubspot-auth-proxy/proxy/replay"
 	"hubspot-auth-proxy/proxy/upstream"
 	"hubspot-auth-proxy/proxy/wire"
-	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/throttle"
 )
 
-// Credentials is where the portals' credentials come from; [tokens.Source] is
-// one. It must be safe for concurrent use.
-type Credentials interface {
-	// Credential returns the portal's credential. Its errors are those of
-	// [tokens.Source.Credential].
-	Credential(ctx context.Context, portal string) (*tokens.Credential, error)
-
-	// Renew returns another credential than the one that HubSpot rejected,
-	// or an error if there is none. expired tells that HubSpot gave the
-	// credential's expiry as the reason.
-	Renew(ctx context.Context, rejected *tokens.Credential, expired bool) (*tokens.Credential, error)
-}
-
-// Options are what a [Proxy] works with.
-type Options struct {
-	Credentials Credentials
-
-	// Upstream is where all requests go: scheme, host and port.
-	Upstream *url.URL
-
-	// UpstreamTLS is used for https. Nil: the system's root certificates.
-	UpstreamTLS *tls.Config
-
-	// UpstreamTimeout is how long HubSpot may take from a request's last byte
-	// until the response's header. Zero: as long as it likes.
-	UpstreamTimeout time.Duration
-
-	// UpstreamHTTP2 offers HTTP/2 to HubSpot.
-	UpstreamHTTP2 bool
-
-	// RetryBodyLimit is how many bytes of a request's body are kept for a
-	// second try; RetryMemory how many of all requests' bodies together.
-	// Zero: none, so that only requests without a body are sent again.
-	RetryBodyLimit, RetryMemory int64
-
-	// MaxRequests is how many requests that were let in are under way at once, and
-	// half of it how many of one client. Zero means no limit.
-	MaxRequests int
-
-	// DefaultPortal is the portal of calls that name none. Empty: they are
-	// refused.
-	DefaultPortal string
-
-	// ServePortals are the only portals that are served. Empty: all.
-	ServePortals []string
-
-	// Clients are the callers that have a key. Nil: there are none.
-	Clients Clients
-
-	// AllowAnonymous lets callers in that have no client key, for all portals.
-	AllowAnonymous bool
-
-	// OAuthNeedsKey refuses calls of HubSpot's token endpoint that have no
-	// client key. Otherwise they are let in, because SDKs send none there.
-	OAuthNeedsKey bool
-
-	// Loopback means that the listener's own address is a loopback address.
-	// Calls without a client key that name another host then come from a
-	// browser that was deceived, and those that another proxy has forwarded
-	// come from anywhere.
-	Loopback bool
-
-	// PortalDomain is the domain, in lower case, whose subdomains name portals:
-	// 62515.example.com. Empty means that the host name names none.
-	PortalDomain string
-
-	// AllowedHosts are further host names, in lower case, by which calls without
-	// a client key may reach the proxy if Loopback is false.
-	AllowedHosts []string
-
-	// Intercept has the certificates for tunnels to HubSpot, which CONNECT
-	// requests open. Nil: CONNECT is refused.
-	Intercept *intercept.Authority
-
-	// ConnState and ConnContext are those of [Proxy.Server]. They are called for
-	// connections that are tunnels too. Nil is allowed.
-	ConnState   func(net.Conn, http.ConnState)
-	ConnContext func(context.Context, net.Conn) context.Context
-
-	// AccessLog writes a line a request to Log.
-	AccessLog bool
-
-	// AccessLogErrors leaves the lines of those out that were answered with a status
-	// below 400 and not broken off.
-	AccessLogErrors bool
-
-	// Metrics is where the proxy's metrics are registered. Nil: nowhere, they
-	// are counted all the same.
-	Metrics prometheus.Registerer
-
-	// History counts the calls of the last hour. Nil: nobody does.
-	History *History
-
-	// Log gets what operators should know. Nil: nothing is logged.
-	Log *zap.Logger
-}
-
 // A Proxy is the handler of all requests. It is safe for concurrent use.
 type Proxy struct {
-	options       Options
-	log           *zap.Logger
-	faults        *zap.Logger // log, but each cause once per throttle.Every
-	gate          *gate
-	memory        *replay.Memory // for bodies that may be sent again
-	metrics       *metrics
-	stopping      atomic.Bool
-	underWay      atomic.Int64  // requests
-	load          load          // those of them that were let in
-	tokenCalls    atomic.Int64  // under way, without a client key
-	tokenBodyTime time.Duration // that their bodies may take
-	upstream      *upstream.Transport
-	reverse       *httputil.ReverseProxy
-	tunnels       *intercept.Server // nil: CONNECT is refused
+	options  Options
+	faults   *zap.Logger // each cause once per throttle.Every
+	gate     *gate
+	load     load // the requests that were let in
+	oauth    *oauth
+	reverse  *httputil.ReverseProxy
+	upstream *upstream.Transport
+	tunnels  *intercept.Server // nil means that CONNECT is refused
+	recorder *recorder
+	underWay atomic.Int64 // requests
+	stopping atomic.Bool
 }
 
 // New returns the proxy that main, tests and benchmarks all use.
 func New(options Options) *Proxy {
-	p := &Proxy{options: options, log: options.Log, gate: newGate(options), tokenBodyTime: tokenBodyTime}
-	if p.log == nil {
-		p.log = zap.NewNop()
+	if options.Log == nil {
+		options.Log = zap.NewNop()
 	}
-	p.metrics = newMetrics(options.Metrics, &p.underWay)
-	p.faults = throttle.Logger(p.log, throttle.Every)
-	p.memory = replay.NewMemory(options.RetryMemory)
+	log := options.Log
+	p := &Proxy{options: options, faults: throttle.Logger(log, throttle.Every), gate: newGate(options)}
 	p.load.most = options.MaxRequests
+	p.oauth = newOAuth(p.gate, options.Credentials)
 	p.upstream = upstream.New(upstream.Config{
 		URL: options.Upstream, TLS: options.UpstreamTLS, Timeout: options.UpstreamTimeout, HTTP2: options.UpstreamHTTP2,
-		WithoutHTTP2: func() {
-			p.log.Warn("HubSpot does not take HTTP/2: HTTP/1.1 is used")
-		},
+		WithoutHTTP2: func() { log.Warn("HubSpot does not take HTTP/2: HTTP/1.1 is used") },
 	})
-	p.reverse = p.newReverse()
+	metrics := newMetrics(options.Metrics, &p.underWay)
+	p.recorder = newRecorder(options, metrics, p.faults)
+	p.reverse = newReverse(options.Upstream, &authenticate{
+		credentials: options.Credentials,
+		upstream:    p.upstream,
+		memory:      replay.NewMemory(options.RetryMemory),
+		bodyLimit:   options.RetryBodyLimit,
+		metrics:     metrics,
+	}, p.faults)
 	if options.Intercept != nil {
 		p.tunnels = intercept.NewServer(options.Intercept, p.Server())
 		countTunnels(options.Metrics, p.tunnels.Open)
@@ -253,6 +153,32 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	a.finished = true
 }
 
+// connect answers a CONNECT request: connect opens a tunnel, and returns when
+// the TLS handshake inside is done, or it refuses.
+func (p *Proxy) connect(a *reply) {
+	c := a.call
+	var refused *refusal
+	if c.admission, refused = p.gate.admitTunnel(c.request); refused != nil {
+		a.refuse(refused)
+		a.finished = true
+		return
+	}
+	raw, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
+	if err != nil {
+		a.refuse(methodRefused(http.MethodConnect))
+		a.finished = true
+		return
+	}
+	c.connected, a.status = true, http.StatusOK
+	ahead, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	if err := p.tunnels.Serve(raw, ahead, *c.tunnel); err != nil {
+		a.failed = true
+		p.faults.Warn("a client did not complete the TLS handshake in its tunnel; check that it trusts the CA of INTERCEPT_CA_CERT_FILE", zap.Error(err))
+		return
+	}
+	a.finished = true
+}
+
 // admit decides whether the request goes on.
 func (p *Proxy) admit(c *call, rw http.ResponseWriter) (refused *refusal) {
 	c.debug = c.request.Header.Get(wire.DebugHeader) == "1"
@@ -264,7 +190,7 @@ func (p *Proxy) admit(c *call, rw http.ResponseWriter) (refused *refusal) {
 	}
 	c.counted = true
 	connlimit.Keep(c.request.Context()) // it may take as long as it needs
-	return p.admitOAuth(rw, c)
+	return p.oauth.admit(rw, c)
 }
 
 // forwarded returns the client's request for ReverseProxy, with the call in its
@@ -311,8 +237,8 @@ func (p *Proxy) end(c *call, a *reply) {
 		// The connection ends; not to wait for a client that sends slowly.
 		_ = http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Now().Add(lingerTime))
 	}
-	p.record(outcomeOf(c, a, time.Now()))
-	p.endTokenCall(c)
+	p.recorder.record(outcomeOf(c, a, time.Now()))
+	p.oauth.tokenCalls.end(c)
 	if c.counted {
 		p.load.end(c.clientName())
 	}

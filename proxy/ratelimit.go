@@ -76,17 +76,10 @@ var policies = []string{"TEN_SECONDLY_ROLLING", "SECONDLY", "DAILY"}
 // otherPolicy stands for all that a 429 may name else.
 const otherPolicy = "other"
 
-// keepLimit keeps the beginning of a 429's body while it goes to the client,
-// who need not wait for the policy to be known.
-func (a *reply) keepLimit(p []byte) {
-	if a.status == http.StatusTooManyRequests {
-		a.limit = append(a.limit, p[:min(len(p), maxErrorBody-len(a.limit))]...)
-	}
-}
-
-// policy returns which limit of HubSpot's a 429 names.
-func (a *reply) policy() string {
-	policy := parseError(a.limit, a.Header()).PolicyName
+// policyOf returns which limit of HubSpot's a 429 names, from the beginning of its
+// body.
+func policyOf(body []byte, header http.Header) string {
+	policy := parseError(body, header).PolicyName
 	if slices.Contains(policies, policy) {
 		return policy
 	}

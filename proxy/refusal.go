@@ -3,12 +3,14 @@ package proxy
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"strconv"
 	"time"
 
+	"hubspot-auth-proxy/proxy/upstream"
 	"hubspot-auth-proxy/tokens"
 )
 
@@ -51,6 +53,28 @@ func (r *refusal) status() int {
 		return http.StatusProxyAuthRequired
 	}
 	return statuses[r.category]
+}
+
+// refusalFor returns the proxy's own answer to a request that ended in the error.
+func refusalFor(c *call, err error) *refusal {
+	var ended *tokens.EndedError
+	var unavailable *tokens.UnavailableError
+	switch {
+	case errors.Is(err, tokens.ErrNotConnected):
+		return portalNotConnected(c.portal)
+	case errors.As(err, &ended):
+		return portalEnded(ended)
+	case errors.As(err, &unavailable) && errors.As(err, new(*tokens.AppMismatchError)):
+		return appMismatch(c.portal, unavailable.RetryAfter)
+	case errors.As(err, &unavailable):
+		return credentialUnavailable(unavailable)
+	case c.body != nil && c.body.Failure() != nil:
+		return bodyInvalid()
+	case errors.Is(err, upstream.ErrTimeout): // timeouts of connecting are another matter
+		return upstreamTimeout()
+	default:
+		return upstreamUnreachable()
+	}
 }
 
 func methodRefused(method string) *refusal {

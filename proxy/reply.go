@@ -115,6 +115,14 @@ func (a *reply) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// keepLimit keeps the beginning of a 429's body while it goes to the client,
+// who need not wait for the policy to be known.
+func (a *reply) keepLimit(p []byte) {
+	if a.status == http.StatusTooManyRequests {
+		a.limit = append(a.limit, p[:min(len(p), maxErrorBody-len(a.limit))]...)
+	}
+}
+
 // explain adds the headers that a person with curl has asked for.
 func (c *call) explain(header http.Header) {
 	if c.portal != "" {

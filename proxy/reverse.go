@@ -1,34 +1,29 @@
 package proxy
 
 import (
-	"errors"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
 	"sync"
 
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/proxy/upstream"
 	"hubspot-auth-proxy/proxy/wire"
-	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// newReverse returns what forwards a request whose context has its call.
-func (p *Proxy) newReverse() *httputil.ReverseProxy {
+// newReverse returns what forwards a request whose context has its call, to the
+// upstream.
+func newReverse(upstream *url.URL, transport http.RoundTripper, faults *zap.Logger) *httputil.ReverseProxy {
+	h := hooks{upstream, faults}
 	return &httputil.ReverseProxy{
-		Rewrite: p.rewrite,
-		Transport: &authenticate{
-			credentials: p.options.Credentials,
-			upstream:    p.upstream,
-			memory:      p.memory,
-			bodyLimit:   p.options.RetryBodyLimit,
-			metrics:     p.metrics,
-		},
+		Rewrite:        h.rewrite,
+		Transport:      transport,
 		ModifyResponse: modifyResponse,
-		ErrorHandler:   p.answerError,
+		ErrorHandler:   h.answerError,
 		BufferPool:     new(bufferPool),
 		// What it would log quotes what it could not read of an answer, which may
 		// be an echo of the credential. Answers that break off are logged at
@@ -37,13 +32,19 @@ func (p *Proxy) newReverse() *httputil.ReverseProxy {
 	}
 }
 
+// hooks are what ReverseProxy calls.
+type hooks struct {
+	upstream *url.URL
+	faults   *zap.Logger
+}
+
 // rewrite makes the request HubSpot's: with the bytes of the target and the header
 // fields that the client sent, without credentials and what is meant for the proxy.
 // ReverseProxy has taken out of both what some clients send on purpose.
-func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
+func (h hooks) rewrite(r *httputil.ProxyRequest) {
 	c := callOf(r.In.Context())
 	c.target.Strip()
-	r.Out.URL = c.target.URL(p.options.Upstream)
+	r.Out.URL = c.target.URL(h.upstream)
 	r.Out.Host = "" // the upstream's
 	wire.ForwardHeader(r.Out.Header, r.In.Header, c.clientKey())
 	c.announce()
@@ -71,7 +72,7 @@ func modifyResponse(response *http.Response) error {
 }
 
 // answerError answers a request that got no answer from HubSpot.
-func (p *Proxy) answerError(rw http.ResponseWriter, r *http.Request, err error) {
+func (h hooks) answerError(rw http.ResponseWriter, r *http.Request, err error) {
 	c := callOf(r.Context())
 	if r.Context().Err() != nil {
 		// Nobody is there to read an answer.
@@ -79,32 +80,10 @@ func (p *Proxy) answerError(rw http.ResponseWriter, r *http.Request, err error) 
 	}
 	refusal := refusalFor(c, err)
 	if status := refusal.status(); status == http.StatusBadGateway || status == http.StatusGatewayTimeout {
-		p.faults.Warn("no answer from HubSpot", zap.String("portal", c.portal),
+		h.faults.Warn("no answer from HubSpot", zap.String("portal", c.portal),
 			zap.String("category", refusal.category), zap.Error(secret.Cause(err)))
 	}
 	rw.(*reply).refuse(refusal)
-}
-
-// refusalFor returns the proxy's own answer to a request that ended in the error.
-func refusalFor(c *call, err error) *refusal {
-	var ended *tokens.EndedError
-	var unavailable *tokens.UnavailableError
-	switch {
-	case errors.Is(err, tokens.ErrNotConnected):
-		return portalNotConnected(c.portal)
-	case errors.As(err, &ended):
-		return portalEnded(ended)
-	case errors.As(err, &unavailable) && errors.As(err, new(*tokens.AppMismatchError)):
-		return appMismatch(c.portal, unavailable.RetryAfter)
-	case errors.As(err, &unavailable):
-		return credentialUnavailable(unavailable)
-	case c.body != nil && c.body.Failure() != nil:
-		return bodyInvalid()
-	case errors.Is(err, upstream.ErrTimeout): // timeouts of connecting are another matter
-		return upstreamTimeout()
-	default:
-		return upstreamUnreachable()
-	}
 }
 
 // bufferPool has the buffers by which ReverseProxy copies answers.

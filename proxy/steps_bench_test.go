@@ -71,11 +71,11 @@ func BenchmarkStep(b *testing.B) {
 		},
 		"write a line of the access log": func() func() {
 			o := outcomeOf(request(plain), answered(), time.Now())
-			return func() { p.log.Info("request", zap.Inline(line{o})) }
+			return func() { p.recorder.access.Info("request", zap.Inline(line{o})) }
 		},
 		"count": func() func() {
 			o := outcomeOf(request(plain), answered(), time.Now())
-			return func() { p.metrics.count(o) }
+			return func() { p.recorder.metrics.count(o) }
 		},
 	}
 	for name, prepare := range steps {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,15 +19,21 @@ const (
 	tokenBodyTime = 30 * time.Second // until the whole body has arrived
 )
 
-// admitTokenCall counts a call of the token endpoint without a client key, and
-// reads its body before HubSpot is asked: a client that sends slowly holds no
-// connection to HubSpot. endTokenCall undoes the counting.
-func (p *Proxy) admitTokenCall(rw http.ResponseWriter, c *call) *refusal {
+// tokenCalls are the calls of the token endpoint without a client key that are
+// under way. It is safe for concurrent use.
+type tokenCalls struct {
+	bodyTime time.Duration
+	underWay atomic.Int64
+}
+
+// admit counts a call, and reads its body before HubSpot is asked: a client that
+// sends slowly holds no connection to HubSpot.
+func (t *tokenCalls) admit(rw http.ResponseWriter, c *call) *refusal {
 	switch {
 	case c.request.ContentLength > maxTokenBody:
 		return tokenBodyTooLong()
-	case p.tokenCalls.Add(1) > maxTokenCalls:
-		p.tokenCalls.Add(-1)
+	case t.underWay.Add(1) > maxTokenCalls:
+		t.underWay.Add(-1)
 		return tooManyTokenCalls()
 	}
 	c.tokenCallCounted = true
@@ -35,7 +42,7 @@ func (p *Proxy) admitTokenCall(rw http.ResponseWriter, c *call) *refusal {
 	}
 	c.bodyRead = true
 	control := http.NewResponseController(rw)
-	_ = control.SetReadDeadline(time.Now().Add(p.tokenBodyTime))
+	_ = control.SetReadDeadline(time.Now().Add(t.bodyTime))
 	body, err := io.ReadAll(io.LimitReader(c.request.Body, maxTokenBody+1))
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -51,9 +58,10 @@ func (p *Proxy) admitTokenCall(rw http.ResponseWriter, c *call) *refusal {
 	return nil
 }
 
-func (p *Proxy) endTokenCall(c *call) {
+// end takes a call that was counted out of the count.
+func (t *tokenCalls) end(c *call) {
 	if c.tokenCallCounted {
-		p.tokenCalls.Add(-1)
+		t.underWay.Add(-1)
 	}
 }
 

@@ -4,38 +4,10 @@ import (
 	"net/http"
 	"strings"
 
-	"go.uber.org/zap"
-
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/intercept"
 	"hubspot-auth-proxy/proxy/wire"
 )
-
-// connect answers a CONNECT request: connect opens a tunnel, and returns when
-// the TLS handshake inside is done, or it refuses.
-func (p *Proxy) connect(a *reply) {
-	c := a.call
-	var refused *refusal
-	if c.admission, refused = p.gate.admitTunnel(c.request); refused != nil {
-		a.refuse(refused)
-		a.finished = true
-		return
-	}
-	raw, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
-	if err != nil {
-		a.refuse(methodRefused(http.MethodConnect))
-		a.finished = true
-		return
-	}
-	c.connected, a.status = true, http.StatusOK
-	ahead, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
-	if err := p.tunnels.Serve(raw, ahead, *c.tunnel); err != nil {
-		a.failed = true
-		p.faults.Warn("a client did not complete the TLS handshake in its tunnel; check that it trusts the CA of INTERCEPT_CA_CERT_FILE", zap.Error(err))
-		return
-	}
-	a.finished = true
-}
 
 // admitTunnel decides whether a CONNECT request opens a tunnel. The rights of
 // the key are decided on for each request inside.
