@@ -170,7 +170,7 @@ func TestTroubleOfTheTokenEndpointPasses(t *testing.T) {
 	}
 }
 
-func TestAnEndedGrantIs403AndTheTokenEndpointIsLeftAlone(t *testing.T) {
+func TestAnEndedGrantIs403AndIsTriedAgainOnlyWhenItsTimeHasCome(t *testing.T) {
 	for _, code := range []string{"BAD_REFRESH_TOKEN", "BAD_HUB"} {
 		r, c := startOAuth(t, setup{})
 		r.hub.SetToken(hubspottest.TokenBehaviour{Code: code})
@@ -179,10 +179,15 @@ func TestAnEndedGrantIs403AndTheTokenEndpointIsLeftAlone(t *testing.T) {
 		for range 20 {
 			r.call("GET", "/crm", nil).refusedWith(t, r, 403, "PORTAL_REAUTHORIZATION_REQUIRED")
 		}
-		c.forward(time.Hour)
-		r.call("GET", "/crm", nil).refusedWith(t, r, 403, "PORTAL_REAUTHORIZATION_REQUIRED")
 		if calls := r.hub.TokenCalls(portalID); calls != 2 {
 			t.Errorf("%s: %d calls of the token endpoint", code, calls)
+		}
+		c.forward(time.Hour)
+		for range 20 {
+			r.call("GET", "/crm", nil).refusedWith(t, r, 403, "PORTAL_REAUTHORIZATION_REQUIRED")
+		}
+		if calls := r.hub.TokenCalls(portalID); calls != 3 {
+			t.Errorf("%s, an hour later: %d calls of the token endpoint", code, calls)
 		}
 		r.hub.SetToken(hubspottest.TokenBehaviour{})
 		r.connect(portalID)
