@@ -99,7 +99,7 @@ func TestThePageOfCommandsHasAllAndTheirArguments(t *testing.T) {
 
 // programCall finds a call of the program in a line of shell. What follows is
 // cut where the shell ends a command.
-var programCall = regexp.MustCompile(`(?m)(?:^|\$\(|\| )(?:[A-Z_]+=\S+ )*hubspot-auth-proxy((?: [^|<>;&#)\n]+)?)`)
+var programCall = regexp.MustCompile(`(?m)(?:^|\$\(|\| )(?:[A-Z_]+=\S+ )*(?:docker exec (?:-i )?\S+ /)?hubspot-auth-proxy((?: [^|<>;&#)\n]+)?)`)
 
 func TestCommandsInDocumentsExist(t *testing.T) {
 	calls := 0

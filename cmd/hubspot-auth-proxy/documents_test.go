@@ -90,7 +90,7 @@ func anchors(text string) (names []string) {
 }
 
 func TestLinksOfDocumentsLeadSomewhere(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	link := regexp.MustCompile(`(?m)(?:\]\(|^\[[^\]]+\]: )([^)\s]+)`)
 	pages := documents(t)
 	links := 0
 	for name, text := range pages {

@@ -28,24 +28,34 @@ type family struct {
 // page is the document that has the table, and nothing else.
 const page = "README.md"
 
-const heading = `# What happens when something breaks
+const introduction = `# What happens when something breaks
 
-Seen by ` + "`go test ./proxy/faults`" + `, which breaks each of these in turn under real processes and a real Redis; ` + "`-update`" + ` writes this table.
-In all of it HubSpot got no POST, PATCH, PUT or DELETE twice, but for those that it had answered 401, nobody got an answer of
-another portal, and when all access tokens were made to expire afterwards, every portal was served by every process, and by a
-new one: no refresh token was lost, unless the table says so. Where HubSpot is said to rotate, each renewal ends the refresh token
-that it was done with, which HubSpot is not known to do. A request that is just under way as its token expires, and cannot be renewed,
-may see HubSpot's 401.
+` + "`go test ./proxy/faults`" + ` breaks each of these parts in turn, under two processes of the program and a real Redis, and compares what clients
+and HubSpot saw with this page; ` + "`-update`" + ` writes the page. During all faults:
 
-| fault | the client sees | HubSpot sees | well again after |
+* HubSpot got no POST, PATCH, PUT or DELETE twice, except those that HubSpot had answered 401;
+* no client got an answer of another portal;
+* no refresh token was lost, unless the table says so: after each fault all access tokens were made to expire, and every portal was served
+  by every process, and by a new one.
+
+"HubSpot rotates" means that each renewal ends the refresh token that it was done with. HubSpot is not known to do that today. A request that is
+under way while its token expires, and whose token cannot be renewed, may see HubSpot's 401.
+`
+
+const columns = `
+| fault | the client sees | HubSpot sees | recovers within |
 |---|---|---|---|
 `
 
-func TestEachFaultIsAsThePageSays(t *testing.T) {
-	families := []family{
-		{"Redis", redisFaults}, {"Cluster", clusterFaults}, {"killed", killedFaults},
-		{"token endpoint", endpointFaults}, {"grants", grantFaults}, {"HubSpot", upstreamFaults}, {"clients", clientFaults},
+func allFamilies() []family {
+	return []family{
+		{"Redis", redisFaults}, {"Redis Cluster", clusterFaults}, {"A process is killed", killedFaults},
+		{"HubSpot's token endpoint", endpointFaults}, {"Grants", grantFaults}, {"HubSpot's API", upstreamFaults}, {"Clients", clientFaults},
 	}
+}
+
+func TestEachFaultIsAsThePageSays(t *testing.T) {
+	families := allFamilies()
 	rows := make([][]row, len(families))
 	t.Run("each", func(t *testing.T) {
 		for i, family := range families {
@@ -79,29 +89,34 @@ func (r row) String() string {
 
 // compare compares the page with what was seen, as far as it was tried. A
 // family of which nothing was tried has no rows.
-func compare(t *testing.T, families [][]row) {
+func compare(t *testing.T, seen [][]row) {
 	t.Helper()
-	text, err := os.ReadFile(page)
+	content, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	documented := string(text)
-	all := !slices.ContainsFunc(families, func(rows []row) bool { return rows == nil || slices.Contains(rows, row{}) })
-	seen := heading
-	for _, r := range slices.Concat(families...) {
-		seen += r.String()
-		if !all && r != (row{}) && !strings.Contains(documented, r.String()) {
-			t.Errorf("%s does not say what was seen:\n%s", page, r)
+	documented := string(content)
+	all := !slices.ContainsFunc(seen, func(rows []row) bool { return rows == nil || slices.Contains(rows, row{}) })
+	var text strings.Builder
+	text.WriteString(introduction)
+	for i, family := range allFamilies() {
+		name := strings.ReplaceAll(family.name, " ", "_")
+		fmt.Fprintf(&text, "\n## %s\n\nShown by `TestEachFaultIsAsThePageSays/each/%s`.\n%s", family.name, name, columns)
+		for _, r := range seen[i] {
+			text.WriteString(r.String())
+			if !all && r != (row{}) && !strings.Contains(documented, r.String()) {
+				t.Errorf("%s does not say what was seen:\n%s", page, r)
+			}
 		}
 	}
 	switch {
 	case *update && all:
-		if err := os.WriteFile(page, []byte(seen), 0o644); err != nil {
+		if err := os.WriteFile(page, []byte(text.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	case *update:
 		t.Errorf("not all faults were tried: %s is left as it is", page)
-	case all && documented != seen:
-		t.Errorf("%s differs from what was seen; go test ./proxy/faults -update writes it (-page +seen):\n%s", page, cmp.Diff(documented, seen))
+	case all && documented != text.String():
+		t.Errorf("%s differs from what was seen; go test ./proxy/faults -update writes it (-page +seen):\n%s", page, cmp.Diff(documented, text.String()))
 	}
 }
