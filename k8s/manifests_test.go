@@ -1,12 +1,9 @@
 package k8s_test
 
 import (
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -56,26 +53,5 @@ func TestEveryFolderRenders(t *testing.T) {
 		if len(render(t, folder)) == 0 {
 			t.Errorf("%s renders to nothing", folder)
 		}
-	}
-}
-
-func TestKubectlRendersTheSame(t *testing.T) {
-	if _, err := exec.LookPath("kubectl"); err != nil {
-		t.Skip("kubectl is not installed")
-	}
-	for _, folder := range folders(t) {
-		t.Run(filepath.ToSlash(folder), func(t *testing.T) {
-			text, err := exec.Command("kubectl", "kustomize", folder).Output()
-			if err != nil {
-				t.Fatal(err)
-			}
-			theirs, err := decode(text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(render(t, folder), theirs); diff != "" {
-				t.Error(diff)
-			}
-		})
 	}
 }

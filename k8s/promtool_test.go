@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // The parts of promtool's test files that are used here.
@@ -43,10 +45,7 @@ type (
 // TestPromtoolAgrees has Prometheus' own tool run the rules, with their time and
 // labels, over the stories.
 func TestPromtoolAgrees(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Skip("promtool is not installed: Debian has it in the package prometheus")
-	}
+	promtool := testkit.Need(t, "promtool")
 	dir := t.TempDir()
 	rules := filepath.Join(dir, "rules.json")
 	writeJSON(t, rules, strictly[monitoringv1.PrometheusRule](t, "monitoring/alerts.yaml").Spec)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestTheExamplesRedisHasItsPasswordAndNobodySeesIt(t *testing.T) {
@@ -41,9 +43,7 @@ func TestTheExamplesRedisHasItsPasswordAndNobodySeesIt(t *testing.T) {
 // in a folder of the test, and returns the socket that it listens on.
 func startRedis(t *testing.T, password string) (command *exec.Cmd, socket string) {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("redis-server is not installed")
-	}
+	testkit.Need(t, "redis-server")
 	dir := t.TempDir()
 	socket = filepath.Join(dir, "socket")
 	conf, err := os.ReadFile("examples/redis/redis.conf")

@@ -19,12 +19,11 @@ import (
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestCurlSpeaksHTTP2WithPriorKnowledge(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("curl is not installed")
-	}
+	testkit.Need(t, "curl")
 	r := startKinds(t, setup{})
 	out, err := exec.Command("curl", "-s", "--http2-prior-knowledge", "--max-time", "10", "-w", "\n%{http_version} %{http_code}", "-d", "a=b", r.url("/portals/62516/a?b")).CombinedOutput()
 	text, version, _ := strings.Cut(string(out), "\n2 ")

@@ -10,6 +10,7 @@ import (
 
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // curl runs curl as the README has it, and returns what it prints.
@@ -25,9 +26,7 @@ func curl(t *testing.T, environ []string, args ...string) string {
 }
 
 func TestCurlWorksInEveryWay(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("curl is not installed")
-	}
+	testkit.Need(t, "curl")
 	authority, certificate := newCA(t)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(ca, certificate, 0o600); err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // startNginx starts an nginx on this machine in front of an address, with
@@ -18,10 +19,7 @@ import (
 // nginx is not installed.
 func startNginx(t *testing.T, address string, lines ...string) string {
 	t.Helper()
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Skip("nginx is not installed")
-	}
+	path := testkit.Need(t, "nginx")
 	folder := t.TempDir()
 	var text strings.Builder
 	fmt.Fprintf(&text, "daemon off; master_process off; pid %s/pid; error_log stderr;\nevents {}\nhttp { access_log off;\n", folder)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // process is the program, run as users run it.
@@ -321,9 +322,7 @@ func TestNothingThatIsPrintedHasASecret(t *testing.T) {
 
 func TestTheDemosLinesWorkWhenPasted(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("curl is not installed")
-	}
+	testkit.Need(t, "curl")
 	p := launch(t, "demo")
 	p.until("Ctrl-C ends it")
 	lines := regexp.MustCompile(`(?m)^  (curl .*)$`).FindAllStringSubmatch(p.stdout.String(), -1)

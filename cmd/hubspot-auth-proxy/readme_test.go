@@ -12,6 +12,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestTheREADMEIsReadInTenMinutes(t *testing.T) {
@@ -97,10 +98,7 @@ func (r *recipe) serve(script string) *process {
 	r.t.Helper()
 	script = r.values.Replace(script)
 	end := strings.LastIndex(script, "hubspot-auth-proxy")
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	bash := testkit.Need(r.t, "bash")
 	return launchWith(r.t, func(cmd *exec.Cmd) {
 		cmd.Path, cmd.Args, cmd.Dir = bash, []string{"bash", "-ec", script[:end] + "exec " + script[end:]}, r.folder
 		cmd.Env = r.environ
@@ -150,12 +148,8 @@ func sections(t *testing.T) map[string][]string {
 }
 
 func TestTheLinesOfTheREADMERun(t *testing.T) {
-	for _, program := range []string{"bash", "curl"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skip(program + " is not installed")
-		}
-	}
 	t.Parallel()
+	testkit.Need(t, "curl")
 	all := sections(t)
 	bin := t.TempDir()
 	build := exec.Command("bash", "-ec", all["Build"][0])

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,6 +25,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // Pictures of the pages, to be looked at:
@@ -42,20 +42,10 @@ type chrome struct {
 	said []string // warnings and errors of its console
 }
 
-// newChrome starts one, or skips the test where none is installed. The names lead
-// to 127.0.0.1.
+// newChrome starts one. The names lead to 127.0.0.1.
 func newChrome(t *testing.T, names ...string) *chrome {
 	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		t.Skip("no Chromium is installed")
-	}
+	path := testkit.Need(t, "chromium", "chromium-browser", "google-chrome")
 	rules := "" // nothing but loopback can be reached
 	for _, name := range names {
 		rules += "MAP " + name + " 127.0.0.1 , "

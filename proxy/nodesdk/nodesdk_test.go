@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -160,11 +161,9 @@ func ownOAuth(t *testing.T, hub *hubspottest.Server) []string {
 // needNode skips the test where it cannot run.
 func needNode(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("node"); err != nil {
-		t.Skip("Node is not installed")
-	}
+	testkit.Need(t, "node")
 	if _, err := os.Stat("node_modules/@hubspot/api-client"); err != nil {
-		t.Skip("the SDK is not installed: run `npm ci` in proxy/nodesdk")
+		testkit.Lacks(t, "HubSpot's SDK is not installed by npm ci")
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -25,6 +24,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // startTime is how long a server may take until it answers.
@@ -74,12 +74,10 @@ type Server struct {
 }
 
 // Start starts a server, and waits until it answers. It is killed at the end
-// of the test. Start skips the test if redis-server is not installed.
+// of the test. Without redis-server, Start skips the test as [testkit.Need] does.
 func Start(tb testing.TB, options ...Option) *Server {
 	tb.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		tb.Skip("redis-server is not installed: this test needs a real one")
-	}
+	testkit.Need(tb, "redis-server")
 	s := &Server{tb: tb, dir: tb.TempDir(), rules: store.Database{Prefix: "hubspot:"}.Rules()}
 	for _, option := range options {
 		option(s)
