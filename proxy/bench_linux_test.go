@@ -4,6 +4,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -278,9 +279,7 @@ func answerBenchmark(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	n, _ := strconv.Atoi(r.URL.Query().Get("limit"))
 	header := w.Header()
-	for name, value := range hubSpotHeader {
-		header[name] = value
-	}
+	maps.Copy(header, hubSpotHeader)
 	if latency, err := time.ParseDuration(r.URL.Query().Get("latency")); err == nil {
 		<-time.After(latency)
 	}

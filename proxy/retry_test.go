@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -123,9 +124,7 @@ func TestAGzipped401IsUnderstoodAndReturnedAsItCame(t *testing.T) {
 // rejecting answers 401 with that body.
 func rejecting(body []byte, header http.Header) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		for name, values := range header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), header)
 		w.WriteHeader(http.StatusUnauthorized)
 		_, _ = w.Write(body)
 	}

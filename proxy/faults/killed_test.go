@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,12 +37,7 @@ func killedFaults(*testing.T) []fault {
 
 // mentions reports whether a word of the command is that key.
 func mentions(command []string, key string) bool {
-	for _, word := range command {
-		if word == key {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(command, key)
 }
 
 // renewal is one that is to be stopped at a step.

@@ -5,6 +5,7 @@ package wire
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -120,10 +121,5 @@ func (h Hosts) Accept(host string) bool {
 	if _, err := netip.ParseAddr(name); err == nil || !strings.Contains(host, ".") || IsBelow(name, h.Domain) {
 		return true
 	}
-	for _, allowed := range h.Allowed {
-		if name == allowed {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(h.Allowed, name)
 }

@@ -114,7 +114,7 @@ func (r Record) FirstSeed() bool { return r.Grant == firstGrant && r.Generation 
 // Seeded reports whether each value that was seeded for other was also seeded
 // for r.
 func (r Record) Seeded(other Record) bool {
-	for _, seed := range strings.Fields(other.Seeds) {
+	for seed := range strings.FieldsSeq(other.Seeds) {
 		if !strings.Contains(r.Seeds, seed) {
 			return false
 		}
