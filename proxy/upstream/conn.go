@@ -13,128 +13,130 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-const errLongHeader = secret.Fault("the header of HubSpot's answer is longer than 1 MiB")
+const errHeaderTooLong = secret.Fault("the header of HubSpot's answer is longer than 1 MiB")
 
-// leaveTimeout is how long it may take to send close_notify.
-const leaveTimeout = time.Second
+// closeNotifyTimeout limits how long sending close_notify may take.
+const closeNotifyTimeout = time.Second
 
-// conn is a connection to the server that has one request at a time.
+// conn is a connection to the server. It carries one request at a time.
 type conn struct {
 	net.Conn // raw, or TLS over it
 	raw      *rawConn
 	from     *bufio.Reader
 	to       *bufio.Writer
-	cut      func()    // closes it, made once
-	left     int64     // how many bytes may still be read of a header
-	heard    bool      // bytes of the answer have come
-	timedOut bool      // the answer did not come in time
-	since    time.Time // it is idle
+
+	abort       func()    // calls Close; allocated once, for context.AfterFunc
+	readLimit   int64     // bytes that may still be read before Read fails
+	answerBegan bool      // at least one byte of the answer has arrived
+	timedOut    bool      // the request failed with a timeout
+	idleSince   time.Time // when the pool took the connection
 }
 
 func newConn(raw *rawConn, over net.Conn) *conn {
-	c := &conn{Conn: over, raw: raw, to: bufio.NewWriter(over), left: math.MaxInt64}
+	c := &conn{Conn: over, raw: raw, to: bufio.NewWriter(over), readLimit: math.MaxInt64}
 	c.from = bufio.NewReader(c)
-	c.cut = func() { _ = c.Close() }
+	c.abort = func() { _ = c.Close() }
 	return c
 }
 
-// Close closes the connection at once, without a word.
+// Close closes the socket at once, without sending close_notify.
 func (c *conn) Close() error { return c.raw.Close() }
 
-// leave closes a connection that is not in use: over TLS, the server is told by
-// close_notify, if it takes that within leaveTimeout.
-func (c *conn) leave() {
-	c.raw.limit(leaveTimeout)
+// shutdown closes a connection that is not in use. Over TLS, shutdown first sends
+// close_notify, and gives up after closeNotifyTimeout.
+func (c *conn) shutdown() {
+	c.raw.setStallTimeout(closeNotifyTimeout)
 	_ = c.Conn.Close()
 }
 
-// flush sends all that was written.
+// flush sends everything that is buffered for writing.
 func (c *conn) flush() error { return errors.Join(c.to.Flush(), c.raw.flush()) }
 
-// Read reads what is inside TLS.
+// Read reads the server's bytes, decrypted if the connection uses TLS. Read fails
+// with errHeaderTooLong when readLimit is used up.
 func (c *conn) Read(p []byte) (int, error) {
-	if c.left <= 0 {
-		return 0, errLongHeader
+	if c.readLimit <= 0 {
+		return 0, errHeaderTooLong
 	}
-	n, err := c.Conn.Read(p[:min(int64(len(p)), c.left)])
-	c.left -= int64(n)
-	c.heard = c.heard || n > 0
+	n, err := c.Conn.Read(p[:min(int64(len(p)), c.readLimit)])
+	c.readLimit -= int64(n)
+	c.answerBegan = c.answerBegan || n > 0
 	return n, err
 }
 
-// fresh reports whether the connection is open, and the server has sent nothing
-// since its last answer: that would be taken for the answer to the next request,
-// which may be another portal's.
-func (c *conn) fresh() bool { return c.raw.poll != nil && c.quiet(c.raw.poll) }
+// reusable reports whether the connection is open and the server has sent nothing
+// since its last answer. Surplus bytes would be parsed as the answer to the next
+// request, which may belong to another portal.
+func (c *conn) reusable() bool { return c.raw.poll != nil && c.nothingToRead(c.raw.poll) }
 
-// drained reports whether nothing has been read of what fresh does not want, without
-// a system call.
-func (c *conn) drained() bool {
-	return c.quiet(func([]byte) (int, error) { return 0, errNothing })
+// nothingBuffered is a weaker check than reusable, and makes no system call: it
+// reports whether no surplus bytes have been read from the socket already.
+func (c *conn) nothingBuffered() bool {
+	return c.nothingToRead(func([]byte) (int, error) { return 0, errWouldBlock })
 }
 
-// quiet reports whether there is nothing to be read, by these reads of the raw
-// connection.
-func (c *conn) quiet(poll func([]byte) (int, error)) bool {
+// nothingToRead reports whether the server has sent nothing, where poll reads from
+// the socket without blocking.
+func (c *conn) nothingToRead(poll func([]byte) (int, error)) bool {
 	c.raw.polling = poll
 	_, err := c.from.Peek(1)
 	c.raw.polling = nil
-	return err == errNothing && c.raw.records.whole()
+	return err == errWouldBlock && c.raw.records.whole()
 }
 
 // rawConn is a connection before TLS. One goroutine may write while another one
 // reads.
 type rawConn struct {
 	net.Conn
-	poll    func(p []byte) (int, error) // reads what is there already, or fails with errNothing; nil: it cannot
-	polling func(p []byte) (int, error) // reads by this, and does not wait; nil: it may wait
-	onWait  func()                      // called before a read that may wait; nil: nothing is
+	poll    func(p []byte) (int, error) // non-blocking read; fails with errWouldBlock if there is no data; nil if the platform has none
+	polling func(p []byte) (int, error) // what Read uses instead of the socket's blocking read; nil means the blocking read
+	onWait  func()                      // called before each blocking read; nil means no callback
 
-	secure  bool // it is TLS
+	secure  bool // TLS runs over this connection
 	records records
 
-	writing  sync.Mutex
-	gathered []byte // to be sent, see gather
-	written  bool   // something of the request
-	broken   error  // that writing ended with
+	writing  sync.Mutex // guards the fields below, up to writeUntil
+	gathered []byte     // not sent yet, see gather
+	written  bool       // at least one byte of the request was written
+	writeErr error      // the first write error; every later write returns it
 
-	stallTimeout time.Duration // how long the server may take nothing; zero: no limit
-	progress     time.Time     // when it took something last
-	writeUntil   time.Time     // the system's deadline
-	stalled      atomic.Bool   // the server took nothing for too long
+	stallTimeout time.Duration // how long a write may make no progress; zero means no limit
+	progress     time.Time     // when a write last made progress
+	writeUntil   time.Time     // the socket's write deadline
+	stalled      atomic.Bool   // a write made no progress for stallTimeout
 
-	answered atomic.Bool // the answer's header has come
+	answered atomic.Bool // the answer's header was received
 
-	mu    sync.Mutex
-	until time.Time // when the header must have come; zero: no limit
+	mu          sync.Mutex
+	headerUntil time.Time // deadline of the answer's header; zero means no limit
 }
 
 func newRawConn(c net.Conn, secure bool) *rawConn {
 	return &rawConn{Conn: c, poll: poller(c), secure: secure}
 }
 
-// begin notes that a request begins, of which nothing has been written.
-func (r *rawConn) begin(stallTimeout time.Duration) {
+// beginRequest resets the state of the request before it.
+func (r *rawConn) beginRequest(stallTimeout time.Duration) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	r.stallTimeout, r.written = stallTimeout, false
 	r.answered.Store(false)
 }
 
-// headed notes that the header of the answer has come: nothing has to be in time
-// any more.
-func (r *rawConn) headed() {
+// headerReceived records that the answer's header was received. From then on neither
+// reading nor writing has a time limit.
+func (r *rawConn) headerReceived() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answered.Store(true)
-	r.until = time.Time{}
+	r.headerUntil = time.Time{}
 }
 
-// Read reads what the server sends.
+// Read reads the server's bytes as they are on the wire.
 func (r *rawConn) Read(p []byte) (int, error) {
 	n, err := r.read(p)
 	if r.secure {
-		r.records.pass(p[:n])
+		r.records.follow(p[:n])
 	}
 	return n, err
 }
@@ -148,39 +150,41 @@ func (r *rawConn) read(p []byte) (int, error) {
 	}
 	for {
 		n, err := receive(p)
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || r.overdue() {
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || r.headerOverdue() {
 			return n, err
 		}
 	}
 }
 
-// expectHeader sets the read deadline of the answer's header. Clearing it, by headed,
-// leaves the socket's old deadline armed; read ignores that one when it fires. This
-// saves a system call per request.
+// expectHeader sets the read deadline of the answer's header. headerReceived clears
+// headerUntil only, and leaves the socket's old deadline armed; read ignores that
+// deadline when it fires. This saves a system call per request.
 func (r *rawConn) expectHeader(timeout time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if timeout > 0 && !r.answered.Load() {
-		r.until = time.Now().Add(timeout)
-		_ = r.SetReadDeadline(r.until)
+		r.headerUntil = time.Now().Add(timeout)
+		_ = r.SetReadDeadline(r.headerUntil)
 	}
 }
 
-// overdue reports whether the time is over; if it is not, reading can go on.
-func (r *rawConn) overdue() bool {
+// headerOverdue reports whether the deadline of the answer's header has passed. If it
+// has not, headerOverdue sets the socket's read deadline anew, and reading can go on.
+func (r *rawConn) headerOverdue() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.until.IsZero() && !time.Now().Before(r.until) {
+	if !r.headerUntil.IsZero() && !time.Now().Before(r.headerUntil) {
 		return true
 	}
-	return r.SetReadDeadline(r.until) != nil
+	return r.SetReadDeadline(r.headerUntil) != nil
 }
 
-// errNothing is that nothing has come yet. To TLS it is an error that passes.
-var errNothing = nothing{}
+// errWouldBlock is returned by a non-blocking read when there is no data. It is a
+// temporary net.Error, so that crypto/tls can read on after it.
+var errWouldBlock = wouldBlock{}
 
-type nothing struct{}
+type wouldBlock struct{}
 
-func (nothing) Error() string   { return "nothing has come yet" }
-func (nothing) Timeout() bool   { return true }
-func (nothing) Temporary() bool { return true }
+func (wouldBlock) Error() string   { return "no data available yet" }
+func (wouldBlock) Timeout() bool   { return true }
+func (wouldBlock) Temporary() bool { return true }

@@ -10,12 +10,13 @@ import (
 	"time"
 )
 
-// direct is the package's own HTTP/1.1, for direct connections. It has no
-// goroutines of its own, between which a request would be handed to and fro,
-// except one that sends a body.
+// direct is the package's own HTTP/1.1 client, for direct connections. A request is
+// written and its answer is read in the goroutine of RoundTrip; only a request's body is
+// sent in another one. So there is no hand-over between goroutines, as in
+// http.Transport.
 type direct struct {
-	address string      // of the server, host and port
-	tls     *tls.Config // nil: http
+	address string      // host and port of the server
+	tls     *tls.Config // nil means plain http
 	timeout time.Duration
 	dialer  net.Dialer
 	connect func(ctx context.Context) (*conn, error)
@@ -38,13 +39,14 @@ func newDirect(config Config) *direct {
 	return d
 }
 
-// hostPort returns the URL's address, with the port that its scheme implies.
+// hostPort returns the URL's host and port. Without a port in the URL, it is the
+// scheme's default port.
 func hostPort(u *url.URL) string {
 	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
 }
 
-// dial returns a new connection.
+// dial opens a new connection, including the TLS handshake.
 func (d *direct) dial(ctx context.Context) (*conn, error) {
 	tcp, err := d.dialer.DialContext(ctx, "tcp", d.address)
 	if err != nil {
@@ -64,17 +66,17 @@ func (d *direct) dial(ctx context.Context) (*conn, error) {
 	return newConn(raw, secure), nil
 }
 
-// roundTrip sends a request, and returns the answer. A connection that the server
-// was just closing as it was used again does not fail a request that can be sent
-// on another one: because nothing of it has left, or because it changes nothing.
+// roundTrip sends a request, and returns the answer. The server may close an idle
+// connection just as roundTrip uses it again. Then roundTrip repeats the request on a new
+// connection, if mayRepeat allows that.
 func (d *direct) roundTrip(r *http.Request) (*http.Response, error) {
 	if c := d.pool.take(); c != nil {
 		response, err := d.exchange(c, r)
 		if err == nil || !c.mayRepeat(r) {
 			return response, err
 		}
-		closeBody(r) // what is just being read is kept for the next one then
-		again, gone := renewed(r)
+		closeBody(r) // waits for a Read in progress, so that its bytes are kept for the repetition
+		again, gone := withNewBody(r)
 		if gone != nil {
 			return nil, err
 		}
@@ -94,9 +96,9 @@ func closeBody(r *http.Request) {
 	}
 }
 
-// renewed returns the request with its body from the beginning, for another
-// connection. The body as it was may still be read for the first one.
-func renewed(r *http.Request) (again *http.Request, err error) {
+// withNewBody returns a copy of the request whose body starts from the beginning. The
+// old body must not be used again, because the first attempt may still read it.
+func withNewBody(r *http.Request) (again *http.Request, err error) {
 	again = r.WithContext(r.Context())
 	if r.Body != nil {
 		if r.GetBody == nil {
@@ -107,10 +109,11 @@ func renewed(r *http.Request) (again *http.Request, err error) {
 	return again, err
 }
 
-// mayRepeat reports whether a request that has failed on the connection may be
-// sent once more.
+// mayRepeat reports whether a request that failed on this connection may be sent once
+// more: nothing of the answer came, and either nothing of the request was written, or
+// the request changes nothing and has no body.
 func (c *conn) mayRepeat(r *http.Request) bool {
-	if r.Context().Err() != nil || c.heard || c.timedOut {
+	if r.Context().Err() != nil || c.answerBegan || c.timedOut {
 		return false
 	}
 	if !c.raw.hasWritten() {

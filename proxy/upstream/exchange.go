@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// sentTimeout is how long an answer that has been read waits for its request to
-// be known to be sent, for the connection to be used again.
+// sentTimeout is how long, after the answer was read, exchange.end waits for the
+// request to be sent completely. Without that the connection cannot be used again.
 const sentTimeout = 10 * time.Millisecond
 
 // exchange is one request and its answer on a connection.
@@ -22,20 +22,20 @@ type exchange struct {
 	*conn
 	direct  *direct
 	request *http.Request
-	release func() bool // lets go of the request's context; false: that has ended
+	release func() bool // stops watching the request's context; false means that the context ended
 
-	proceed chan bool     // whether the body is asked for; nil: it is sent at once
-	sent    chan struct{} // closed when the request was sent, or could not be; nil: it was
-	failure error         // of sending
+	proceed chan bool     // receives true when the server asks for the body, closed when it answers without; nil means send at once
+	sent    chan struct{} // closed when sending has succeeded or failed; nil means that there was no body to send
+	failure error         // why sending failed; read it only after sent is closed
 }
 
-// exchange sends the request, and returns the answer. Its body is still to be
-// read, which ends with the connection idle, or closed.
+// exchange sends the request, and returns the answer with its body unread. When the
+// body was read to its end or closed, the connection goes back to the pool or is closed.
 func (d *direct) exchange(c *conn, r *http.Request) (*http.Response, error) {
 	e := &exchange{conn: c, direct: d, request: r}
-	c.heard, c.left = false, maxHeader
-	c.raw.begin(d.timeout)
-	e.release = context.AfterFunc(r.Context(), c.cut)
+	c.answerBegan, c.readLimit = false, maxHeader // of all headers of the answer
+	c.raw.beginRequest(d.timeout)
+	e.release = context.AfterFunc(r.Context(), c.abort)
 	if err := e.send(); err != nil {
 		return nil, e.fail(err)
 	}
@@ -46,8 +46,8 @@ func (d *direct) exchange(c *conn, r *http.Request) (*http.Response, error) {
 	if e.proceed != nil {
 		close(e.proceed)
 	}
-	c.raw.headed()
-	c.left = math.MaxInt64
+	c.raw.headerReceived()
+	c.readLimit = math.MaxInt64
 	if response.Body == http.NoBody {
 		e.end(true, !response.Close && response.StatusCode != http.StatusSwitchingProtocols)
 		return response, nil
@@ -56,21 +56,21 @@ func (d *direct) exchange(c *conn, r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// fail ends an exchange without an answer, and returns why there is none.
+// fail ends an exchange that got no answer, and returns the error for the client.
 func (e *exchange) fail(err error) error {
 	e.timedOut = errors.Is(err, os.ErrDeadlineExceeded) || e.raw.stalled.Load()
 	e.end(false, false)
-	switch gone := context.Cause(e.request.Context()); {
-	case gone != nil:
-		return gone
+	switch cause := context.Cause(e.request.Context()); {
+	case cause != nil:
+		return cause
 	case e.timedOut:
 		return ErrTimeout
 	}
 	return err
 }
 
-// receive reads the header of the answer. Informational ones that come before it
-// go to the client at once.
+// receive reads the header of the final answer. It passes informational answers (1xx)
+// before that to httptrace at once.
 func (e *exchange) receive() (*http.Response, error) {
 	for {
 		response, err := http.ReadResponse(e.from, e.request)
@@ -89,26 +89,26 @@ func (e *exchange) receive() (*http.Response, error) {
 		if status == http.StatusContinue && e.proceed != nil {
 			select {
 			case e.proceed <- true:
-			default: // it was not waited for any more
+			default: // sendBody no longer waits: continueTimeout has passed
 			}
 		}
 	}
 }
 
-// end lets go of the connection, for other requests if it goes on. whole tells
-// that the answer was read to its end.
-func (e *exchange) end(whole, goesOn bool) {
+// end puts the connection back into the pool, or closes it. complete means that the
+// answer was read to its end, keepAlive that the server keeps the connection open.
+func (e *exchange) end(complete, keepAlive bool) {
 	switch {
-	case !e.release() || !whole || !e.wasSent():
+	case !e.release() || !complete || !e.wasSent():
 		_ = e.conn.Close()
-	case goesOn:
+	case keepAlive:
 		e.direct.pool.put(e.conn)
 	default:
-		e.conn.leave()
+		e.conn.shutdown()
 	}
 }
 
-// wasSent reports whether the request was sent whole.
+// wasSent reports whether the whole request was sent. It waits up to sentTimeout.
 func (e *exchange) wasSent() bool {
 	if e.sent == nil {
 		return true
@@ -132,11 +132,11 @@ func (e *exchange) wasSent() bool {
 type directBody struct {
 	io.ReadCloser
 	exchange *exchange
-	last     bool   // the connection ends with it
-	onWait   func() // nil: nobody needs to know
+	last     bool   // the server closes the connection after this answer
+	onWait   func() // nil means no callback
 
 	mu    sync.Mutex
-	ended error
+	ended error // what Read returns once the exchange has ended
 }
 
 // OnWait implements Body.
@@ -144,7 +144,7 @@ func (b *directBody) OnWait(f func()) { b.onWait = f }
 
 // Read implements io.Reader.
 func (b *directBody) Read(p []byte) (int, error) {
-	if err := b.over(); err != nil {
+	if err := b.endedWith(); err != nil {
 		return 0, err
 	}
 	raw := b.exchange.raw
@@ -157,20 +157,20 @@ func (b *directBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close implements io.Closer. The connection of a body that was not read to its
-// end is closed.
+// Close implements io.Closer. If the body was not read to its end, Close closes the
+// connection.
 func (b *directBody) Close() error {
 	b.end(http.ErrBodyReadAfterClose)
 	return nil
 }
 
-func (b *directBody) over() error {
+func (b *directBody) endedWith() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.ended
 }
 
-// end ends the exchange, once.
+// end ends the exchange. Only the first call has an effect.
 func (b *directBody) end(why error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -23,8 +23,8 @@ import (
 	"hubspot-auth-proxy/proxy/upstream"
 )
 
-// BenchmarkHandshake is what a new TLS connection takes of CPU, on this side of
-// it: with a session that is resumed, as it is shipped, and without.
+// BenchmarkHandshake measures the client's CPU time for a new TLS connection: with a
+// resumed session, as the proxy does it, and without.
 func BenchmarkHandshake(b *testing.B) {
 	var resumed atomic.Int64
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -47,7 +47,7 @@ func BenchmarkHandshake(b *testing.B) {
 			transport := upstream.New(upstream.Config{URL: address, TLS: &tls.Config{RootCAs: roots, ClientSessionCache: cache}})
 			b.Cleanup(transport.CloseIdleConnections)
 			resumed.Store(0)
-			runtime.LockOSThread() // on which a request is sent and answered
+			runtime.LockOSThread() // the CPU time is measured per thread
 			defer runtime.UnlockOSThread()
 			var before, after unix.Rusage
 			for i := range b.N + 1 {
@@ -67,14 +67,14 @@ func BenchmarkHandshake(b *testing.B) {
 			if n := resumed.Load(); n != map[string]int64{"resumed": int64(b.N)}[name] {
 				b.Errorf("%d of %d sessions were resumed", n, b.N)
 			}
-			b.ReportMetric(0, "ns/op") // of both sides
+			b.ReportMetric(0, "ns/op") // would count both sides
 			b.ReportMetric(float64(took.Microseconds())/float64(b.N), "µs-CPU/handshake")
 		})
 	}
 }
 
-// certificates returns a server's certificate of the kind that HubSpot's edge has:
-// ECDSA, by an intermediate authority.
+// certificates returns a server certificate like the one of HubSpot's edge: ECDSA, issued
+// by an intermediate authority.
 func certificates(b *testing.B) (chain tls.Certificate, roots *x509.CertPool) {
 	b.Helper()
 	roots = x509.NewCertPool()
@@ -111,7 +111,7 @@ func certificates(b *testing.B) (chain tls.Certificate, roots *x509.CertPool) {
 	return chain, roots
 }
 
-// noSessions is a cache that keeps nothing.
+// noSessions is a session cache that stores nothing.
 type noSessions struct{}
 
 func (noSessions) Get(string) (*tls.ClientSessionState, bool) { return nil, false }

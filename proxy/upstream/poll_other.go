@@ -4,8 +4,8 @@ package upstream
 
 import "net"
 
-// canPoll tells whether poller works.
+// canPoll reports whether poller can return a function on this platform.
 const canPoll = false
 
-// poller returns nothing: what the system has of a connection is not told here.
+// poller returns nil, because this platform has no non-blocking read.
 func poller(net.Conn) func([]byte) (int, error) { return nil }

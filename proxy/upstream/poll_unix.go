@@ -8,11 +8,12 @@ import (
 	"syscall"
 )
 
-// canPoll tells whether poller works.
+// canPoll reports whether poller can return a function on this platform.
 const canPoll = true
 
-// poller returns what reads a connection without waiting: errNothing tells that
-// nothing has come. It is not for concurrent use. Nil: that cannot be done.
+// poller returns a function that reads from the connection without blocking. The
+// function fails with errWouldBlock if there is no data, and is not safe for concurrent
+// use. poller returns nil for a connection that has no file descriptor.
 func poller(conn net.Conn) func(p []byte) (int, error) {
 	system, is := conn.(syscall.Conn)
 	if !is {
@@ -37,7 +38,7 @@ func poller(conn net.Conn) func(p []byte) (int, error) {
 		case err != nil:
 			return 0, err
 		case failure == syscall.EAGAIN:
-			return 0, errNothing
+			return 0, errWouldBlock
 		case failure != nil:
 			return 0, failure
 		case n == 0:

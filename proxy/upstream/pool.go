@@ -7,38 +7,39 @@ import (
 )
 
 const (
-	// pollInterval is how often idle connections are polled. Those that HubSpot has
-	// closed are closed, too.
+	// pollInterval is how often idle connections are polled, to close those that
+	// HubSpot has closed.
 	pollInterval = 4 * time.Second
 
-	// restTime is how long a connection is left alone after an answer, as long as
-	// there are others that have had that: what the server may send without
-	// being asked has time to arrive, and is seen when the connection is taken.
+	// restTime is how long the pool leaves a connection unused after an answer, if it
+	// has another one to use instead. Bytes that the server may send without a
+	// request then have time to arrive, and take sees them.
 	restTime = 2 * time.Millisecond
 )
 
-// pool has the connections that nobody uses. The zero value is ready. It
-// is safe for concurrent use.
+// pool holds the idle connections. The zero value is an empty pool. A pool is safe
+// for concurrent use.
 type pool struct {
-	mu     sync.Mutex
-	conns  []*conn     // the one that was used last at the end
-	watch  *time.Timer // until the next poll; nil: there is none
-	closed bool
+	mu        sync.Mutex
+	conns     []*conn     // in the order of idleSince
+	pollTimer *time.Timer // calls poll; nil if the pool is empty
+	closed    bool
 }
 
-// take returns a connection that is fit for use; nil if there is none.
+// take removes and returns an idle connection that can be used again, or nil if there
+// is none. It closes the unusable ones that it finds.
 func (p *pool) take() *conn {
 	for {
 		c := p.pop()
-		if c == nil || c.fresh() {
+		if c == nil || c.reusable() {
 			return c
 		}
-		c.leave()
+		c.shutdown()
 	}
 }
 
-// pop removes the connection that was used last of those that have rested, or
-// else the one that has rested longest.
+// pop removes and returns the most recently used connection that has been idle for
+// restTime. If there is none, pop takes the one that has been idle longest.
 func (p *pool) pop() *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,7 +47,7 @@ func (p *pool) pop() *conn {
 		return nil
 	}
 	rested, at := time.Now().Add(-restTime), len(p.conns)-1
-	for at > 0 && p.conns[at].since.After(rested) {
+	for at > 0 && p.conns[at].idleSince.After(rested) {
 		at--
 	}
 	c := p.conns[at]
@@ -54,62 +55,63 @@ func (p *pool) pop() *conn {
 	return c
 }
 
-// put takes a connection whose last answer has been read to its end. What the
-// system has received since then is seen when the connection is taken, or polled.
+// put adds a connection whose last answer was read to its end. put checks only bytes
+// that were read already; take and poll check what arrives later.
 func (p *pool) put(c *conn) {
-	if !c.drained() || !p.add(c) {
-		c.leave()
+	if !c.nothingBuffered() || !p.add(c) {
+		c.shutdown()
 	}
 }
 
-// add reports whether there is room for the connection.
+// add adds the connection, or reports false if the pool is full or closed.
 func (p *pool) add(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || len(p.conns) == maxIdle {
 		return false
 	}
-	c.since = time.Now()
+	c.idleSince = time.Now()
 	p.conns = append(p.conns, c)
-	if p.watch == nil {
-		p.watch = time.AfterFunc(pollInterval, p.poll)
+	if p.pollTimer == nil {
+		p.pollTimer = time.AfterFunc(pollInterval, p.poll)
 	}
 	return true
 }
 
-// poll closes what has been idle for too long, and what the server has closed.
+// poll closes connections that have been idle for idleTimeout, and those that the
+// server has closed.
 func (p *pool) poll() {
 	now := time.Now()
 	old := p.removeOlder(now.Add(-pollInterval))
 	kept := old[:0]
 	for _, c := range old {
-		if now.Sub(c.since) < idleTimeout && c.fresh() {
+		if now.Sub(c.idleSince) < idleTimeout && c.reusable() {
 			kept = append(kept, c)
 		} else {
-			c.leave()
+			c.shutdown()
 		}
 	}
 	p.mu.Lock()
 	closed := p.closed
 	if !closed {
 		p.conns = slices.Insert(p.conns, 0, kept...)
-		p.watch = nil
+		p.pollTimer = nil
 		if len(p.conns) > 0 {
-			p.watch = time.AfterFunc(pollInterval, p.poll)
+			p.pollTimer = time.AfterFunc(pollInterval, p.poll)
 		}
 	}
 	p.mu.Unlock()
 	if closed {
-		leaveAll(kept)
+		shutdownAll(kept)
 	}
 }
 
-// removeOlder removes and returns the connections that have been idle since
-// then, or for longer.
+// removeOlder removes and returns the connections that became idle at that time or
+// before.
 func (p *pool) removeOlder(then time.Time) []*conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := slices.IndexFunc(p.conns, func(c *conn) bool { return c.since.After(then) })
+	n := slices.IndexFunc(p.conns, func(c *conn) bool { return c.idleSince.After(then) })
 	if n < 0 {
 		n = len(p.conns)
 	}
@@ -118,21 +120,21 @@ func (p *pool) removeOlder(then time.Time) []*conn {
 	return old
 }
 
-// close closes all of them, and those that are still to come.
+// close closes all idle connections. After that, put closes what it gets.
 func (p *pool) close() {
 	p.mu.Lock()
 	conns := p.conns
 	p.closed, p.conns = true, nil
-	if p.watch != nil {
-		p.watch.Stop()
-		p.watch = nil
+	if p.pollTimer != nil {
+		p.pollTimer.Stop()
+		p.pollTimer = nil
 	}
 	p.mu.Unlock()
-	leaveAll(conns)
+	shutdownAll(conns)
 }
 
-func leaveAll(conns []*conn) {
+func shutdownAll(conns []*conn) {
 	for _, c := range conns {
-		c.leave()
+		c.shutdown()
 	}
 }

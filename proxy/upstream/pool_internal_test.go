@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// pooled is an idle connection of a test, of which HubSpot's end is a pipe.
+// pooled is an idle connection whose other end, HubSpot's, is a pipe.
 type pooled struct {
 	*conn
-	left   atomic.Bool  // by HubSpot
-	closed atomic.Bool  // by the pool
-	polls  atomic.Int64 // how often it was read without waiting
+	gone   atomic.Bool  // HubSpot has closed the connection
+	closed atomic.Bool  // the pool has closed the connection
+	polls  atomic.Int64 // non-blocking reads
 }
 
 func newPooled() *pooled {
@@ -22,10 +22,10 @@ func newPooled() *pooled {
 	raw := newRawConn(ours, false)
 	p := &pooled{conn: newConn(raw, raw)}
 	raw.poll = func([]byte) (int, error) {
-		if p.polls.Add(1); p.left.Load() {
+		if p.polls.Add(1); p.gone.Load() {
 			return 0, io.EOF
 		}
-		return 0, errNothing
+		return 0, errWouldBlock
 	}
 	go func() {
 		_, _ = io.Copy(io.Discard, theirs)
@@ -59,7 +59,7 @@ func TestConnectionsThatNobodyUsesAreClosedAfterAMinute(t *testing.T) {
 		i.put(fourth.conn)
 		synctest.Wait()
 		if !third.closed.Load() || !fourth.closed.Load() {
-			t.Error("closing leaves a connection open")
+			t.Error("a connection stays open after close")
 		}
 		time.Sleep(2 * idleTimeout)
 	})
@@ -73,10 +73,10 @@ func TestConnectionsThatHubSpotHasClosedAreClosedWithinTenSeconds(t *testing.T) 
 			i.put(goes.conn)
 			i.put(stays.conn)
 			time.Sleep(after)
-			goes.left.Store(true)
+			goes.gone.Store(true)
 			time.Sleep(10*time.Second - time.Millisecond)
 			if !goes.closed.Load() || stays.closed.Load() {
-				t.Errorf("closed, having left after %v: %v; and that stayed: %v", after, goes.closed.Load(), stays.closed.Load())
+				t.Errorf("HubSpot closed one connection after %v; the pool closed that one: %v, the other one: %v", after, goes.closed.Load(), stays.closed.Load())
 			}
 			i.close()
 			synctest.Wait()
@@ -84,8 +84,8 @@ func TestConnectionsThatHubSpotHasClosedAreClosedWithinTenSeconds(t *testing.T) 
 	})
 }
 
-// What HubSpot sends without being asked comes soon after the answer.
-func TestAConnectionIsLeftAloneForAMomentWhereThereAreOthers(t *testing.T) {
+// If HubSpot sends surplus bytes, they arrive soon after the answer.
+func TestAConnectionThatHasRestedIsPreferred(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var i pool
 		var all []*pooled
@@ -94,7 +94,7 @@ func TestAConnectionIsLeftAloneForAMomentWhereThereAreOthers(t *testing.T) {
 			i.put(all[len(all)-1].conn)
 			time.Sleep(restTime)
 		}
-		for _, used := range []int{2, 1, 0} { // the ones used last come first
+		for _, used := range []int{2, 1, 0} { // the most recently used one first
 			if c := i.take(); c != all[used].conn {
 				t.Errorf("connection %d is not taken in its turn", used)
 			}
@@ -102,7 +102,7 @@ func TestAConnectionIsLeftAloneForAMomentWhereThereAreOthers(t *testing.T) {
 		for _, p := range all {
 			i.put(p.conn)
 		}
-		for used := range 3 { // none has rested: the one that has rested longest
+		for used := range 3 { // none has rested: the longest idle one first
 			if c := i.take(); c != all[used].conn {
 				t.Errorf("connection %d is not taken in its turn", used)
 			}
@@ -110,7 +110,7 @@ func TestAConnectionIsLeftAloneForAMomentWhereThereAreOthers(t *testing.T) {
 		for _, p := range all {
 			i.put(p.conn)
 			if n := p.polls.Load(); n != 2 {
-				t.Errorf("polled %d times, want once whenever it is taken", n)
+				t.Errorf("polled %d times, want once for each take", n)
 			}
 		}
 		i.close()

@@ -24,22 +24,22 @@ import (
 	"hubspot-auth-proxy/proxy/upstream"
 )
 
-// The tests are in the order of the promises in the package's comment.
+// The tests follow the order of the promises in the package comment.
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // ways are the two ways to a server of plain HTTP/1.1.
 var ways = map[string]upstream.Config{"direct": {}, "standard": {HTTP2: true}}
 
-// site is a server whose connections a test serves by hand, and a transport to it.
+// site is a server whose connections the test serves by hand, and a transport to it.
 type site struct {
 	*upstream.Transport
 	url         string
 	connections atomic.Int64
 }
 
-// overEachWay runs a test on each way to a server whose connections are served so,
-// by their number from 1 on.
+// overEachWay runs a test for each of the two ways. serve gets each connection and its
+// number, beginning with 1.
 func overEachWay(t *testing.T, serve func(n int64, conn net.Conn, from *bufio.Reader), test func(t *testing.T, s *site)) {
 	t.Helper()
 	for name, config := range ways {
@@ -75,7 +75,8 @@ func start(t *testing.T, config upstream.Config, serve func(n int64, conn net.Co
 	return s
 }
 
-// answering serves each request by the same answer, and passes on its head.
+// answering answers each request with the same bytes, and sends the request's header to
+// a channel.
 func answering(answer string, heads chan<- string) func(int64, net.Conn, *bufio.Reader) {
 	return func(_ int64, conn net.Conn, from *bufio.Reader) {
 		for {
@@ -85,7 +86,7 @@ func answering(answer string, heads chan<- string) func(int64, net.Conn, *bufio.
 			}
 			select {
 			case heads <- head:
-			default: // nobody looks
+			default: // the test does not read it
 			}
 			_, _ = io.WriteString(conn, answer)
 		}
@@ -106,7 +107,7 @@ func readHead(from *bufio.Reader) (string, error) {
 
 const fine = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
 
-// send sends a request, and reads its answer.
+// send sends a request, and reads the whole answer.
 func (s *site) send(r *http.Request) (status int, body string, err error) {
 	response, err := s.RoundTrip(r)
 	if err != nil {
@@ -143,7 +144,7 @@ func TestARequestIsWrittenAsItIs(t *testing.T) {
 	})
 }
 
-func TestALineEndInAValueEndsNoLine(t *testing.T) {
+func TestALineBreakInAValueIsSentAsASpace(t *testing.T) {
 	heads := make(chan string, 16)
 	s := start(t, ways["direct"], answering(fine, heads)) // http.Transport refuses it
 	r := s.request(t, "GET", "/a", nil)
@@ -212,7 +213,7 @@ func TestInformationalAnswersComeOnceEach(t *testing.T) {
 	})
 }
 
-func TestASwitchOfProtocolsIsAnAnswerAndTheEnd(t *testing.T) {
+func TestAfter101TheConnectionIsClosed(t *testing.T) {
 	heads := make(chan string, 16)
 	s := start(t, ways["direct"], answering("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", heads))
 	for i := int64(1); i <= 2; i++ {
@@ -256,7 +257,7 @@ func echo(_ int64, conn net.Conn, from *bufio.Reader) {
 	}
 }
 
-// ending calls a function when the body has been read to its end.
+// ending calls a function when it was read to its end.
 type ending struct {
 	io.Reader
 	end func()
@@ -310,7 +311,7 @@ func TestABodyOfAnotherLengthIsNeverCompleted(t *testing.T) {
 	})
 }
 
-func TestAfterExpectTheBodyIsSentWhenItIsAskedForOrNotAtAll(t *testing.T) {
+func TestAfterExpectTheBodyIsSentOnlyWhenTheServerAsksForIt(t *testing.T) {
 	var asks atomic.Bool
 	s := start(t, ways["direct"], func(_ int64, conn net.Conn, from *bufio.Reader) {
 		for {
@@ -344,7 +345,7 @@ func TestAfterExpectTheBodyIsSentWhenItIsAskedForOrNotAtAll(t *testing.T) {
 	}
 }
 
-func TestWhatHasArrivedIsReadBeforeAnybodyWaits(t *testing.T) {
+func TestOnWaitIsNotCalledBeforeBytesThatHaveArrived(t *testing.T) {
 	more := make(chan struct{})
 	s := start(t, ways["direct"], func(_ int64, conn net.Conn, from *bufio.Reader) {
 		for {
@@ -363,7 +364,7 @@ func TestWhatHasArrivedIsReadBeforeAnybodyWaits(t *testing.T) {
 		}
 		var text []byte
 		response.Body.(upstream.Body).OnWait(func() {
-			if string(text) == "here" { // else the system may have had no more either
+			if string(text) == "here" { // at another point, the next byte may not have arrived yet
 				more <- struct{}{}
 			}
 		})
@@ -421,7 +422,7 @@ func TestAConnectionIsUsedAgainAfterAWholeAnswer(t *testing.T) {
 	})
 }
 
-func TestADeadConnectionFailsNoRequestThatMayBeRepeated(t *testing.T) {
+func TestARequestIsRepeatedAfterADeadConnection(t *testing.T) {
 	for _, method := range []string{"GET", "POST"} {
 		var second atomic.Int64
 		s := start(t, ways["direct"], func(n int64, conn net.Conn, from *bufio.Reader) {

@@ -17,7 +17,8 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// The names and credentials are canaries: only the proxy may see them.
+// The names and credentials are canaries: they must not appear anywhere but in the
+// requests to the proxy.
 const proxyUser, proxyPassword = "user", "p@ss:word"
 
 func TestTheServerIsReachedThroughAProxy(t *testing.T) {
@@ -71,8 +72,7 @@ func TestAProxyThatIsNoURLIsNotQuoted(t *testing.T) {
 	}
 }
 
-// through returns a transport to example.com, which the server's certificate
-// names.
+// through returns a transport to example.com, the name in the server's certificate.
 func through(t *testing.T, server *httptest.Server, via *url.URL) *upstream.Transport {
 	trust := server.Client().Transport.(*http.Transport).TLSClientConfig
 	transport := upstream.New(upstream.Config{
@@ -92,8 +92,8 @@ func get(t *testing.T, address string) *http.Request {
 	return request
 }
 
-// connectProxy is an HTTP proxy that leads to one address, whatever it is asked
-// for.
+// connectProxy is an HTTP proxy that connects to one address, whatever name the client
+// sends.
 func connectProxy(t *testing.T, to string) (address string) {
 	return serving(t, func(conn net.Conn) {
 		request, err := http.ReadRequest(bufio.NewReader(conn))
@@ -110,7 +110,7 @@ func connectProxy(t *testing.T, to string) (address string) {
 	})
 }
 
-// socksProxy is one of SOCKS5 (RFC 1928, RFC 1929).
+// socksProxy is a SOCKS5 proxy (RFC 1928, RFC 1929).
 func socksProxy(t *testing.T, to string) (address string) {
 	return serving(t, func(conn net.Conn) {
 		from := bufio.NewReader(conn)
@@ -136,7 +136,7 @@ func socksProxy(t *testing.T, to string) (address string) {
 	})
 }
 
-// pass copies both ways between a connection and an address.
+// pass connects to an address, and copies bytes in both directions.
 func pass(conn net.Conn, to string) {
 	hub, err := net.Dial("tcp", to)
 	if err != nil {
@@ -149,7 +149,8 @@ func pass(conn net.Conn, to string) {
 	_, _ = io.Copy(conn, hub)
 }
 
-// serving serves each connection, until the test ends.
+// serving starts a listener that passes each connection to a function, until the test
+// ends.
 func serving(t *testing.T, serve func(net.Conn)) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

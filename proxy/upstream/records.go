@@ -1,16 +1,16 @@
 package upstream
 
-// records follows the records of TLS (RFC 8446 section 5.1). What crypto/tls has
-// of one that has not come whole it does not tell, and it may be what the server
-// was not asked for.
+// records tracks the boundaries of TLS records (RFC 8446 section 5.1) in received
+// bytes. crypto/tls does not report that it holds part of a record, and such a part may
+// be the start of bytes that no request asked for.
 type records struct {
-	header [5]byte // of the record that is coming
-	got    int     // of that
-	left   int     // bytes of the record after its header
+	header  [5]byte // header of the current record
+	got     int     // bytes of the header received so far
+	pending int     // bytes of the record's content still to come
 }
 
-// pass takes note of bytes.
-func (r *records) pass(p []byte) {
+// follow processes received bytes.
+func (r *records) follow(p []byte) {
 	for len(p) > 0 {
 		if r.got < len(r.header) {
 			n := copy(r.header[r.got:], p)
@@ -19,16 +19,16 @@ func (r *records) pass(p []byte) {
 			if r.got < len(r.header) {
 				return
 			}
-			r.left = int(r.header[3])<<8 | int(r.header[4])
+			r.pending = int(r.header[3])<<8 | int(r.header[4])
 		}
-		n := min(r.left, len(p))
-		r.left -= n
+		n := min(r.pending, len(p))
+		r.pending -= n
 		p = p[n:]
-		if r.left == 0 {
+		if r.pending == 0 {
 			r.got = 0
 		}
 	}
 }
 
-// whole reports whether no record has come in part.
+// whole reports whether the bytes so far end at the end of a record.
 func (r *records) whole() bool { return r.got == 0 }

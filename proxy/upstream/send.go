@@ -15,12 +15,13 @@ import (
 )
 
 var (
-	errNotAskedFor = errors.New("the server has not asked for the body")
-	errLength      = errors.New("the request's body is not as long as its Content-Length")
+	errBodyNotRequested = errors.New("the server has not asked for the body")
+	errBodyLength       = errors.New("the request's body is not as long as its Content-Length")
 )
 
-// send sends the request: with a body it only begins to, for the answer may come
-// before the body's end.
+// send sends a request without a body. For a request with a body, send writes the header
+// and starts a goroutine that sends the body, because the answer may come before the
+// body's end.
 func (e *exchange) send() error {
 	writeHeader(e.to, e.request)
 	if e.request.Body == nil {
@@ -36,38 +37,38 @@ func (e *exchange) send() error {
 	return nil
 }
 
-// finish notes that the request has been sent, or why it was not.
+// finish starts the time limit for the answer's header, and returns err.
 func (e *exchange) finish(err error) error {
 	e.raw.expectHeader(e.direct.timeout)
 	return err
 }
 
-// sendBody sends the body. If that fails because the server does not take it, the
-// answer may tell why.
+// sendBody sends the body. If the server refuses to read the body, the connection
+// stays open, because the server's answer may give the reason.
 func (e *exchange) sendBody() {
 	gathered := e.direct.buffers.get()
 	e.raw.gather(gathered)
-	unread := e.writeBody()
+	readErr := e.writeBody()
 	_ = e.request.Body.Close()
-	e.failure = e.finish(errors.Join(unread, e.flush()))
+	e.failure = e.finish(errors.Join(readErr, e.flush()))
 	e.raw.gather(nil)
 	e.direct.buffers.put(gathered)
-	// A body that is not wanted, or was closed, has its answer already, which is
-	// read on.
-	cut := unread != nil && unread != errNotAskedFor && !(unread == http.ErrBodyReadAfterClose && e.raw.answered.Load())
+	// If the server did not ask for the body, or the body was closed after the answer
+	// began, the answer is still being read: keep the connection open for it.
+	answerGoesOn := readErr == errBodyNotRequested || readErr == http.ErrBodyReadAfterClose && e.raw.answered.Load()
 	close(e.sent)
-	if cut || e.raw.stalled.Load() {
+	if readErr != nil && !answerGoesOn || e.raw.stalled.Load() {
 		_ = e.conn.Close()
 	}
 }
 
-// writeBody copies the body. Its error is one of reading it; those of writing it
-// stay with the writer.
+// writeBody writes the body. It returns only errors of reading the body; flush returns
+// the errors of writing.
 func (e *exchange) writeBody() error {
 	r := e.request
 	if e.proceed != nil || r.ContentLength < 0 {
-		// The body may be long in coming. Where the header does not get through,
-		// it is left for the next connection.
+		// The client may send the body slowly, so send the header now. If that
+		// fails, leave the body unread, for a repetition on a new connection.
 		if e.flush() != nil {
 			return nil
 		}
@@ -78,7 +79,7 @@ func (e *exchange) writeBody() error {
 		select {
 		case asked := <-e.proceed:
 			if !asked {
-				return errNotAskedFor
+				return errBodyNotRequested
 			}
 		case <-timeout.C:
 		}
@@ -96,11 +97,13 @@ func (e *exchange) writeBody() error {
 	return nil
 }
 
-// overhead is more than a chunk and the two records of TLS add that a buffer is
-// sent as (RFC 8446 section 5.2), in bytes.
+// overhead is an upper bound, in bytes, of what chunked encoding and two TLS records
+// (RFC 8446 section 5.2) add to a buffer. So each buffer read fits into one gathered
+// buffer.
 const overhead = 100
 
-// copyBody copies the body of that length, -1 if it is not known, as it comes.
+// copyBody copies the request's body, and flushes after each read. A length of -1 means
+// unknown. It returns only errors of reading.
 func (e *exchange) copyBody(to io.Writer, length int64) error {
 	buffer := e.direct.buffers.get()
 	defer e.direct.buffers.put(buffer)
@@ -108,16 +111,16 @@ func (e *exchange) copyBody(to io.Writer, length int64) error {
 		n, err := e.request.Body.Read(buffer[:bufferSize-overhead])
 		copied += int64(n)
 		if length >= 0 && copied > length {
-			return errLength // the rest would be taken for a request
+			return errBodyLength // the server would parse the surplus as another request
 		}
 		if n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {
-				return nil // the writer's, that is
+				return nil // flush returns this error
 			}
 		}
 		switch {
 		case err == io.EOF && copied < length:
-			return errLength
+			return errBodyLength
 		case err == io.EOF:
 			return nil
 		case err != nil:
@@ -129,8 +132,8 @@ func (e *exchange) copyBody(to io.Writer, length int64) error {
 	}
 }
 
-// writeHeader writes the request's header (RFC 9112 section 3). Its errors stay
-// with the writer.
+// writeHeader writes the request's header (RFC 9112 section 3). Flush returns the
+// errors of writing.
 func writeHeader(w *bufio.Writer, r *http.Request) {
 	for _, text := range []string{r.Method, " ", r.URL.RequestURI(), " HTTP/1.1\r\nHost: ", cmp.Or(r.Host, r.URL.Host), "\r\n"} {
 		_, _ = w.WriteString(text)
@@ -143,15 +146,17 @@ func writeHeader(w *bufio.Writer, r *http.Request) {
 			writeField(w, "Trailer", name)
 		}
 	case r.Body != nil || sized || r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch:
-		// These mean something by a body that is not there (RFC 9110 section 8.6).
+		// These methods expect a body, so an empty one needs Content-Length: 0 (RFC
+		// 9110 section 8.6).
 		writeField(w, "Content-Length", strconv.FormatInt(max(r.ContentLength, 0), 10))
 	}
 	writeFields(w, r.Header)
 	_, _ = w.WriteString("\r\n")
 }
 
-// writeFields writes a header, but what tells where the body ends, and the
-// client's Host, which net/http's server leaves there over HTTP/2.
+// writeFields writes all fields of a header, except those that frame the body, which
+// writeHeader writes, and the client's Host, which net/http's server keeps in the
+// header of an HTTP/2 request.
 func writeFields(w *bufio.Writer, header http.Header) {
 	for name, values := range header {
 		switch name {
@@ -167,13 +172,13 @@ func writeFields(w *bufio.Writer, header http.Header) {
 func writeField(w *bufio.Writer, name, value string) {
 	_, _ = w.WriteString(name)
 	_, _ = w.WriteString(": ")
-	// Nothing but a line's end could be taken for one. net/http's server lets
-	// none of these through but in trailers.
+	// A line break would start another field. net/http's server rejects line breaks in
+	// a request's header, and accepts them in trailers.
 	if strings.IndexByte(value, '\r') >= 0 || strings.IndexByte(value, '\n') >= 0 {
-		value = oneLine.Replace(value)
+		value = lineBreaks.Replace(value)
 	}
 	_, _ = w.WriteString(value)
 	_, _ = w.WriteString("\r\n")
 }
 
-var oneLine = strings.NewReplacer("\r", " ", "\n", " ")
+var lineBreaks = strings.NewReplacer("\r", " ", "\n", " ")

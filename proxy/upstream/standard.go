@@ -13,13 +13,13 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// standard is the way by http.Transport.
+// standard sends requests by http.Transport.
 type standard struct {
 	transport *http.Transport
 	timeout   time.Duration
 
-	without      sync.Once
-	withoutHTTP2 func() // nil: HTTP/2 is not offered, or nobody needs to know
+	http1Once    sync.Once
+	withoutHTTP2 func() // called when the server answers with HTTP/1; nil means no callback
 }
 
 const errProxyURL = secret.Fault("HTTPS_PROXY is not a URL, such as http://127.0.0.1:3128")
@@ -32,7 +32,7 @@ func newStandard(config Config) *standard {
 		Proxy: func(r *http.Request) (*url.URL, error) {
 			via, err := config.Proxy(r)
 			if err != nil {
-				err = errProxyURL // its own quotes what may be a password
+				err = errProxyURL // err quotes the URL, which may contain a password
 			}
 			return via, err
 		},
@@ -46,14 +46,15 @@ func newStandard(config Config) *standard {
 		TLSClientConfig:     config.TLS,
 		TLSHandshakeTimeout: connectTimeout,
 		Protocols:           protocols,
-		// A connection that died without a word is found out in seconds, not
-		// in the quarter of an hour that TCP takes.
+		// Pings detect a dead HTTP/2 connection in 20 seconds. TCP needs about 15
+		// minutes.
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 		MaxIdleConnsPerHost:    maxIdle,
 		IdleConnTimeout:        idleTimeout,
 		ExpectContinueTimeout:  continueTimeout,
 		MaxResponseHeaderBytes: maxHeader,
-		// Else an answer would be decoded that the client wants encoded.
+		// Otherwise http.Transport would decode answers for which the client asked
+		// for an encoding.
 		DisableCompression: true,
 	}}
 	if config.HTTP2 && config.URL.Scheme == "https" {
@@ -68,7 +69,7 @@ func (s *standard) roundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if response.ProtoMajor < 2 && s.withoutHTTP2 != nil {
-		s.without.Do(s.withoutHTTP2)
+		s.http1Once.Do(s.withoutHTTP2)
 	}
 	if response.Body != http.NoBody {
 		response.Body = &standardBody{ReadCloser: response.Body, cancel: cancel}
@@ -78,12 +79,12 @@ func (s *standard) roundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// standardBody is the body of an answer that http.Transport has returned. What has
-// arrived of it is not known: each read may have to wait.
+// standardBody is the body of an answer from http.Transport. It calls onWait before each
+// read, because http.Transport does not report whether a read would block.
 type standardBody struct {
 	io.ReadCloser
 	cancel context.CancelFunc
-	onWait func() // nil: nobody needs to know
+	onWait func() // nil means no callback
 }
 
 // OnWait implements Body.

@@ -12,11 +12,11 @@ import (
 	"testing"
 )
 
-// preempted is a connection whose writer gets no processor for a while, after
-// the system has taken the bytes of a POST.
+// preempted is a connection whose writer is delayed after the system has accepted the
+// bytes of a POST, as when the goroutine is preempted.
 type preempted struct {
 	net.Conn
-	answered chan struct{} // closed when the exchange may be over
+	answered chan struct{} // closed when the writer may go on
 }
 
 func (p preempted) Write(b []byte) (int, error) {
@@ -74,7 +74,8 @@ func TestAPostThatHubSpotHasReadIsNotSentAgain(t *testing.T) {
 	}
 }
 
-// serving serves each connection, until the test ends.
+// serving starts a listener that passes each connection to a function, until the test
+// ends.
 func serving(t *testing.T, serve func(net.Conn)) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,61 +1,64 @@
-// Package upstream is the way to an API: a [Transport] is the http.RoundTripper of
-// a proxy that sends all its requests to one server. It knows nothing of portals,
-// clients or credentials.
+// Package upstream sends requests to one server: a [Transport] is the
+// http.RoundTripper of a proxy. The package knows nothing of portals, clients or
+// credentials.
 //
-// There are two ways behind it. Direct connections on Unix are served by an
-// HTTP/1.1 of the package's own, which writes and reads in the goroutine of the
-// request, and so takes less CPU than http.Transport. HTTP/2, proxies
-// (HTTPS_PROXY) and other systems are served by http.Transport. What follows is
-// promised of both, unless it says direct, in the order of RFC 9112.
+// A Transport works in one of two ways. On Unix, for connections that need neither
+// HTTP/2 nor a proxy (HTTPS_PROXY), the package has its own HTTP/1.1 client. That
+// client writes and reads in the goroutine of the request, and so takes less CPU than
+// http.Transport. In all other cases the package uses http.Transport. The following
+// promises are in the order of RFC 9112, and hold for both. A sentence that begins with
+// "Direct:" holds for the package's own client only.
 //
-// Messages (section 2). A request is written as it is: with no header field added,
-// except Host and what frames the body. A value that has a line's end is written
-// as one line. The header of an answer, with all informational answers before it,
-// has at most 1 MiB.
+// Messages (section 2). A request is sent with the header fields that it has. Only
+// Host and the fields that frame the body are added. Line breaks in a field's value
+// become spaces. The header of an answer, including all informational answers before
+// it, is limited to 1 MiB.
 //
 // Request line (section 3). The target is r.URL.RequestURI(), byte for byte; Host is
-// r.Host, or else r.URL.Host. Connections always go to the server of the Config.
+// r.Host, or r.URL.Host if r.Host is empty. Connections always go to the server of the
+// Config.
 //
 // Status line (section 4). Informational answers (1xx) go to
-// httptrace.ClientTrace.Got1xxResponse, each once, as they come. 101 is returned
-// as an answer, after which the connection is closed.
+// httptrace.ClientTrace.Got1xxResponse, each once, as they arrive. 101 is returned as
+// the final answer, and the connection is closed after it.
 //
-// Fields (section 5). Those of an answer are returned as net/http's parser reads
-// them; no answer is decoded.
+// Fields (section 5). net/http's parser reads the fields of an answer. Content-Encoding
+// is not decoded.
 //
 // Body (section 6). A request's body is sent with Content-Length if r.ContentLength is
-// not negative, and else chunked, with r.Trailer as it is when the body ends. A body
-// that is not as long as its Content-Length is never completed by anything. After
-// Expect: 100-continue the body is sent when the server asks for it, or after a
-// second; direct: after another answer it is not sent. An answer may come before the
-// body was sent, and both go on then. Each answer's body is a [Body].
+// not negative. Otherwise it is sent chunked, followed by r.Trailer as it is when the
+// body ends. If a body is shorter or longer than its Content-Length, the request fails
+// and the connection is closed. After Expect: 100-continue the body is sent when the
+// server asks for it, or after a second. Direct: if the server gives its final answer
+// instead, the body is not sent. An answer may begin before the body was sent; then
+// both continue. Each answer's body is a [Body].
 //
 // Incomplete messages (section 8). The bytes of an answer that came before it broke
 // off can be read, and are followed by an error other than io.EOF.
 //
-// Connections (section 9). A connection is used again after an answer that was read
-// to its end, if its request was sent whole. It is kept for a minute. Direct: what
-// has been read of it is checked when it is put back, and what has arrived when
-// it is taken: one that has been closed, or on which the server has sent anything
-// after its answer, is not used. What arrives between that check and the next
-// answer cannot be told from the answer, by this or any other client of
-// HTTP/1.1. A connection that has rested for 2 ms is preferred, so that this is rare.
-// A connection that the server closes is closed within 10 s.
+// Connections (section 9). A connection is used again if its request was sent
+// completely and the answer was read to its end. An idle connection is closed after a
+// minute. Direct: a connection is not used again if the server has closed it, or has
+// sent anything after its last answer. That is checked when a connection becomes idle
+// and again before its next use. Bytes that arrive after this check are taken for the
+// answer to the next request; no HTTP/1.1 client can tell the difference. To make this
+// rare, connections that have been idle for at least 2 ms are used first. Direct: when
+// the server closes an idle connection, it is closed on this side within 10 s.
 //
-// A request whose connection breaks is sent once more, on a new connection, if
-// the first one was used before, and nothing of the answer had come, and either
-// nothing of the request had been written, or it is a GET, HEAD or OPTIONS without
-// a body. It needs r.GetBody for that if it has a body. (http.Transport repeats
-// more than once.)
+// A request whose connection breaks is sent once more, on a new connection, if all of
+// these hold: the connection had served a request before; nothing of the answer had
+// arrived; and either nothing of the request had been written, or the request is a GET,
+// HEAD or OPTIONS without a body. A request with a body also needs r.GetBody.
+// (http.Transport may repeat a request several times.)
 //
-// TLS (section 9.7 and 9.8). The end of a connection is announced by close_notify
-// unless a request is under way on it. Sessions are resumed.
+// TLS (sections 9.7 and 9.8). An idle connection is closed with close_notify, and a
+// connection with a request under way without. Sessions are resumed.
 //
-// Time. Connecting may take 10 s, and the TLS handshake another 10 s. The server may
-// take nothing of a request's body for the Config's Timeout, and that long
-// until the answer's header from the last byte of the request: [ErrTimeout]. There
-// is no limit for what a client takes to send its body, nor for the body of an
-// answer. A request ends when its context does.
+// Time. Connecting is limited to 10 s, and the TLS handshake to another 10 s. A request
+// fails with [ErrTimeout] if the server reads nothing of its body for the Config's
+// Timeout, or if no header of an answer arrives for that long after the request's last
+// byte. The time that a client takes to send its body is not limited, nor is the time of
+// an answer's body. A request ends when its context does.
 package upstream
 
 import (
@@ -69,48 +72,48 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// ErrTimeout is that the server has taken nothing of a request, or has sent no
+// ErrTimeout is returned if the server reads nothing of a request's body, or sends no
 // header of an answer, for the Config's Timeout.
 const ErrTimeout = secret.Fault("no header of an answer came in time")
 
-// A Body is the body of an answer. It may be closed while it is read.
+// A Body is the body of an answer. Close may be called while Read runs in another
+// goroutine.
 type Body interface {
 	io.ReadCloser
 
-	// OnWait has the function called, in the goroutine that reads, before a
-	// read that may have to wait for the server: whatever was read by then can be
-	// passed on. Read does not call it for bytes that have arrived already,
-	// as far as that can be known.
+	// OnWait sets a function that Read calls before it may have to wait for the
+	// server. The caller can then pass on what it has read so far. Direct: Read does
+	// not call the function while bytes are buffered. Call OnWait before the first
+	// Read.
 	OnWait(func())
 }
 
 const (
-	// connectTimeout is how long it may take to connect, and again to agree
-	// about TLS.
+	// connectTimeout limits connecting, and separately the TLS handshake.
 	connectTimeout = 10 * time.Second
 
-	// continueTimeout is how long a body is held back that the server has not
-	// asked for yet, after Expect: 100-continue (RFC 9110 section 10.1.1).
+	// continueTimeout is how long a request with Expect: 100-continue waits for the
+	// server to ask for the body (RFC 9110 section 10.1.1).
 	continueTimeout = time.Second
 
-	// idleTimeout is how long a connection is kept while nobody uses it: shorter
-	// than the time of HubSpot's edge, so that few requests meet a connection
-	// that is being closed.
+	// idleTimeout is how long an idle connection is kept. It is shorter than the
+	// timeout of HubSpot's edge, so that few requests use a connection that the
+	// server is just closing.
 	idleTimeout = 60 * time.Second
 
-	// maxIdle is how many idle connections are kept. With the two of net/http,
-	// fifty clients open a new connection for nearly every request.
+	// maxIdle is how many idle connections are kept. With net/http's default of 2,
+	// fifty concurrent clients need a new connection for nearly every request.
 	maxIdle = 512
 
-	// maxHeader is how long the header of an answer may be, and what comes
-	// before it (1xx), in bytes.
+	// maxHeader limits the header of an answer, together with the informational
+	// answers before it, in bytes.
 	maxHeader = 1 << 20
 
-	// maxSessions is how many TLS sessions are kept. All are of one server.
+	// maxSessions is how many TLS sessions are kept, all of the same server.
 	maxSessions = 8
 )
 
-// Config is what a [Transport] works with.
+// Config configures a [Transport].
 type Config struct {
 	// URL is the server: scheme, host and port. It is required.
 	URL *url.URL
@@ -118,29 +121,31 @@ type Config struct {
 	// TLS is used for https. nil means the system's root certificates.
 	TLS *tls.Config
 
-	// Timeout is described in the package's comment. Zero means no limit.
+	// Timeout limits how long the server may read nothing of a request's body, and
+	// how long the answer's header may take after the request's last byte. Zero means
+	// no limit.
 	Timeout time.Duration
 
-	// HTTP2 offers HTTP/2 to a server with https.
+	// HTTP2 offers HTTP/2 to the server if URL is https.
 	HTTP2 bool
 
-	// WithoutHTTP2 is called, once, when the server has not taken HTTP/2 that
-	// was offered. nil means that nobody needs to know.
+	// WithoutHTTP2 is called once if HTTP/2 was offered and the server answers with
+	// HTTP/1. nil means no callback.
 	WithoutHTTP2 func()
 
 	// Proxy returns the URL of the proxy to connect through, as the field of
-	// http.Transport does. nil means http.ProxyFromEnvironment. New asks it once
-	// whether connections are direct.
+	// http.Transport does. nil means http.ProxyFromEnvironment. New calls it once to
+	// decide whether connections are direct.
 	Proxy func(*http.Request) (*url.URL, error)
 }
 
 // A Transport sends requests to one server. It is safe for concurrent use.
 type Transport struct {
-	direct   *direct   // nil: standard is used
-	standard *standard // nil: direct is used
+	direct   *direct   // nil if standard is used
+	standard *standard // nil if direct is used
 }
 
-// New returns a transport. Close its idle connections in the end.
+// New returns a transport. Call CloseIdleConnections when it is no longer needed.
 func New(config Config) *Transport {
 	if config.Proxy == nil {
 		config.Proxy = http.ProxyFromEnvironment
@@ -159,7 +164,7 @@ func New(config Config) *Transport {
 	return &Transport{standard: newStandard(config)}
 }
 
-// RoundTrip implements http.RoundTripper. The answer's body is a [Body], or
+// RoundTrip implements http.RoundTripper. The answer's body is a [Body] or
 // http.NoBody.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if t.direct != nil {
@@ -168,8 +173,8 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.standard.roundTrip(r)
 }
 
-// CloseIdleConnections closes the connections that are idle. Connections of requests
-// that are under way are closed when these end.
+// CloseIdleConnections closes all idle connections. Direct: a connection with a request
+// under way is closed when the request ends.
 func (t *Transport) CloseIdleConnections() {
 	if t.direct != nil {
 		t.direct.pool.close()
@@ -178,7 +183,7 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// buffers are used to copy bodies.
+// buffers is a pool of buffers for copying bodies. It is safe for concurrent use.
 type buffers struct{ pool sync.Pool }
 
 const bufferSize = 32 << 10
@@ -190,5 +195,5 @@ func (b *buffers) get() []byte {
 	return make([]byte, bufferSize)
 }
 
-// put takes a buffer back that get returned.
+// put returns a buffer of get to the pool.
 func (b *buffers) put(buffer []byte) { b.pool.Put((*[bufferSize]byte)(buffer)) }

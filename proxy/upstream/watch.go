@@ -9,21 +9,22 @@ import (
 	"time"
 )
 
-// watch limits how long the server may take nothing of a request, or send no header
-// when it has all of it. http.Transport has no limit for the first, and HTTP/2
-// needs one: a stream whose window is never opened again is on a connection that
-// works.
+// watch cancels a request if the server reads nothing of the body for the timeout, or
+// sends no header of an answer for that long after the request's last byte.
+// http.Transport has no limit for reading the body. HTTP/2 needs one, because a server
+// may stop reading one stream while its connection works and answers pings.
 type watch struct {
 	timeout time.Duration
 	cancel  context.CancelCauseFunc
 
 	mu    sync.Mutex
-	timer *time.Timer // nil: not begun
-	over  bool        // the answer's header has come
+	timer *time.Timer // nil before there is a connection
+	done  bool        // RoundTrip has returned
 }
 
-// watched sends the request by the transport, within the timeout. The function that
-// it returns is to be called when the answer's body has been read.
+// watched sends the request through the transport, with the timeout of watch; zero means
+// no limit. The caller must call the returned function when it has read the answer's
+// body.
 func watched(transport http.RoundTripper, r *http.Request, timeout time.Duration) (*http.Response, context.CancelFunc, error) {
 	if timeout == 0 {
 		response, err := transport.RoundTrip(r)
@@ -31,7 +32,7 @@ func watched(transport http.RoundTripper, r *http.Request, timeout time.Duration
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	w := &watch{timeout: timeout, cancel: cancel}
-	out := r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { w.run() }}))
+	out := r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { w.restart() }}))
 	if r.Body != nil {
 		out.Body = &watchedBody{r.Body, w}
 	}
@@ -56,12 +57,12 @@ func watched(transport http.RoundTripper, r *http.Request, timeout time.Duration
 	return nil, nil, err
 }
 
-// run begins the time, or begins it anew.
-func (w *watch) run() {
+// restart starts the timeout from zero, unless the request is done.
+func (w *watch) restart() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case w.over:
+	case w.done:
 	case w.timer == nil:
 		w.timer = time.AfterFunc(w.timeout, func() { w.cancel(ErrTimeout) })
 	default:
@@ -69,7 +70,7 @@ func (w *watch) run() {
 	}
 }
 
-// pause stops the time while the client is waited for.
+// pause stops the timeout while the transport waits for the client's body.
 func (w *watch) pause() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -82,10 +83,11 @@ func (w *watch) end() {
 	w.pause()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.over = true
+	w.done = true
 }
 
-// watchedBody is a request's body whose reading shows that the server takes it.
+// watchedBody is a request's body. A Read of it means that the server has taken what was
+// read before, so each Read restarts the timeout.
 type watchedBody struct {
 	io.ReadCloser
 	watch *watch
@@ -94,6 +96,6 @@ type watchedBody struct {
 // Read implements io.Reader.
 func (b *watchedBody) Read(p []byte) (int, error) {
 	b.watch.pause()
-	defer b.watch.run()
+	defer b.watch.restart()
 	return b.ReadCloser.Read(p)
 }

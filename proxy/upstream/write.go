@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Write sends p, or keeps it to be sent together with what follows.
+// Write sends p, or adds it to the buffer of gather if there is room.
 func (r *rawConn) Write(p []byte) (int, error) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -20,10 +20,10 @@ func (r *rawConn) Write(p []byte) (int, error) {
 	return r.send(p)
 }
 
-// gather has what is written kept in the buffer until that is full or flush is
-// called: TLS writes each of its records by itself. nil ends it, and sends what was
-// written since the last flush: TLS answers a KeyUpdate in the goroutine that reads,
-// at any time.
+// gather makes Write collect bytes in the buffer until that is full or flush is called.
+// This saves system calls, because crypto/tls makes one Write per record. A nil buffer
+// ends collecting, and sends what is still collected: crypto/tls may have written since
+// the last flush, because it answers a KeyUpdate in the goroutine that reads.
 func (r *rawConn) gather(buffer []byte) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -39,7 +39,7 @@ func (r *rawConn) flush() error {
 
 func (r *rawConn) sendGathered() error {
 	if len(r.gathered) == 0 {
-		return r.broken
+		return r.writeErr
 	}
 	_, err := r.send(r.gathered)
 	r.gathered = r.gathered[:0]
@@ -47,26 +47,28 @@ func (r *rawConn) sendGathered() error {
 }
 
 func (r *rawConn) send(p []byte) (int, error) {
-	if r.broken != nil {
-		return 0, r.broken
+	if r.writeErr != nil {
+		return 0, r.writeErr
 	}
 	n, err := r.write(p)
 	r.written = r.written || n > 0
-	r.broken = err
+	r.writeErr = err
 	return n, err
 }
 
-// write writes p, unless the server takes nothing of it for stallTimeout.
+// write writes p. It fails if the server reads nothing for stallTimeout and has not
+// answered.
 //
-// The system's deadline is a part of that, so that progress is seen, and is not
-// set for each write: a deadline that fires early is set anew.
+// The socket's write deadline is a quarter of stallTimeout, so that write sees whether
+// the server has read a part of p. write does not set the deadline for every call; when
+// an old deadline fires early, write sets it anew.
 func (r *rawConn) write(p []byte) (written int, err error) {
 	if r.stallTimeout == 0 {
 		return r.Conn.Write(p)
 	}
 	r.progress = time.Now()
 	if r.writeUntil.Before(r.progress) {
-		r.extend(r.progress)
+		r.extendWriteDeadline(r.progress)
 	}
 	for {
 		n, err := r.Conn.Write(p[written:])
@@ -82,26 +84,27 @@ func (r *rawConn) write(p []byte) (written int, err error) {
 			r.stalled.Store(true)
 			return written, err
 		}
-		r.extend(now)
+		r.extendWriteDeadline(now)
 	}
 }
 
-// limit sets how long the server may take nothing.
-func (r *rawConn) limit(stallTimeout time.Duration) {
+// setStallTimeout sets how long the server may read nothing. Zero means no limit.
+func (r *rawConn) setStallTimeout(stallTimeout time.Duration) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	r.stallTimeout = stallTimeout
 	r.answered.Store(false)
 }
 
-// extend sets the system's deadline for writing.
-func (r *rawConn) extend(now time.Time) {
+// extendWriteDeadline sets the socket's write deadline to a quarter of stallTimeout
+// from now.
+func (r *rawConn) extendWriteDeadline(now time.Time) {
 	r.writeUntil = now.Add(max(r.stallTimeout/4, time.Millisecond))
 	_ = r.SetWriteDeadline(r.writeUntil)
 }
 
-// hasWritten reports whether anything of the request may have left. It waits for
-// a write that is under way: the connection must have been closed before.
+// hasWritten reports whether any byte of the request may have been sent. It waits for a
+// write in progress, so close the connection before calling it.
 func (r *rawConn) hasWritten() bool {
 	r.writing.Lock()
 	defer r.writing.Unlock()
