@@ -136,3 +136,9 @@ func TestABodyThatHubSpotDoesNotAskForIsAskedForBesideEarlyHints(t *testing.T) {
 	r := startRig(t, set)
 	together(t, 32, 32, func(int) error { return r.expectOnce(hints) })
 }
+
+// A server of HTTP/2 asks for the body when its handler reads it.
+func TestABodyIsAskedForOnceThroughHTTP2(t *testing.T) {
+	r := startRig(t, byHTTP2(t, func(rw http.ResponseWriter, r *http.Request) { _, _ = io.Copy(rw, r.Body) }))
+	together(t, thorough(1000), 8, func(int) error { return r.expectOnce(0) })
+}
