@@ -76,10 +76,7 @@ func (l *loader) readFile(name, path string) (text string, ok bool) {
 		l.faults = append(l.faults, unreadable(name, path, err))
 		return "", false
 	}
-	text, cut := strings.CutSuffix(string(content), "\n")
-	if cut {
-		text = strings.TrimSuffix(text, "\r")
-	}
+	text = withoutNewline(string(content))
 	if text == "" {
 		l.fault(name, "the file "+quotePath(path)+" is empty", "put the value into it, or unset "+name)
 	}

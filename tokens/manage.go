@@ -23,6 +23,10 @@ func (s *Source) PollsRedis() bool { return s.store.Polls() }
 // MissingRights returns the rules of ACL SETUSER that the Redis user lacks.
 func (s *Source) MissingRights(ctx context.Context) ([]string, error) { return s.store.Missing(ctx) }
 
+// Opening makes the source open what was sealed with other keys, too: keys that
+// were given since the start. What it seals with stays the same.
+func (s *Source) Opening(keys seal.Ring) { s.store.Opening(keys) }
+
 // Set stores a portal's credential in the place of whatever there is. The
 // actor is for the log, as with all that follow.
 func (s *Source) Set(ctx context.Context, seed Seed, actor string) error {
@@ -58,7 +62,7 @@ func (s *Source) put(ctx context.Context, portal string, c store.Change, what, a
 
 // mustSeal refuses to store a secret as it is where the former one is sealed.
 func (s *Source) mustSeal(ctx context.Context, portal string, r store.Record) error {
-	if !s.options.Keys.IsZero() || r.State == Removed {
+	if s.store.Keys().Seals() || r.State == Removed {
 		return nil
 	}
 	_, err := s.store.Load(ctx, portal)
@@ -124,7 +128,7 @@ func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed boo
 			return false, ErrNotConnected
 		case err != nil:
 			return false, err
-		case !r.Outdated || r.State == Removed || s.options.Keys.IsZero():
+		case !r.Outdated || r.State == Removed || !s.store.Keys().Seals():
 			return false, nil
 		}
 		_, err = s.store.Write(ctx, portal, store.Change{Record: r, Numbering: store.Keep, Replaces: &r})
@@ -132,7 +136,7 @@ func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed boo
 			continue // it was renewed meanwhile, by a process that may not know the key
 		}
 		if err == nil {
-			s.log.Info("portal was sealed anew", zap.String("portal", portal), zap.String("key", s.options.Keys.Current()), zap.String("actor", actor))
+			s.log.Info("portal was sealed anew", zap.String("portal", portal), zap.String("key", s.store.Keys().Current()), zap.String("actor", actor))
 		}
 		return err == nil, err
 	}

@@ -18,6 +18,13 @@ func (s *Source) postponeAll(e *entry, retryAfter time.Duration, err error) erro
 	return unavailable(e.id, s.app.extend(s.now(), retryAfter, err), err)
 }
 
+// AppChanged ends a pause of all portals: the client secret is another one now.
+func (s *Source) AppChanged() {
+	s.app.mu.Lock()
+	defer s.app.mu.Unlock()
+	s.app.pause = pause{}
+}
+
 // paused returns nil, or an error while the portal may not be renewed.
 func (s *Source) paused(e *entry) error {
 	now := s.now()

@@ -102,6 +102,7 @@ func (s *Source) reread(ctx context.Context, e *entry, h *held) (*Credential, er
 	if soon {
 		return nil, ErrNoOther
 	}
+	s.readFiles(ctx, e.id)
 	latest, err := s.read(ctx, e)
 	if err != nil {
 		return nil, s.noCredential(e, err)

@@ -137,7 +137,7 @@ func TestAPlainRecordIsReadAndSealedWhenItIsNextWritten(t *testing.T) {
 		if !strings.Contains(allOf(t, client), hubspottest.Canary) {
 			t.Fatal("without keys the record is not plain: this test shows nothing")
 		}
-		s := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now, Keys: ring(t, newKey(t, "k"))})
+		s := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now, Keys: ring(t, newKey(t, "k"), secret.New("plain"))})
 		get(t, s, portalID)
 		if text := allOf(t, client); strings.Contains(text, hubspottest.Canary) {
 			t.Errorf("after a renewal Redis has:\n%s", text)
@@ -288,7 +288,7 @@ func TestResealSealsAllSoThatTheOldKeyCanGo(t *testing.T) {
 		put(t, plain, "4", tokens.APIKey, want["4"])
 		generation := client.HGet(t.Context(), "hubspot:portal:{1}", "generation").Val()
 
-		both, log := loggedSource(t, hub, tokens.Options{Redis: connect(t), Keys: ring(t, young, old)})
+		both, log := loggedSource(t, hub, tokens.Options{Redis: connect(t), Keys: ring(t, young, old, secret.New("plain"))})
 		for id, first := range map[string]bool{"1": true, "2": true, "3": true, "4": true, "5": false} {
 			for i, want := range []bool{first, false} {
 				if resealed, err := both.Reseal(t.Context(), id, "ann"); err != nil || resealed != want {

@@ -38,6 +38,7 @@ func NewSource(options Options) *Source {
 	s.metrics = newMetrics(options.Metrics, s.store.Health, s.countPortals, s.directory.countAll, s.pending.unsaved)
 	s.pending.wake = make(chan struct{}, 1)
 	s.life, s.end = context.WithCancel(context.Background())
+	s.local.Store(options.Local)
 	s.store.OnChange(s.redisChanged(time.Now()))
 	s.loops.Go(func() { s.store.Hints(s.life, s.resync, s.hintAll, s.hint) })
 	s.loops.Go(s.reconcilePending)
@@ -78,7 +79,7 @@ func (s *Source) Close(ctx context.Context) error {
 // The error is [ErrNotConnected], an [*EndedError], an [*UnavailableError], or
 // ctx's.
 func (s *Source) Credential(ctx context.Context, portal string) (*Credential, error) {
-	if local := s.options.Local; local != nil && local.Portal == portal {
+	if local := s.local.Load(); local != nil && local.Portal == portal {
 		return local, nil
 	}
 	if own, waiting := s.provided(portal); waiting {
@@ -120,8 +121,8 @@ func (s *Source) credential(ctx context.Context, portal string) (*Credential, er
 // HubSpot gave the token's expiry as its reason. Else the error is
 // [ErrNoOther], or one of those of [Source.Credential].
 func (s *Source) Renew(ctx context.Context, rejected *Credential, expired bool) (*Credential, error) {
-	if rejected == s.options.Local {
-		return nil, ErrNoOther
+	if local := s.local.Load(); local != nil && local.Portal == rejected.Portal {
+		return s.replaceLocal(ctx, rejected)
 	}
 	if _, waiting := s.provided(rejected.Portal); waiting && !s.store.Answered() {
 		return nil, ErrNoOther

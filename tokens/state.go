@@ -56,6 +56,11 @@ type Options struct {
 	// Local is a credential that Redis has not, for its portal. Nil: none.
 	Local *Credential
 
+	// Rejected is called when HubSpot has rejected a static credential of the
+	// portal, before another is looked for: at most once a second for each portal.
+	// Nil: nothing is called.
+	Rejected func(ctx context.Context, portal string)
+
 	// Log gets what operators should know. Nil: nothing is logged.
 	Log *zap.Logger
 
@@ -83,6 +88,9 @@ type Source struct {
 	pending pending
 
 	directory *directory
+
+	local     atomic.Pointer[Credential] // of Options, or as it was changed
+	localRead atomic.Int64               // when Rejected was last called for it, in ns since 1970
 
 	// provisional has the credentials that serve until Redis has answered; nil
 	// means that it has, or that nobody waits for it.

@@ -84,7 +84,7 @@ func TestACheckRenewsATokenThatHubSpotDoesNotTake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, faults := openStore(settings, zap.NewNop(), nil)
+	s, faults := openStore(settings, zap.NewNop(), nil, nil)
 	if faults != nil {
 		t.Fatal(faults)
 	}

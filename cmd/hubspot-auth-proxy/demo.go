@@ -61,7 +61,7 @@ func demo(ctx context.Context, environ []string, stdout, stderr io.Writer) error
 	}
 	log, flush := newLogger(settings, stderr)
 	defer flush()
-	s, err := start(ctx, settings, log)
+	s, err := start(ctx, settings, nil, log)
 	if err != nil {
 		return err
 	}

@@ -208,7 +208,7 @@ func TestAServerThatFailsEndsTheProgramInGoodOrder(t *testing.T) {
 			}
 			var printed output
 			log, flush := newLogger(settings, &printed)
-			s, err := start(t.Context(), settings, log)
+			s, err := start(t.Context(), settings, nil, log)
 			if err != nil {
 				t.Fatal(err)
 			}

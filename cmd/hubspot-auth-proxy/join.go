@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
 	records "hubspot-auth-proxy/tokens/store"
 )
 
@@ -80,7 +81,7 @@ func (s *service) followSettings() {
 	joined := s.joined
 	following.Go(func() {
 		if joined || s.joinLater(life) {
-			s.seeder.Follow(life)
+			s.seeder.Follow(life, s.pollSecrets)
 		}
 	})
 	s.closers = append(s.closers, func() {
@@ -91,13 +92,18 @@ func (s *service) followSettings() {
 
 // joinLater tries to join until that works, or ctx ends, and reports which.
 func (s *service) joinLater(ctx context.Context) bool {
-	for began := time.Now(); ; {
+	began, polled := time.Now(), time.Now()
+	for {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-time.After(joinEvery):
 		}
-		s.seeder.Refresh()
+		if time.Since(polled) > seeding.PollInterval {
+			polled = time.Now()
+			s.pollSecrets()
+			s.seeder.Refresh()
+		}
 		if s.join(ctx) == nil {
 			s.log.Info("the proxy is ready", zap.Stringer("address", s.listener.Addr()), zap.Stringer("admin", s.door.Addr()), zap.Duration("waited_for_redis", time.Since(began)))
 			return true

@@ -20,14 +20,17 @@ Whoever has the keys and Redis has the tokens; whoever loses the keys has to
 connect every portal again. Keep them where secrets are kept, and not in Redis.
 `
 
-const generated = `This is a key for ENCRYPTION_KEYS. It is not kept here, so keep it well.
-If it is the first one, set ENCRYPTION_KEYS to it, restart the proxies, and run
-hubspot-auth-proxy keys rotate. In place of another key:
-  1. Put it behind that in ENCRYPTION_KEYS, after a comma, and restart all proxies,
-     one after the other: they can open it.
-  2. Put it first, and restart them again: they seal with it.
+const generated = `This is a key for ENCRYPTION_KEYS, here named %[1]s:…. It is not kept here, so store it now.
+As the first key, step by step, each in all proxies, one after the other:
+  1. ENCRYPTION_KEYS=plain,%[1]s:…   they can open the key, and seal nothing yet.
+  2. ENCRYPTION_KEYS=%[1]s:…,plain   they seal with it.
   3. Run hubspot-auth-proxy keys rotate, with the same ENCRYPTION_KEYS.
-  4. Take the old key out, and restart them once more.
+  4. ENCRYPTION_KEYS=%[1]s:…         what is not sealed is not used any more.
+In place of another key:
+  1. ENCRYPTION_KEYS=OLD,%[1]s:…     they can open it.
+  2. ENCRYPTION_KEYS=%[1]s:…,OLD     they seal with it.
+  3. Run hubspot-auth-proxy keys rotate, with the same ENCRYPTION_KEYS.
+  4. ENCRYPTION_KEYS=%[1]s:…
 `
 
 func keysGenerate(_ context.Context, c *call) error {
@@ -38,7 +41,7 @@ func keysGenerate(_ context.Context, c *call) error {
 	if _, err := fmt.Fprintln(c.stdout, key.Reveal()); err != nil {
 		return err
 	}
-	_, err = fmt.Fprint(c.stderr, generated)
+	_, err = fmt.Fprintf(c.stderr, generated, c.args[0])
 	return err
 }
 
@@ -52,8 +55,8 @@ anew, it is named; keep the old keys until it can.
 
 func keysRotate(ctx context.Context, c *call) error {
 	return c.operate(ctx, func(settings config.Config, s *store) error {
-		if settings.EncryptionKeys.IsZero() {
-			return config.Faults{{Name: "ENCRYPTION_KEYS", Problem: "is not set, but needed to seal with", Remedy: "set it as the proxies have it; keys generate makes a key"}}
+		if !settings.Keys().Seals() {
+			return config.Faults{{Name: "ENCRYPTION_KEYS", Problem: "has no first key to seal with", Remedy: "set it as the proxies have it; keys generate makes a key, and prints the steps"}}
 		}
 		ids, err := s.source.Portals(ctx)
 		if err != nil {

@@ -30,7 +30,7 @@ func (c *call) operate(ctx context.Context, do func(config.Config, *store) error
 	}
 	log, flush := newLogger(settings, c.stderr)
 	defer flush()
-	s, faults := openStore(settings, log, nil)
+	s, faults := openStore(settings, log, nil, nil)
 	if faults != nil {
 		return faults
 	}

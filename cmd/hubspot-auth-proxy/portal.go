@@ -54,8 +54,8 @@ func portalSet(flags *flag.FlagSet) action {
 			return usageError{"the name has characters that cannot be printed, or more than 100", cmd}
 		}
 		return c.operate(ctx, func(settings config.Config, s *store) error {
-			if settings.EncryptionKeys.IsZero() {
-				s.log.Warn("ENCRYPTION_KEYS is not set: the secret is stored in Redis as it is")
+			if !settings.Keys().Seals() {
+				s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: the secret is stored in Redis as it is")
 			}
 			return c.setPortal(ctx, s, tokens.Seed{Portal: id, Name: *name, Kind: kind}, c.args[1], *file)
 		})

@@ -46,7 +46,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 		log.Warn("the process' memory cannot be hidden: others of the same user may read it, and core dumps have it", zap.Error(exposed))
 	}
 	defer collectLess()()
-	s, err := start(ctx, settings, log)
+	s, err := start(ctx, settings, environ, log)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil // told to stop before it was ready
@@ -60,6 +60,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 type service struct {
 	*store
 	settings config.Config
+	secrets  *config.SecretFiles
 	log      *zap.Logger
 
 	metrics   *prometheus.Registry
@@ -78,8 +79,8 @@ type service struct {
 }
 
 // start opens what the settings name, and returns when the proxy can serve.
-func start(ctx context.Context, settings config.Config, log *zap.Logger) (*service, error) {
-	s := &service{settings: settings, log: log, failed: make(chan error, 2), metrics: newRegistry(), history: proxy.NewHistory(time.Now)}
+func start(ctx context.Context, settings config.Config, environ []string, log *zap.Logger) (*service, error) {
+	s := &service{settings: settings, secrets: settings.Files(environ), log: log, failed: make(chan error, 2), metrics: newRegistry(), history: proxy.NewHistory(time.Now)}
 	if err := s.open(ctx); err != nil {
 		s.close()
 		return nil, err
@@ -92,7 +93,7 @@ func (s *service) open(ctx context.Context) error {
 	authority, wrong := interceptAuthority(s.settings)
 	s.authority = authority
 	faults = append(faults, wrong...)
-	store, more := openStore(s.settings, s.log, s.metrics)
+	store, more := openStore(s.settings, s.log, s.metrics, s.rereadSecret)
 	if store != nil {
 		s.store = store
 		s.closers = append(s.closers, store.close)
@@ -124,8 +125,8 @@ func (s *service) warn() {
 	switch {
 	case s.settings.RedisURL.IsZero():
 		s.log.Warn("REDIS_URL is not set: tokens are kept in this process only, and are gone when it ends")
-	case s.settings.EncryptionKeys.IsZero():
-		s.log.Warn("ENCRYPTION_KEYS is not set: tokens are stored in Redis as they are; keys generate makes a key")
+	case !s.settings.Keys().Seals():
+		s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: tokens are stored in Redis as they are; keys generate makes a key")
 	}
 }
 

@@ -33,8 +33,9 @@ type store struct {
 }
 
 // openStore opens the Redis of the settings, the embedded one if no other is
-// set. It does not wait for it. Nil metrics are registered nowhere.
-func openStore(settings config.Config, log *zap.Logger, metrics prometheus.Registerer) (*store, config.Faults) {
+// set. It does not wait for it. Nil metrics are registered nowhere. Rejected is
+// called as [tokens.Options] has it.
+func openStore(settings config.Config, log *zap.Logger, metrics prometheus.Registerer, rejected func(context.Context, string)) (*store, config.Faults) {
 	// What go-redis tells on its own account, tokens tells better.
 	redis.SetLogger(&logging.VoidLogger{})
 	s := &store{app: hubspotApp(settings), log: log}
@@ -55,6 +56,7 @@ func openStore(settings config.Config, log *zap.Logger, metrics prometheus.Regis
 		App:          s.app,
 		RefreshAhead: settings.RefreshAhead,
 		Local:        localCredential(settings),
+		Rejected:     rejected,
 		Log:          log,
 		Metrics:      metrics,
 	})

@@ -93,8 +93,9 @@ const defaultAuthorizeURL = "https://app.hubspot.com/oauth/authorize"
 type Admin struct {
 	options Options
 	mux     *http.ServeMux
-	state   atomic.Value // string: why it is not ready, or ready
-	joined  atomic.Bool  // Redis has answered, and the seed is applied
+	state   atomic.Value                // string: why it is not ready, or ready
+	joined  atomic.Bool                 // Redis has answered, and the seed is applied
+	changed atomic.Pointer[secret.Text] // the password, if it was changed
 	log     *zap.Logger
 	faults  *zap.Logger // log, but each cause once per throttle.Every
 	now     func() time.Time

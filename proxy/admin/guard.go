@@ -23,15 +23,15 @@ func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name, password, given := r.BasicAuth()
 		switch {
-		case a.options.Password.IsZero() && a.options.Loopback && wire.CameThroughProxy(r):
+		case a.password().IsZero() && a.options.Loopback && wire.CameThroughProxy(r):
 			a.refuse(w, http.StatusForbidden, "forwarded", message{
 				Title: "This page needs a password",
 				Text: []string{"It is not served, because no password is set and the request came through another proxy, so that anyone may have sent it. " +
 					"Set ADMIN_PASSWORD and restart the proxy, or open this page at the proxy's own address."},
 			})
-		case a.options.Password.IsZero() && a.options.Loopback:
+		case a.password().IsZero() && a.options.Loopback:
 			page(w, r)
-		case a.options.Password.IsZero():
+		case a.password().IsZero():
 			a.refuse(w, http.StatusForbidden, "no_password", message{
 				Title: "This page needs a password",
 				Text: []string{"It is not served, because no password is set and this listener can be reached from other machines. " +
@@ -44,6 +44,17 @@ func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
 		}
 	}
 }
+
+// password returns the operator's password as it is now, empty if there is none.
+func (a *Admin) password() secret.Text {
+	if changed := a.changed.Load(); changed != nil {
+		return *changed
+	}
+	return a.options.Password
+}
+
+// SetPassword changes the operator's password.
+func (a *Admin) SetPassword(to secret.Text) { a.changed.Store(&to) }
 
 // letsIn reports whether the password is the operator's. If it is not, or its
 // address has tried too many to be asked again now, letsIn has answered.
@@ -59,7 +70,7 @@ func (a *Admin) letsIn(w http.ResponseWriter, r *http.Request, name, password st
 		})
 		return false
 	}
-	if isOperator(a.options.Password, name, password) {
+	if isOperator(a.password(), name, password) {
 		a.tries.giveBack(from, a.now())
 		return true
 	}

@@ -80,7 +80,7 @@ type State struct {
 // with the same ones open each other's; a new client secret, client id or
 // redirect URL ends those that are under way. It is safe for concurrent use.
 type States struct {
-	key []byte
+	of  *hubspot.App
 	app string // the app and the redirect URL, as payloads name them
 	now func() time.Time
 }
@@ -92,17 +92,11 @@ func NewStates(app *hubspot.App, redirectURL string, now func() time.Time) *Stat
 	if app.ClientSecret.IsZero() {
 		panic("admin: no client secret to sign states with")
 	}
-	// The info string makes it a key of its own: no other use of the client
-	// secret can give a signature that is good here.
-	key, err := hkdf.Key(sha256.New, []byte(app.ClientSecret.Reveal()), nil, "hubspot-auth-proxy connect state v2", sha256.Size)
-	if err != nil {
-		panic("admin: derive the key of states: " + err.Error()) // only for far longer keys
-	}
 	if now == nil {
 		now = time.Now
 	}
 	sum := sha256.Sum256([]byte(app.ClientID + "\x00" + redirectURL))
-	return &States{key: key, app: encoding.EncodeToString(sum[:12]), now: now}
+	return &States{of: app, app: encoding.EncodeToString(sum[:12]), now: now}
 }
 
 // payload is a State as it travels. The names are short, because it is part
@@ -194,7 +188,13 @@ func (s *States) open(text string, purposes ...string) (State, error) {
 }
 
 func (s *States) signature(text string) string {
-	mac := hmac.New(sha256.New, s.key)
+	// The info string makes it a key of its own: no other use of the client
+	// secret can give a signature that is good here.
+	key, err := hkdf.Key(sha256.New, []byte(s.of.Secret().Reveal()), nil, "hubspot-auth-proxy connect state v2", sha256.Size)
+	if err != nil {
+		panic("admin: derive the key of states: " + err.Error()) // only for far longer keys
+	}
+	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(text))
 	return encoding.EncodeToString(mac.Sum(nil))
 }

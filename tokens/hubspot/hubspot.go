@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"hubspot-auth-proxy/tokens/secret"
@@ -30,7 +31,8 @@ import (
 const maxBody = 64 << 10
 
 // An App is the HubSpot app on whose behalf tokens are renewed. Its fields are
-// not to be changed once it is in use; it is then safe for concurrent use.
+// not to be changed once it is in use; it is then safe for concurrent use. Only
+// [App.SetSecret] changes an app in use.
 type App struct {
 	ClientID     string
 	ClientSecret secret.Text
@@ -44,6 +46,19 @@ type App struct {
 	// Client sends the requests. It must not follow redirects, which would
 	// carry the client secret to another place; [NewClient] makes one.
 	Client *http.Client
+
+	changed atomic.Pointer[secret.Text] // the client secret, if it was changed
+}
+
+// SetSecret changes the client secret of an app that is in use.
+func (a *App) SetSecret(to secret.Text) { a.changed.Store(&to) }
+
+// Secret returns the client secret as it is now.
+func (a *App) Secret() secret.Text {
+	if changed := a.changed.Load(); changed != nil {
+		return *changed
+	}
+	return a.ClientSecret
 }
 
 // Fingerprint distinguishes client ids and secrets from each other, without
@@ -107,7 +122,7 @@ func (a *App) call(ctx context.Context, form url.Values) (Token, error) {
 // status 200.
 func (a *App) post(ctx context.Context, endpoint string, form url.Values) (body []byte, contentType string, err error) {
 	form.Set("client_id", a.ClientID)
-	form.Set("client_secret", a.ClientSecret.Reveal())
+	form.Set("client_secret", a.Secret().Reveal())
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, "", &Error{Problem: "the token URL is not valid", cause: err}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"hubspot-auth-proxy/tokens/secret"
@@ -25,11 +26,14 @@ const keySize = 32
 
 var keyID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
+// plain is the id of the key that seals nothing.
+const plain = "plain"
+
 // A Ring is the keys that values are sealed with. The zero value has none:
-// values are then stored as they are. A Ring does not change, and is safe for
-// concurrent use.
+// values are then stored as they are, and read as they are. A Ring does not
+// change, and is safe for concurrent use.
 type Ring struct {
-	keys []key // the first one seals, all open
+	keys []key // the first one seals, all open; plain has no bytes
 }
 
 type key struct {
@@ -38,7 +42,9 @@ type key struct {
 }
 
 // Parse reads a comma-separated list of keys, each an id, a colon and 32 bytes
-// in base64. An empty list is a Ring without keys. Its errors name an id at
+// in base64, or the word plain, which is a key that seals nothing: where it is
+// first, values are stored as they are, and only where it is in the list are
+// values used that are not sealed. An empty list is a Ring without keys. Its errors name an id at
 // most, never a key.
 func Parse(list secret.Text) (Ring, error) {
 	var ring Ring
@@ -47,15 +53,22 @@ func Parse(list secret.Text) (Ring, error) {
 	}
 	for i, item := range strings.Split(list.Reveal(), ",") {
 		id, encoded, found := strings.Cut(strings.TrimSpace(item), ":")
+		if _, known := ring.find(id); known {
+			return Ring{}, fmt.Errorf("the id %q is given twice", id)
+		}
+		if id == plain && !found {
+			ring.keys = append(ring.keys, key{id: plain})
+			continue
+		}
+		if id == plain {
+			return Ring{}, errors.New("the id plain is that of no key; plain stands alone, and seals nothing")
+		}
 		if !found || !keyID.MatchString(id) {
 			return Ring{}, fmt.Errorf("key %d is not id:key, with an id of letters, digits, - and _", i+1)
 		}
 		bytes, err := base64.StdEncoding.DecodeString(encoded)
 		if err != nil || len(bytes) != keySize {
 			return Ring{}, fmt.Errorf("the key %q is not base64 of %d bytes", id, keySize)
-		}
-		if _, known := ring.find(id); known {
-			return Ring{}, fmt.Errorf("the id %q is given twice", id)
 		}
 		ring.keys = append(ring.keys, key{id: id, bytes: secret.New(string(bytes))})
 	}
@@ -64,20 +77,39 @@ func Parse(list secret.Text) (Ring, error) {
 
 // Generate returns a new random key in the form that [Parse] reads.
 func Generate(id string) (secret.Text, error) {
-	if !keyID.MatchString(id) {
-		return secret.Text{}, errors.New("a key's id has 1 to 32 letters, digits, - and _")
+	if !keyID.MatchString(id) || id == plain {
+		return secret.Text{}, errors.New("a key's id has 1 to 32 letters, digits, - and _, and is not plain")
 	}
 	var bytes [keySize]byte
 	_, _ = rand.Read(bytes[:]) // never fails
 	return secret.New(id + ":" + base64.StdEncoding.EncodeToString(bytes[:])), nil
 }
 
+// Opening returns a ring that seals as r does, and opens what other opens: for keys
+// that change while processes are running, which must all know a key before one of
+// them seals with it.
+func (r Ring) Opening(other Ring) Ring {
+	if r.IsZero() {
+		// Nothing was sealed at the start. What the others have sealed since is opened.
+		return Ring{keys: append([]key{{id: plain}}, other.without(plain)...)}
+	}
+	return Ring{keys: append(r.keys[:1:1], other.without(r.keys[0].id)...)}
+}
+
+// without returns the ring's keys except one.
+func (r Ring) without(id string) []key {
+	return slices.DeleteFunc(slices.Clone(r.keys), func(k key) bool { return k.id == id })
+}
+
 // IsZero reports whether the ring has no keys.
 func (r Ring) IsZero() bool { return len(r.keys) == 0 }
 
+// Seals reports whether values are sealed before they are stored.
+func (r Ring) Seals() bool { return !r.IsZero() && r.keys[0].id != plain }
+
 // Current returns the id of the key that seals, empty if there is none.
 func (r Ring) Current() string {
-	if r.IsZero() {
+	if !r.Seals() {
 		return ""
 	}
 	return r.keys[0].id
@@ -96,7 +128,7 @@ func (r Ring) find(id string) (key, bool) {
 // with the first key, or as it is if there is none. An empty value stays
 // empty.
 func (r Ring) Seal(portal, field string, value secret.Text) string {
-	if r.IsZero() || value.IsZero() {
+	if !r.Seals() || value.IsZero() {
 		return value.Reveal()
 	}
 	k := r.keys[0]
@@ -104,11 +136,15 @@ func (r Ring) Seal(portal, field string, value secret.Text) string {
 	return prefix + k.id + ":" + base64.RawStdEncoding.EncodeToString(sealed)
 }
 
-// Open returns the value that is stored in the portal's field. What was stored
-// before there were keys is returned as it is. Its error is an [*OpenError].
+// Open returns the value that is stored in the portal's field. What is not sealed
+// is used only if the ring has plain, or no keys: else anybody who can write to
+// Redis could put in a credential of their own. Its error is an [*OpenError].
 func (r Ring) Open(portal, field, stored string) (secret.Text, error) {
 	rest, sealed := strings.CutPrefix(stored, prefix)
 	if !sealed {
+		if _, reads := r.find(plain); stored != "" && !reads && !r.IsZero() {
+			return secret.Text{}, &OpenError{Portal: portal, Field: field}
+		}
 		return secret.New(stored), nil
 	}
 	id, encoded, _ := strings.Cut(rest, ":")
@@ -119,7 +155,7 @@ func (r Ring) Open(portal, field, stored string) (secret.Text, error) {
 		return secret.Text{}, &OpenError{Portal: portal, Field: field, Key: id, Problem: problem}
 	}
 	k, known := r.find(id)
-	if !known {
+	if !known || id == plain {
 		return fail("is not among ENCRYPTION_KEYS")
 	}
 	bytes, err := base64.RawStdEncoding.DecodeString(encoded)
@@ -136,16 +172,20 @@ func (r Ring) Open(portal, field, stored string) (secret.Text, error) {
 // Sealed reports whether a stored value is sealed with the ring's first key,
 // or need not be.
 func (r Ring) Sealed(stored string) bool {
-	return stored == "" || !r.IsZero() && strings.HasPrefix(stored, prefix+r.keys[0].id+":")
+	return stored == "" || r.Seals() && strings.HasPrefix(stored, prefix+r.keys[0].id+":")
 }
 
-// An OpenError says which stored value does not open. It holds no secret.
+// An OpenError says which stored value does not open. It holds no secret. An empty
+// Key means that the value is not sealed.
 type OpenError struct {
 	Portal, Field, Key, Problem string
 }
 
 // Error names the portal, the field and the key's id.
 func (e *OpenError) Error() string {
+	if e.Key == "" {
+		return fmt.Sprintf("%s of portal %s is not sealed, and so not used: add plain to the end of ENCRYPTION_KEYS, run keys rotate, and take plain out again", e.Field, e.Portal)
+	}
 	return fmt.Sprintf("%s of portal %s is sealed with key %q, which %s", e.Field, e.Portal, e.Key, e.Problem)
 }
 

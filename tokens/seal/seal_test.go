@@ -75,8 +75,56 @@ func TestTheFirstKeySealsAndAllOpen(t *testing.T) {
 	}
 }
 
+func TestWhatIsNotSealedIsUsedOnlyIfTheRingSaysSo(t *testing.T) {
+	key := newKey(t, "a")
+	if _, err := ring(t, key).Open("1", "f", canary); err == nil || strings.Contains(err.Error(), canary) || !strings.Contains(err.Error(), "plain") {
+		t.Errorf("without plain: %v", err)
+	}
+	if value, err := ring(t, key).Open("1", "f", ""); err != nil || !value.IsZero() {
+		t.Errorf("an empty value: %v, %v", value, err)
+	}
+	first := ring(t, secret.New("plain"), key)
+	if got := first.Seal("1", "f", secret.New(canary)); got != canary || first.Seals() || first.Current() != "" || first.Sealed(canary) {
+		t.Errorf("with plain first it is stored as %q", got)
+	}
+	if value, err := first.Open("1", "f", ring(t, key).Seal("1", "f", secret.New(canary))); err != nil || value.Reveal() != canary {
+		t.Errorf("with plain first, what is sealed: %v", err)
+	}
+	if _, err := first.Open("1", "f", "sealed:plain:"+canary); err == nil {
+		t.Error("plain opens what is sealed")
+	}
+}
+
+// What a process learns while it runs, it opens; it seals as before.
+func TestKeysThatAreGivenLaterOpenAndDoNotSeal(t *testing.T) {
+	a, b, plain := newKey(t, "a"), newKey(t, "b"), secret.New("plain")
+	byB := ring(t, b).Seal("1", "f", secret.New(canary))
+	for name, tt := range map[string]struct {
+		start, later seal.Ring
+		seals        string
+	}{
+		"a first key":         {seal.Ring{}, ring(t, b), ""},
+		"after plain":         {ring(t, plain), ring(t, plain, b), ""},
+		"another first key":   {ring(t, a), ring(t, b, a), "a"},
+		"the former one gone": {ring(t, a), ring(t, b), "a"},
+	} {
+		r := tt.start.Opening(tt.later)
+		if value, err := r.Open("1", "f", byB); err != nil || value.Reveal() != canary || r.Current() != tt.seals {
+			t.Errorf("%s: %v, %q seals", name, err, r.Current())
+		}
+		if value, err := r.Open("1", "f", r.Seal("1", "f", secret.New(canary))); err != nil || value.Reveal() != canary {
+			t.Errorf("%s: what it seals does not open: %v", name, err)
+		}
+	}
+	if r := ring(t, a, plain).Opening(ring(t, a)); r.Sealed("x") {
+		t.Error("plain stays though it was taken out")
+	} else if _, err := r.Open("1", "f", canary); err == nil {
+		t.Error("what is not sealed is used though plain was taken out")
+	}
+}
+
 func TestWhatWasStoredBeforeThereWereKeysIsRead(t *testing.T) {
-	r := ring(t, newKey(t, "a"))
+	r := ring(t, newKey(t, "a"), secret.New("plain"))
 	if value, err := r.Open("1", "f", canary); err != nil || value.Reveal() != canary || r.Sealed(canary) {
 		t.Errorf("%v, %v", value, err)
 	}
@@ -91,7 +139,7 @@ func TestWhatWasStoredBeforeThereWereKeysIsRead(t *testing.T) {
 
 func TestWrongKeysAreToldWithoutThem(t *testing.T) {
 	good := newKey(t, "a").Reveal()
-	for _, list := range []string{canary, "a:" + canary, "a:" + good, good + "," + good, "bad id:" + good[2:], good + ",", ":" + good[2:]} {
+	for _, list := range []string{canary, "a:" + canary, "a:" + good, good + "," + good, "bad id:" + good[2:], good + ",", ":" + good[2:], "plain,plain", "plain:" + good[2:], "plain," + canary} {
 		_, err := seal.Parse(secret.New(list))
 		if err == nil {
 			t.Errorf("%q is taken", list)
@@ -123,13 +171,13 @@ func FuzzOpen(f *testing.F) {
 	f.Add("sealed:b:AAAA")
 	f.Add(r.Seal("1", "f", secret.New(canary)))
 	f.Fuzz(func(t *testing.T, stored string) {
-		// Nothing is opened but what was sealed; all else is an error or plain.
+		// Nothing is opened unless it was sealed here.
 		value, err := r.Open("2", "f", stored)
 		if strings.HasPrefix(stored, "sealed:") && err == nil {
 			t.Errorf("%q opens as %q", stored, value.Reveal())
 		}
-		if !strings.HasPrefix(stored, "sealed:") && value.Reveal() != stored {
-			t.Errorf("%q is read as %q", stored, value.Reveal())
+		if !strings.HasPrefix(stored, "sealed:") && (err == nil) != (stored == "") {
+			t.Errorf("%q is read as %q, %v", stored, value.Reveal(), err)
 		}
 	})
 }

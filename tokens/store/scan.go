@@ -127,5 +127,5 @@ func (s *Store) record(portal string, answer *redis.MapStringStringCmd) (Record,
 	case len(fields) == 0:
 		return Record{}, ErrNoRecord
 	}
-	return parseRecord(portal, fields, s.ring)
+	return parseRecord(portal, fields, s.Keys())
 }

@@ -28,7 +28,8 @@ var writeLua = redis.NewScript(writeScript)
 type Store struct {
 	Database
 	*Health
-	ring  seal.Ring
+	ring  atomic.Pointer[seal.Ring]
+	first seal.Ring // of the start
 	epoch atomic.Pointer[seen]
 	polls atomic.Bool // for changes, in place of a subscription
 }
@@ -37,9 +38,19 @@ type Store struct {
 // What the client of Redis does from now on, for whomever, tells the store
 // whether Redis answers; now is the clock for that.
 func New(d Database, ring seal.Ring, now func() time.Time) *Store {
-	s := &Store{Database: d, Health: &Health{now: now}, ring: ring}
+	s := &Store{Database: d, Health: &Health{now: now}, first: ring}
+	s.ring.Store(&ring)
 	d.Redis.AddHook(s.Health)
 	return s
+}
+
+// Keys returns what the records' secrets are sealed and opened with.
+func (s *Store) Keys() seal.Ring { return *s.ring.Load() }
+
+// Opening makes the store open what other keys have sealed. It seals as before.
+func (s *Store) Opening(keys seal.Ring) {
+	next := s.first.Opening(keys)
+	s.ring.Store(&next)
 }
 
 // A Conflict is why a record was not written: what Redis has instead.
@@ -120,7 +131,7 @@ func (s *Store) Write(ctx context.Context, portal string, c Change) (Record, err
 	args := append([]any{
 		c.expected(), string(c.Numbering), strconv.FormatInt(r.Grant, 10), strconv.FormatInt(r.Generation, 10),
 		c.Seed, r.Seeds, s.Channel(eventsName, epoch), portal,
-	}, r.fields(portal, s.ring)...)
+	}, r.fields(portal, s.Keys())...)
 	answer, err := writeLua.Run(ctx, s.Redis, []string{s.portalKey(portal)}, args...).Slice()
 	if err != nil {
 		return Record{}, Failure("write to Redis", err)

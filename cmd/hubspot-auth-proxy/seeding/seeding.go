@@ -22,11 +22,12 @@ import (
 const PollInterval = 2 * time.Second
 
 // A Seeder applies the portals and clients of the settings: at the start, when the
-// seed file has changed, and when Redis has lost its data. Only [Seeder.Fault] is
-// safe for concurrent use.
+// seed file has changed, and when Redis has lost its data. Only [Seeder.Fault] and
+// [Seeder.SetEnvironment] are safe for concurrent use.
 type Seeder struct {
 	settings    config.Config
-	environment []tokens.Seed // the portal that the environment names
+	environment atomic.Pointer[[]tokens.Seed] // the portal that the environment names
+	changedEnv  atomic.Bool                   // environment is another one than was applied
 	log         *zap.Logger
 	source      *tokens.Source
 	clients     *clients.Set
@@ -45,10 +46,18 @@ type Seeder struct {
 // is wrong with it: no seeder can be used then. environment has the portals that
 // the environment names.
 func New(settings config.Config, environment []tokens.Seed, log *zap.Logger) (*Seeder, config.Faults) {
-	s := &Seeder{settings: settings, environment: environment, log: log}
+	s := &Seeder{settings: settings, log: log}
+	s.environment.Store(&environment)
 	var faults config.Faults
 	errors.As(s.read(), &faults)
 	return s, faults
+}
+
+// SetEnvironment replaces the portal that the environment names, whose credential
+// has changed. It is safe for concurrent use.
+func (s *Seeder) SetEnvironment(seeds []tokens.Seed) {
+	s.environment.Store(&seeds)
+	s.changedEnv.Store(true)
 }
 
 // Fault returns why the seed file cannot be used as it is now, so that what was
@@ -156,8 +165,9 @@ func (s *Seeder) Apply(ctx context.Context) error {
 }
 
 // Follow applies the seed file again when it has changed, and all of it when Redis
-// has lost its data, until ctx ends. Apply comes first.
-func (s *Seeder) Follow(ctx context.Context) {
+// has lost its data, until ctx ends. Apply comes first. Poll is called as often as
+// the seed file is polled, before it.
+func (s *Seeder) Follow(ctx context.Context, poll func()) {
 	ticker := time.NewTicker(PollInterval)
 	defer ticker.Stop()
 	for applied, logged := true, false; ; {
@@ -166,6 +176,7 @@ func (s *Seeder) Follow(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
+		poll()
 		if s.readAgain() {
 			applied = false
 		}
@@ -180,17 +191,18 @@ func (s *Seeder) Follow(ctx context.Context) {
 	}
 }
 
-// readAgain takes in what the seed file has, and reports whether that is something
-// else than before.
+// readAgain takes in what the seed file has, and reports whether that or the
+// environment's portal is something else than before.
 func (s *Seeder) readAgain() bool {
+	changedEnv := s.changedEnv.Swap(false)
 	content, changed := s.changed()
 	if !changed {
-		return false
+		return changedEnv
 	}
 	if err := s.take(content); err != nil {
 		s.log.Error("the seed file cannot be used; what was read before stays", zap.Error(err))
 		s.faulty.Store(firstLine(err))
-		return false
+		return changedEnv
 	}
 	s.faulty.Store(nil)
 	s.log.Info("the seed file has changed", zap.Int("portals", len(s.seed.Portals)), zap.Int("clients", len(s.seed.Clients)))
@@ -231,7 +243,7 @@ func (s *Seeder) Static(portals []string) bool {
 
 // portals returns the portals of the environment and of the file.
 func (s *Seeder) portals() []tokens.Seed {
-	seeds := slices.Clone(s.environment)
+	seeds := slices.Clone(*s.environment.Load())
 	for _, p := range s.seed.Portals {
 		seed := tokens.Seed{Portal: p.ID, Name: p.Name, Kind: tokens.OAuth, Secret: p.RefreshToken}
 		switch {
