@@ -100,6 +100,9 @@ func alertStories() []alertStory {
 		{"HubSpotAuthProxyGrantEnded",
 			story{`hubspot_auth_proxy_ended_grants{pod="a"} 0x30`, `hubspot_auth_proxy_ended_grants{pod="b"} 0x20 1x10`},
 			story{`hubspot_auth_proxy_ended_grants{pod="a"} 1x10 0x20`}},
+		{"HubSpotAuthProxyCredentialRejected", // for longer than a moment, in which an endpoint wants another kind of credential
+			story{`hubspot_auth_proxy_portals{state="rejected", pod="a"} 0x20 1x10`, `hubspot_auth_proxy_portals{state="active", pod="a"} 3x30`},
+			story{`hubspot_auth_proxy_portals{state="rejected", pod="a"} 0x27 1x3`, `hubspot_auth_proxy_portals{state="ended", pod="a"} 1x30`}},
 		{"HubSpotAuthProxyAppRefused",
 			story{renewals + `{outcome="refused", pod="a"} 0x25 1x5`},
 			story{renewals + `{outcome="refused", pod="a"} 5x30`, renewals + `{outcome="failed", pod="a"} 0+1x30`}},

@@ -39,8 +39,9 @@ func (t *authenticate) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	response, err := t.send(r, c, credential)
+	response, err = noteAnswer(credential, response, err)
 	if err != nil || response.StatusCode != http.StatusUnauthorized {
-		return accepted(credential, response, err)
+		return response, err
 	}
 	return t.tryAgain(r, c, credential, response)
 }
@@ -81,17 +82,17 @@ func (t *authenticate) tryAgain(r *http.Request, c *call, rejected *tokens.Crede
 	case r.Context().Err() == nil:
 		t.metrics.secondTry(tryFailed)
 	}
-	return accepted(other, response, err)
+	return noteAnswer(other, response, err)
 }
 
 func (t *authenticate) renew(ctx context.Context, rejected *tokens.Credential, category string) (*tokens.Credential, error) {
 	return t.credentials.Renew(ctx, rejected, category == "EXPIRED_AUTHENTICATION")
 }
 
-// accepted notes it if HubSpot took the credential.
-func accepted(credential *tokens.Credential, response *http.Response, err error) (*http.Response, error) {
-	if err == nil && response.StatusCode != http.StatusUnauthorized {
-		credential.MarkServed()
+// noteAnswer notes what HubSpot's answer says of the credential.
+func noteAnswer(credential *tokens.Credential, response *http.Response, err error) (*http.Response, error) {
+	if err == nil {
+		credential.Answered(response.StatusCode)
 	}
 	return response, err
 }

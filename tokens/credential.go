@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,7 @@ const (
 	Ended    = store.Ended
 	Removed  = store.Removed
 	Unusable = store.Unusable
+	Rejected = store.Rejected
 )
 
 // A Credential is what one portal's requests are sent with. It does not change:
@@ -55,18 +57,28 @@ type Credential struct {
 type learned struct {
 	served atomic.Bool // HubSpot has accepted it
 	dead   atomic.Bool // HubSpot has rejected it, and there will be no other
+
+	judgement *judgement // nil: it is of kind OAuth
 }
 
 // Static returns a credential that is the process's own: it has no record in
 // Redis, no expiry and no replacement.
 func Static(portal string, kind Kind, value secret.Text) *Credential {
-	return &Credential{Portal: portal, Kind: kind, Secret: value, learned: new(learned)}
+	return &Credential{Portal: portal, Kind: kind, Secret: value, learned: &learned{judgement: &judgement{now: time.Now}}}
 }
 
-// MarkServed notes that HubSpot has accepted the credential: should it be
-// rejected later, that is news, and worth a renewal.
-func (c *Credential) MarkServed() {
-	if c.learned != nil && !c.learned.served.Load() {
-		c.learned.served.Store(true)
+// Answered notes that HubSpot has answered a call that had the credential. One that
+// was accepted and is rejected later is worth a renewal, and a static one that is
+// rejected again and again is reported.
+func (c *Credential) Answered(status int) {
+	l := c.learned
+	if l == nil {
+		return
+	}
+	if status != http.StatusUnauthorized && !l.served.Load() {
+		l.served.Store(true)
+	}
+	if l.judgement != nil {
+		l.judgement.answered(status)
 	}
 }

@@ -114,7 +114,7 @@ func (d *directory) noteLoaded(l store.Loaded) {
 // constant returns the constant that equals a text of Redis', so that the answer
 // that it is a part of is not kept.
 func constant[T Kind | State](text T) T {
-	for _, known := range []T{"oauth", "access_token", "api_key", "active", "ended", "removed", "unusable"} {
+	for _, known := range []T{"oauth", "access_token", "api_key", "active", "ended", "removed", "unusable", "rejected"} {
 		if text == known {
 			return known
 		}

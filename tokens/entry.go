@@ -72,6 +72,9 @@ func (e *entry) checkAfter(now time.Time, d time.Duration) {
 func (e *entry) hold(next *held) {
 	if former := e.current.Load(); former != nil && former.credential != nil && next.credential != nil && former.Secret.Equal(next.Secret) {
 		next.credential.learned = former.credential.learned
+		if judgement := former.credential.learned.judgement; judgement != nil {
+			judgement.set(next.RejectedAt)
+		}
 		if former.ExpiresAt.Equal(next.ExpiresAt) && former.Generation == next.Generation {
 			next.credential = former.credential
 		}

@@ -73,7 +73,7 @@ func newMetrics(registry prometheus.Registerer, health *store.Health, portals fu
 		return portals(func(h *held) bool { return h.State != Removed })
 	})
 	gauge("ended_grants", "Portals whose grant HubSpot has ended.", func() float64 { return float64(records()[Ended]) })
-	for _, state := range []State{Active, Ended, Unusable} {
+	for _, state := range []State{Active, Ended, Rejected, Unusable} {
 		factory.NewGaugeFunc(prometheus.GaugeOpts{Name: MetricPrefix + "portals", Help: "Portals by the state of their records; unusable ones are damaged, or do not open.",
 			ConstLabels: prometheus.Labels{"state": string(state)}}, func() float64 { return float64(records()[state]) })
 	}

@@ -60,7 +60,7 @@ func TestAllMetricsAreThereFromTheStart(t *testing.T) {
 		"token_calls_total{throttled}": 0, "token_calls_total{failed}": 0, "token_call_seconds": 0,
 		"redis_calls_total": 0, "redis_errors_total": 0, "redis_up": 0,
 		"cached_portals": 0, "ended_grants": 0, "unsaved_portals": 0,
-		"portals{state=active}": 0, "portals{state=ended}": 0, "portals{state=unusable}": 0,
+		"portals{state=active}": 0, "portals{state=ended}": 0, "portals{state=unusable}": 0, "portals{state=rejected}": 0,
 	}
 	if diff := cmp.Diff(want, scrape(t, registry)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)

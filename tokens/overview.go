@@ -61,7 +61,7 @@ func (s *Source) Overview(ctx context.Context, q Query) Overview {
 		records = v.recall(f.ids)
 	}
 	if local := s.options.Local; local != nil && q.selects(local) {
-		o.Portals = append(o.Portals, Portal{ID: local.Portal, Kind: local.Kind, State: Active})
+		o.Portals = append(o.Portals, local.portal())
 		o.Found++
 	}
 	for _, r := range records {
@@ -78,9 +78,27 @@ func (s *Source) Overview(ctx context.Context, q Query) Overview {
 	return o
 }
 
+// portal returns what is known of the process' own credential.
+func (c *Credential) portal() Portal {
+	p := Portal{ID: c.Portal, Kind: c.Kind, State: Active}
+	p.reject(c.learned.judgement.since())
+	return p
+}
+
+// countAll counts the records of Redis, and the process' own credential if HubSpot
+// rejects it.
+func (s *Source) countAll() Counts {
+	counts := s.directory.countAll()
+	if local := s.options.Local; local != nil && local.portal().State == Rejected {
+		counts[Rejected]++
+	}
+	return counts
+}
+
 // selects reports whether the query's first portals include the process' own one.
 func (q Query) selects(local *Credential) bool {
-	return q.First == 0 && q.wants(Active, false) && strings.Contains(local.Portal, strings.ToLower(q.Text))
+	p := local.portal()
+	return q.First == 0 && q.wants(p.State, !p.Well()) && strings.Contains(local.Portal, strings.ToLower(q.Text))
 }
 
 // Portal returns what is known of one portal. The error is [ErrNotConnected] if
@@ -89,7 +107,7 @@ func (q Query) selects(local *Credential) bool {
 func (s *Source) Portal(ctx context.Context, id string) (Portal, error) {
 	v := s.view()
 	if local := s.options.Local; local != nil && local.Portal == id {
-		return Portal{ID: id, Kind: local.Kind, State: Active}, nil
+		return local.portal(), nil
 	}
 	records, err := s.store.LoadAll(ctx, []string{id})
 	if err != nil {

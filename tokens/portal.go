@@ -33,6 +33,10 @@ type Portal struct {
 	EndedAt time.Time `json:"ended_at,omitzero"`
 	NextTry time.Time `json:"next_try,omitzero"`
 
+	// RejectedAt is since when HubSpot answers 401 to calls with the static
+	// credential. Zero: it does not.
+	RejectedAt time.Time `json:"rejected_at,omitzero"`
+
 	// Failure says why the portal's token, which is due to be renewed, could
 	// not be. Empty: it could, or is not due. Until Retry, this process does
 	// not try again.
@@ -56,10 +60,21 @@ func (p Portal) Remedy() string {
 		return fmt.Sprintf("connect it again with portal link --portal %s, or give a new grant to portal set %s refresh_token", p.ID, p.ID)
 	case Unusable:
 		return "give ENCRYPTION_KEYS as the proxies have them, or store the credential anew with portal set " + p.ID
+	case Rejected:
+		return "make a new access token or key in HubSpot, and give it to portal set " + p.ID + "; it is used on meanwhile"
 	case Removed:
 		return "portal set or portal link connects it again"
 	}
 	return ""
+}
+
+// reject makes the portal one whose static credential HubSpot rejects, unless since
+// is zero.
+func (p *Portal) reject(since time.Time) {
+	if !since.IsZero() {
+		p.State, p.RejectedAt = Rejected, since
+		p.Problem = "HubSpot answers 401 to its calls since " + since.UTC().Format(time.RFC3339)
+	}
 }
 
 // portalOf makes a Portal of a record, or of what is wrong with it.
@@ -68,8 +83,11 @@ func portalOf(id string, r store.Record, err error) Portal {
 		return Portal{ID: id, Name: r.Name, Kind: r.Kind, State: Unusable, Problem: err.Error()}
 	}
 	p := Portal{ID: id, Name: r.Name, Kind: r.Kind, State: r.State, Problem: r.EndedCode, Expires: r.ExpiresAt, Renewed: r.RenewedAt, App: r.App}
-	if r.State == Ended {
+	switch {
+	case r.State == Ended:
 		p.EndedAt = r.EndedAt
+	case r.State == Active && r.Kind != OAuth:
+		p.reject(r.RejectedAt)
 	}
 	return p
 }

@@ -1,6 +1,7 @@
 package tokens_test
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -52,7 +53,7 @@ func TestHowOftenARejectionRenews(t *testing.T) {
 					// The record tells the other replica, too, when and why it was renewed.
 					c, s = get(t, other, portalID), other
 				} else {
-					c.MarkServed()
+					c.Answered(http.StatusOK)
 				}
 				now.advance(tt.age)
 				got, err := s.Renew(t.Context(), c, tt.expired)
@@ -83,7 +84,7 @@ func TestAPortalThatIsAlwaysRejectedIsRenewedOnceIn30Seconds(t *testing.T) {
 			now.advance(29 * time.Millisecond)
 			s := sources[i%2]
 			c := get(t, s, portalID)
-			c.MarkServed()
+			c.Answered(http.StatusOK)
 			got, err := s.Renew(t.Context(), c, false)
 			if err == nil && got.Secret.Equal(c.Secret) {
 				t.Fatal("Renew returns what was rejected")
@@ -128,7 +129,7 @@ func TestConcurrentRejectionsOfATokenRenewItOnce(t *testing.T) {
 		seed(t, s, hub, portalID)
 		for i, expired := range []bool{true, true} {
 			c := get(t, s, portalID)
-			c.MarkServed()
+			c.Answered(http.StatusOK)
 			hub.SetToken(hubspottest.TokenBehaviour{Latency: 50 * time.Millisecond})
 			for _, r := range together(100, func() (*tokens.Credential, error) { return s.Renew(t.Context(), c, expired) }) {
 				if r.err != nil || r.credential.Secret.Equal(c.Secret) {

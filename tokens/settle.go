@@ -45,9 +45,14 @@ func (s *Source) held(id string, r store.Record) *held {
 	if r.State == Removed {
 		return h
 	}
+	l := new(learned)
+	if r.Kind != OAuth {
+		l.judgement = &judgement{now: s.now, changed: func() { s.judged(id, l) }}
+		l.judgement.set(r.RejectedAt)
+	}
 	h.credential = &Credential{
 		Portal: id, Kind: r.Kind, Secret: r.Secret, Expiry: r.ExpiresAt, Generation: r.Generation,
-		renewedAt: r.RenewedAt, renewedFor: r.RenewedFor, learned: new(learned),
+		renewedAt: r.RenewedAt, renewedFor: r.RenewedFor, learned: l,
 	}
 	if r.Kind == OAuth && r.State == Active {
 		h.renewAt = s.renewAt(r, s.now())

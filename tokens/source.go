@@ -35,7 +35,7 @@ func NewSource(options Options) *Source {
 	}
 	s.store = store.New(store.Database{Redis: options.Redis, Prefix: options.Prefix}, options.Keys, s.now)
 	s.trouble = throttle.Logger(s.log, throttle.Every)
-	s.metrics = newMetrics(options.Metrics, s.store.Health, s.countPortals, s.directory.countAll, s.pending.unsaved)
+	s.metrics = newMetrics(options.Metrics, s.store.Health, s.countPortals, s.countAll, s.pending.unsaved)
 	s.pending.wake = make(chan struct{}, 1)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.local.Store(options.Local)

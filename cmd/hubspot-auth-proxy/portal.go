@@ -98,7 +98,8 @@ func titled(id, name string) string {
 }
 
 const portalListManual = `Lists the portals that have a record: their kind of credential, whether it can be
-used ("ended": HubSpot refuses the grant; "unusable": the record does not open),
+used ("ended": HubSpot refuses the grant; "rejected": HubSpot answers 401 to the
+static credential; "unusable": the record does not open),
 when the access token expires and when it was last renewed.
 
   hubspot-auth-proxy portal list
@@ -142,10 +143,18 @@ func showAll(ctx context.Context, source *tokens.Source, removed bool) ([]tokens
 		if err != nil {
 			return nil, err
 		}
-		p.Expires, p.Renewed = p.Expires.UTC(), p.Renewed.UTC()
+		p = inUTC(p)
 		portals = append(portals, p)
 	}
 	return portals, nil
+}
+
+// inUTC returns the portal with its times in UTC.
+func inUTC(p tokens.Portal) tokens.Portal {
+	for _, t := range []*time.Time{&p.Expires, &p.Renewed, &p.EndedAt, &p.NextTry, &p.RejectedAt} {
+		*t = t.UTC()
+	}
+	return p
 }
 
 func portalRows(portals []tokens.Portal, now time.Time) [][]string {
@@ -175,7 +184,7 @@ func portalShow(flags *flag.FlagSet) action {
 			if err != nil {
 				return notConnected(id, err)
 			}
-			p.Expires, p.Renewed = p.Expires.UTC(), p.Renewed.UTC()
+			p = inUTC(p)
 			if *asJSON {
 				return printJSON(c.stdout, p)
 			}
@@ -202,6 +211,7 @@ func portalDetails(p tokens.Portal, now time.Time) [][]string {
 	}
 	add("App", p.App)
 	add("Ended", at(p.EndedAt))
+	add("Rejected", at(p.RejectedAt))
 	add("Next try", at(p.NextTry))
 	add("Problem", cmp.Or(p.Problem, p.Failure))
 	add("Remedy", p.Remedy())

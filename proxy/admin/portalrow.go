@@ -58,6 +58,8 @@ func judge(s tokens.Portal, now time.Time) (level, state, note string) {
 		return "bad", "Ended", note + "."
 	case s.State == tokens.Unusable:
 		return "bad", "Unusable", sentence(s.Problem) + " Calls get 503. " + sentence(s.Remedy())
+	case s.State == tokens.Rejected:
+		return "bad", "Rejected", sentence(s.Problem) + " " + sentence(s.Remedy())
 	case s.State != tokens.Active:
 		return "bad", clip(string(s.State), maxName), ""
 	case s.Failure != "" && live:

@@ -49,13 +49,13 @@ func (s search) query() tokens.Query {
 func (s *search) found(o tokens.Overview) {
 	s.Pages = max(1, (o.Found+mostPortals-1)/mostPortals)
 	s.States = []choice{{"", "all"}, {string(tokens.Attention), "needs attention"}}
-	states := []tokens.State{tokens.Active, tokens.Ended, tokens.Unusable, tokens.Removed}
+	states := []tokens.State{tokens.Active, tokens.Ended, tokens.Rejected, tokens.Unusable, tokens.Removed}
 	for state := range o.Counts {
 		if !slices.Contains(states, state) {
 			states = append(states, state)
 		}
 	}
-	slices.Sort(states[4:])
+	slices.Sort(states[5:])
 	for _, state := range states {
 		s.States = append(s.States, choice{string(state), clip(string(state), maxName)})
 	}

@@ -14,6 +14,7 @@ func grantFaults(*testing.T) []fault {
 		{"all processes are started with another app's client id and secret", tryOtherApp},
 		{"…, and the records of the portals do not know their app yet", tryOtherAppAtFirst},
 		{"the token endpoint refuses a grant that lives, once", tryRefusedOnce},
+		{"HubSpot rejects a portal's static token", tryRejectedToken},
 	}
 }
 
@@ -119,6 +120,43 @@ func tryRefusedOnce(t *testing.T) outcome {
 	s.wantNothingLost()
 	o.client = "200 as long as the token lives, then 403 `PORTAL_REAUTHORIZATION_REQUIRED`, which says when the grant is tried again"
 	o.hubspot = "one token call a portal, and one more to try it again, by all processes together"
+	return o
+}
+
+// A rejected token is used on, and reported by all processes until HubSpot accepts it.
+func tryRejectedToken(t *testing.T) outcome {
+	s := newStage(t)
+	redis := s.startTwo()
+	reported := func(n float64) func() bool {
+		return func() bool {
+			return !slices.ContainsFunc(s.replicas, func(r *replica) bool {
+				return r.metric("hubspot_auth_proxy_portals", `state="rejected"`) != n
+			})
+		}
+	}
+	l := s.load()
+	s.hub.RejectAll(static, true)
+	began := time.Now()
+	rejected := func(r result) bool { return r.status == 401 }
+	eventually(t, 20*time.Second, "HubSpot's rejection is seen", func() bool { return s.everybody(l, began, rejected, static) })
+	eventually(t, 20*time.Second, "the metric says so", reported(1))
+	if listed := s.command(redis, "", "portal", "list", "--json"); !strings.Contains(listed, `"state": "rejected"`) {
+		t.Errorf("portal list: %s", listed)
+	}
+	s.hub.RejectAll(static, false)
+	o := outcome{
+		client: "HubSpot's 401; `portal list`, the status page and an alert say since when, and what to do", hubspot: "each request once",
+		well: s.wantWell(l, 10*time.Second),
+	}
+	eventually(t, 20*time.Second, "the metric says that it is over", reported(0))
+	results := l.stop()
+	wantKinds(t, results, "200", "401")
+	for _, r := range results {
+		if n := s.seen.times(r.method, r.sent()); r.status == 401 && n != 1 {
+			t.Errorf("%s %s was answered 401, and came %d times", r.method, r.target, n)
+		}
+	}
+	s.wantNothingLost()
 	return o
 }
 

@@ -274,13 +274,15 @@ func (s *stage) connect(redis *redistest.Server) {
 	s.command(redis, s.hub.Connect(first), "portal", "set", first, "refresh_token")
 }
 
-// command runs a command of the program.
-func (s *stage) command(redis *redistest.Server, stdin string, args ...string) {
+// command runs a command of the program, and returns what it has printed.
+func (s *stage) command(redis *redistest.Server, stdin string, args ...string) string {
 	s.t.Helper()
 	command := exec.Command(os.Getenv(binary), args...)
 	command.Env = append(slices.Clone(s.settings), "REDIS_URL="+redis.URL(), "GORACE=atexit_sleep_ms=0")
 	command.Stdin = strings.NewReader(stdin)
-	if printed, err := command.CombinedOutput(); err != nil {
+	printed, err := command.CombinedOutput()
+	if err != nil {
 		s.t.Fatalf("%q: %v\n%s", args, err, printed)
 	}
+	return string(printed)
 }
