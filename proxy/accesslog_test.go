@@ -14,6 +14,7 @@ import (
 
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // logLine is what the tests read of a line of the access log.
@@ -275,7 +276,7 @@ func TestWhatClientsSendIsPrintableInTheLog(t *testing.T) {
 		_, _ = io.ReadAll(reading(c.raw(request + " HTTP/1.1\r\nHost: a\r\n\r\n")))
 		c.addr, faulty = faulty, c.addr
 	}
-	eventually(t, "all is logged", func() bool { return strings.Contains(c.logs.String(), "ended in a panic") })
+	testkit.Eventually(t, "all is logged", func() bool { return strings.Contains(c.logs.String(), "ended in a panic") })
 	c.proxy.Close()
 	if n := len(c.accessLog(55)); n != 55 {
 		t.Errorf("%d lines", n)

@@ -195,14 +195,14 @@ func (s *site) settings() []string {
 // awaitAddr waits until the program has said where it listens.
 func (c *child) awaitAddr(b *testing.B) {
 	b.Helper()
-	c.addr = c.printed.until(b, `"the proxy is ready","address":"([^"]+)"`)
+	c.addr = c.printed.Until(b, `"the proxy is ready","address":"([^"]+)"`)[1]
 }
 
 // startPlain starts the plain ReverseProxy.
 func (s *site) startPlain(b *testing.B) *child {
 	b.Helper()
 	c := s.start(b, "proxy/plain/cmd", []string{s.upstream.URL}, nil)
-	c.addr = c.printed.until(b, `(127\.0\.0\.1:\d+)\n`)
+	c.addr = c.printed.Until(b, `(127\.0\.0\.1:\d+)\n`)[1]
 	return c
 }
 

@@ -11,6 +11,7 @@ import (
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // What a credential may look like when it comes back.
@@ -40,7 +41,7 @@ func TestAnAnswerThatIsNotHTTPIsNotQuotedInTheLog(t *testing.T) {
 			for _, form := range []string{oddKey, oddKeyUpper, oddKeyLower, strings.ReplaceAll(oddKey, "/", `\/`)} {
 				r := reflecting(t, tokens.APIKey, oddKey, strings.ReplaceAll(answer, "TOKEN", form))
 				refusal(t, r.answerTo(head()), refused{502, "UPSTREAM_UNREACHABLE"})
-				eventually(t, "it is logged", func() bool { return strings.Contains(r.logs.String(), `"request"`) })
+				testkit.Eventually(t, "it is logged", func() bool { return strings.Contains(r.logs.String(), `"request"`) })
 				noSecret(t, "the log", r.logs.String())
 				if !strings.Contains(r.logs.String(), "no answer from HubSpot") {
 					t.Error("the log does not say that there was no answer")
@@ -68,7 +69,7 @@ func TestAnAnswerThatBreaksOffIsLoggedWithoutWhatItSaid(t *testing.T) {
 			if err == nil {
 				t.Error("the client cannot tell")
 			}
-			eventually(t, "it is logged", func() bool {
+			testkit.Eventually(t, "it is logged", func() bool {
 				return strings.Contains(r.logs.String(), "HubSpot broke off its answer") && strings.Contains(r.logs.String(), `"request"`)
 			})
 			if n := strings.Count(r.logs.String(), "HubSpot broke off its answer"); n != 1 {
@@ -82,7 +83,7 @@ func TestAnAnswerThatBreaksOffIsLoggedWithoutWhatItSaid(t *testing.T) {
 func TestAnAnswerThatIsWholeIsNotSaidToBreakOff(t *testing.T) {
 	r := reflecting(t, tokens.AccessToken, staticToken, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
 	r.answerTo(head())
-	eventually(t, "it is logged", func() bool { return strings.Contains(r.logs.String(), `"request"`) })
+	testkit.Eventually(t, "it is logged", func() bool { return strings.Contains(r.logs.String(), `"request"`) })
 	if strings.Contains(r.logs.String(), "broke off") {
 		t.Error(r.logs)
 	}

@@ -1,20 +1,18 @@
 package proxy_test
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // child is a proxy in a process of its own.
@@ -23,8 +21,8 @@ type child struct {
 	addr    string
 	began   time.Time
 	client  *http.Client
-	base    string // of its URLs; empty: addr
-	printed printed
+	base    string         // of its URLs; empty: addr
+	printed testkit.Output // the last of it
 }
 
 // start builds a command of this module as the Dockerfile does, and runs it
@@ -47,9 +45,10 @@ func (s *site) run(tb testing.TB, program string, args, settings []string) *chil
 		Cmd:    exec.Command(program, args...),
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}},
 	}
+	c.printed.Keep = 32 << 10
 	c.Env = append(settings, "SSL_CERT_FILE="+filepath.Join(s.dir, "ca.pem"))
 	c.Stdout, c.Stderr = &c.printed, &c.printed
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	c.SysProcAttr = testkit.DieWithParent()
 	c.began = time.Now()
 	if err := c.Start(); err != nil {
 		tb.Fatal(err)
@@ -87,38 +86,4 @@ func (c *child) peakMemory(tb testing.TB) float64 {
 		tb.Fatal(err)
 	}
 	return kilobytes / 1024
-}
-
-// printed is the last that a process has printed. What was before is dropped.
-type printed struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (p *printed) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.text.Len() > 64<<10 {
-		p.text.Reset()
-	}
-	return p.text.Write(b)
-}
-
-// until waits for a line, and returns its first group.
-func (p *printed) until(tb testing.TB, pattern string) string {
-	tb.Helper()
-	expression := regexp.MustCompile(pattern)
-	find := func() []string {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return expression.FindStringSubmatch(p.text.String())
-	}
-	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(time.Millisecond) {
-		if found := find(); found != nil {
-			return found[1]
-		}
-		if time.Now().After(deadline) {
-			tb.Fatalf("the process has not printed %q, but at last:\n%.500s", pattern, p.text.String())
-		}
-	}
 }

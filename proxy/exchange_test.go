@@ -146,18 +146,3 @@ func within(t testing.TB, hub *hubspottest.Server, condition func() bool) {
 		t.Fatal(err)
 	}
 }
-
-// eventually looks every few milliseconds until something is so.
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	timeout := time.After(20 * time.Second)
-	for !condition() {
-		select {
-		case <-ticker.C:
-		case <-timeout:
-			t.Fatalf("%s: not within 20 s", what)
-		}
-	}
-}

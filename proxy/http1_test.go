@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // readHead reads the head of a request.
@@ -104,10 +105,10 @@ func TestASlowBodyGoesOnOnAnotherConnection(t *testing.T) {
 			r.connect(portalID)
 			r.call("GET", "/a", nil).want(t, 200, "1")
 			conn := r.raw("POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
-			eventually(t, "the request is under way", func() bool { return r.proxy.UnderWay() == 1 })
+			testkit.Eventually(t, "the request is under way", func() bool { return r.proxy.UnderWay() == 1 })
 			close(leave)
 			<-left
-			eventually(t, "another connection", func() bool { return connections.Load() == 2 })
+			testkit.Eventually(t, "another connection", func() bool { return connections.Load() == 2 })
 			_, _ = io.WriteString(conn, "0123456789")
 			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // inside is a client's tunnel.
@@ -176,7 +177,7 @@ func TestTheServersNameIsThatOfTheCONNECT(t *testing.T) {
 			t.Errorf("version %x, %d certificates", state.Version, len(state.PeerCertificates))
 		}
 	}
-	eventually(t, "the log says what to check", func() bool {
+	testkit.Eventually(t, "the log says what to check", func() bool {
 		return strings.Contains(c.logs.String(), "check that it trusts the CA of INTERCEPT_CA_CERT_FILE")
 	})
 }

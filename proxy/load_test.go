@@ -16,6 +16,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // The number is what it takes: a plain ReverseProxy cuts one in 70 to one in
@@ -191,7 +192,7 @@ func TestARedisThatIsAwayFailsNoRequestOfAKnownPortal(t *testing.T) {
 				t.Fatal("not renewed without Redis")
 			}
 			outage.end(server)
-			eventually(t, "the renewed token in Redis", func() bool {
+			testkit.Eventually(t, "the renewed token in Redis", func() bool {
 				now := stored()
 				return now != "" && now != first
 			})

@@ -16,6 +16,7 @@ import (
 
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // gathered returns the value of every series, the number of observations of
@@ -45,7 +46,7 @@ func gathered(t testing.TB, from prometheus.Gatherer) map[string]float64 {
 // under way any more.
 func (r *rig) counted() map[string]float64 {
 	r.t.Helper()
-	eventually(r.t, "the end of all requests", func() bool {
+	testkit.Eventually(r.t, "the end of all requests", func() bool {
 		return gathered(r.t, r.metrics)["requests_in_flight"] == 0
 	})
 	series := gathered(r.t, r.metrics) // those above are not of one moment

@@ -16,6 +16,7 @@ import (
 
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // unsized hides from http.NewRequest how long the body is, so that it is sent
@@ -308,7 +309,7 @@ func TestBodiesBeyondRetryMemoryStreamAndAreNotRepeated(t *testing.T) {
 		_ = slow.Close()
 		(<-answers).want(t, 200, "1")
 		// The token was renewed in the background, perhaps a moment later.
-		eventually(t, "the renewed token", func() bool { return post().StatusCode == http.StatusOK })
+		testkit.Eventually(t, "the renewed token", func() bool { return post().StatusCode == http.StatusOK })
 		r.call("GET", "/token", nil).want(t, 200, "1")
 		post().want(t, 200, "2")
 	}

@@ -20,6 +20,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestATokenThatDiesInMidLifeIsReplacedUnseen(t *testing.T) {
@@ -314,7 +315,7 @@ func TestAClientThatLeavesDuringTheRenewalCausesNoSecondTry(t *testing.T) {
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	eventually(t, "the end in the log", func() bool { return strings.Contains(r.logs.String(), `"status":499`) })
+	testkit.Eventually(t, "the end in the log", func() bool { return strings.Contains(r.logs.String(), `"status":499`) })
 	r.hub.SetToken(hubspottest.TokenBehaviour{})
 	r.call("GET", "/crm", nil) // with the token that nobody waited for
 	if n := r.hub.Requests() - before; n > 3 {

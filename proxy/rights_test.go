@@ -11,6 +11,7 @@ import (
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestAClientGetsItsOwnPortalsOnly(t *testing.T) {
@@ -237,11 +238,11 @@ func TestACutOffClientIsOutAtOnce(t *testing.T) {
 	if err := store.Add(t.Context(), clients.Client{Name: "a", KeySHA256: clients.Hash(key), Portals: []string{"*"}}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is let in", func() bool { return status() == 200 })
+	testkit.Eventually(t, "it is let in", func() bool { return status() == 200 })
 	if err := store.Remove(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is out", func() bool { return status() == 401 })
+	testkit.Eventually(t, "it is out", func() bool { return status() == 401 })
 }
 
 // Whatever a client with a key for one portal sends, HubSpot never gets

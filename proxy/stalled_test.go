@@ -10,6 +10,7 @@ import (
 
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // HubSpot answers 401 and is slow with the body, which says whether the
@@ -83,5 +84,5 @@ func TestAClientMayLeaveA401WhoseBodyStalls(t *testing.T) {
 	}
 	_ = conn.Close()
 	<-left
-	eventually(t, "the end of the request", func() bool { return r.proxy.UnderWay() == 0 })
+	testkit.Eventually(t, "the end of the request", func() bool { return r.proxy.UnderWay() == 0 })
 }

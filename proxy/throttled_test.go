@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // told returns how often the log tells of something, and in how many lines.
@@ -81,7 +82,7 @@ func TestWhatTheServerComplainsOfIsToldTogetherByItsCause(t *testing.T) {
 		_, _ = io.ReadAll(r.raw(head()))
 	}
 	for _, message := range []string{"a client's TLS handshake failed", "a request ended in a panic"} {
-		eventually(t, message, func() bool {
+		testkit.Eventually(t, message, func() bool {
 			r.proxy.Close()
 			times, _ := r.logs.told(t, message)
 			return times == n

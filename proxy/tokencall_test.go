@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // tokenCall is a call of HubSpot's token endpoint up to its body.
@@ -127,7 +128,7 @@ func TestSlowTokenCallsWithoutAKeyHoldLittle(t *testing.T) {
 		}
 	}
 	// Of each slow one, both ends are here, and no connection to HubSpot.
-	eventually(t, "the refused ones are gone", func() bool { return descriptors(t)-before <= 16*2+8 })
+	testkit.Eventually(t, "the refused ones are gone", func() bool { return descriptors(t)-before <= 16*2+8 })
 	wantPortal(t, c.ask("GET /a", "Authorization: Bearer {one}"), portalID)
 	refusal(t, c.answerTo(tokenCall("Content-Length: 0")), refused{503, "OVERLOADED"})
 	if got := c.answerTo(tokenCall("Authorization: Bearer "+c.key["one"], "Content-Length: 0")); got.StatusCode != http.StatusBadRequest {
@@ -142,7 +143,7 @@ func TestSlowTokenCallsWithoutAKeyHoldLittle(t *testing.T) {
 			t.Errorf("status %d %s", got.StatusCode, got.text)
 		}
 	}
-	eventually(t, "there is room", func() bool {
+	testkit.Eventually(t, "there is room", func() bool {
 		return c.answerTo(tokenCall("Content-Length: 0")).StatusCode == http.StatusBadRequest
 	})
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // leavings are ways in which clients leave tunnels.
@@ -79,12 +81,12 @@ func TestATunnelThatIsLeftLeavesNothingBehind(t *testing.T) {
 	if requests := c.hub.Requests(); requests < n/len(names) {
 		t.Errorf("%d requests of %d tunnels", requests, n)
 	}
-	eventually(t, "all tunnels are closed", func() bool {
+	testkit.Eventually(t, "all tunnels are closed", func() bool {
 		now := gathered(t, c.metrics)
 		return now["tunnels"] == 0 && now["requests_in_flight"] == 0
 	})
 	c.hub.Close() // and what the proxy keeps for later requests
-	eventually(t, "nothing is left", func() bool {
+	testkit.Eventually(t, "nothing is left", func() bool {
 		return descriptors(t)-files < few && runtime.NumGoroutine()-goroutines < few
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // stopping are upstreams that read the beginning of a body and no more, until
@@ -65,14 +66,14 @@ func TestAnUploadThatHubSpotStopsReadingEnds(t *testing.T) {
 				go func() { _, _ = io.Copy(conn, &patterned{n: 1_000_000_000}) }()
 				began := time.Now()
 				if leaves {
-					eventually(t, "the request is under way", func() bool { return r.proxy.UnderWay() == 1 })
+					testkit.Eventually(t, "the request is under way", func() bool { return r.proxy.UnderWay() == 1 })
 					<-time.After(timeout / 2)
 					_ = conn.Close()
 				} else {
 					got := receive(t, from, http.MethodPost)
 					refusal(t, got, refused{504, "UPSTREAM_TIMEOUT"})
 				}
-				eventually(t, "the end of the request", func() bool { return r.proxy.UnderWay() == 0 })
+				testkit.Eventually(t, "the end of the request", func() bool { return r.proxy.UnderWay() == 0 })
 				// Without the client, the request may end as soon as the proxy notices.
 				if took := time.Since(began); !leaves && took < timeout || took > 15*time.Second {
 					t.Errorf("it took %v", took)

@@ -17,6 +17,7 @@ import (
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // refusedWith fails the test unless the proxy itself has answered so.
@@ -121,7 +122,7 @@ func TestAClientThatLeavesIsLoggedAs499AndAnsweredNothing(t *testing.T) {
 			t.Error("an answer came")
 		}
 		within(t, r.hub, func() bool { return r.hub.Cancelled() == 1 })
-		eventually(t, "the end in the log", func() bool { return strings.Contains(r.logs.String(), `"status":499`) })
+		testkit.Eventually(t, "the end in the log", func() bool { return strings.Contains(r.logs.String(), `"status":499`) })
 		if strings.Contains(r.logs.String(), "UPSTREAM_UNREACHABLE") {
 			t.Error("the client's leaving is logged as HubSpot's failure")
 		}
@@ -149,7 +150,7 @@ func TestTroubleOfTheTokenEndpointPasses(t *testing.T) {
 			}})
 			r.hub.SetToken(trouble)
 			c.forward(27 * time.Minute) // it is to be renewed
-			eventually(t, "a renewal", func() bool {
+			testkit.Eventually(t, "a renewal", func() bool {
 				r.call("GET", "/crm", nil).want(t, 200, "1")
 				return r.hub.TokenCalls(portalID) >= 2
 			})
@@ -162,7 +163,7 @@ func TestTroubleOfTheTokenEndpointPasses(t *testing.T) {
 				t.Errorf("Retry-After is %q", answer.Header.Get("Retry-After"))
 			}
 			r.hub.SetToken(hubspottest.TokenBehaviour{})
-			eventually(t, "the recovery", func() bool {
+			testkit.Eventually(t, "the recovery", func() bool {
 				c.forward(time.Second)
 				return r.call("GET", "/crm", nil).StatusCode == http.StatusOK
 			})
@@ -191,7 +192,7 @@ func TestAnEndedGrantIs403AndIsTriedAgainOnlyWhenItsTimeHasCome(t *testing.T) {
 		}
 		r.hub.SetToken(hubspottest.TokenBehaviour{})
 		r.connect(portalID)
-		eventually(t, "the new grant", func() bool { return r.call("GET", "/crm", nil).StatusCode == http.StatusOK })
+		testkit.Eventually(t, "the new grant", func() bool { return r.call("GET", "/crm", nil).StatusCode == http.StatusOK })
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // keyed runs a proxy for portals 1 and 2 that wants a client key.
@@ -98,12 +99,12 @@ func TestAClientIsAddedAndRemovedEverywhereAtOnce(t *testing.T) {
 	key := s.add("billing", false, "1")
 	// Well within the minute after which each looks by itself.
 	for _, p := range []*process{a, b} {
-		eventually(t, "the client is let in", func() bool { return p.call("GET", "/x", key).served("1") })
+		testkit.Eventually(t, "the client is let in", func() bool { return p.call("GET", "/x", key).served("1") })
 	}
 	// Another key under the same name ends the first.
 	next := s.add("billing", false, "2")
 	for _, p := range []*process{a, b} {
-		eventually(t, "the new key is let in", func() bool { return p.call("GET", "/x", next).served("2") })
+		testkit.Eventually(t, "the new key is let in", func() bool { return p.call("GET", "/x", next).served("2") })
 		if r := p.call("GET", "/x", key); r.status != 401 {
 			t.Errorf("the replaced key: %v", r)
 		}
@@ -112,7 +113,7 @@ func TestAClientIsAddedAndRemovedEverywhereAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []*process{a, b} {
-		eventually(t, "the client is cut off", func() bool { return p.call("GET", "/x", next).status == 401 })
+		testkit.Eventually(t, "the client is cut off", func() bool { return p.call("GET", "/x", next).status == 401 })
 		printed := p.end()
 		wantNoSecret(t, printed)
 		if strings.Contains(printed, clients.Hash(secret.New(key))) {

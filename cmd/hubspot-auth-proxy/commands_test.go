@@ -15,6 +15,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestCommandsTakeEffectInAProxyThatRuns(t *testing.T) {
@@ -25,7 +26,7 @@ func TestCommandsTakeEffectInAProxyThatRuns(t *testing.T) {
 	environ := []string{"REDIS_URL=" + server.URL(), "UPSTREAM_URL=" + hub.URL, "ALLOW_ANONYMOUS=false"}
 	command := func(stdin string, args ...string) string {
 		t.Helper()
-		var stdout output
+		var stdout testkit.Output
 		if err := run(t.Context(), args, environ, strings.NewReader(stdin), &stdout, io.Discard); err != nil {
 			t.Fatalf("%q: %v", args, err)
 		}
@@ -38,21 +39,21 @@ func TestCommandsTakeEffectInAProxyThatRuns(t *testing.T) {
 	first, second := "pat-na1-1-"+hubspottest.Canary, "pat-na1-2-"+hubspottest.Canary
 
 	key := command("", "client", "add", "billing", "--portals", "62516")
-	eventually(t, "the key is known", func() bool { return answers(key) == http.StatusForbidden })
+	testkit.Eventually(t, "the key is known", func() bool { return answers(key) == http.StatusForbidden })
 	hub.SetAccessToken("62516", first)
 	command(first, "portal", "set", "62516", "access_token")
-	eventually(t, "the portal is served", func() bool { return answers(key) == http.StatusOK })
+	testkit.Eventually(t, "the portal is served", func() bool { return answers(key) == http.StatusOK })
 	hub.SetAccessToken("62516", second)
 	command(second, "portal", "set", "62516", "access_token")
-	eventually(t, "the new token is used", func() bool { return answers(key) == http.StatusOK })
+	testkit.Eventually(t, "the new token is used", func() bool { return answers(key) == http.StatusOK })
 	command("", "portal", "remove", "62516")
-	eventually(t, "the portal is cut off", func() bool { return answers(key) == http.StatusForbidden })
+	testkit.Eventually(t, "the portal is cut off", func() bool { return answers(key) == http.StatusForbidden })
 	other := command("", "client", "add", "billing", "--portals", "62516", "--replace")
-	eventually(t, "the key is replaced", func() bool {
+	testkit.Eventually(t, "the key is replaced", func() bool {
 		return answers(key) == http.StatusUnauthorized && answers(other) == http.StatusForbidden
 	})
 	command("", "client", "remove", "billing")
-	eventually(t, "the key is cut off", func() bool { return answers(other) == http.StatusUnauthorized })
+	testkit.Eventually(t, "the key is cut off", func() bool { return answers(other) == http.StatusUnauthorized })
 }
 
 // statusOf returns the status of the answer to a call with the client key.
@@ -95,7 +96,7 @@ func TestACheckRenewsATokenThatHubSpotDoesNotTake(t *testing.T) {
 		t.Fatal(err)
 	}
 	hub.Revoke("62515")
-	var stdout output
+	var stdout testkit.Output
 	err = run(t.Context(), []string{"portal", "check", "62515"}, environ, nil, &stdout, io.Discard)
 	if err != nil || stdout.String() != "portal 62515: right, HubSpot names portal 62515\n" {
 		t.Errorf("%v, %q", err, stdout.String())
@@ -119,7 +120,7 @@ func TestALinkConnectsThePortalItIsFor(t *testing.T) {
 	launch(t, "serve", environ...).address()
 	follow := func(portal string) int {
 		t.Helper()
-		var link output
+		var link testkit.Output
 		if err := run(t.Context(), []string{"portal", "link", "--portal", "62515"}, environ, nil, &link, io.Discard); err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +136,7 @@ func TestALinkConnectsThePortalItIsFor(t *testing.T) {
 	if status := follow("62515"); status != http.StatusOK {
 		t.Errorf("its portal: status %d", status)
 	}
-	var stdout output
+	var stdout testkit.Output
 	err := run(t.Context(), []string{"portal", "check", "--all"}, environ, nil, &stdout, io.Discard)
 	if err != nil || !strings.Contains(stdout.String(), "1 portal: 1 right, 0 not") {
 		t.Errorf("%v, %s", err, &stdout)

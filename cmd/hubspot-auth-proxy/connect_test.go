@@ -13,6 +13,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // person is a browser that goes where it is told, step by step, and notes all
@@ -266,7 +267,7 @@ func TestConnectingAgainRepairsAPortal(t *testing.T) {
 	s.hub.Expire("62515")
 	// HubSpot's 401 comes through once, and the grant is known to have ended.
 	for _, p := range []*process{a, b} {
-		eventually(t, "the portal needs to be connected again", func() bool { return p.portal("62515", "").category == "PORTAL_REAUTHORIZATION_REQUIRED" })
+		testkit.Eventually(t, "the portal needs to be connected again", func() bool { return p.portal("62515", "").category == "PORTAL_REAUTHORIZATION_REQUIRED" })
 	}
 	someone := &person{t: t}
 	_, _, authorize := someone.open(admin + "/connect")
@@ -280,7 +281,7 @@ func TestConnectingAgainRepairsAPortal(t *testing.T) {
 	if r := a.portal("62515", ""); !r.served("62515") {
 		t.Errorf("process a: %v", r)
 	}
-	eventually(t, "process b serves it again", func() bool { return b.portal("62515", "").served("62515") })
+	testkit.Eventually(t, "process b serves it again", func() bool { return b.portal("62515", "").served("62515") })
 	wantNoSecret(t, a.end())
 	wantNoSecret(t, b.end())
 }

@@ -15,6 +15,7 @@ import (
 
 	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // refuses reports whether nobody listens on the address.
@@ -71,7 +72,7 @@ func TestWhileStoppingEachAnswerIsItsConnectionsLast(t *testing.T) {
 		}
 	}
 	p.terminate()
-	eventually(t, "it is not ready", func() bool { status, _ := get(t, "http://"+door+"/readyz"); return status == 503 })
+	testkit.Eventually(t, "it is not ready", func() bool { status, _ := get(t, "http://"+door+"/readyz"); return status == 503 })
 	for path, status := range paths {
 		a, err := ask(conns[path], path)
 		if err != nil || a.StatusCode != status || !a.Close {
@@ -108,7 +109,7 @@ func TestSIGTERMFinishesALongDownload(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.terminate()
-	eventually(t, "no more connections are taken", func() bool { return refuses(address) })
+	testkit.Eventually(t, "no more connections are taken", func() bool { return refuses(address) })
 	// The operator can look on.
 	if status, text := get(t, "http://"+door+"/readyz"); status != 503 || !strings.Contains(text, `"stopping"`) {
 		t.Errorf("readyz: %d %s", status, text)
@@ -206,7 +207,7 @@ func TestAServerThatFailsEndsTheProgramInGoodOrder(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var printed output
+			var printed testkit.Output
 			log, flush := newLogger(settings, &printed)
 			s, err := start(t.Context(), settings, nil, log)
 			if err != nil {
@@ -220,7 +221,7 @@ func TestAServerThatFailsEndsTheProgramInGoodOrder(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- s.run(t.Context()) }()
 			fail(s)
-			eventually(t, "no more connections are taken", func() bool { return refuses(s.listener.Addr().String()) })
+			testkit.Eventually(t, "no more connections are taken", func() bool { return refuses(s.listener.Addr().String()) })
 			hub.NextEvent()
 			if rest, err := io.ReadAll(response.Body); err != nil || strings.Count(string(rest), "data:") != 2 {
 				t.Errorf("what was under way ended with %q, %v", rest, err)

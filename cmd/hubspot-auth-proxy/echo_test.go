@@ -15,6 +15,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // echoServer answers every call with those bytes, in which ECHO stands for all
@@ -133,7 +134,7 @@ func TestNoCommandPrintsAnEchoOfWhatWasSent(t *testing.T) {
 // tryEcho runs a command and looks for secrets in all that it prints.
 func tryEcho(t *testing.T, args, environ []string) {
 	t.Helper()
-	var stdout, stderr output
+	var stdout, stderr testkit.Output
 	err := run(t.Context(), args, environ, strings.NewReader("key-"+hubspottest.Canary), &stdout, &stderr)
 	_ = status(err, &stderr)
 	printed := stdout.String() + stderr.String()

@@ -9,6 +9,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // A Redis that quotes each command in its errors has the password and the
@@ -43,7 +44,7 @@ func TestNothingThatRedisQuotesIsPrinted(t *testing.T) {
 					// serve waits for a Redis that does not answer.
 					ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 					defer cancel()
-					var printed output
+					var printed testkit.Output
 					err := run(ctx, args, environ, strings.NewReader(canary+"-secret"), &printed, &printed)
 					code := status(err, &printed)
 					out := printed.String()

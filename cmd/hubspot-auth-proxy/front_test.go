@@ -42,7 +42,7 @@ func startNginx(t *testing.T, address string, lines ...string) string {
 		_ = nginx.Process.Kill()
 		_ = nginx.Wait()
 	})
-	eventually(t, "nginx listens", func() bool {
+	testkit.Eventually(t, "nginx listens", func() bool {
 		response, err := http.Get("http://" + listen + "/healthz")
 		if err == nil {
 			_ = response.Body.Close()

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // interception is a running proxy with a CA.
@@ -113,7 +114,7 @@ func TestTheKeyOfTheCAIsInNoLogPageOrCrash(t *testing.T) {
 		_, text := get(t, "http://"+i.admin+path)
 		i.noKey(path, text)
 	}
-	var printed output
+	var printed testkit.Output
 	if err := run(t.Context(), []string{"config"}, i.Env, nil, &printed, &printed); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +151,7 @@ func TestSIGTERMFinishesALongDownloadInATunnel(t *testing.T) {
 	}
 	address := i.address()
 	i.terminate()
-	eventually(t, "no more connections are taken", func() bool { return refuses(address) })
+	testkit.Eventually(t, "no more connections are taken", func() bool { return refuses(address) })
 	if _, err := io.Copy(body, response.Body); err != nil || body.n != size || body.wrong != 0 {
 		t.Errorf("%d of %d bytes, %d of them wrong, %v", body.n, size, body.wrong, err)
 	}

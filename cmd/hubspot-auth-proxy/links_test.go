@@ -12,6 +12,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // invited is a proxy whose portals are connected by links.
@@ -101,7 +102,7 @@ func TestALinkReplacesNothingThatCameAfterIt(t *testing.T) {
 			if status != http.StatusConflict || !strings.Contains(page, "was changed since") || !strings.Contains(page, "ask for a new one") {
 				t.Errorf("%s, link %v: status %d\n%s", tt.name, flags, status, page)
 			}
-			eventually(t, tt.name+" stays", func() bool { return v.credential("62515") == tt.want })
+			testkit.Eventually(t, tt.name+" stays", func() bool { return v.credential("62515") == tt.want })
 		}
 	}
 	connect() // a new link does
@@ -116,7 +117,7 @@ func TestALinkIsGoodThoughThePortalWasRenewedOrRemovedEarlier(t *testing.T) {
 	}
 	link := v.link("--portal", "62515")
 	v.hub.Expire("62515")
-	eventually(t, "the token is renewed", func() bool { return v.p.portal("62515", "").served("62515") && v.hub.TokenCalls("62515") > 0 })
+	testkit.Eventually(t, "the token is renewed", func() bool { return v.p.portal("62515", "").served("62515") && v.hub.TokenCalls("62515") > 0 })
 	if status, page := v.follow(&person{t: t}, link, "62515"); status != http.StatusOK {
 		t.Errorf("after a renewal: %d\n%s", status, page)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestReadinessThroughARedisOutage(t *testing.T) {
@@ -38,7 +39,7 @@ func TestReadinessThroughARedisOutage(t *testing.T) {
 	if !serves(old) {
 		t.Error("a portal that was known is not renewed any more")
 	}
-	eventually(t, "it says that Redis is away, and is ready", func() bool { return says(old, 200, `"redis":"away"`) })
+	testkit.Eventually(t, "it says that Redis is away, and is ready", func() bool { return says(old, 200, `"redis":"away"`) })
 	// A process that never saw Redis knows nobody's credential.
 	fresh := startReplica(t, settings)
 	fresh.until("waits for Redis")
@@ -47,11 +48,11 @@ func TestReadinessThroughARedisOutage(t *testing.T) {
 	}
 
 	redis.Restart()
-	eventually(t, "the new process is ready", func() bool { return says(fresh, 200, `"redis":"answers"`) })
+	testkit.Eventually(t, "the new process is ready", func() bool { return says(fresh, 200, `"redis":"answers"`) })
 	if !serves(fresh) {
 		t.Error("the new process does not serve")
 	}
-	eventually(t, "the old one sees Redis again", func() bool { return says(old, 200, `"redis":"answers"`) })
+	testkit.Eventually(t, "the old one sees Redis again", func() bool { return says(old, 200, `"redis":"answers"`) })
 }
 
 func TestWhatIsRenewedWhileStoppingIsStored(t *testing.T) {
@@ -92,11 +93,11 @@ func TestWhatIsRenewedWhileStoppingIsStored(t *testing.T) {
 			// ... as Redis goes away, and the process is told to stop.
 			tt.away(redis)
 			p.terminate()
-			eventually(t, "no more connections are taken", func() bool { return refuses(p.listen) })
+			testkit.Eventually(t, "no more connections are taken", func() bool { return refuses(p.listen) })
 			hub.SetToken(rotating)
 			<-answered
 			// It has nothing to do but to store, and waits for Redis to take it.
-			eventually(t, "the doors are closed", func() bool { return refuses(p.door) })
+			testkit.Eventually(t, "the doors are closed", func() bool { return refuses(p.door) })
 			throughout(t, 2*time.Second, "the process waits", func() bool { return !ended(p) })
 			tt.back(redis)
 			if status := p.exit(); status != 0 || strings.Contains(p.stderr.String(), "is lost") {

@@ -15,6 +15,7 @@ import (
 
 	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // withOpenFiles makes a process begin with that limit of open files.
@@ -132,7 +133,7 @@ func TestRequestsBeyondTheLimitAreOverloadedAndHealthAnswers(t *testing.T) {
 		_, _ = io.WriteString(conn, "GET /fake/hang HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	}
 	// One client, of no name, has half of 150.
-	eventually(t, "half is under way", func() bool { return hub.Requests() == 75 })
+	testkit.Eventually(t, "half is under way", func() bool { return hub.Requests() == 75 })
 	r := p.call("GET", "/x", "")
 	if r.status != http.StatusServiceUnavailable || r.category != "OVERLOADED" {
 		t.Errorf("%v", r)

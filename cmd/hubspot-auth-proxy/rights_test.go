@@ -8,6 +8,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // The user has no channels, as every user of Redis 7 to whom none are given.
@@ -18,8 +19,8 @@ func TestWithoutTheRightToSubscribeChangesTakeEffectWithinTenSeconds(t *testing.
 	s.hub.SetAccessToken("62516", hubspottest.Canary)
 	command := func(stdin string, args ...string) string {
 		t.Helper()
-		var stdout output
-		if err := run(t.Context(), args, []string{"REDIS_URL=" + s.redis.URL()}, strings.NewReader(stdin), &stdout, &output{}); err != nil {
+		var stdout testkit.Output
+		if err := run(t.Context(), args, []string{"REDIS_URL=" + s.redis.URL()}, strings.NewReader(stdin), &stdout, &testkit.Output{}); err != nil {
 			t.Fatalf("%q: %v", args, err)
 		}
 		return strings.TrimSpace(stdout.String())
@@ -39,8 +40,8 @@ func TestWithoutTheRightToSubscribeChangesTakeEffectWithinTenSeconds(t *testing.
 	began := time.Now()
 	command("", "client", "remove", "lost")
 	command("", "portal", "remove", "62516")
-	eventually(t, "the key is cut off", func() bool { return statusOf(t, url, lost) == http.StatusUnauthorized })
-	eventually(t, "the portal is cut off", func() bool { return statusOf(t, url, kept) == http.StatusForbidden })
+	testkit.Eventually(t, "the key is cut off", func() bool { return statusOf(t, url, lost) == http.StatusUnauthorized })
+	testkit.Eventually(t, "the portal is cut off", func() bool { return statusOf(t, url, kept) == http.StatusForbidden })
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("it took %v", took)
 	}

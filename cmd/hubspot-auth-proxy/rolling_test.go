@@ -19,6 +19,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestARollingRestartFailsNoRequest(t *testing.T) {
@@ -39,7 +40,7 @@ func TestARollingRestartFailsNoRequest(t *testing.T) {
 			b := newBalancer(t)
 			replicas := []*replica{startReplica(t, settings), startReplica(t, settings)}
 			b.set(replicas)
-			eventually(t, "both are ready", func() bool { return b.ready() == 2 })
+			testkit.Eventually(t, "both are ready", func() bool { return b.ready() == 2 })
 
 			callers := newCallers(t, listen(t, b), 20)
 			for range 2 {
@@ -50,7 +51,7 @@ func TestARollingRestartFailsNoRequest(t *testing.T) {
 					}
 					replicas[i] = startReplica(t, settings)
 					b.set(replicas)
-					eventually(t, "both are ready again", func() bool { return b.ready() == 2 })
+					testkit.Eventually(t, "both are ready again", func() bool { return b.ready() == 2 })
 				}
 			}
 			succeeded, failed := callers.stop()

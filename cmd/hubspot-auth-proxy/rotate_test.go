@@ -15,6 +15,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/seal"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // sealKey returns a new key of that id.
@@ -192,7 +193,7 @@ func (s *stage) rotate(r rotation, l *load) {
 			}
 		}
 		s.awaitRenewals(1)
-		eventually(t, "the new processes serve", func() bool { return min(l.served(generation[0]), l.served(generation[1])) > 20 })
+		testkit.Eventually(t, "the new processes serve", func() bool { return min(l.served(generation[0]), l.served(generation[1])) > 20 })
 		if i == len(r.steps)-2 {
 			s.reseal(keys...)
 		}
@@ -222,7 +223,7 @@ func (s *stage) rotate(r rotation, l *load) {
 func (s *stage) awaitRenewals(n int) {
 	s.t.Helper()
 	before := s.hub.TokenCalls("1")
-	eventually(s.t, "renewals", func() bool { return s.hub.TokenCalls("1") >= before+n })
+	testkit.Eventually(s.t, "renewals", func() bool { return s.hub.TokenCalls("1") >= before+n })
 }
 
 // reseal does what keys rotate does.

@@ -19,6 +19,7 @@ import (
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/seal"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // mount is a folder with a file seed.yaml, as Kubernetes mounts a Secret:
@@ -167,16 +168,6 @@ func (p *process) portal(portal, key string) reply {
 	return p.call("GET", "/portals/"+portal+"/crm/v3/objects/contacts", key)
 }
 
-// eventually waits until it is so.
-func eventually(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !so(); <-time.After(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 // throughout fails the test if it is not so at any time in the duration.
 func throughout(t *testing.T, d time.Duration, what string, so func() bool) {
 	t.Helper()
@@ -226,8 +217,8 @@ func TestASeedFileIsServedAndFollowed(t *testing.T) {
 	}
 
 	m.put(portals + fourth + reports)
-	eventually(t, "a portal that is added to the file is served", func() bool { return p.portal("4", key).served("4") })
-	eventually(t, "a client that is taken out of the file is cut off", func() bool { return p.portal("1", "hap_billing").status == 401 })
+	testkit.Eventually(t, "a portal that is added to the file is served", func() bool { return p.portal("4", key).served("4") })
+	testkit.Eventually(t, "a client that is taken out of the file is cut off", func() bool { return p.portal("1", "hap_billing").status == 401 })
 
 	m.put("portals:\n- {id: 5, acess_token: " + staticToken + "-5}\nclients: []\n")
 	p.until(`line 2, column 11: .*acess_token`)
@@ -238,7 +229,7 @@ func TestASeedFileIsServedAndFollowed(t *testing.T) {
 	}
 
 	m.put(portals + fourth + reports + billing)
-	eventually(t, "the file is followed again", func() bool { return p.portal("1", "hap_billing").served("1") })
+	testkit.Eventually(t, "the file is followed again", func() bool { return p.portal("1", "hap_billing").served("1") })
 	wantNoSecret(t, p.end())
 }
 
@@ -291,7 +282,7 @@ func TestASeedIsAppliedOnce(t *testing.T) {
 		t.Errorf("after a restart the refresh token that HubSpot gave is gone: %v", r)
 	}
 	m.put(file(first, "b"))
-	eventually(t, "a new static token takes effect", func() bool { return p.portal("2", "").served("2") })
+	testkit.Eventually(t, "a new static token takes effect", func() bool { return p.portal("2", "").served("2") })
 	p.end()
 
 	m.put(file(first, "a")) // a pod that was rolled back
@@ -302,7 +293,7 @@ func TestASeedIsAppliedOnce(t *testing.T) {
 	second := s.hub.Connect("1") // ends the former grant
 	s.hub.Expire("1")
 	m.put(file(second, "a"))
-	eventually(t, "a new grant takes effect", func() bool { return p.portal("1", "").served("1") })
+	testkit.Eventually(t, "a new grant takes effect", func() bool { return p.portal("1", "").served("1") })
 	p.end()
 
 	if err := s.source().Remove(t.Context(), "1", "test"); err != nil {
@@ -313,7 +304,7 @@ func TestASeedIsAppliedOnce(t *testing.T) {
 		return p.portal("1", "").category == "PORTAL_NOT_CONNECTED" && p.portal("2", "").served("2")
 	})
 	m.put(file(s.hub.Connect("1"), "a"))
-	eventually(t, "a new value brings the portal back", func() bool { return p.portal("1", "").served("1") })
+	testkit.Eventually(t, "a new value brings the portal back", func() bool { return p.portal("1", "").served("1") })
 	p.end()
 }
 
@@ -336,7 +327,7 @@ func TestALostRedisIsFilledAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []*process{a, b} {
-		eventually(t, "the client is known", func() bool { return p.portal("3", key.Reveal()).served("3") })
+		testkit.Eventually(t, "the client is known", func() bool { return p.portal("3", key.Reveal()).served("3") })
 	}
 	if r := a.portal("1", key.Reveal()); !r.served("1") { // b does not hold it
 		t.Fatal(r)
@@ -345,9 +336,9 @@ func TestALostRedisIsFilledAgain(t *testing.T) {
 	s.redis.Restart()
 	back := s.redis.Client(t)
 	for _, name := range []string{"portal:{1}", "portal:{2}", "portal:{3}", "clients"} {
-		eventually(t, name+" is in Redis again", func() bool { return back.Exists(t.Context(), "hubspot:"+name).Val() == 1 })
+		testkit.Eventually(t, name+" is in Redis again", func() bool { return back.Exists(t.Context(), "hubspot:"+name).Val() == 1 })
 	}
-	eventually(t, "the access token that process a holds is in Redis again", func() bool {
+	testkit.Eventually(t, "the access token that process a holds is in Redis again", func() bool {
 		return back.HGet(t.Context(), "hubspot:portal:{1}", "access_token").Val() != ""
 	})
 	// Neither file nor memory tells this one anything.
@@ -383,11 +374,11 @@ func TestAFileThatChangesWhileRedisIsAwayIsAppliedLater(t *testing.T) {
 	}
 	s.redis.Kill()
 	m.put(second)
-	eventually(t, "clients need no Redis", func() bool { return p.portal("1", "hap_two").status == 401 })
+	testkit.Eventually(t, "clients need no Redis", func() bool { return p.portal("1", "hap_two").status == 401 })
 	p.until("could not be stored; trying on")
 	throughout(t, 2*seeding.PollInterval+time.Second, "what is known is served", func() bool { return p.portal("1", "hap_one").served("1") })
 	s.redis.Restart()
-	eventually(t, "the new portal is served", func() bool { return p.portal("2", "hap_one").served("2") })
+	testkit.Eventually(t, "the new portal is served", func() bool { return p.portal("2", "hap_one").served("2") })
 
 	if err := os.Remove(m.path()); err != nil {
 		t.Fatal(err)

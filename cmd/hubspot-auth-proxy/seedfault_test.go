@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestASeedFileThatBecomesFaultyIsToldUntilItIsMended(t *testing.T) {
@@ -15,7 +17,7 @@ func TestASeedFileThatBecomesFaultyIsToldUntilItIsMended(t *testing.T) {
 	launch(t, "serve", "SEED_FILE="+m.path(), "ADMIN_ADDR="+admin).address()
 	tells := func(what, ready, metric string) {
 		t.Helper()
-		eventually(t, what, func() bool {
+		testkit.Eventually(t, what, func() bool {
 			status, body := get(t, "http://"+admin+"/readyz")
 			_, metrics := get(t, "http://"+admin+"/metrics")
 			wantNoSecret(t, body)

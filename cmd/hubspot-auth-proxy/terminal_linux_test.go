@@ -15,6 +15,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // terminal is a pseudo-terminal: what a person at it sees, and its far end,
@@ -22,7 +23,7 @@ import (
 type terminal struct {
 	*os.File
 	far    *os.File
-	screen *output
+	screen *testkit.Output
 	shown  chan string // what was shown with each write, while somebody waits
 	reader sync.WaitGroup
 }
@@ -44,7 +45,7 @@ func newTerminal(t *testing.T) *terminal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &terminal{File: near, far: far, screen: &output{}, shown: make(chan string, 1000)}
+	x := &terminal{File: near, far: far, screen: &testkit.Output{}, shown: make(chan string, 1000)}
 	x.reader.Go(func() {
 		for buffer := make([]byte, 4096); ; {
 			n, err := near.Read(buffer)
@@ -93,13 +94,13 @@ func TestASecretThatIsTypedIsNotShown(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	x := newTerminal(t)
-	var stdout output
+	var stdout testkit.Output
 	done := make(chan error)
 	go func() {
 		done <- run(t.Context(), []string{"portal", "set", "62515", "access_token"}, []string{"REDIS_URL=" + server.URL()}, x.far, &stdout, x.far)
 	}()
 	x.until(t, "it is not shown")
-	eventually(t, "the echo is off", func() bool { return !x.echoes(t) })
+	testkit.Eventually(t, "the echo is off", func() bool { return !x.echoes(t) })
 	if _, err := io.WriteString(x, "pat-na1-"+hubspottest.Canary+"\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func TestAnInterruptWhileASecretIsAskedForLeavesTheTerminalAsItWas(t *testing.T)
 		done <- run(ctx, []string{"portal", "set", "62515", "access_token"}, []string{"REDIS_URL=" + server.URL()}, x.far, io.Discard, x.far)
 	}()
 	x.until(t, "it is not shown")
-	eventually(t, "the echo is off", func() bool { return !x.echoes(t) })
+	testkit.Eventually(t, "the echo is off", func() bool { return !x.echoes(t) })
 	interrupt()
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("the error is %v", err)
@@ -140,7 +141,7 @@ func TestAnInterruptWhileASecretIsAskedForLeavesTheTerminalAsItWas(t *testing.T)
 func TestProgressIsShownOnATerminal(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	var key output
+	var key testkit.Output
 	if err := run(t.Context(), []string{"keys", "generate", "a"}, nil, nil, &key, io.Discard); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 const seedWithoutRedis = `
@@ -53,8 +54,8 @@ func TestWhatNeedsNoRedisIsServedWithoutIt(t *testing.T) {
 			first.end()
 			command := func(stdin string, args ...string) string {
 				t.Helper()
-				var stdout output
-				if err := run(t.Context(), args, settings, strings.NewReader(stdin), &stdout, &output{}); err != nil {
+				var stdout testkit.Output
+				if err := run(t.Context(), args, settings, strings.NewReader(stdin), &stdout, &testkit.Output{}); err != nil {
 					t.Fatalf("%q: %v", args, err)
 				}
 				return strings.TrimSpace(stdout.String())

@@ -6,6 +6,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestAddingAClientToAnEmptiedRedisLosesNobody(t *testing.T) {
@@ -19,11 +20,11 @@ func TestAddingAClientToAnEmptiedRedisLosesNobody(t *testing.T) {
 			t.Fatal(err)
 		}
 		gamma := add(t, storeOf(client), "gamma", "1")
-		eventually(t, "all three are known", func() bool { return knows(s, alpha) && knows(s, beta) && knows(s, gamma) })
+		testkit.Eventually(t, "all three are known", func() bool { return knows(s, alpha) && knows(s, beta) && knows(s, gamma) })
 		wantNames(t, storeOf(client), "alpha", "beta", "gamma")
 
 		// And the next change is newer than what was restored.
 		remove(t, storeOf(client), "alpha")
-		eventually(t, "alpha is cut off", func() bool { return !knows(s, alpha) && knows(s, gamma) })
+		testkit.Eventually(t, "alpha is cut off", func() bool { return !knows(s, alpha) && knows(s, gamma) })
 	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestADamagedClientIsCutOffAloneAndLoudly(t *testing.T) {
@@ -54,7 +55,7 @@ func TestADamagedClientIsCutOffAloneAndLoudly(t *testing.T) {
 				}
 				// It does not keep others from being cut off.
 				remove(t, store, "leaver")
-				eventually(t, "a removed client is cut off", func() bool { return !knows(s, leaver) })
+				testkit.Eventually(t, "a removed client is cut off", func() bool { return !knows(s, leaver) })
 				list, err := store.List(t.Context())
 				if damaged := (*clients.DamagedError)(nil); !errors.As(err, &damaged) || !slices.Equal(damaged.Names, []string{"bad"}) || len(list) != 1 {
 					t.Errorf("List = %v, %v", list, err)

@@ -16,6 +16,7 @@ import (
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func newSetAt(t *testing.T, client redis.UniversalClient, now func() time.Time) (*clients.Set, *observer.ObservedLogs) {
@@ -202,7 +203,7 @@ func TestKeysThatExpireSoonAreReported(t *testing.T) {
 		t.Errorf("%d expire", n)
 	}
 	const message = "expires soon, or has expired"
-	eventually(t, "it is reported", func() bool { return logs.FilterMessageSnippet(message).Len() >= 2 })
+	testkit.Eventually(t, "it is reported", func() bool { return logs.FilterMessageSnippet(message).Len() >= 2 })
 	var named []string
 	for _, entry := range logs.FilterMessageSnippet(message).All() {
 		named = append(named, entry.ContextMap()["client"].(string))

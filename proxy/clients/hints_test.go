@@ -14,6 +14,7 @@ import (
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 var floodFlag = flag.Duration("flood", 2*time.Second, "how long messages are published at a high rate")
@@ -57,7 +58,7 @@ func TestMessagesChangeNoClient(t *testing.T) {
 			t.Errorf("only %d messages were sent", sent)
 		}
 		later := add(t, store, "later", "1")
-		eventually(t, "a change arrives", func() bool { return knows(s, later) })
+		testkit.Eventually(t, "a change arrives", func() bool { return knows(s, later) })
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestAnEmptiedRedisGetsItsClientsBack(t *testing.T) {
@@ -19,7 +20,7 @@ func TestAnEmptiedRedisGetsItsClientsBack(t *testing.T) {
 	s, logs := newSet(t, dial(t, server))
 	reload(t, s)
 	server.Restart() // without its data
-	eventually(t, "the clients are stored again", func() bool {
+	testkit.Eventually(t, "the clients are stored again", func() bool {
 		list, err := store.List(t.Context())
 		return err == nil && len(list) == 1
 	})
@@ -27,10 +28,10 @@ func TestAnEmptiedRedisGetsItsClientsBack(t *testing.T) {
 	if knows(s, a) || !knows(s, b) {
 		t.Error("not the same clients are known")
 	}
-	eventually(t, "it is told", func() bool { return logs.FilterMessageSnippet("lost clients").Len() > 0 })
+	testkit.Eventually(t, "it is told", func() bool { return logs.FilterMessageSnippet("lost clients").Len() > 0 })
 	// And changes work as ever.
 	remove(t, store, "b")
-	eventually(t, "the removed client is cut off", func() bool { return !knows(s, b) })
+	testkit.Eventually(t, "the removed client is cut off", func() bool { return !knows(s, b) })
 }
 
 // An operator who tries to remove somebody must not thereby make an emptied
@@ -108,7 +109,7 @@ func TestOfTwoHeldSetsTheNewerPrevails(t *testing.T) {
 				reload(t, older, newer)
 				goBack := rollback(t, client)
 				remove(t, store, "a")
-				eventually(t, "the removal is heard of", func() bool { return !knows(newer, a) && !knows(older, a) })
+				testkit.Eventually(t, "the removal is heard of", func() bool { return !knows(newer, a) && !knows(older, a) })
 				// Another of them, that begins with what was there before.
 				goBack()
 				behind, _ := newSet(t, connect())

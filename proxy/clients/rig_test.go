@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
@@ -114,21 +113,6 @@ func wantNames(t *testing.T, store clients.Store, want ...string) {
 	}
 	if diff := cmp.Diff(append([]string{}, want...), names); diff != "" {
 		t.Errorf("stored, -want +got:\n%s", diff)
-	}
-}
-
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(2 * time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.NewTimer(20 * time.Second)
-	defer deadline.Stop()
-	for !condition() {
-		select {
-		case <-ticker.C:
-		case <-deadline.C:
-			t.Fatalf("not in time: %s", what)
-		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestTheStoreKeepsClientsByName(t *testing.T) {
@@ -74,14 +75,14 @@ func TestAnotherProcessHearsOfChangesAtOnce(t *testing.T) {
 			t.Errorf("an unknown key is %v", c)
 		}
 		late := add(t, store, "late", "2")
-		eventually(t, "the new client is known", func() bool { return knows(s, late) })
+		testkit.Eventually(t, "the new client is known", func() bool { return knows(s, late) })
 		again := add(t, store, "late", "2")
-		eventually(t, "its new key is known", func() bool { return knows(s, again) })
+		testkit.Eventually(t, "its new key is known", func() bool { return knows(s, again) })
 		if knows(s, late) {
 			t.Error("its old key is known still")
 		}
 		remove(t, store, "early")
-		eventually(t, "the removed client is cut off", func() bool { return !knows(s, early) })
+		testkit.Eventually(t, "the removed client is cut off", func() bool { return !knows(s, early) })
 		if !knows(s, again) {
 			t.Error("the other was cut off too")
 		}
@@ -94,10 +95,10 @@ func TestAChangeWhoseEventWasLostIsFoundByReadingAgain(t *testing.T) {
 		key := add(t, storeOf(client), "a", "1")
 		s := clients.NewSetEvery(storeOf(client), zap.NewNop(), 10*time.Millisecond)
 		defer s.Close()
-		eventually(t, "the client is known", func() bool { return knows(s, key) })
+		testkit.Eventually(t, "the client is known", func() bool { return knows(s, key) })
 		client.HDel(t.Context(), prefix+"clients", "client:a")
 		client.HIncrBy(t.Context(), prefix+"clients", "version", 1)
-		eventually(t, "it is cut off", func() bool { return !knows(s, key) })
+		testkit.Eventually(t, "it is cut off", func() bool { return !knows(s, key) })
 	})
 }
 
@@ -122,9 +123,9 @@ func TestWithRedisAwayTheKnownClientsStay(t *testing.T) {
 		t.Error("a known client is cut off")
 	}
 	server.Restart()
-	eventually(t, "Redis is dialled again", func() bool { return store.Redis.Ping(t.Context()).Err() == nil })
+	testkit.Eventually(t, "Redis is dialled again", func() bool { return store.Redis.Ping(t.Context()).Err() == nil })
 	other := add(t, store, "b", "2")
-	eventually(t, "changes are heard of again", func() bool { return knows(s, other) })
+	testkit.Eventually(t, "changes are heard of again", func() bool { return knows(s, other) })
 	if !knows(s, key) {
 		t.Error("the first is cut off")
 	}
@@ -156,7 +157,7 @@ func TestALateReadingDoesNotUndoAChange(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the client is cut off", func() bool { return !knows(s, key) })
+	testkit.Eventually(t, "the client is cut off", func() bool { return !knows(s, key) })
 	for range 20 {
 		reload(t, s)
 		if knows(s, key) {
@@ -224,7 +225,7 @@ func TestSeededClientsLiveByTheirFile(t *testing.T) {
 		t.Errorf("without the file, the key is %v", c)
 	}
 	remove(t, store, "stored")
-	eventually(t, "the key is cut off", func() bool { return !knows(s, key) })
+	testkit.Eventually(t, "the key is cut off", func() bool { return !knows(s, key) })
 }
 
 func TestASetOutlivesItsRedisClientQuietly(t *testing.T) {
@@ -290,6 +291,6 @@ func TestFindWhileAllChanges(t *testing.T) {
 	writers.Wait()
 	stop()
 	readers.Wait()
-	eventually(t, "the last key is known", func() bool { return knows(s, *last.Load()) })
+	testkit.Eventually(t, "the last key is known", func() bool { return knows(s, *last.Load()) })
 	wantNames(t, store, "stays", "w0", "w1")
 }

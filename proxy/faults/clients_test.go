@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // patient is how long a client's end may take to be noticed.
@@ -38,7 +39,7 @@ func clientFaults(t *testing.T) []fault {
 // dial connects to the replica, and sends the text.
 func dial(t *testing.T, r *replica, text string) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", r.address)
+	conn, err := net.Dial("tcp", r.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func tryStallInBody(t *testing.T, s *stage, u *raw) outcome {
 	})
 	target := u.answer("stalled", do)
 	conn := dial(t, s.replicas[0], head("POST", target(static, "1"))+"Content-Length: 1000\r\n\r\n"+strings.Repeat("x", 500))
-	eventually(t, patient, "HubSpot has what the client has sent", func() bool { return read.Load() == 500 })
+	testkit.Within(t, patient, "HubSpot has what the client has sent", func() bool { return read.Load() == 500 })
 	o := outcome{client: "nothing: bodies have no time limit", hubspot: "the request once, never as a whole", well: s.wantServedAtOnce(t)}
 	_ = conn.Close()
 	wantBroken(t, ended)
@@ -141,7 +142,7 @@ func tryNeverReads(t *testing.T, s *stage, u *raw) outcome {
 	before := memory()
 	conn := dial(t, s.replicas[0], head("GET", target(static, "1"))+"\r\n")
 	last := int64(-1)
-	eventually(t, patient, "HubSpot is held up", func() bool {
+	testkit.Within(t, patient, "HubSpot is held up", func() bool {
 		time.Sleep(200 * time.Millisecond)
 		now := taken.Load()
 		still := now > 0 && now == last
@@ -182,7 +183,7 @@ func tryLeaveWaiting(t *testing.T, s *stage, u *raw) outcome {
 	<-asked
 	_ = conn.Close()
 	wantBroken(t, ended)
-	eventually(t, patient, "it is counted", func() bool {
+	testkit.Within(t, patient, "it is counted", func() bool {
 		return s.replicas[0].metric("hubspot_auth_proxy_requests_total", `status="499"`) > 0
 	})
 	if n := s.seen.times("POST", "/fault/waiting/1"); n != 1 {
@@ -212,7 +213,7 @@ func tryLeaveInRenewal(t *testing.T, s *stage, _ *raw) outcome {
 	s.hub.SetToken(hubspottest.TokenBehaviour{Rotate: true, Hang: true})
 	s.hub.Expire(first)
 	conn := dial(t, r, head("POST", of(first, "of-who-leaves"))+"Content-Length: 2\r\n\r\n{}")
-	eventually(t, patient, "the token endpoint is asked", func() bool { return s.hub.TokenCalls(first) > before })
+	testkit.Within(t, patient, "the token endpoint is asked", func() bool { return s.hub.TokenCalls(first) > before })
 	_ = conn.Close()
 	s.hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
 	for i, other := range s.replicas {

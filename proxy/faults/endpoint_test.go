@@ -6,6 +6,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func endpointFaults(*testing.T) []fault {
@@ -44,7 +45,7 @@ func (f endpointFault) try(t *testing.T) outcome {
 	f.breaks(d)
 	began, before := time.Now(), s.calls()
 	refused := func(r result) bool { return r.status == 503 }
-	eventually(t, time.Minute, "there is no token any more", func() bool { return s.everybody(l, began, refused, granted...) })
+	testkit.Within(t, time.Minute, "there is no token any more", func() bool { return s.everybody(l, began, refused, granted...) })
 	f.wantFewCalls(s, s.calls()-before, time.Since(began))
 	s.hub.SetToken(hubspottest.TokenBehaviour{})
 	if d.cut.Swap(false); !reachable(d) {
@@ -114,7 +115,7 @@ func tryRejected(t *testing.T) outcome {
 	l := s.load()
 	began := time.Now()
 	rejected := func(r result) bool { return r.status == 401 }
-	eventually(t, 20*time.Second, "HubSpot's rejection is seen", func() bool { return s.everybody(l, began, rejected, granted...) })
+	testkit.Within(t, 20*time.Second, "HubSpot's rejection is seen", func() bool { return s.everybody(l, began, rejected, granted...) })
 	s.hub.SetToken(hubspottest.TokenBehaviour{})
 	o := outcome{hubspot: "each request once, and token calls with growing pauses", well: s.wantWell(l, 10*time.Second)}
 	results := l.stop()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func grantFaults(*testing.T) []fault {
@@ -26,7 +27,7 @@ func (s *stage) restart(settings ...string) {
 	s.t.Helper()
 	n := len(s.replicas)
 	for _, r := range s.replicas {
-		r.kill()
+		r.Kill()
 	}
 	s.replicas = nil
 	for range n {
@@ -42,7 +43,7 @@ func tryOtherApp(t *testing.T) outcome {
 	l := s.load()
 	began := time.Now()
 	mismatch := func(r result) bool { return r.kind() == "503 `APP_MISMATCH`" && r.header.Get("Retry-After") != "" }
-	eventually(t, 30*time.Second, "the grants are not used", func() bool { return s.everybody(l, began, mismatch, granted...) })
+	testkit.Within(t, 30*time.Second, "the grants are not used", func() bool { return s.everybody(l, began, mismatch, granted...) })
 	calls := s.calls()
 	results := l.stop()
 	wantKinds(t, results, "200", "503 `APP_MISMATCH`", atExpiry)
@@ -67,7 +68,7 @@ func tryOtherAppAtFirst(t *testing.T) outcome {
 	s.hub.SetToken(hubspottest.TokenBehaviour{Life: short})
 	redis := s.startTwo()
 	for _, r := range s.replicas {
-		r.kill()
+		r.Kill()
 	}
 	for _, portal := range granted { // as a former version has stored them
 		redis.Do("HDEL", "hubspot:portal:{"+portal+"}", "app")
@@ -77,7 +78,7 @@ func tryOtherAppAtFirst(t *testing.T) outcome {
 	l := s.load()
 	began := time.Now()
 	refused := func(r result) bool { return r.kind() == "403 `PORTAL_REAUTHORIZATION_REQUIRED`" }
-	eventually(t, 30*time.Second, "the grants are refused", func() bool { return s.everybody(l, began, refused, granted...) })
+	testkit.Within(t, 30*time.Second, "the grants are refused", func() bool { return s.everybody(l, began, refused, granted...) })
 	results := l.stop()
 	wantKinds(t, results, "200", "403 `PORTAL_REAUTHORIZATION_REQUIRED`", atExpiry)
 	s.wantUnseen(results)
@@ -106,7 +107,7 @@ func tryRefusedOnce(t *testing.T) outcome {
 	s.hub.SetToken(hubspottest.TokenBehaviour{Code: "BAD_REFRESH_TOKEN"})
 	began, before := time.Now(), s.calls()
 	refused := func(r result) bool { return r.kind() == "403 `PORTAL_REAUTHORIZATION_REQUIRED`" }
-	eventually(t, 30*time.Second, "the grants are refused", func() bool { return s.everybody(l, began, refused, granted...) })
+	testkit.Within(t, 30*time.Second, "the grants are refused", func() bool { return s.everybody(l, began, refused, granted...) })
 	calls := s.calls() - before
 	s.hub.SetToken(hubspottest.TokenBehaviour{})
 	s.command(redis, "", "portal", "check", "--all")
@@ -138,8 +139,8 @@ func tryRejectedToken(t *testing.T) outcome {
 	s.hub.RejectAll(static, true)
 	began := time.Now()
 	rejected := func(r result) bool { return r.status == 401 }
-	eventually(t, 20*time.Second, "HubSpot's rejection is seen", func() bool { return s.everybody(l, began, rejected, static) })
-	eventually(t, 20*time.Second, "the metric says so", reported(1))
+	testkit.Within(t, 20*time.Second, "HubSpot's rejection is seen", func() bool { return s.everybody(l, began, rejected, static) })
+	testkit.Within(t, 20*time.Second, "the metric says so", reported(1))
 	if listed := s.command(redis, "", "portal", "list", "--json"); !strings.Contains(listed, `"state": "rejected"`) {
 		t.Errorf("portal list: %s", listed)
 	}
@@ -148,7 +149,7 @@ func tryRejectedToken(t *testing.T) outcome {
 		client: "HubSpot's 401; `portal list`, the status page and an alert say since when, and what to do", hubspot: "each request once",
 		well: s.wantWell(l, 10*time.Second),
 	}
-	eventually(t, 20*time.Second, "the metric says that it is over", reported(0))
+	testkit.Within(t, 20*time.Second, "the metric says that it is over", reported(0))
 	results := l.stop()
 	wantKinds(t, results, "200", "401")
 	for _, r := range results {
@@ -178,8 +179,8 @@ func (s *stage) wantWellWithTheRightApp() string {
 func wantPrinted(t *testing.T, r *replica, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
-		if !strings.Contains(r.printed.String(), text) {
-			t.Errorf("the log does not have %s:\n%s", text, &r.printed)
+		if !strings.Contains(r.Printed.String(), text) {
+			t.Errorf("the log does not have %s:\n%s", text, &r.Printed)
 		}
 	}
 }

@@ -84,7 +84,7 @@ func (k killed) try(t *testing.T) outcome {
 		t.Fatal("the step is not reached")
 	}
 	began := time.Now()
-	victim.kill()
+	victim.Kill()
 	s.hub.SetToken(behaviour)
 	o := outcome{client: wantKinds(t, []result{<-answered}, "a broken transfer") + " of the killed one; "}
 	if n := s.seen.times("POST", "/crm/v3/objects/contacts/of-the-killed"); n != 1 {

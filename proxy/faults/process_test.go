@@ -2,99 +2,51 @@ package faults
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // replica is one process of the program.
 type replica struct {
-	t              *testing.T
-	cmd            *exec.Cmd
-	printed        output
-	ended          chan struct{} // closed when it has
-	address, admin string
+	*testkit.Program
+	t *testing.T
 }
-
-// output is what a process has printed so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-var ready = regexp.MustCompile(`"the proxy is ready","address":"([^"]+)","admin":"([^"]+)"`)
 
 // launch runs the program until the test ends, and returns when it is ready.
 func launch(t *testing.T, settings []string) *replica {
 	t.Helper()
-	r := &replica{t: t, cmd: exec.Command(os.Getenv(binary)), ended: make(chan struct{})}
-	r.cmd.Dir = t.TempDir()
-	r.cmd.Env = append([]string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "ACCESS_LOG=false", "GORACE=halt_on_error=1 atexit_sleep_ms=0"}, settings...)
-	r.cmd.Stdout, r.cmd.Stderr = &r.printed, &r.printed
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := r.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(r.ended)
-		_ = r.cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		r.kill()
+	r := &replica{t: t}
+	t.Cleanup(func() { // after the program's end
+		if r.Program == nil {
+			return
+		}
 		for _, bad := range []string{hubspottest.Canary, "panic", "DATA RACE"} {
-			if strings.Contains(r.printed.String(), bad) {
-				t.Errorf("the program has printed %q:\n%s", bad, &r.printed)
+			if strings.Contains(r.Printed.String(), bad) {
+				t.Errorf("the program has printed %q:\n%s", bad, &r.Printed)
 			}
 		}
 		if t.Failed() {
-			t.Logf("the program at %s printed\n%s", r.address, &r.printed)
+			t.Logf("the program at %s printed\n%s", r.Address, &r.Printed)
 		}
 	})
-	eventually(t, 30*time.Second, "the program is ready", func() bool {
-		found := ready.FindStringSubmatch(r.printed.String())
-		if found != nil {
-			r.address, r.admin = found[1], found[2]
-		}
-		return found != nil
-	})
+	r.Program = testkit.Launch(t, os.Getenv(binary), append([]string{"ACCESS_LOG=false"}, settings...)...)
 	return r
-}
-
-// kill ends the process with SIGKILL, and returns when it is gone.
-func (r *replica) kill() {
-	_ = r.cmd.Process.Kill()
-	<-r.ended
 }
 
 // metric returns the sum of a metric's samples whose labels have the text; 0
 // if there is none.
 func (r *replica) metric(name, label string) (sum float64) {
 	r.t.Helper()
-	response, err := plain.Get("http://" + r.admin + "/metrics")
+	response, err := plain.Get("http://" + r.Admin + "/metrics")
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -129,7 +81,7 @@ func send(client *http.Client, r *replica, method, target string) result {
 	if method != http.MethodGet && method != http.MethodDelete {
 		body = `{"properties":{}}`
 	}
-	request, err := http.NewRequestWithContext(context.Background(), method, "http://"+r.address+target, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(context.Background(), method, "http://"+r.Address+target, strings.NewReader(body))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -143,20 +95,5 @@ func send(client *http.Client, r *replica, method, target string) result {
 	return result{
 		replica: r, method: method, target: target, began: began, ended: time.Now(), status: response.StatusCode,
 		header: response.Header, body: string(text), err: err,
-	}
-}
-
-// eventually looks every few milliseconds until something is so.
-func eventually(t *testing.T, within time.Duration, what string, condition func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	timeout := time.After(within)
-	for !condition() {
-		select {
-		case <-ticker.C:
-		case <-timeout:
-			t.Fatalf("%s: not within %v", what, within)
-		}
 	}
 }

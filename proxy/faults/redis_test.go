@@ -9,6 +9,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func redisFaults(*testing.T) []fault {
@@ -62,7 +63,7 @@ func (f redisFault) try(t *testing.T) outcome {
 	o := outcome{client: "200"}
 	if f.rotate {
 		// One of the two renews, which makes the other's refresh token void.
-		eventually(t, time.Minute, "one has no token", func() bool {
+		testkit.Within(t, time.Minute, "one has no token", func() bool {
 			return slices.ContainsFunc(l.so(), func(r result) bool { return r.status == 503 })
 		})
 		s.renewed(2)
@@ -112,7 +113,7 @@ func wantOneServes(t *testing.T, s *stage, results []result) {
 		refusing := make(map[string]bool)
 		for _, r := range results {
 			if strings.HasPrefix(r.target, "/portals/"+portal+"/") && r.status == http.StatusServiceUnavailable {
-				refusing[r.replica.address] = true
+				refusing[r.replica.Address] = true
 			}
 		}
 		if len(refusing) == len(s.replicas) {
@@ -138,7 +139,7 @@ func tryRestartedEmpty(t *testing.T) outcome {
 	restarted := time.Now()
 	s.wantWell(l, 10*time.Second)
 	stored := redis.Client(t)
-	eventually(t, 10*time.Second, "all portals are stored again", func() bool {
+	testkit.Within(t, 10*time.Second, "all portals are stored again", func() bool {
 		return !slices.ContainsFunc(portals, func(portal string) bool {
 			return stored.Exists(t.Context(), "hubspot:portal:{"+portal+"}").Val() == 0
 		})
@@ -172,7 +173,7 @@ func trySlowRedis(t *testing.T) outcome {
 	before := s.calls()
 	s.renewed(1)
 	until := time.Now().Add(slow / 4)
-	eventually(t, slow, "all is served with the new tokens", func() bool { return s.everybody(l, until, result.served, portals...) })
+	testkit.Within(t, slow, "all is served with the new tokens", func() bool { return s.everybody(l, until, result.served, portals...) })
 	if calls := s.calls() - before; calls != len(granted) {
 		t.Errorf("%d token calls for one expiry of %d portals", calls, len(granted))
 	}
@@ -200,7 +201,7 @@ func tryCutOff(t *testing.T) outcome {
 	s.hub.Expire(first)
 	results := []result{s.ask(cut, first)}
 	var refused result
-	eventually(t, 20*time.Second, "the others take the grant for ended", func() bool {
+	testkit.Within(t, 20*time.Second, "the others take the grant for ended", func() bool {
 		refused = s.ask(healthy, first)
 		results = append(results, refused)
 		return refused.status == http.StatusForbidden
@@ -235,7 +236,7 @@ func trySentinel(t *testing.T) outcome {
 	replica := redistest.Start(t, redistest.With("--replicaof", host, port))
 	sentinel := redistest.Start(t, redistest.Sentinel("sentinel monitor main "+host+" "+port+" 1",
 		"sentinel down-after-milliseconds main 1000", "sentinel failover-timeout main 5000"))
-	eventually(t, 20*time.Second, "Sentinel knows the replica", func() bool {
+	testkit.Within(t, 20*time.Second, "Sentinel knows the replica", func() bool {
 		return strings.Contains(sentinel.Do("info", "sentinel"), "slaves=1") &&
 			strings.Contains(replica.Do("info", "replication"), "master_link_status:up")
 	})
@@ -246,7 +247,7 @@ func trySentinel(t *testing.T) outcome {
 	s.renewed(1)
 	master.Kill()
 	killed := time.Now()
-	eventually(t, 30*time.Second, "there is a new master", func() bool {
+	testkit.Within(t, 30*time.Second, "there is a new master", func() bool {
 		return strings.Contains(replica.Do("info", "replication"), "role:master")
 	})
 	s.wantWell(l, 20*time.Second)

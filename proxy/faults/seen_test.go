@@ -65,7 +65,7 @@ func wantKinds(t *testing.T, results []result, kinds ...string) string {
 		t.Errorf("clients have seen %v", seen)
 		for _, r := range results {
 			if seen[r.kind()] > 0 {
-				t.Errorf("such as %s %s at %s, after %v: %s %v %.300s", r.method, r.target, r.replica.address, r.ended.Sub(r.began), r.kind(), r.err, r.body)
+				t.Errorf("such as %s %s at %s, after %v: %s %v %.300s", r.method, r.target, r.replica.Address, r.ended.Sub(r.began), r.kind(), r.err, r.body)
 				break
 			}
 		}

@@ -16,6 +16,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // The portals: two by OAuth, one with a static token, one with an API key.
@@ -148,12 +149,12 @@ func (s *stage) everybody(l *load, then time.Time, seen func(result) bool, ids .
 	missing := make(map[string]bool)
 	for _, r := range s.replicas {
 		for _, portal := range ids {
-			missing[r.address+"/"+portal] = true
+			missing[r.Address+"/"+portal] = true
 		}
 	}
 	for _, got := range l.so() {
 		if got.began.After(then) && seen(got) {
-			delete(missing, got.replica.address+"/"+strings.Split(got.target, "/")[2])
+			delete(missing, got.replica.Address+"/"+strings.Split(got.target, "/")[2])
 		}
 	}
 	return len(missing) == 0
@@ -164,7 +165,7 @@ func (s *stage) everybody(l *load, then time.Time, seen func(result) bool, ids .
 func (s *stage) wantWell(l *load, within time.Duration) string {
 	s.t.Helper()
 	mended := time.Now()
-	eventually(s.t, within+10*time.Second, "all is well again", func() bool {
+	testkit.Within(s.t, within+10*time.Second, "all is well again", func() bool {
 		return s.everybody(l, mended, result.served, portals...) &&
 			!slices.ContainsFunc(s.replicas, func(r *replica) bool { return !r.seesRedis() })
 	})
@@ -232,7 +233,7 @@ func (s *stage) wantUnseen(results []result) {
 // running reports whether the process has not ended.
 func running(r *replica) bool {
 	select {
-	case <-r.ended:
+	case <-r.Ended():
 		return false
 	default:
 		return true

@@ -9,6 +9,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // later is a portal that is connected when the processes already run.
@@ -32,7 +33,7 @@ func (s *stage) becomes(status int, portal string, replicas ...*replica) {
 	s.t.Helper()
 	for _, r := range replicas {
 		var got result
-		eventually(s.t, 10*time.Second, fmt.Sprintf("portal %s is answered %d at %s", portal, status, r.address), func() bool {
+		testkit.Within(s.t, 10*time.Second, fmt.Sprintf("portal %s is answered %d at %s", portal, status, r.Address), func() bool {
 			got = s.ask(r, portal)
 			return got.status == status
 		})
@@ -45,7 +46,7 @@ func (s *stage) stays(status int, portal string, lasts time.Duration, replicas .
 	for end := time.Now().Add(lasts); time.Now().Before(end); <-time.After(100 * time.Millisecond) {
 		for _, r := range replicas {
 			if got := s.ask(r, portal); got.status != status {
-				s.t.Fatalf("portal %s is answered %s at %s, not %d: %s", portal, got.kind(), r.address, status, got.body)
+				s.t.Fatalf("portal %s is answered %s at %s, not %d: %s", portal, got.kind(), r.Address, status, got.body)
 			}
 		}
 	}
@@ -123,7 +124,7 @@ func TestWhatAProcessMissedIsNotUndoneByIt(t *testing.T) {
 				}
 				wires[0].Mend()
 				stored := redis.Client(t)
-				eventually(t, 10*time.Second, "it has written", func() bool {
+				testkit.Within(t, 10*time.Second, "it has written", func() bool {
 					return stored.HGet(t.Context(), "hubspot:portal:{"+first+"}", "schema").Val() != ""
 				})
 				wires[1].Mend()
@@ -162,12 +163,12 @@ func TestAllIsWrittenBackOnceRedisTakesWrites(t *testing.T) {
 	}
 	configure(redis, "0")
 	began, stored := time.Now(), redis.Client(t)
-	eventually(t, 10*time.Second, "all is stored again", func() bool {
+	testkit.Within(t, 10*time.Second, "all is stored again", func() bool {
 		return len(stored.Keys(t.Context(), "hubspot:portal:*").Val()) == many+len(portals)
 	})
 	wantWithin(t, began, 10*time.Second)
 	for _, r := range s.replicas {
-		if strings.Contains(r.printed.String(), "cannot be used") {
+		if strings.Contains(r.Printed.String(), "cannot be used") {
 			t.Error("the log blames the records")
 		}
 	}
@@ -204,7 +205,7 @@ func TestARedisThatStallsInATokenCallCostsNoSecondOne(t *testing.T) {
 	for _, r := range s.replicas {
 		go func() { answers <- s.ask(r, first) }()
 	}
-	eventually(t, 10*time.Second, "the token endpoint is called", func() bool { return s.hub.TokenCalls(first) > before })
+	testkit.Within(t, 10*time.Second, "the token endpoint is called", func() bool { return s.hub.TokenCalls(first) > before })
 	<-time.After(800 * time.Millisecond) // just before the lock is extended
 	redis.Pause()
 	<-time.After(2600 * time.Millisecond)

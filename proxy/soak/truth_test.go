@@ -217,7 +217,7 @@ func (s *struggle) await(what string, processes []*contender, portals []string) 
 		}
 		if time.Now().After(deadline) {
 			for _, c := range s.processes {
-				s.t.Logf("the process at %s printed\n%s", c.Address, c.Printed())
+				s.t.Logf("the process at %s printed\n%s", c.Address, &c.Printed)
 			}
 			s.t.Fatalf("%s, not within %v: %s; faults of this round: %s", what, quietTime, wrong, strings.Join(s.log, "; "))
 		}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // process is a redis-server that was started.
@@ -20,7 +22,7 @@ type process struct {
 func run(args []string) (*process, error) {
 	p := &process{cmd: exec.Command("redis-server", args...), ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	p.cmd.SysProcAttr = dieWithParent()
+	p.cmd.SysProcAttr = testkit.DieWithParent()
 	started := make(chan error)
 	go func() {
 		// The parent's death is that of the thread that started the child

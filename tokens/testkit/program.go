@@ -1,19 +1,13 @@
 //go:build unix
 
-// Package testkit is what the tests of several packages need: the program as a
-// process, and waiting for something to become true.
 package testkit
 
 import (
-	"bytes"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // Build builds the program, with those flags of go build, and returns its path.
@@ -33,30 +27,12 @@ type Program struct {
 	// Address and Admin are where it listens.
 	Address, Admin string
 
-	cmd     *exec.Cmd
-	printed printed
-	ended   chan struct{}
-}
+	// Printed is what it has printed so far.
+	Printed Output
 
-// printed is what a process has printed so far.
-type printed struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+	cmd   *exec.Cmd
+	ended chan struct{}
 }
-
-func (p *printed) Write(line []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.Write(line)
-}
-
-func (p *printed) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.text.String()
-}
-
-var ready = regexp.MustCompile(`"the proxy is ready","address":"([^"]+)","admin":"([^"]+)"`)
 
 // Launch starts the program on free ports, with that environment on top, and
 // returns when it is ready.
@@ -65,8 +41,8 @@ func Launch(tb testing.TB, path string, environ ...string) *Program {
 	p := &Program{cmd: exec.Command(path), ended: make(chan struct{})}
 	p.cmd.Dir = tb.TempDir()
 	p.cmd.Env = append([]string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "GORACE=halt_on_error=1 atexit_sleep_ms=0"}, environ...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.printed, &p.printed
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.Stdout, p.cmd.Stderr = &p.Printed, &p.Printed
+	p.cmd.SysProcAttr = DieWithParent()
 	if err := p.cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
@@ -75,18 +51,10 @@ func Launch(tb testing.TB, path string, environ ...string) *Program {
 		_ = p.cmd.Wait()
 	}()
 	tb.Cleanup(p.Kill)
-	Eventually(tb, 30*time.Second, "the program is ready", func() bool {
-		found := ready.FindStringSubmatch(p.Printed())
-		if found != nil {
-			p.Address, p.Admin = found[1], found[2]
-		}
-		return found != nil
-	})
+	listens := p.Printed.Until(tb, `"the proxy is ready","address":"([^"]+)","admin":"([^"]+)"`)
+	p.Address, p.Admin = listens[1], listens[2]
 	return p
 }
-
-// Printed returns what the process has printed so far.
-func (p *Program) Printed() string { return p.printed.String() }
 
 // Kill ends the process with SIGKILL, and returns when it is gone.
 func (p *Program) Kill() {
@@ -94,19 +62,17 @@ func (p *Program) Kill() {
 	<-p.ended
 }
 
+// Terminate ends the process with SIGTERM, and returns its exit status when it is
+// gone.
+func (p *Program) Terminate() (status int) {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	<-p.ended
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Ended is closed when the process has ended.
+func (p *Program) Ended() <-chan struct{} { return p.ended }
+
 // Stop stops the process with SIGSTOP, and Continue lets it go on.
 func (p *Program) Stop()     { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
 func (p *Program) Continue() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
-
-// Eventually waits until the condition is true, and fails the test if that
-// takes longer than within.
-func Eventually(tb testing.TB, within time.Duration, what string, condition func() bool) {
-	tb.Helper()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for deadline := time.Now().Add(within); !condition(); <-ticker.C {
-		if time.Now().After(deadline) {
-			tb.Fatalf("not within %v: %s", within, what)
-		}
-	}
-}

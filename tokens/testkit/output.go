@@ -1,0 +1,58 @@
+package testkit
+
+import (
+	"bytes"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Output is what a process has printed, or a logger has written, so far. The zero
+// value is empty. It is safe for concurrent use.
+type Output struct {
+	// Keep is how many bytes are kept at least; what is older may be dropped. Zero
+	// keeps all.
+	Keep int
+
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements [io.Writer].
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.Keep > 0 && o.text.Len() > 2*o.Keep {
+		o.text.Next(o.text.Len() - o.Keep)
+	}
+	return o.text.Write(p)
+}
+
+// Sync does nothing, so that a logger can write to an Output.
+func (*Output) Sync() error { return nil }
+
+// String returns the text.
+func (o *Output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// Until waits until the text matches the regular expression, and returns the match
+// and its groups. It fails the test if that takes longer than [Timeout].
+func (o *Output) Until(tb testing.TB, pattern string) (groups []string) {
+	tb.Helper()
+	expression := regexp.MustCompile(pattern)
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(Timeout); ; <-ticker.C {
+		text := o.String()
+		if groups := expression.FindStringSubmatch(text); groups != nil {
+			return groups
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("%q was not printed within %v, but:\n%s", pattern, Timeout, text)
+		}
+	}
+}
