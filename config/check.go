@@ -104,6 +104,7 @@ func isPort(text string) bool {
 
 func (l *loader) checkNumbers() {
 	l.checkAtLeast("UPSTREAM_TIMEOUT", l.UpstreamTimeout, 1)
+	l.checkAtLeast("RATE_LIMIT_WAIT", l.RateLimitWait, 0)
 	l.checkAtLeast("SHUTDOWN_DELAY", l.ShutdownDelay, 0)
 	l.checkAtLeast("SHUTDOWN_TIMEOUT", l.ShutdownTimeout, 0)
 	l.checkAtLeast("REFRESH_AHEAD", l.RefreshAhead, 1)

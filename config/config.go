@@ -66,6 +66,10 @@ type Config struct {
 	// keeps none.
 	RetryMemory int64 `env:"RETRY_MEMORY" envDefault:"33554432"`
 
+	// RateLimitWait is how long a call may wait for its turns within HubSpot's rate
+	// limits. Zero means that calls need no turns.
+	RateLimitWait time.Duration `env:"RATE_LIMIT_WAIT" envDefault:"0s"`
+
 	// MaxConnections is how many connections of clients are open at once, and
 	// MaxRequests how many requests are under way. More than zero. Nil means that
 	// the limit of open files decides.

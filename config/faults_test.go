@@ -95,6 +95,7 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"UPSTREAM_TIMEOUT=0", `UPSTREAM_TIMEOUT: "0s"` + more},
 		{"REFRESH_AHEAD=-1s", `REFRESH_AHEAD: "-1s"` + more},
 		{"REFRESH_AHEAD=soon", `REFRESH_AHEAD: "soon"` + unit},
+		{"RATE_LIMIT_WAIT=-1s", `RATE_LIMIT_WAIT: "-1s"` + negative},
 		{"SHUTDOWN_DELAY=-1s", `SHUTDOWN_DELAY: "-1s"` + negative},
 		{"SHUTDOWN_TIMEOUT=-1ns", `SHUTDOWN_TIMEOUT: "-1ns"` + negative},
 		{"RETRY_BODY_LIMIT=1MB", `RETRY_BODY_LIMIT: "1MB"` + whole},

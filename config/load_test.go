@@ -61,7 +61,7 @@ func TestEverySettingIsRead(t *testing.T) {
 	pem := write(t, "pem", "not looked at")
 	got, err := config.Load([]string{
 		"LISTEN_ADDR=:0", "ADMIN_ADDR=[::1]:9", "TLS_CERT_FILE=" + pem, "TLS_KEY_FILE=" + pem, "TLS_CLIENT_CA_FILE=" + pem, "INTERCEPT_CA_CERT_FILE=" + pem, "INTERCEPT_CA_KEY_FILE=" + pem,
-		"UPSTREAM_URL=http://[::1]:99/", "UPSTREAM_TIMEOUT=1s", "UPSTREAM_HTTP2=true", "RETRY_BODY_LIMIT=0", "RETRY_MEMORY=1", "MAX_CONNECTIONS=2", "MAX_REQUESTS=3",
+		"UPSTREAM_URL=http://[::1]:99/", "UPSTREAM_TIMEOUT=1s", "UPSTREAM_HTTP2=true", "RETRY_BODY_LIMIT=0", "RETRY_MEMORY=1", "MAX_CONNECTIONS=2", "MAX_REQUESTS=3", "RATE_LIMIT_WAIT=5s",
 		"SHUTDOWN_DELAY=2s", "SHUTDOWN_TIMEOUT=0s", "REDIS_URL=rediss://u:p@h:1?master_name=m&addr=x:1", "REDIS_PREFIX=x",
 		"HUBSPOT_CLIENT_ID=id", "HUBSPOT_CLIENT_SECRET=cs", "REFRESH_AHEAD=1m", "HUBSPOT_PORTAL_ID=62515",
 		"HUBSPOT_REFRESH_TOKEN=rt", "DEFAULT_PORTAL=62515", "SERVE_PORTALS= 62515 ,1", "PORTAL_DOMAIN=HubSpot.example.com.", "ALLOWED_HOSTS=A.b. , c_d", "ALLOW_ANONYMOUS=false", "OAUTH_WITHOUT_KEY=false",
@@ -74,7 +74,7 @@ func TestEverySettingIsRead(t *testing.T) {
 	}
 	want := config.Config{
 		ListenAddr: ":0", AdminAddr: "[::1]:9", TLSCertFile: pem, TLSKeyFile: pem, TLSClientCAFile: pem, InterceptCACertFile: pem, InterceptCAKeyFile: pem,
-		UpstreamURL: &url.URL{Scheme: "http", Host: "[::1]:99"}, UpstreamTimeout: time.Second, UpstreamHTTP2: true, RetryMemory: 1, MaxConnections: new(2), MaxRequests: new(3),
+		UpstreamURL: &url.URL{Scheme: "http", Host: "[::1]:99"}, UpstreamTimeout: time.Second, UpstreamHTTP2: true, RetryMemory: 1, MaxConnections: new(2), MaxRequests: new(3), RateLimitWait: 5 * time.Second,
 		ShutdownDelay: 2 * time.Second, RedisURL: secret.New("rediss://u:p@h:1?master_name=m&addr=x:1"), RedisPrefix: "x",
 		EncryptionKeys: secret.New(keys), SeedFile: pem, AdminPassword: secret.New("a passphrase ä"),
 		HubSpotRedirectURL: &url.URL{Scheme: "http", Host: "localhost:8081", Path: "/callback", RawQuery: "a=b"},

@@ -59,6 +59,9 @@ type SeedClient struct {
 	// Paths are rules for the paths that it may use; see [wire.IsPathRule]. Nil
 	// means all paths.
 	Paths []string
+
+	// DailyLimit is how many calls it may send on a day. Zero means no limit.
+	DailyLimit int64
 }
 
 // A SeedKey is one key of a caller.

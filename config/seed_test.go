@@ -33,6 +33,7 @@ clients:
     key: hap_x
     portals:
       - "*"
+    daily_limit: 50000
   - name: sync
     keys:
       - key: hap_y
@@ -48,7 +49,7 @@ const seedJSON = `{"portals": [
 	{"id": 9007199254740993, "api_key": "k"}
 ], "clients": [
 	{"name": "billing", "key_sha256": "` + hash + `", "portals": [62515, "9007199254740993"], "read_only": true},
-	{"name": "ops", "key": "hap_x", "portals": ["*"]},
+	{"name": "ops", "key": "hap_x", "portals": ["*"], "daily_limit": 50000},
 	{"name": "sync", "keys": [{"key": "hap_y"}, {"key_sha256": "` + hash2 + `", "expires": "2027-01-31"}], "portals": [1], "paths": ["/crm/v3/owners", "/"]},
 	{"name": "soon", "key": "hap_z", "portals": [1], "expires": "2027-01-31T11:00:00Z"}
 ]}`
@@ -64,7 +65,7 @@ func TestASeedIsReadAsYAMLAndAsJSON(t *testing.T) {
 		},
 		Clients: []config.SeedClient{
 			{Name: "billing", Keys: []config.SeedKey{{SHA256: hash}}, Portals: []string{"62515", "9007199254740993"}, ReadOnly: true},
-			{Name: "ops", Keys: []config.SeedKey{{Key: secret.New("hap_x")}}, Portals: []string{"*"}},
+			{Name: "ops", Keys: []config.SeedKey{{Key: secret.New("hap_x")}}, Portals: []string{"*"}, DailyLimit: 50_000},
 			{Name: "sync", Keys: []config.SeedKey{{Key: secret.New("hap_y")}, {SHA256: hash2, Expires: time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)}},
 				Portals: []string{"1"}, Paths: []string{"/crm/v3/owners", "/"}},
 			{Name: "soon", Keys: []config.SeedKey{{Key: secret.New("hap_z"), Expires: time.Date(2027, 1, 31, 11, 0, 0, 0, time.UTC)}}, Portals: []string{"1"}},

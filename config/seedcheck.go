@@ -91,12 +91,13 @@ func (p *seedParser) portalName(in fields) string {
 }
 
 func (p *seedParser) client(node ast.Node, names, keys once) SeedClient {
-	in, ok := p.mapping(node, "a client", "name", "key", "key_sha256", "expires", "keys", "portals", "read_only", "paths")
+	in, ok := p.mapping(node, "a client", "name", "key", "key_sha256", "expires", "keys", "portals", "read_only", "paths", "daily_limit")
 	if !ok {
 		return SeedClient{}
 	}
 	return SeedClient{
 		Name: p.clientName(in, names), Keys: p.clientKeys(in, keys), Portals: p.clientPortals(in), ReadOnly: p.flag(in, "read_only"), Paths: p.clientPaths(in),
+		DailyLimit: p.number(in, "daily_limit"),
 	}
 }
 

@@ -31,7 +31,7 @@ func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
 		syntax   = " this is neither YAML nor JSON; look there and just before it for a quote, bracket, colon or comma too few or too many, or a line that is indented otherwise than its neighbours"
 		noFile   = "the file is not a mapping; give it as KEY: VALUE, with the keys portals, clients"
 		noPortal = "a portal is not a mapping; give it as KEY: VALUE, with the keys id, name, refresh_token, access_token, api_key"
-		noClient = "a client is not a mapping; give it as KEY: VALUE, with the keys name, key, key_sha256, expires, keys, portals, read_only, paths"
+		noClient = "a client is not a mapping; give it as KEY: VALUE, with the keys name, key, key_sha256, expires, keys, portals, read_only, paths, daily_limit"
 		second   = " a second document begins; put all into one, without a line of --- or ... between"
 		deep     = " the file is nested too deep; write portals and clients, and no lists or mappings within their values"
 		isText   = " is not text; give text, in quotes if it looks like something else"
@@ -49,6 +49,7 @@ func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
 		portals  = "portals is not a list; give a list, such as [{id: 62515, access_token: …}]"
 		list     = "portals is not a list; give a list, such as [62515, 62516]"
 		truth    = "read_only is neither true nor false; give one of them, without quotes"
+		daily    = "daily_limit is not a whole number from 1 on; give one, without quotes, or leave the key out"
 		expiry   = "expires is neither a day nor a time; give a day such as 2027-01-31, at whose end the key expires, or a time such as 2027-01-31T12:00:00Z"
 		rule     = "this is not a path for a rule; give one such as /crm/v3/objects/contacts, of plain characters, without a slash at its end"
 		aKey     = "a key is not a mapping; give it as KEY: VALUE, with the keys key, key_sha256, expires"
@@ -107,6 +108,7 @@ func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
 		{"clients: [{name: a, key: hap_x, portals: \"*\"}]", "1:42 " + list}, {"clients:\n- name: a\n  key: hap_x\n  portals:", "4:3 " + list},
 		{"clients: [{name: a, key: hap_x, portals: [\"*\", 1]}]", "1:42 " + all},
 		{"clients: [{name: a, key: hap_x, portals: [1, 01, x, [2], null, 1]}]", "1:46 " + listed + "\n1:50 " + listed + "\n1:53 " + listed + "\n1:58 " + listed + "\n1:64 this portal is given twice, first on line 1; " + one},
+		{client + ", daily_limit: 0}]", "1:60 " + daily}, {client + ", daily_limit: -1}]", "1:60 " + daily}, {client + ", daily_limit: 1.5}]", "1:60 " + daily}, {client + `, daily_limit: "5"}]`, "1:60 " + daily}, {client + ", daily_limit: 99999999999999999999}]", "1:60 " + daily}, {client + ", daily_limit: [1]}]", "1:60 " + daily},
 		{client + ", expires: 1}]", "1:56 expires is not text; give text, in quotes if it looks like something else"}, {client + ", expires: soon}]", "1:56 " + expiry}, {client + ", expires: 2027-02-30}]", "1:56 " + expiry},
 		{client + ", paths: /a}]", "1:54 paths is not a list; give a list, such as [/crm/v3/objects/contacts]"}, {client + ", paths: []}]", "1:54 paths is empty; give paths, or leave it out, which allows all"},
 		{client + ", paths: [/a, b, /c/, [d], /e%20]}]", "1:59 " + rule + "\n1:62 " + rule + "\n1:67 " + rule + "\n1:72 " + rule},

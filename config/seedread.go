@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -147,6 +148,20 @@ func (p *seedParser) flag(in fields, name string) bool {
 		return false
 	}
 	return value.Value
+}
+
+// number returns a field that is a whole number from 1 on. A missing one is 0.
+func (p *seedParser) number(in fields, name string) int64 {
+	f, found := in.find(name)
+	if !found {
+		return 0
+	}
+	n, err := strconv.ParseInt(scalar(f.value), 10, 64)
+	if _, isNumber := f.value.(*ast.IntegerNode); !isNumber || err != nil || n < 1 {
+		p.fault(f.place(), name+" is not a whole number from 1 on", "give one, without quotes, or leave the key out")
+		return 0
+	}
+	return n
 }
 
 // scalar returns the text of a number as it stands in the file, for a number's

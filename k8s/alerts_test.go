@@ -58,6 +58,9 @@ const (
 	tokenCalls  = "hubspot_auth_proxy_token_calls_total"
 	rateLimited = "hubspot_auth_proxy_hubspot_rate_limited_total"
 	remaining   = "hubspot_auth_proxy_hubspot_rate_limit_remaining"
+
+	turnsRefused = "hubspot_auth_proxy_turns_refused_total"
+	turnWaits    = "hubspot_auth_proxy_turn_wait_seconds_bucket"
 )
 
 // alertStory is when an alert fires, and when it does not.
@@ -127,6 +130,15 @@ func alertStories() []alertStory {
 		{"HubSpotAuthProxyRateLimitNearlyUsedUp",
 			story{remaining + `{pod="a"} 100x30`, remaining + `{pod="b"} 5x30`},
 			story{remaining + `{pod="a"} 100x30`, remaining + `{pod="b"} 100x25 5x5`}},
+		{"HubSpotAuthProxyDailyLimitNear",
+			story{`hubspot_auth_proxy_portals_near_daily_limit{pod="a"} 0x30`, `hubspot_auth_proxy_portals_near_daily_limit{pod="b"} 0x20 2x10`},
+			story{`hubspot_auth_proxy_portals_near_daily_limit{pod="a"} 2x20 0x10`}},
+		{"HubSpotAuthProxyTurnsRefused",
+			story{turnsRefused + `{reason="wait", pod="a"} 0+2x30`, turnsRefused + `{reason="wait", pod="b"} 0+2x30`},
+			story{turnsRefused + `{reason="wait", pod="a"} 0+1x30`, turnsRefused + `{reason="queue", pod="a"} 0+1x30`, turnsRefused + `{reason="client_daily", pod="a"} 0+9x30`}},
+		{"HubSpotAuthProxyTurnsSlow", // 1 in 10 waits for more than 10 seconds, and 1 in 50
+			story{turnWaits + `{le="10", pod="a"} 0+9x30`, turnWaits + `{le="30", pod="a"} 0+10x30`, turnWaits + `{le="+Inf", pod="a"} 0+10x30`},
+			story{turnWaits + `{le="10", pod="a"} 0+49x30`, turnWaits + `{le="30", pod="a"} 0+50x30`, turnWaits + `{le="+Inf", pod="a"} 0+50x30`}},
 	}
 }
 

@@ -15,20 +15,22 @@ const maxErrorBody = 64 << 10
 
 // apiError is what the proxy needs to know of HubSpot's errors.
 type apiError struct {
-	Category   string `json:"category"`   // of a 401
+	Category   string `json:"category"`   // of a 401, and of some 429s
 	PolicyName string `json:"policyName"` // of a 429
 }
 
 // readCategory reads the category of a 401, and leaves the response as it came.
 // It is empty if it cannot be made out, or does not come in time.
-func readCategory(response *http.Response) string {
+func readCategory(response *http.Response) string { return readError(response).Category }
+
+// readError is readCategory for all that the proxy needs to know.
+func readError(response *http.Response) (e apiError) {
 	body := newErrorBody(response.Body)
 	response.Body = body
-	head, whole := body.beginning()
-	if !whole {
-		return ""
+	if head, whole := body.beginning(); whole {
+		e = parseError(head, response.Header)
 	}
-	return parseError(head, response.Header).Category
+	return e
 }
 
 // parseError reads an error's body, as far as it can be made out.

@@ -21,6 +21,7 @@ type authenticate struct {
 	memory      *replay.Memory
 	bodyLimit   int64 // of bytes that are kept
 	metrics     *metrics
+	turns       *turns
 }
 
 // RoundTrip implements http.RoundTripper, for requests whose context has a
@@ -33,16 +34,37 @@ func (t *authenticate) RoundTrip(r *http.Request) (*http.Response, error) {
 	if c.target.IsOAuth() {
 		return t.send(r, c, nil)
 	}
+	for {
+		response, err := t.sendAuthenticated(r, c)
+		if err != nil || response.StatusCode != http.StatusTooManyRequests || !t.turns.needed() {
+			return response, err
+		}
+		again, err := t.turns.rejected(r.Context(), c, response)
+		if err != nil || !again {
+			return response, err
+		}
+	}
+}
+
+// sendAuthenticated sends the request with its portal's credential, and once more with
+// another one if HubSpot answers 401, unless that has been done before.
+func (t *authenticate) sendAuthenticated(r *http.Request, c *call) (*http.Response, error) {
+	began := time.Now()
 	credential, err := t.credentials.Credential(r.Context(), c.portal)
-	c.spans.credential = time.Since(c.began)
+	if c.attempts == 0 {
+		c.spans.credential = time.Since(c.began) - c.spans.turn
+	} else {
+		c.spans.credential += time.Since(began)
+	}
 	if err != nil {
 		return nil, err
 	}
 	response, err := t.send(r, c, credential)
 	response, err = noteAnswer(credential, response, err)
-	if err != nil || response.StatusCode != http.StatusUnauthorized {
+	if err != nil || response.StatusCode != http.StatusUnauthorized || c.renewed {
 		return response, err
 	}
+	c.renewed = true
 	return t.tryAgain(r, c, credential, response)
 }
 
@@ -122,6 +144,9 @@ func (t *authenticate) send(r *http.Request, c *call, credential *tokens.Credent
 	ended := time.Now()
 	c.spans.upstream += ended.Sub(began)
 	c.spans.header = ended.Sub(c.began)
+	if credential != nil {
+		t.turns.sent(c, response, err, began)
+	}
 	if err != nil {
 		return nil, err
 	}

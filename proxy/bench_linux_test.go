@@ -29,6 +29,8 @@ type workload struct {
 	portals  int           // that they are for, in turn; 0: the client's own
 	chunked  bool          // the answer has no Content-Length, as most of HubSpot's
 	latency  time.Duration // until the answer
+
+	unlimited bool // HubSpot's headers say that the rate limit is the highest that is taken in
 }
 
 var workloads = []workload{
@@ -243,6 +245,9 @@ func (c *child) once(w workload, i int) error {
 	if w.chunked {
 		address += "&chunked"
 	}
+	if w.unlimited {
+		address += "&unlimited"
+	}
 	if w.latency > 0 {
 		address += "&latency=" + w.latency.String()
 	}
@@ -280,6 +285,11 @@ func answerBenchmark(w http.ResponseWriter, r *http.Request) {
 	n, _ := strconv.Atoi(r.URL.Query().Get("limit"))
 	header := w.Header()
 	maps.Copy(header, hubSpotHeader)
+	if r.URL.Query().Has("unlimited") {
+		header["X-Hubspot-Ratelimit-Interval-Milliseconds"] = []string{"1000"}
+		header["X-Hubspot-Ratelimit-Max"] = []string{"10000"}
+		header["X-Hubspot-Ratelimit-Remaining"] = []string{"9990"}
+	}
 	if latency, err := time.ParseDuration(r.URL.Query().Get("latency")); err == nil {
 		<-time.After(latency)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"hubspot-auth-proxy/proxy/budget"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/intercept"
 	"hubspot-auth-proxy/proxy/replay"
@@ -27,13 +28,18 @@ type call struct {
 	counted          bool // in the load
 	tokenInfo        bool // its body has the portal's token
 	bodyRead         bool // the body was read before HubSpot is asked
+	bodyAhead        int  // bytes of it that were read, all of them, while the call waits for its turn
+	dailyTaken       bool // one of the client's calls of the day
 	connected        bool // the request asked for a tunnel, which was opened
 
 	announced []string     // trailers that the client will send
 	body      *replay.Body // nil: there is none, or it was not needed yet
 
+	turn budget.Turn // within HubSpot's rate limits
+
 	used     []*tokens.Credential // one for each time the request was sent
 	attempts int
+	renewed  bool // another credential was asked for after a 401
 	spans    spans
 
 	flush    func()         // sends the client what it has not got of the answer
@@ -65,6 +71,7 @@ func (a *admission) clientKey() secret.Text {
 
 // spans are where the time went.
 type spans struct {
+	turn       time.Duration // that the call has waited for its turns
 	credential time.Duration // until there was one
 	renewal    time.Duration // until there was another one
 	upstream   time.Duration // until HubSpot's header, of all tries together
@@ -86,12 +93,12 @@ func (c *call) clientName() string {
 
 // own returns the proxy's own share of the time: from the request's arrival
 // until HubSpot's header, or the end where there was none to wait for, without
-// the waiting for HubSpot.
+// the waiting for HubSpot, and for a turn within its rate limits.
 func (c *call) own(ended time.Time) time.Duration {
 	if c.attempts == 0 {
-		return ended.Sub(c.began)
+		return ended.Sub(c.began) - c.spans.turn
 	}
-	return c.spans.header - c.spans.upstream
+	return c.spans.header - c.spans.upstream - c.spans.turn
 }
 
 // received returns how many bytes of the request's body were read.
@@ -111,7 +118,7 @@ func hasBody(r *http.Request) bool {
 // unread reports whether bytes of the request's body may still be to come.
 func (c *call) unread() bool {
 	if c.body == nil {
-		return hasBody(c.request)
+		return hasBody(c.request) && c.bodyAhead == 0
 	}
 	return !c.body.Ended()
 }
@@ -128,6 +135,7 @@ func (s spans) String() string {
 			parts = append(parts, fmt.Sprintf("%s;dur=%.3f", name, float64(d)/float64(time.Millisecond)))
 		}
 	}
+	add("turn", s.turn)
 	add("credential", s.credential)
 	add("renewal", s.renewal)
 	add("hubspot", s.upstream)

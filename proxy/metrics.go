@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -22,6 +23,7 @@ type metrics struct {
 	secondTries *prometheus.CounterVec
 	rateLimited *prometheus.CounterVec
 	remaining   remaining
+	nearDaily   nearDaily
 }
 
 // What became of a request that HubSpot answered 401, the values of outcome.
@@ -70,6 +72,10 @@ func newMetrics(to prometheus.Registerer, underWay *atomic.Int64) *metrics {
 		Name: prefix + "requests_in_flight",
 		Help: "Requests under way.",
 	}, func() float64 { return float64(underWay.Load()) })
+	auto.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: prefix + "portals_near_daily_limit",
+		Help: "Portals of this process that have less than a tenth left of HubSpot's daily limit, by its headers of the last day.",
+	}, func() float64 { return float64(m.nearDaily.count(time.Now())) })
 	if to != nil {
 		to.MustRegister(&m.remaining)
 	}
@@ -112,6 +118,9 @@ func (m *metrics) count(o *outcome) {
 	}
 	m.own.Observe(o.own.Seconds())
 	m.remaining.see(o.remaining)
+	if o.daily != "" {
+		m.nearDaily.see(o.portal, o.daily, o.dailyLeft, time.Now())
+	}
 	if o.policy != "" {
 		m.rateLimited.WithLabelValues(o.policy).Inc()
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"hubspot-auth-proxy/proxy/budget"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/intercept"
 	"hubspot-auth-proxy/tokens"
@@ -42,6 +43,14 @@ type Options struct {
 	// MaxRequests is how many requests that were let in are under way at once, and
 	// half of it how many of one client. Zero means no limit.
 	MaxRequests int
+
+	// Budget counts the calls that are sent, and keeps clients to their daily limits.
+	// Nil means that nothing is counted, and clients have no daily limits.
+	Budget *budget.Budget
+
+	// RateLimitWait is how long a call may wait in all for its turns within HubSpot's
+	// rate limits, which the budget gives. Zero means that calls need no turns.
+	RateLimitWait time.Duration
 
 	// DefaultPortal is the portal of calls that name none. Empty: they are
 	// refused.

@@ -21,10 +21,11 @@ type outcome struct {
 	broken     bool   // HubSpot broke off its answer
 	answeredBy string // "hubspot", "proxy", or "nobody" if the client left before there was an answer
 
-	category    string // of the proxy's own answer
-	correlation string // the id of the answer
-	remaining   string // how many calls HubSpot's limit has left, as HubSpot wrote it
-	policy      string // the limit of HubSpot's that a 429 names
+	category         string // of the proxy's own answer
+	correlation      string // the id of the answer
+	remaining        string // how many calls HubSpot's limit has left, as HubSpot wrote it
+	daily, dailyLeft string // HubSpot's limit of a day, and what is left of it, as HubSpot wrote them
+	policy           string // the limit of HubSpot's that a 429 names
 
 	received, sent int64 // bytes of the two bodies
 	attempts       int
@@ -63,6 +64,7 @@ func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 	default:
 		o.correlation = a.Header().Get("X-Hubspot-Correlation-Id")
 		o.remaining = a.Header().Get("X-Hubspot-Ratelimit-Remaining")
+		o.daily, o.dailyLeft = a.Header().Get("X-Hubspot-Ratelimit-Daily"), a.Header().Get("X-Hubspot-Ratelimit-Daily-Remaining")
 		if a.status == http.StatusTooManyRequests {
 			o.policy = policyOf(a.limit, a.Header())
 		}

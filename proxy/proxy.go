@@ -29,6 +29,7 @@ type Proxy struct {
 	gate     *gate
 	load     load // the requests that were let in
 	oauth    *oauth
+	turns    *turns
 	reverse  *httputil.ReverseProxy
 	upstream *upstream.Transport
 	tunnels  *intercept.Server // nil means that CONNECT is refused
@@ -46,6 +47,7 @@ func New(options Options) *Proxy {
 	p := &Proxy{options: options, faults: throttle.Logger(log, throttle.Every), gate: newGate(options)}
 	p.load.most = options.MaxRequests
 	p.oauth = newOAuth(p.gate, options.Credentials)
+	p.turns = newTurns(options)
 	p.upstream = upstream.New(upstream.Config{
 		URL: options.Upstream, TLS: options.UpstreamTLS, Timeout: options.UpstreamTimeout, HTTP2: options.UpstreamHTTP2,
 		WithoutHTTP2: func() { log.Warn("HubSpot does not take HTTP/2: HTTP/1.1 is used") },
@@ -58,6 +60,7 @@ func New(options Options) *Proxy {
 		memory:      replay.NewMemory(options.RetryMemory),
 		bodyLimit:   options.RetryBodyLimit,
 		metrics:     metrics,
+		turns:       p.turns,
 	}, p.faults)
 	if options.Intercept != nil {
 		p.tunnels = intercept.NewServer(options.Intercept, p.Server())
@@ -190,7 +193,10 @@ func (p *Proxy) admit(c *call, rw http.ResponseWriter) (refused *refusal) {
 	}
 	c.counted = true
 	connlimit.Keep(c.request.Context()) // it may take as long as it needs
-	return p.oauth.admit(rw, c)
+	if refused = p.oauth.admit(rw, c); refused != nil {
+		return refused
+	}
+	return p.turns.admit(c)
 }
 
 // forwarded returns the client's request for ReverseProxy, with the call in its
@@ -239,6 +245,7 @@ func (p *Proxy) end(c *call, a *reply) {
 	}
 	p.recorder.record(outcomeOf(c, a, time.Now()))
 	p.oauth.tokenCalls.end(c)
+	p.turns.end(c)
 	if c.counted {
 		p.load.end(c.clientName())
 	}

@@ -35,6 +35,7 @@ var statuses = map[string]int{
 	"CREDENTIAL_UNAVAILABLE":          http.StatusServiceUnavailable,
 	"APP_MISMATCH":                    http.StatusServiceUnavailable,
 	"OVERLOADED":                      http.StatusServiceUnavailable,
+	"RATE_LIMITED":                    http.StatusTooManyRequests,
 	"UPSTREAM_UNREACHABLE":            http.StatusBadGateway,
 	"UPSTREAM_TIMEOUT":                http.StatusGatewayTimeout,
 }
@@ -44,6 +45,7 @@ type refusal struct {
 	category   string
 	message    string // says what to do next, and no secret
 	retryAfter time.Duration
+	policy     string // HubSpot's name for the rate limit that is used up
 	allow      string
 	toConnect  bool // it answers a CONNECT request that lacks a known client key
 }
@@ -75,6 +77,14 @@ func refusalFor(c *call, err error) *refusal {
 	default:
 		return upstreamUnreachable()
 	}
+}
+
+// errorType returns HubSpot's type of the error, empty if there is none.
+func (r *refusal) errorType() string {
+	if r.policy == "" {
+		return ""
+	}
+	return "RATE_LIMIT"
 }
 
 func methodRefused(method string) *refusal {
@@ -272,7 +282,9 @@ func (a *reply) refuse(r *refusal) {
 		Message       string `json:"message"`
 		CorrelationID string `json:"correlationId"`
 		Category      string `json:"category"`
-	}{"error", r.message, a.call.correlation, r.category})
+		ErrorType     string `json:"errorType,omitempty"`  // as HubSpot's 429 has it, by which SDKs back off
+		PolicyName    string `json:"policyName,omitempty"` // also
+	}{"error", r.message, a.call.correlation, r.category, r.errorType(), r.policy})
 	a.WriteHeader(r.status())
 	_, _ = a.Write(append(text, '\n'))
 }

@@ -21,6 +21,7 @@ Authorization: Bearer KEY or hapikey=KEY.
 
   hubspot-auth-proxy client add billing --portals 62515,62516 --read-only
   hubspot-auth-proxy client add sync --portals 62515 --paths /crm/v3/objects/contacts,/crm/v3/owners --expires 2027-01-31
+  hubspot-auth-proxy client add report --portals 62515 --read-only --daily-limit 50000
   KEY=$(hubspot-auth-proxy client add ops --portals '*')
   curl -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/crm/v3/objects/contacts
 `
@@ -30,6 +31,7 @@ func clientAdd(flags *flag.FlagSet) action {
 	readOnly := flags.Bool("read-only", false, "allow GET, HEAD and HubSpot's POSTs that only read")
 	paths := flags.String("paths", "", "which paths it may use, with those below: `PATHS` with commas between them; all if not given")
 	until := expiryFlag(flags)
+	daily := flags.Int64("daily-limit", 0, "how many calls it may send on a day, by UTC: a `NUMBER`; no limit if not given")
 	replace := flags.Bool("replace", false, "give a caller that there is another key and other rights; its key so far ends")
 	return func(ctx context.Context, c *call) error {
 		expires, problem := expiry(*until)
@@ -37,7 +39,7 @@ func clientAdd(flags *flag.FlagSet) action {
 			return usageError{problem, "client add"}
 		}
 		key := clients.NewKey()
-		client := clients.Client{Name: c.args[0], KeySHA256: clients.Hash(key), ReadOnly: *readOnly, Paths: listOf(*paths), Portals: listOf(*portals), Expires: expires}
+		client := clients.Client{Name: c.args[0], KeySHA256: clients.Hash(key), ReadOnly: *readOnly, Paths: listOf(*paths), Portals: listOf(*portals), Expires: expires, DailyLimit: *daily}
 		if problem := clientProblem(client); problem != "" {
 			return usageError{problem, "client add"}
 		}
@@ -121,7 +123,7 @@ func storeClient(ctx context.Context, s *store, client clients.Client, replace b
 			paths = zap.Strings("paths", client.Paths)
 		}
 		s.log.Info("client was added", zap.String("client", client.Name), zap.Strings("portals", client.Portals),
-			zap.Bool("read_only", client.ReadOnly), paths, zap.String("expires", shownTime(client.Expires)), by("client add"))
+			zap.Bool("read_only", client.ReadOnly), paths, zap.String("expires", shownTime(client.Expires)), zap.Int64("daily_limit", client.DailyLimit), by("client add"))
 	}
 	return err
 }
@@ -184,6 +186,7 @@ type listed struct {
 	ReadOnly bool     `json:"read_only"`
 	Paths    []string `json:"paths,omitempty"`
 	Expires  string   `json:"expires,omitempty"`
+	Daily    int64    `json:"daily_limit,omitempty"`
 	Keys     int      `json:"keys"` // that work
 }
 
@@ -204,7 +207,7 @@ func (c *call) printClients(known []clients.Client, asJSON bool) error {
 	if asJSON {
 		list := make([]listed, 0, len(known))
 		for _, client := range known {
-			list = append(list, listed{client.Name, client.Portals, client.ReadOnly, client.Paths, shownTime(client.Expires), client.Working(time.Now())})
+			list = append(list, listed{client.Name, client.Portals, client.ReadOnly, client.Paths, shownTime(client.Expires), client.DailyLimit, client.Working(time.Now())})
 		}
 		return printJSON(c.stdout, list)
 	}

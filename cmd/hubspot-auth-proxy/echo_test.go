@@ -81,6 +81,7 @@ func echoCommands() map[string][][]string {
 		"client rotate": {{"billing"}, {"nobody"}},
 		"client list":   {{}, {"--json"}},
 		"client remove": {{"nobody"}},
+		"usage":         {{}, {"--json"}},
 		"keys generate": {{"a"}},
 		"keys rotate":   {{}},
 		"ca generate":   {{"--out", "/dev/null/ca"}},

@@ -131,7 +131,7 @@ func tidy(t *testing.T, families map[string]*dto.MetricFamily, text string) {
 			t.Errorf("%s: %s", problem.Metric, problem.Text)
 		}
 	}
-	unitless := []string{"build_info", "requests_in_flight", "hubspot_rate_limit_remaining", "redis_up", "portals", "cached_portals", "ended_grants", "unsaved_portals", "expiring_client_keys", "faulty_seeds"}
+	unitless := []string{"build_info", "requests_in_flight", "hubspot_rate_limit_remaining", "redis_up", "portals", "cached_portals", "ended_grants", "unsaved_portals", "expiring_client_keys", "faulty_seeds", "turns_waiting", "portals_near_daily_limit"}
 	unit := regexp.MustCompile(`_(total|seconds|bytes)$`)
 	for name, family := range families {
 		own, is := strings.CutPrefix(name, ownMetrics)

@@ -20,6 +20,7 @@ import (
 	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/proxy/admin"
+	"hubspot-auth-proxy/proxy/budget"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/connlimit"
 	"hubspot-auth-proxy/proxy/intercept"
@@ -66,6 +67,7 @@ type service struct {
 	metrics   *prometheus.Registry
 	history   *proxy.History
 	callers   *clients.Set
+	budget    *budget.Budget
 	seeder    *seeding.Seeder
 	joined    bool                 // Redis has answered, and has the settings' portals
 	authority *intercept.Authority // nil: nobody is intercepted
@@ -104,6 +106,7 @@ func (s *service) open(ctx context.Context) error {
 	if faults != nil {
 		return faults
 	}
+	s.openBudget()
 	s.callers = clients.NewSet(s.clients, s.log)
 	s.closers = append(s.closers, s.callers.Close)
 	countExpiring(s.metrics, s.callers)
@@ -191,6 +194,8 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 		RetryMemory:     s.settings.RetryMemory,
 		Clients:         s.callers,
 		MaxRequests:     limits.requests,
+		Budget:          s.budget,
+		RateLimitWait:   s.settings.RateLimitWait,
 		DefaultPortal:   s.settings.Default(),
 		ServePortals:    s.settings.ServePortals,
 		AllowAnonymous:  anonymous,

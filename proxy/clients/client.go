@@ -56,6 +56,9 @@ type Client struct {
 	// name, and those below. Nil means all paths.
 	Paths []string `json:"paths,omitempty"`
 
+	// DailyLimit is how many calls it may send on a day, by UTC. Zero means no limit.
+	DailyLimit int64 `json:"daily_limit,omitempty"`
+
 	// Seeded means that the client comes from the seed file, not from Redis.
 	Seeded bool `json:"-"`
 }
@@ -142,6 +145,9 @@ func (c Client) Check() error {
 		if !wire.IsPathRule(path) {
 			errs = append(errs, fmt.Errorf("%s is not a path for a rule: give one such as /crm/v3/objects/contacts, of plain characters, without a slash at its end", quote(path)))
 		}
+	}
+	if c.DailyLimit < 0 {
+		errs = append(errs, errors.New("the daily limit is negative: give a number of calls from 1 on"))
 	}
 	if len(c.Portals) == 0 {
 		errs = append(errs, errors.New(`no portals are given: give ids, or "*" for all`))

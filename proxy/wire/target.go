@@ -69,6 +69,15 @@ var tokenEndpoint = regexp.MustCompile(`^/oauth/(?:v[0-9]+|[0-9]{4}-(?:0[1-9]|1[
 // IsTokenEndpoint reports whether the target is HubSpot's token endpoint.
 func (t Target) IsTokenEndpoint() bool { return tokenEndpoint.MatchString(t.Path) }
 
+// objectSearch is HubSpot's search of CRM objects, in all versions.
+var objectSearch = regexp.MustCompile(`^/crm/(?:v[0-9]+/objects|objects/(?:v[0-9]+|[0-9]{4}-[0-9]{2}(?:-beta)?))/[^/]+/search$`)
+
+// IsObjectSearch reports whether the target, with the method POST, is HubSpot's search
+// of CRM objects, which has a rate limit of its own.
+func (t Target) IsObjectSearch() bool {
+	return strings.HasSuffix(t.Path, "/search") && objectSearch.MatchString(t.Path)
+}
+
 // Strip removes the credentials from the query, and the question mark of a query
 // that had nothing else.
 func (t *Target) Strip() {

@@ -258,7 +258,7 @@ func (s *Seeder) portals() []tokens.Seed {
 }
 
 func seedClient(c config.SeedClient) clients.Client {
-	client := clients.Client{Name: c.Name, Portals: c.Portals, ReadOnly: c.ReadOnly, Paths: c.Paths}
+	client := clients.Client{Name: c.Name, Portals: c.Portals, ReadOnly: c.ReadOnly, Paths: c.Paths, DailyLimit: c.DailyLimit}
 	for i, k := range c.Keys {
 		key := clients.Key{SHA256: k.SHA256, Expires: k.Expires}
 		if key.SHA256 == "" {

@@ -1,0 +1,197 @@
+package budget
+
+import (
+	"context"
+	_ "embed"
+	"math"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/tokens/store"
+)
+
+//go:embed daily.lua
+var dailyScript string
+
+var dailyLua = redis.NewScript(dailyScript)
+
+// dailyLimit is what a process has reserved of a client's calls of a day. Usage.mu
+// guards it.
+type dailyLimit struct {
+	day   string
+	limit int64
+
+	held     int64 // reserved in Redis, and not used
+	uncalled int64 // used without a reservation, and not reported
+	idle     bool  // nothing was used since the last flush
+
+	asking   chan struct{} // closed when Redis has been asked; nil means that it is not
+	answered time.Time     // when Redis has answered last
+	failed   time.Time     // when Redis has not answered; zero means that it has since
+	left     int64         // that nobody had reserved when Redis answered last
+}
+
+// dailyRetry is how long after an answer of Redis that none is left, or after none, it
+// is asked again.
+const dailyRetry = time.Second
+
+// TakeDaily takes one of the calls that the client may send today, by UTC, with all
+// processes together. It returns a [*RefusedError] if there is none, or ctx's error.
+// [Usage.SettleDaily] is to follow.
+//
+// Processes reserve a twentieth of what is left, so that calls wait for Redis only
+// when next to nothing is. While Redis does not answer, a process sends a tenth of
+// what was left.
+func (u *Usage) TakeDaily(ctx context.Context, client string, limit int64, now time.Time) error {
+	for {
+		taken, asking, after := u.tryDaily(client, limit, now)
+		switch {
+		case taken:
+			return nil
+		case asking == nil:
+			u.budget.metrics.refused.WithLabelValues(reasonDaily).Inc()
+			return &RefusedError{RetryAfter: after, Policy: policyDaily, Daily: true}
+		}
+		select {
+		case <-asking:
+			now = time.Now()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// policyDaily is HubSpot's name for its own daily limit. SDKs do not wait for it.
+const policyDaily = "DAILY"
+
+// tryDaily takes a call, or returns what to wait for; nil means that there is none.
+func (u *Usage) tryDaily(client string, limit int64, now time.Time) (taken bool, asking <-chan struct{}, after time.Duration) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	d := u.dailyOf(client, limit, now)
+	d.idle = false
+	credit := int64(0) // that may be used without a reservation
+	switch {
+	case !d.failed.IsZero():
+		credit = max(1, d.left/10)
+	case d.answered.IsZero():
+		credit = limit / 1000 // the day's first calls need not wait
+	}
+	switch {
+	case d.held > 0:
+		d.held--
+		if d.held < d.left/40 {
+			u.reserve(client, d, math.MaxInt32)
+		}
+		return true, nil, 0
+	case d.uncalled < credit:
+		d.uncalled++
+		if now.Sub(d.failed) >= dailyRetry {
+			u.reserve(client, d, math.MaxInt32)
+		}
+		return true, nil, 0
+	case d.failed.IsZero() && d.left == 0 && !d.answered.IsZero() && now.Sub(d.answered) < dailyRetry:
+		return false, nil, untilMidnight(now)
+	case now.Sub(d.failed) < dailyRetry:
+		return false, nil, time.Minute
+	}
+	u.reserve(client, d, math.MaxInt32)
+	return false, d.asking, 0
+}
+
+// SettleDaily notes how often a call that has been taken was sent.
+func (u *Usage) SettleDaily(client string, sent int) {
+	if sent == 1 {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch d := u.limits[client]; {
+	case d == nil:
+	case sent == 0:
+		d.held++
+	default:
+		d.uncalled += int64(sent - 1)
+	}
+}
+
+func untilMidnight(now time.Time) time.Duration {
+	now = now.UTC()
+	return time.Date(now.Year(), now.Month(), now.Day()+1, 0, 0, 0, 0, time.UTC).Sub(now)
+}
+
+// dailyOf returns what is reserved for the client today.
+func (u *Usage) dailyOf(client string, limit int64, now time.Time) *dailyLimit {
+	day := now.UTC().Format(time.DateOnly)
+	d := u.limits[client]
+	if d == nil || d.day != day {
+		d = &dailyLimit{day: day, limit: limit, left: limit}
+		u.limits[client] = d
+	}
+	if d.limit != limit {
+		d.limit, d.left, d.answered = limit, 0, time.Time{} // Redis knows
+	}
+	return d
+}
+
+// reserve asks Redis for more of the client's calls, unless it is being asked. Usage.mu
+// is held.
+func (u *Usage) reserve(client string, d *dailyLimit, most int64) {
+	if d.asking != nil || u.budget.life.Err() != nil {
+		return
+	}
+	asking, uncalled, asked := make(chan struct{}), d.uncalled, &dailyLimit{day: d.day, limit: d.limit}
+	d.asking = asking
+	u.budget.work.Go(func() {
+		given, left, err := u.askDaily(u.budget.life, client, asked, most, -uncalled)
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		defer close(asking)
+		d.asking = nil
+		if err != nil {
+			d.failed = time.Now()
+			u.budget.faults.Warn("a client's daily limit cannot be read from Redis: this process sends a tenth of what was left until it can", zap.Error(err))
+			return
+		}
+		d.held, d.left, d.uncalled = d.held+given, left, d.uncalled-uncalled
+		d.answered, d.failed = time.Now(), time.Time{}
+	})
+}
+
+// giveBackDaily gives back what is reserved and not in use, so that other processes
+// have it.
+func (u *Usage) giveBackDaily(ctx context.Context, all bool) {
+	u.mu.Lock()
+	back := make(map[string]*dailyLimit)
+	for client, d := range u.limits {
+		if n := d.held - d.uncalled; (d.idle || all) && n != 0 {
+			back[client] = &dailyLimit{day: d.day, limit: d.limit, held: n}
+			d.held, d.uncalled = 0, 0
+		}
+		d.idle = true
+	}
+	u.mu.Unlock()
+	for client, d := range back {
+		if _, _, err := u.askDaily(ctx, client, d, 0, d.held); err != nil {
+			// Less than the limit can be used then, but not more.
+			u.budget.faults.Warn("calls of a client's daily limit cannot be given back to Redis", zap.Error(err))
+		}
+	}
+}
+
+// askDaily reserves calls in Redis, and gives some back; a negative number of those
+// were used without being reserved.
+func (u *Usage) askDaily(ctx context.Context, client string, d *dailyLimit, most, back int64) (given, left int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, visitTimeout)
+	defer cancel()
+	answer, err := dailyLua.Run(ctx, u.budget.redis, []string{u.budget.prefix + "daily:{" + client + "}:" + d.day}, d.limit, most, back).Int64Slice()
+	if err == nil && len(answer) != 2 {
+		err = store.ErrShape
+	}
+	if err != nil {
+		return 0, 0, store.Failure("reserve calls of a client's day in Redis", err)
+	}
+	return answer[0], answer[1], nil
+}

@@ -1,0 +1,106 @@
+package budget
+
+import "time"
+
+// use is turns that were used at about the same time.
+type use struct {
+	at   time.Duration // -1 means that they were not used
+	from int64         // when they were taken, by Redis' clock; 0 means without a visit
+	n    int
+	sent bool // reported to Redis
+}
+
+// uses are the turns that a process has used within the last interval, and those
+// that it gives back, oldest first.
+type uses struct {
+	all        []use
+	unreported int // turns that were used without a visit, and not reported since
+}
+
+// add notes n turns.
+func (u *uses) add(at time.Duration, from int64, n int, interval time.Duration) {
+	if last := len(u.all) - 1; last >= 0 {
+		l := &u.all[last]
+		if l.from == from && !l.sent && l.at >= 0 && at-l.at < interval/250 {
+			l.n += n
+			u.countUnreported(*l, n)
+			return
+		}
+	}
+	u.prune(at - interval)
+	u.all = append(u.all, use{at: at, from: from, n: n})
+	u.countUnreported(u.all[len(u.all)-1], n)
+}
+
+func (u *uses) countUnreported(one use, n int) {
+	if one.from == 0 && !one.sent {
+		u.unreported += n
+	}
+}
+
+// giveBack notes turns that were taken and not used.
+func (u *uses) giveBack(from int64, n int) {
+	u.all = append(u.all, use{at: -1, from: from, n: n})
+}
+
+// prune forgets what was used before then.
+func (u *uses) prune(before time.Duration) {
+	n := 0
+	for n < len(u.all) && u.all[n].at < before && (u.all[n].at >= 0 || u.all[n].sent) {
+		u.countUnreported(u.all[n], -u.all[n].n)
+		n++
+	}
+	if n > 0 {
+		u.all = append(u.all[:0], u.all[n:]...)
+	}
+}
+
+// mostMoves is how many entries one visit reports.
+const mostMoves = 256
+
+// take returns what was not reported, and notes it as reported.
+func (u *uses) take() (moves []use) {
+	for i := range u.all {
+		if len(moves) == mostMoves {
+			break
+		}
+		if one := &u.all[i]; !one.sent {
+			moves = append(moves, *one)
+			u.countUnreported(*one, -one.n)
+			one.sent = true
+		}
+	}
+	return moves
+}
+
+// forgetReports makes all uses count as not reported: Redis may have lost them.
+func (u *uses) forgetReports() {
+	u.unreported = 0
+	for i := range u.all {
+		one := &u.all[i]
+		one.from, one.sent = 0, one.at < 0
+		u.countUnreported(*one, one.n)
+	}
+}
+
+// within returns how many turns were used after then.
+func (u *uses) within(after time.Duration) (n int) {
+	for _, one := range u.all {
+		if one.at > after {
+			n += one.n
+		}
+	}
+	return n
+}
+
+// until returns when no more than n turns have been used after an interval before.
+func (u *uses) until(n int, interval time.Duration) (free time.Duration) {
+	for i := len(u.all) - 1; i >= 0; i-- {
+		if one := u.all[i]; one.at >= 0 {
+			if n -= one.n; n < 0 {
+				return one.at + interval
+			}
+		}
+	}
+	return 0
+}

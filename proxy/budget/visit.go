@@ -1,0 +1,149 @@
+package budget
+
+import (
+	"context"
+	_ "embed"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"hubspot-auth-proxy/tokens/store"
+)
+
+//go:embed visit.lua
+var visitScript string
+
+var visitLua = redis.NewScript(visitScript)
+
+// visit is one visit of the window in Redis.
+func (w *window) visit() {
+	w.mu.Lock()
+	now := w.budget.now()
+	w.dropStock(now)
+	args, asked := w.request(now)
+	outage := w.budget.outage.number.Load()
+	w.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(w.budget.life, visitTimeout)
+	defer cancel()
+	answer, err := visitLua.Run(ctx, w.budget.redis, []string{w.budget.key(w.key)}, args...).Int64Slice()
+	if err == nil && len(answer) != 8+2*len(asked) {
+		err = store.ErrShape
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		w.budget.beginOutage(failure(err))
+		return
+	}
+	w.outage = outage
+	w.take(answer, now)
+	w.serve(asked, answer[8:])
+}
+
+// request returns the script's arguments, and the calls that turns are asked for.
+func (w *window) request(now time.Duration) (args []any, asked []*waiter) {
+	if w.outage != w.budget.outage.number.Load() {
+		w.uses.forgetReports()
+	}
+	limit, interval := 0, time.Duration(0)
+	if w.learned {
+		limit, interval, w.learned = w.limit, w.interval, false
+	}
+	args = append(args, w.budget.process, limit, µs(interval), w.limit, µs(w.interval), µs(w.rejected))
+	w.rejected = 0
+	args = append(args, w.observed.arguments(now, w.interval)...)
+	w.observed = observation{}
+	wantsStock := 1
+	if w.queue.waiting > 0 {
+		wantsStock = 0
+	}
+	moves := w.uses.take()
+	args = append(args, wantsStock, len(moves))
+	for _, m := range moves {
+		age := int64(-1)
+		if m.at >= 0 {
+			age = µs(now - m.at)
+		}
+		args = append(args, m.from, age, m.n)
+	}
+	asked = w.queue.heads(max(0, w.asks()))
+	args = append(args, len(asked))
+	for _, one := range asked {
+		light := 0
+		if w.queue.light(one.client, now, w.interval, w.limit) {
+			light = 1
+		}
+		args = append(args, µs(max(0, one.deadline-now)), light)
+	}
+	return args, asked
+}
+
+func µs(d time.Duration) int64 { return d.Microseconds() }
+
+// take takes in what the window is like.
+func (w *window) take(answer []int64, sent time.Duration) {
+	now := w.budget.now()
+	if !w.learned {
+		w.limit = min(max(int(answer[0]), 1), mostLimit)
+		w.interval = min(max(time.Duration(answer[1])*time.Microsecond, leastInterval), mostInterval)
+	}
+	w.processes, w.used = max(1, int(answer[2])), int(answer[3])
+	w.far = answer[4] == 1
+	w.visited = now
+	if w.far {
+		w.doubt = 0
+	}
+	if n := int(answer[5]); n > 0 {
+		if w.stock > 0 {
+			w.uses.giveBack(w.stockFrom, w.stock)
+		}
+		w.stock, w.stockLow, w.stockFrom, w.stockUntil = n, n/2, answer[6], sent+w.interval/4
+	} else if !w.far && w.stock > 0 {
+		w.uses.giveBack(w.stockFrom, w.stock)
+		w.stock = 0
+	}
+	w.spacing = time.Duration(max(answer[7], 1)) * time.Microsecond
+	w.queue.sweep(now, w.interval)
+}
+
+// serve gives the turns to those who have asked.
+func (w *window) serve(asked []*waiter, answers []int64) {
+	now := w.budget.now()
+	for i, one := range asked {
+		delay, from := time.Duration(answers[2*i])*time.Microsecond, answers[2*i+1]
+		turn := Turn{window: w, from: from}
+		switch {
+		case from == 0:
+			w.lastTurn = max(w.lastTurn, now-delay)
+			w.refuse(one, -delay)
+		case delay == 0:
+			w.give(turn, now)
+		default:
+			w.later(one.client, turn, delay)
+		}
+	}
+}
+
+// refuse answers a call that has no turn before after has passed, and with it those
+// of its client that have to go before.
+func (w *window) refuse(one *waiter, after time.Duration) {
+	if w.queue.leave(one) {
+		one.answer <- result{refused: w.refusedUntil(after)}
+	}
+}
+
+// observation is what an answer of HubSpot's says about the calls that HubSpot counts.
+type observation struct {
+	counted        int // 0 means that there is nothing to be said
+	sent, answered time.Duration
+}
+
+// arguments returns the observation as the script takes it. What is old is of no use:
+// the window does not know any more what counted then.
+func (o observation) arguments(now, interval time.Duration) []any {
+	if o.counted == 0 || now-o.sent > interval/4 {
+		return []any{-1, 0, 0}
+	}
+	return []any{o.counted, µs(now - o.sent), µs(now - o.answered)}
+}
