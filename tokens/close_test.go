@@ -14,6 +14,7 @@ import (
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // closing closes the source in another goroutine.
@@ -34,9 +35,9 @@ func TestCloseWaitsForARenewalUnderWay(t *testing.T) {
 		seed(t, s, hub, portalID)
 		g.close()
 		call := later(func() (*tokens.Credential, error) { return s.Credential(t.Context(), portalID) })
-		eventually(t, "the answer is held up", func() bool { return g.held.Load() == 1 })
+		testkit.Eventually(t, "the answer is held up", func() bool { return g.held.Load() == 1 })
 		done := closing(s, 20*time.Second)
-		eventually(t, "nothing new begins", func() bool { return answers(t, s, "1", &tokens.UnavailableError{}) })
+		testkit.Eventually(t, "nothing new begins", func() bool { return answers(t, s, "1", &tokens.UnavailableError{}) })
 		select {
 		case err := <-done:
 			t.Fatalf("it does not wait: %v", err)
@@ -120,7 +121,7 @@ func TestCloseDoesNotWaitForARedisThatIsAway(t *testing.T) {
 		return errCut
 	}})
 	s := newSource(t, newHub(t), tokens.Options{Redis: client})
-	eventually(t, "the epoch was asked for", func() bool { return asked.Load() > 0 })
+	testkit.Eventually(t, "the epoch was asked for", func() bool { return asked.Load() > 0 })
 	begin := time.Now()
 	if err := <-closing(s, 20*time.Second); err != nil || time.Since(begin) > 10*time.Second {
 		t.Errorf("Close: %v after %v", err, time.Since(begin))

@@ -8,6 +8,7 @@ import (
 
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // damages are fields that make a record unusable.
@@ -66,7 +67,7 @@ func TestADamagedRecordIsAnErrorAndIsLeftAlone(t *testing.T) {
 					t.Fatal(err)
 				}
 				seed(t, knows, hub, portalID)
-				eventually(t, "the new grant is in force", func() bool {
+				testkit.Eventually(t, "the new grant is in force", func() bool {
 					_, err := fresh.Credential(t.Context(), portalID)
 					return err == nil
 				})
@@ -111,7 +112,7 @@ func TestARecordThatIsMissingIsStoredAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		now.advance(72 * time.Second) // so that it is read again
-		eventually(t, "it is stored again", func() bool {
+		testkit.Eventually(t, "it is stored again", func() bool {
 			return get(t, s, portalID).Secret.Equal(held.Secret) && client.Exists(t.Context(), recordKey).Val() == 1
 		})
 		if diff := cmp.Diff(before, client.HGetAll(t.Context(), recordKey).Val()); diff != "" {

@@ -10,6 +10,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // outages are the ways in which the token endpoint gives no token for a while.
@@ -130,7 +131,7 @@ func TestThrottlingPausesAllPortalsAsLongAsHubSpotAsked(t *testing.T) {
 		// A renewal that begins before and succeeds after does not end it.
 		g.close()
 		call := later(func() (*tokens.Credential, error) { return s.Credential(t.Context(), "1") })
-		eventually(t, "the answer is held up", func() bool { return g.held.Load() == 1 })
+		testkit.Eventually(t, "the answer is held up", func() bool { return g.held.Load() == 1 })
 		hub.SetToken(hubspottest.TokenBehaviour{Status: http.StatusTooManyRequests, RetryAfter: "20"})
 		release := g.leave()
 		if !answers(t, s, portalID, &tokens.UnavailableError{}) {
@@ -170,7 +171,7 @@ func TestAPauseHoldsForWhoWaitsForALock(t *testing.T) {
 		}
 		before := locks.Load()
 		call := later(func() (*tokens.Credential, error) { return s.Credential(t.Context(), portalID) })
-		eventually(t, "it waits for the lock", func() bool { return locks.Load() > before+1 })
+		testkit.Eventually(t, "it waits for the lock", func() bool { return locks.Load() > before+1 })
 		hub.SetToken(hubspottest.TokenBehaviour{Status: http.StatusTooManyRequests, RetryAfter: "20"})
 		if !answers(t, s, "1", &tokens.UnavailableError{}) {
 			t.Fatal("not throttled")
@@ -242,7 +243,7 @@ func TestAnEndedGrantIsLeftAloneUntilItsTimeOrANewOne(t *testing.T) {
 					hub.SetToken(hubspottest.TokenBehaviour{})
 					seed(t, a, hub, portalID)
 					for _, s := range []*tokens.Source{a, b} {
-						eventually(t, "the new grant is in force", func() bool {
+						testkit.Eventually(t, "the new grant is in force", func() bool {
 							_, err := s.Credential(t.Context(), portalID)
 							return err == nil
 						})

@@ -15,6 +15,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // otherApp returns another app than the one that has the grants.
@@ -126,15 +127,15 @@ func TestARefusedGrantIsTriedWhileItsTokenIsServed(t *testing.T) {
 	hub.SetToken(hubspottest.TokenBehaviour{Code: "BAD_HUB"})
 	now.advance(tokenLife - 4*time.Minute)
 	everyone(sources)
-	eventually(t, "the grant is marked as ended", func() bool { return field(t, client, "state") == "ended" })
+	testkit.Eventually(t, "the grant is marked as ended", func() bool { return field(t, client, "state") == "ended" })
 	hub.SetToken(hubspottest.TokenBehaviour{})
 	now.advance(time.Minute)
 	if got := get(t, sources[0], portalID); !got.Secret.Equal(first.Secret) {
 		t.Error("the request has waited for the try")
 	}
-	eventually(t, "the grant is active again", func() bool { return field(t, client, "state") == "active" })
+	testkit.Eventually(t, "the grant is active again", func() bool { return field(t, client, "state") == "active" })
 	for _, s := range sources {
-		eventually(t, "each replica has the new token", func() bool { return hasOther(s, first) })
+		testkit.Eventually(t, "each replica has the new token", func() bool { return hasOther(s, first) })
 	}
 	wantCalls(t, hub, 3)
 }
@@ -214,7 +215,7 @@ func TestAGrantOfUnknownAppRecoversAtTheFirstStartWithTheRightOne(t *testing.T) 
 		}
 		wantCalls(t, hub, 2)
 		now.advance(time.Hour)
-		eventually(t, "the wrong app does not try any more", func() bool {
+		testkit.Eventually(t, "the wrong app does not try any more", func() bool {
 			_, err := wrong.Credential(t.Context(), portalID)
 			_, is := errors.AsType[*tokens.AppMismatchError](err)
 			return is

@@ -16,6 +16,7 @@ import (
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 var floodFlag = flag.Duration("flood", 2*time.Second, "how long messages are published at a high rate")
@@ -100,7 +101,7 @@ func TestMessagesChangeNothingThatIsStoredAndNoAnswer(t *testing.T) {
 		want[id] = get(t, served, id).Secret.Reveal()
 		get(t, idle, id)
 	}
-	eventually(t, "what is under way has ended", func() bool { return client.Exists(t.Context(), lockKey).Val() == 0 })
+	testkit.Eventually(t, "what is under way has ended", func() bool { return client.Exists(t.Context(), lockKey).Val() == 0 })
 	before := contents(t, client)
 
 	event := eventsOf(t, client)
@@ -128,7 +129,7 @@ func TestMessagesChangeNothingThatIsStoredAndNoAnswer(t *testing.T) {
 	if err := served.Set(t.Context(), set, "test"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the change arrives", func() bool { return get(t, idle, "1").Secret.Reveal() == "other" })
+	testkit.Eventually(t, "the change arrives", func() bool { return get(t, idle, "1").Secret.Reveal() == "other" })
 }
 
 // Messages pass between the databases of one server, and between prefixes.
@@ -194,7 +195,7 @@ func TestAHintIsFollowedBeforeTheNextUse(t *testing.T) {
 	get(t, s, portalID)
 	hold := wire.HoldAnswers(func(command []string) bool { return strings.EqualFold(command[0], "hgetall") })
 	put(t, operator, portalID, tokens.AccessToken, "2")
-	eventually(t, "a call waits for the record, and not for long", func() bool {
+	testkit.Eventually(t, "a call waits for the record, and not for long", func() bool {
 		began := time.Now()
 		c := get(t, s, portalID)
 		took := time.Since(began)
@@ -204,7 +205,7 @@ func TestAHintIsFollowedBeforeTheNextUse(t *testing.T) {
 		return took >= 100*time.Millisecond
 	})
 	hold.Release()
-	eventually(t, "the change is in force", func() bool { return get(t, s, portalID).Secret.Reveal() == "2" })
+	testkit.Eventually(t, "the change is in force", func() bool { return get(t, s, portalID).Secret.Reveal() == "2" })
 }
 
 // Whoever may publish cannot make a process ask Redis as often as it publishes.

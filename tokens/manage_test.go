@@ -17,6 +17,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // generation returns the generation of the portal's record.
@@ -76,7 +77,7 @@ func TestWhatIsSetConnectedOrRemovedIsSoEverywhereAtOnce(t *testing.T) {
 			if !has(here) {
 				t.Errorf("step %d: it is not so here", i)
 			}
-			eventually(t, fmt.Sprintf("step %d is heard of", i), func() bool { return has(there) })
+			testkit.Eventually(t, fmt.Sprintf("step %d is heard of", i), func() bool { return has(there) })
 		}
 		if hub.TokenCallsTotal() != 0 {
 			t.Errorf("%d token calls", hub.TokenCallsTotal())
@@ -273,7 +274,7 @@ func TestANonceServesOnce(t *testing.T) {
 		if ttl := redistest.Admin(t, client).TTL(t.Context(), "hubspot:nonce:n").Val(); ttl < 50*time.Second || ttl > time.Minute {
 			t.Errorf("it is kept for %v", ttl)
 		}
-		eventually(t, "it is forgotten", func() bool { return client.Exists(t.Context(), "hubspot:nonce:other").Val() == 0 })
+		testkit.Eventually(t, "it is forgotten", func() bool { return client.Exists(t.Context(), "hubspot:nonce:other").Val() == 0 })
 	})
 }
 

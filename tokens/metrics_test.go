@@ -16,6 +16,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // samples are metrics without their prefix, such as renewals_total{renewed}; a
@@ -95,7 +96,7 @@ func (c counted) asking(t *testing.T) <-chan result {
 	t.Helper()
 	c.answers.close()
 	call := later(func() (*tokens.Credential, error) { return c.Credential(t.Context(), portalID) })
-	eventually(t, "the answer is held up", func() bool { return c.answers.held.Load() == 1 })
+	testkit.Eventually(t, "the answer is held up", func() bool { return c.answers.held.Load() == 1 })
 	return call
 }
 
@@ -240,10 +241,10 @@ func TestWhatAnotherReplicaHasRenewedIsCountedAsAdopted(t *testing.T) {
 		seed(t, c.Source, c.hub, portalID)
 		g.close()
 		call := later(func() (*tokens.Credential, error) { return other.Credential(t.Context(), portalID) })
-		eventually(t, "the other one is renewing", func() bool { return g.held.Load() == 1 })
+		testkit.Eventually(t, "the other one is renewing", func() bool { return g.held.Load() == 1 })
 		before := c.lock()
 		waiting := later(func() (*tokens.Credential, error) { return c.Credential(t.Context(), portalID) })
-		eventually(t, "it waits for the lock", func() bool { return c.lock() >= before+3 })
+		testkit.Eventually(t, "it waits for the lock", func() bool { return c.lock() >= before+3 })
 		g.open()
 		if a, b := await(t, call), await(t, waiting); a.err != nil || b.err != nil || !a.credential.Secret.Equal(b.credential.Secret) {
 			t.Errorf("%v, %v", a.err, b.err)
@@ -278,9 +279,9 @@ func TestMetricsTellThatRedisIsAwayAndBack(t *testing.T) {
 	if got["redis_up"] != 0 || got["redis_errors_total"] == 0 || got["unsaved_portals"] != 1 || got["renewals_total{renewed}"] != 2 {
 		t.Errorf("while it is away: %v", got)
 	}
-	eventually(t, "errors grow", func() bool { return scrape(t, registry)["redis_errors_total"] > got["redis_errors_total"] })
+	testkit.Eventually(t, "errors grow", func() bool { return scrape(t, registry)["redis_errors_total"] > got["redis_errors_total"] })
 	server.Restart()
-	eventually(t, "all is stored", func() bool {
+	testkit.Eventually(t, "all is stored", func() bool {
 		got := scrape(t, registry)
 		return got["redis_up"] == 1 && got["unsaved_portals"] == 0
 	})
@@ -292,7 +293,7 @@ func TestEachCommandToRedisIsCountedOnce(t *testing.T) {
 	client, registry := dial(t, server), prometheus.NewRegistry()
 	s := newSource(t, newHub(t), tokens.Options{Redis: client, Metrics: registry})
 	newSource(t, newHub(t), tokens.Options{Redis: client, Metrics: prometheus.NewRegistry()}) // counts for itself
-	eventually(t, "all is quiet", func() bool { return s.Epoch() != "" })
+	testkit.Eventually(t, "all is quiet", func() bool { return s.Epoch() != "" })
 	listening(t, client, 2)
 	for _, tt := range []struct {
 		name          string

@@ -10,6 +10,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // load calls Credential all the time until stop is called, which returns how
@@ -58,14 +59,14 @@ func TestAKnownPortalIsServedAndRenewedWhileRedisIsAway(t *testing.T) {
 			defer stop()
 			tt.stop(server)
 			now.advance(tokenLife - 2*time.Minute)
-			eventually(t, "it is renewed ahead", func() bool { return hasOther(s, current) })
+			testkit.Eventually(t, "it is renewed ahead", func() bool { return hasOther(s, current) })
 			current = get(t, s, portalID)
 			now.advance(tokenLife)
-			eventually(t, "it is renewed when it has expired", func() bool { return hasOther(s, current) })
+			testkit.Eventually(t, "it is renewed when it has expired", func() bool { return hasOther(s, current) })
 			current = get(t, s, portalID)
 			tt.start(server)
 			client := dial(t, server)
-			eventually(t, "what was renewed is stored", func() bool {
+			testkit.Eventually(t, "what was renewed is stored", func() bool {
 				return secret.New(field(t, client, "access_token")).Equal(current.Secret)
 			})
 			stop()
@@ -97,11 +98,11 @@ func TestWithoutRedisAnEndedGrantIsNotFinal(t *testing.T) {
 		t.Error("it is not merely unavailable")
 	}
 	server.Restart()
-	eventually(t, "the newer one is stored", func() bool {
+	testkit.Eventually(t, "the newer one is stored", func() bool {
 		return secret.New(field(t, dial(t, server), "access_token")).Equal(newer.Secret)
 	})
 	cutA.Store(false)
-	eventually(t, "a has the newer one", func() bool {
+	testkit.Eventually(t, "a has the newer one", func() bool {
 		now.advance(time.Second)
 		c, err := a.Credential(t.Context(), portalID)
 		return err == nil && c.Secret.Equal(newer.Secret)
@@ -157,20 +158,20 @@ func TestOfWhatIsWrittenBackTheNewestStays(t *testing.T) {
 			}
 			if lastWritten {
 				cutB.Store(false)
-				eventually(t, "b has written", stored(old))
+				testkit.Eventually(t, "b has written", stored(old))
 				cutA.Store(false)
 			} else {
 				cutA.Store(false)
-				eventually(t, "a has written", stored(newest))
+				testkit.Eventually(t, "a has written", stored(newest))
 				cutB.Store(false)
 			}
 			for _, s := range []*tokens.Source{a, b} {
-				eventually(t, "both have the newest", func() bool {
+				testkit.Eventually(t, "both have the newest", func() bool {
 					now.advance(100 * time.Millisecond) // its event may have come before the subscription stood again
 					return get(t, s, portalID).Secret.Equal(newest.Secret)
 				})
 			}
-			eventually(t, "Redis has the newest", stored(newest))
+			testkit.Eventually(t, "Redis has the newest", stored(newest))
 			now.advance(tokenLife)
 			get(t, b, portalID) // by its refresh token
 		})
@@ -195,7 +196,7 @@ func TestASeedAppliedToAnEmptiedRedisDisplacesNothingNewer(t *testing.T) {
 		t.Error("the seed's refresh token should have ended")
 	}
 	cutA.Store(false)
-	eventually(t, "b has what a holds", func() bool {
+	testkit.Eventually(t, "b has what a holds", func() bool {
 		now.advance(100 * time.Millisecond)
 		c, err := b.Credential(t.Context(), portalID)
 		return err == nil && c.Secret.Equal(held.Secret)
@@ -220,10 +221,10 @@ func TestARedisThatIsEmptiedDuringARenewalLosesNothing(t *testing.T) {
 			now.advance(time.Minute)
 			g.close()
 			call := later(func() (*tokens.Credential, error) { return s.Renew(t.Context(), old, true) })
-			eventually(t, "the answer is held up", func() bool { return g.held.Load() == 1 })
+			testkit.Eventually(t, "the answer is held up", func() bool { return g.held.Load() == 1 })
 			server.Restart()
 			direct := dial(t, server)
-			eventually(t, "the old one is stored again", func() bool {
+			testkit.Eventually(t, "the old one is stored again", func() bool {
 				return secret.New(field(t, direct, "access_token")).Equal(old.Secret)
 			})
 			now.advance(time.Second)
@@ -235,7 +236,7 @@ func TestARedisThatIsEmptiedDuringARenewalLosesNothing(t *testing.T) {
 				t.Fatalf("no new token: %v", r.err)
 			}
 			c.Store(false)
-			eventually(t, "the new one is stored", func() bool {
+			testkit.Eventually(t, "the new one is stored", func() bool {
 				return secret.New(field(t, direct, "access_token")).Equal(r.credential.Secret)
 			})
 			now.advance(tokenLife)
@@ -289,7 +290,7 @@ func TestARemovalOutlivesRenewalsDoneWithoutRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	cutA.Store(false)
-	eventually(t, "it is removed", func() bool {
+	testkit.Eventually(t, "it is removed", func() bool {
 		now.advance(time.Second)
 		return answers(t, a, portalID, tokens.ErrNotConnected)
 	})
@@ -320,7 +321,7 @@ func TestANewGrantIsRenewedAtOnceHoweverOftenTheFormerFailed(t *testing.T) {
 		if err := operator.Set(t.Context(), tokens.Seed{Portal: portalID, Kind: tokens.OAuth, Secret: secret.New(hub.Connect(portalID))}, "test"); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the new grant serves", func() bool {
+		testkit.Eventually(t, "the new grant serves", func() bool {
 			_, err := s.Credential(t.Context(), portalID)
 			return err == nil
 		})

@@ -15,6 +15,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // overview returns the overview of all portals, and fails if it has a secret.
@@ -128,7 +129,7 @@ func TestAnOverviewReadsAtMostSoManyRecords(t *testing.T) {
 	if err := s.Survey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "its lock is released", func() bool { return client.Exists(t.Context(), "hubspot:lock:{70000}").Val() == 0 })
+	testkit.Eventually(t, "its lock is released", func() bool { return client.Exists(t.Context(), "hubspot:lock:{70000}").Val() == 0 })
 	counted := &reads{count: map[string]int{}}
 	client.AddHook(counted)
 	o := found(t, s, tokens.Query{Most: 20})
@@ -169,7 +170,7 @@ func TestWhatIsKnownOfAllPortalsFollowsTheirChanges(t *testing.T) {
 		listening(t, client, 2)
 		counts := func(what string, want tokens.Counts) {
 			t.Helper()
-			eventually(t, what, func() bool { return cmp.Equal(found(t, s, tokens.Query{}).Counts, want) })
+			testkit.Eventually(t, what, func() bool { return cmp.Equal(found(t, s, tokens.Query{}).Counts, want) })
 		}
 		s.FollowAll()
 		counts("what was there before is counted", tokens.Counts{"active": 1})
@@ -236,7 +237,7 @@ func TestAnOverviewTellsWhyAPortalIsNotRenewedUntilItIs(t *testing.T) {
 		}
 		hub.SetToken(hubspottest.TokenBehaviour{})
 		get(t, other, portalID)
-		eventually(t, "the portal is well again", func() bool {
+		testkit.Eventually(t, "the portal is well again", func() bool {
 			o := overview(t, s, 9)
 			return o.Portals[0].Well() && o.Unwell == 0
 		})

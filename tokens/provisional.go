@@ -6,7 +6,7 @@ import (
 )
 
 // errNotJoined is why a credential that only Redis has cannot be had yet.
-var errNotJoined = errors.New("Redis has not answered since the start")
+var errNotJoined = errors.New("no answer of Redis since the start")
 
 // Provide makes the static credentials among the seeds serve until [Source.Joined]
 // is called, so that they need no Redis at the start. What Redis has of a portal,

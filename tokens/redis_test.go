@@ -14,6 +14,7 @@ import (
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestOpenRedisChoosesTheClientByTheURL(t *testing.T) {
@@ -128,7 +129,7 @@ func TestTheEmbeddedRedisLetsTimePass(t *testing.T) {
 	if err := client.Set(t.Context(), "k", "v", time.Second).Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the key expires", func() bool { return client.Exists(t.Context(), "k").Val() == 0 })
+	testkit.Eventually(t, "the key expires", func() bool { return client.Exists(t.Context(), "k").Val() == 0 })
 }
 
 // works shows that two sources share portals by the Redis at that URL: one
@@ -157,11 +158,11 @@ func works(t *testing.T, address string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the event arrives", func() bool { return get(t, b, id).Secret.Equal(renewed.Secret) })
+		testkit.Eventually(t, "the event arrives", func() bool { return get(t, b, id).Secret.Equal(renewed.Secret) })
 		if err := b.Remove(t.Context(), id, "test"); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the removal arrives", func() bool { return answers(t, a, id, tokens.ErrNotConnected) })
+		testkit.Eventually(t, "the removal arrives", func() bool { return answers(t, a, id, tokens.ErrNotConnected) })
 	}
 	if n := hub.TokenCallsTotal(); n != 8 {
 		t.Errorf("%d token calls, want 8", n)

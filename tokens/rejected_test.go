@@ -11,6 +11,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // answered makes HubSpot answer calls with the portal's credential with each of the
@@ -75,7 +76,7 @@ func TestReplicasShareThatACredentialIsRejected(t *testing.T) {
 		answered(t, a, portalID, 401)
 		now.advance(time.Second)
 	}
-	eventually(t, "the other replica has the state", func() bool { return stateOf(t, b, portalID) == tokens.Rejected })
+	testkit.Eventually(t, "the other replica has the state", func() bool { return stateOf(t, b, portalID) == tokens.Rejected })
 	for _, s := range []*tokens.Source{a, b} {
 		p, err := s.Show(t.Context(), portalID) // as portal list does
 		if err != nil || p.State != tokens.Rejected || !p.RejectedAt.Equal(began) || p.Well() || !strings.Contains(p.Remedy(), "portal set "+portalID) {
@@ -89,11 +90,11 @@ func TestReplicasShareThatACredentialIsRejected(t *testing.T) {
 	if log.lines("HubSpot rejects a portal's credential") != 1 {
 		t.Error("it is not logged once")
 	}
-	eventually(t, "both replicas see that it is accepted", func() bool {
+	testkit.Eventually(t, "both replicas see that it is accepted", func() bool {
 		answered(t, b, portalID, 200) // the first after it has read the record again
 		return stateOf(t, a, portalID) == tokens.Active && stateOf(t, b, portalID) == tokens.Active && field(t, client, "rejected_at") == ""
 	})
-	eventually(t, "the first replica has read the record again", func() bool {
+	testkit.Eventually(t, "the first replica has read the record again", func() bool {
 		get(t, a, portalID)
 		return log.lines("HubSpot accepts") == 0 && stateOf(t, a, portalID) == tokens.Active
 	})

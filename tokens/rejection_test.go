@@ -8,6 +8,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // The contract's "how often", one row each: what was done with the token
@@ -171,7 +172,7 @@ func TestARejectedStaticCredentialIsReadAgainOnceASecond(t *testing.T) {
 				hub, now, client := newHub(t), newClock(), connect(t)
 				s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
 				put(t, s, portalID, kind, hubspottest.Canary+"-1")
-				eventually(t, "the seed's event has come", func() bool { _, err := s.Credential(t.Context(), portalID); return err == nil })
+				testkit.Eventually(t, "the seed's event has come", func() bool { _, err := s.Credential(t.Context(), portalID); return err == nil })
 				c := get(t, s, portalID)
 				reads := counter(client, recordKey)
 				for range 1000 {

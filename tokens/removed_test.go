@@ -6,6 +6,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestAPortalThatWasRemovedIsNotBroughtBackByASeedOnceRedisIsEmptied(t *testing.T) {
@@ -19,7 +20,7 @@ func TestAPortalThatWasRemovedIsNotBroughtBackByASeedOnceRedisIsEmptied(t *testi
 		if err := b.Remove(t.Context(), portalID, "test"); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "a hears of it", func() bool { return answers(t, a, portalID, tokens.ErrNotConnected) })
+		testkit.Eventually(t, "a hears of it", func() bool { return answers(t, a, portalID, tokens.ErrNotConnected) })
 
 		if err := redistest.Admin(t, client).FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
@@ -28,7 +29,7 @@ func TestAPortalThatWasRemovedIsNotBroughtBackByASeedOnceRedisIsEmptied(t *testi
 		if stored, err := b.Seed(t.Context(), again); err != nil || !stored {
 			t.Fatalf("an emptied Redis takes the seed: %v, %v", stored, err)
 		}
-		eventually(t, "a has stored the tombstone again", func() bool {
+		testkit.Eventually(t, "a has stored the tombstone again", func() bool {
 			return field(t, client, "state") == "removed" && answers(t, b, portalID, tokens.ErrNotConnected)
 		})
 		if !answers(t, a, portalID, tokens.ErrNotConnected) {
@@ -50,7 +51,7 @@ func TestAFlushedRedisIsFilledAgainUnasked(t *testing.T) {
 		if err := redistest.Admin(t, client).FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the portal is stored again", func() bool {
+		testkit.Eventually(t, "the portal is stored again", func() bool {
 			return held.Secret.Equal(secret.New(field(t, client, "access_token")))
 		})
 	})

@@ -10,6 +10,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestNoCallWaitsForARenewalAhead(t *testing.T) {
@@ -30,13 +31,13 @@ func TestNoCallWaitsForARenewalAhead(t *testing.T) {
 					t.Fatalf("not the token that still lives: %v", r.err)
 				}
 			}
-			eventually(t, "a renewal is under way", func() bool {
+			testkit.Eventually(t, "a renewal is under way", func() bool {
 				get(t, s, portalID) // the former may have come to its end only now
 				return hub.TokenCalls(portalID) == 2+renewal
 			})
 			get(t, s, portalID)
 			hub.SetToken(hubspottest.TokenBehaviour{})
-			eventually(t, "there is a new token", func() bool { return hasOther(s, current) })
+			testkit.Eventually(t, "there is a new token", func() bool { return hasOther(s, current) })
 			current = get(t, s, portalID)
 			wantCalls(t, hub, 2+renewal)
 		}
@@ -160,7 +161,7 @@ func TestAnEndedGrantsTokenIsServedWhileHubSpotTakesIt(t *testing.T) {
 				hub.Disconnect(portalID)
 				now.advance(tokenLife - 50*time.Second)
 				get(t, s, portalID) // begins the renewal that fails
-				eventually(t, "the grant is marked as ended", func() bool { return field(t, client, "state") == "ended" })
+				testkit.Eventually(t, "the grant is marked as ended", func() bool { return field(t, client, "state") == "ended" })
 				for range 100 {
 					if got := get(t, s, portalID); got != c {
 						t.Fatal("not the token that still lives")

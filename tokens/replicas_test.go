@@ -12,6 +12,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestReplicasCallTheTokenEndpointOncePerExpiry(t *testing.T) {
@@ -60,7 +61,7 @@ func late(t *testing.T, connect connector, behaviour hubspottest.TokenBehaviour)
 	now.advance(tokenLife)
 	g.close()
 	call = later(func() (*tokens.Credential, error) { return s.Credential(t.Context(), portalID) })
-	eventually(t, "the answer is held up", func() bool { return g.held.Load() == 1 })
+	testkit.Eventually(t, "the answer is held up", func() bool { return g.held.Load() == 1 })
 	if err := client.Del(t.Context(), lockKey).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,7 @@ func TestALateAnswerWithTheOnlyRefreshTokenRevivesThePortal(t *testing.T) {
 		if field(t, client, "state") != "ended" || field(t, client, "ended_code") != "BAD_REFRESH_TOKEN" || field(t, client, "generation") != generation {
 			t.Error("the record is not marked as ended, with its generation")
 		}
-		eventually(t, "the late one knows", func() bool {
+		testkit.Eventually(t, "the late one knows", func() bool {
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel() // it does not wait for its own renewal
 			_, err := s.Credential(ctx, portalID)
@@ -111,7 +112,7 @@ func TestALateAnswerWithTheOnlyRefreshTokenRevivesThePortal(t *testing.T) {
 			t.Fatalf("the late one gets no token: %v", r.err)
 		}
 		revived := get(t, s, portalID)
-		eventually(t, "the other has the token", func() bool {
+		testkit.Eventually(t, "the other has the token", func() bool {
 			c, err := other.Credential(t.Context(), portalID)
 			return err == nil && c.Secret.Equal(revived.Secret)
 		})
@@ -145,7 +146,7 @@ func TestAPortalRemovedDuringARenewalStaysRemoved(t *testing.T) {
 		// A new grant is taken.
 		hub.SetToken(hubspottest.TokenBehaviour{})
 		seed(t, s, hub, portalID)
-		eventually(t, "the new grant is in force", func() bool { _, err := other.Credential(t.Context(), portalID); return err == nil })
+		testkit.Eventually(t, "the new grant is in force", func() bool { _, err := other.Credential(t.Context(), portalID); return err == nil })
 	})
 }
 
@@ -158,14 +159,14 @@ func TestAChangeByAnotherReplicaArrivesByEvent(t *testing.T) {
 		put(t, a, portalID, tokens.APIKey, "1")
 		get(t, b, portalID)
 		put(t, a, portalID, tokens.APIKey, "2")
-		eventually(t, "the new value is in force", func() bool { return get(t, b, portalID).Secret.Reveal() == "2" })
+		testkit.Eventually(t, "the new value is in force", func() bool { return get(t, b, portalID).Secret.Reveal() == "2" })
 		if err := a.Remove(t.Context(), portalID, "test"); err != nil {
 			t.Fatal(err)
 		}
 		if !answers(t, a, portalID, tokens.ErrNotConnected) {
 			t.Error("who removed it still serves it")
 		}
-		eventually(t, "it is removed", func() bool { return answers(t, b, portalID, tokens.ErrNotConnected) })
+		testkit.Eventually(t, "it is removed", func() bool { return answers(t, b, portalID, tokens.ErrNotConnected) })
 	})
 }
 
@@ -174,10 +175,10 @@ func TestAChangeWhoseEventWasLostIsFoundWithinTheTimeOfRereading(t *testing.T) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
 		put(t, s, portalID, tokens.APIKey, "1")
-		eventually(t, "it is known", func() bool { _, err := s.Credential(t.Context(), portalID); return err == nil })
+		testkit.Eventually(t, "it is known", func() bool { _, err := s.Credential(t.Context(), portalID); return err == nil })
 		silently(t, client, "state", "removed")
 		now.advance(72 * time.Second) // 60 s and a fifth
-		eventually(t, "it is removed", func() bool {
+		testkit.Eventually(t, "it is removed", func() bool {
 			now.advance(time.Second) // a reading may have been under way
 			return answers(t, s, portalID, tokens.ErrNotConnected)
 		})
@@ -212,11 +213,11 @@ func TestAReadingThatBeganBeforeAnEventDoesNotUndoIt(t *testing.T) {
 
 		reading.close()
 		call := later(func() (*tokens.Credential, error) { return a.Credential(t.Context(), portalID) })
-		eventually(t, "the record is read", func() bool { return reading.held.Load() == 1 })
+		testkit.Eventually(t, "the record is read", func() bool { return reading.held.Load() == 1 })
 		if err := b.Remove(t.Context(), portalID, "test"); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "a reads it again because of the event", func() bool { return reading.held.Load() == 2 })
+		testkit.Eventually(t, "a reads it again because of the event", func() bool { return reading.held.Load() == 2 })
 		reading.open()
 		if r := await(t, call); !isError(t, r.err, tokens.ErrNotConnected) {
 			t.Errorf("the first call gets %v", r.err)
@@ -239,7 +240,7 @@ func TestAnEventThatIsLostWhileTheRecordIsReadForTheFirstTimeIsMadeUpFor(t *test
 
 	reading.close()
 	call := later(func() (*tokens.Credential, error) { return a.Credential(t.Context(), portalID) })
-	eventually(t, "the record is read", func() bool { return reading.held.Load() > 0 })
+	testkit.Eventually(t, "the record is read", func() bool { return reading.held.Load() > 0 })
 	if err := redistest.Admin(t, connect(t)).Do(t.Context(), "client", "kill", "type", "pubsub").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -249,8 +250,5 @@ func TestAnEventThatIsLostWhileTheRecordIsReadForTheFirstTimeIsMadeUpFor(t *test
 	listening(t, connect(t), 2)
 	reading.open()
 	await(t, call)
-	eventually(t, "it is removed", func() bool { return answers(t, a, portalID, tokens.ErrNotConnected) })
+	testkit.Eventually(t, "it is removed", func() bool { return answers(t, a, portalID, tokens.ErrNotConnected) })
 }
-
-// client is for commands that UniversalClient has not.
-func client(c redis.UniversalClient) *redis.Client { return c.(*redis.Client) }

@@ -11,6 +11,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestTheREADMEHasTheRightsThatAreNeeded(t *testing.T) {
@@ -73,13 +74,13 @@ func TestWithoutTheRightToSubscribeAChangeIsPolledFor(t *testing.T) {
 	other := newSource(t, hub, tokens.Options{Redis: dial(t, server)})
 	put(t, other, "1", tokens.AccessToken, hubspottest.Canary+"-a")
 	get(t, s, "1")
-	eventually(t, "it polls", s.PollsRedis)
+	testkit.Eventually(t, "it polls", s.PollsRedis)
 	get(t, s, "1") // as the first poll makes it read
 	began := time.Now()
 	if err := other.Remove(t.Context(), "1", "test"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the removal takes effect", func() bool {
+	testkit.Eventually(t, "the removal takes effect", func() bool {
 		_, err := s.Credential(t.Context(), "1")
 		return err == tokens.ErrNotConnected
 	})

@@ -20,6 +20,7 @@ import (
 	"hubspot-auth-proxy/tokens/seal"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // newKey returns a new key of the ring.
@@ -60,12 +61,6 @@ func loggedSource(t *testing.T, hub *hubspottest.Server, options tokens.Options)
 		log.check(t)
 	})
 	return s, log
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // allOf returns all that Redis has, as text.
@@ -162,7 +157,7 @@ func TestSourcesWithDifferentFirstKeysUnderstandEachOther(t *testing.T) {
 			if record := client.HGetAll(t.Context(), recordKey).Val(); !sealedWith(record, id) {
 				t.Errorf("not sealed with %s: %v", id, record)
 			}
-			eventually(t, "the other has it", func() bool {
+			testkit.Eventually(t, "the other has it", func() bool {
 				c, err := to.Credential(t.Context(), portalID)
 				return err == nil && c.Secret.Equal(renewed.Secret)
 			})
@@ -262,7 +257,7 @@ func TestASealedRecordThatDoesNotOpenIsNeitherServedNorOverwritten(t *testing.T)
 					t.Fatal(err)
 				}
 				now.advance(10 * time.Second) // what was unusable is read again by then
-				eventually(t, "what was set is in force", func() bool {
+				testkit.Eventually(t, "what was set is in force", func() bool {
 					c, err := s.Credential(t.Context(), portalID)
 					return err == nil && c.Secret.Reveal() == "new"
 				})

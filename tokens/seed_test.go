@@ -12,6 +12,7 @@ import (
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestEachKindIsSeededReadAndCached(t *testing.T) {
@@ -84,7 +85,7 @@ func TestASeedIsAppliedOnce(t *testing.T) {
 		if diff := cmp.Diff([]bool{true, false, true, false, false, true, false, false, true}, got); diff != "" {
 			t.Errorf("-want +got\n%s", diff)
 		}
-		eventually(t, "the last seed is in force", func() bool {
+		testkit.Eventually(t, "the last seed is in force", func() bool {
 			c, err := s.Credential(t.Context(), portalID)
 			return err == nil && c.Secret.Reveal() == "d"
 		})
@@ -151,7 +152,7 @@ func TestAnUnknownPortalCostsRedisNothingFor5Seconds(t *testing.T) {
 		}
 		// An event ends the waiting.
 		put(t, newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now}), portalID, tokens.APIKey, "k")
-		eventually(t, "the portal is known", func() bool {
+		testkit.Eventually(t, "the portal is known", func() bool {
 			_, err := s.Credential(t.Context(), portalID)
 			return err == nil
 		})
@@ -176,7 +177,7 @@ func TestARedisErrorIsNeverNotConnected(t *testing.T) {
 		t.Error("a removal that was not stored has no error")
 	}
 	server.Restart()
-	eventually(t, "Redis says that there is none", func() bool { return answers(t, s, portalID, tokens.ErrNotConnected) })
+	testkit.Eventually(t, "Redis says that there is none", func() bool { return answers(t, s, portalID, tokens.ErrNotConnected) })
 }
 
 func TestALocalCredentialNeedsNoRedis(t *testing.T) {

@@ -1,7 +1,6 @@
 package tokens_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -24,6 +23,7 @@ import (
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -149,28 +149,16 @@ func newSource(t *testing.T, hub *hubspottest.Server, options tokens.Options) *t
 }
 
 // logBuffer keeps all log lines.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(line []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(line)
-}
-
-func (b *logBuffer) Sync() error { return nil }
+type logBuffer struct{ testkit.Output }
 
 func (b *logBuffer) check(t *testing.T) {
 	t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if strings.Contains(b.text.String(), hubspottest.Canary) {
-		t.Errorf("the log has a secret:\n%s", &b.text)
+	text := b.String()
+	if strings.Contains(text, hubspottest.Canary) {
+		t.Errorf("the log has a secret:\n%s", text)
 	}
 	if t.Failed() {
-		t.Logf("the log of a source:\n%s", &b.text)
+		t.Logf("the log of a source:\n%s", text)
 	}
 }
 
@@ -178,7 +166,7 @@ func (b *logBuffer) check(t *testing.T) {
 // still, they would not make up for those that they missed.
 func listening(t *testing.T, client redis.UniversalClient, sources int64) {
 	t.Helper()
-	eventually(t, "the sources get events", func() bool {
+	testkit.Eventually(t, "the sources get events", func() bool {
 		channel := eventsOf(t, client)
 		return redistest.Admin(t, client).(*redis.Client).PubSubNumSub(t.Context(), channel).Val()[channel] >= sources
 	})
@@ -245,22 +233,6 @@ func isError(t *testing.T, err, target error) bool {
 		return errors.As(err, &target) && target.RetryAfter >= time.Second
 	}
 	return errors.Is(err, target)
-}
-
-// eventually waits until the condition is true.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.NewTimer(20 * time.Second)
-	defer deadline.Stop()
-	for !condition() {
-		select {
-		case <-ticker.C:
-		case <-deadline.C:
-			t.Fatalf("not in time: %s", what)
-		}
-	}
 }
 
 // untilCalls waits until the token endpoint was called that often for the
