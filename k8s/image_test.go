@@ -113,6 +113,21 @@ func TestTheImageIsBuiltByTheGoOfTheModule(t *testing.T) {
 	if want := "golang:" + string(version[1]) + "-alpine"; stage.BaseName != want {
 		t.Errorf("built in %s, want %s", stage.BaseName, want)
 	}
+	workflows, err := filepath.Glob("../.github/workflows/*.yml")
+	if err != nil || len(workflows) == 0 {
+		t.Fatal("no workflows: ", err)
+	}
+	for _, path := range workflows {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range regexp.MustCompile(`golang:([0-9.]+)-`).FindAllSubmatch(text, -1) {
+			if string(found[1]) != string(version[1]) {
+				t.Errorf("%s: tested with Go %s, want %s", path, found[1], version[1])
+			}
+		}
+	}
 	if stage.Platform != "$BUILDPLATFORM" {
 		t.Errorf("the compiler runs on %q: for another architecture it would be emulated", stage.Platform)
 	}

@@ -88,7 +88,7 @@ func TestIdleClientsKeepNeitherCallsNorHealthFromTheirFiles(t *testing.T) {
 			client := http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}
 			defer client.CloseIdleConnections()
 			for range calls {
-				result := "200"
+				var result string
 				if response, err := client.Get("http://" + address + "/crm/v3/objects/contacts"); err != nil {
 					result = err.Error()
 				} else {
