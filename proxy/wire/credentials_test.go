@@ -20,6 +20,7 @@ func FuzzCredentials(f *testing.F) {
 	f.Add("Bearer\thap_a", "Bearer a, Bearer b", "access_token=hap_a&a=hapikey=hap_b")
 	f.Add("", "", "+hapikey%20=a&%09access_token=b")
 	f.Add("hap_a", "BEARER a b", "hapikey=a+b%&hapikey==&%=hapikey")
+	f.Add("", "", "hApikeY%2B") // whose name ends in a plus
 	f.Fuzz(func(t *testing.T, first, second, query string) {
 		header := http.Header{"Authorization": {first, second}, "Proxy-Authorization": {"Bearer hap_other"}, "X-Authorization": {"Bearer hap_other"}}
 		got := Credentials(header, query)

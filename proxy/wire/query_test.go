@@ -148,11 +148,7 @@ var anEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 // isCredential is an oracle that shares no code with what it judges.
 func isCredential(parameter string) bool {
 	name, _, _ := strings.Cut(parameter, "=")
-	name = anEscape.ReplaceAllStringFunc(name, func(s string) string {
-		decoded, _ := url.PathUnescape(s)
-		return decoded
-	})
-	name = strings.Trim(strings.ReplaceAll(name, "+", " "), "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \x7f"+
+	name = strings.Trim(unescaped(name), "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \x7f"+
 		"\u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000")
 	return strings.EqualFold(name, "hapikey") || strings.EqualFold(name, "access_token")
 }
