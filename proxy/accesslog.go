@@ -9,7 +9,7 @@ import (
 	"hubspot-auth-proxy/proxy/wire"
 )
 
-// line is a request's line in the access log.
+// line encodes an outcome as a line of the access log.
 type line struct{ *outcome }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
@@ -34,20 +34,20 @@ func (l line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 	return nil
 }
 
-// loggedPath returns what the log has of a path. HubSpot's older introspection
-// has a token in the path: nothing of a path is told after the second segment
-// from /oauth/ on, however that is written, and whatever may follow it.
+// loggedPath returns the path as it is logged: at most maxLogged bytes, without client
+// keys. HubSpot's older introspection has a token in the path, so loggedPath drops
+// everything after the segment that follows "oauth", however that segment is escaped.
 func loggedPath(raw string) string {
 	raw = raw[:min(len(raw), maxLogged)]
 	decoded := wire.Decode(wire.Decode(raw))
 	if i := strings.Index(raw, wire.KeyPrefix); i >= 0 {
-		raw = raw[:i] + redacted // a key in the wrong place
+		raw = raw[:i] + redacted
 	} else if strings.Contains(decoded, wire.KeyPrefix) {
-		raw = redacted // and in disguise
+		raw = redacted // the key is percent-encoded
 	}
 	oauth := false
 	for segment := range strings.FieldsFuncSeq(decoded, isSeparator) {
-		// What follows a semicolon is no part of the name for some servers.
+		// Some servers ignore what follows a semicolon in a segment.
 		name, _, _ := strings.Cut(segment, ";")
 		if oauth {
 			return "/oauth/" + name
@@ -60,10 +60,10 @@ func loggedPath(raw string) string {
 	return raw
 }
 
-// redacted stands for what is not logged.
+// redacted replaces what must not be logged.
 const redacted = "[redacted]"
 
-// loggedMethod returns what the log has of a method, which clients may make up.
+// loggedMethod returns the method as it is logged. Clients may send any text as method.
 func loggedMethod(method string) string {
 	if strings.Contains(method, wire.KeyPrefix) {
 		return redacted
@@ -71,13 +71,13 @@ func loggedMethod(method string) string {
 	return method[:min(len(method), maxMethod)]
 }
 
-// loggedRemote returns the address that a request comes from, without its port.
+// loggedRemote returns the address without its port.
 func loggedRemote(address string) string {
 	host, _, _ := net.SplitHostPort(address)
 	return host
 }
 
-// loggedAgent returns what the log has of a User-Agent, which clients may make up.
+// loggedAgent returns the first User-Agent as it is logged. Clients may send any text.
 func loggedAgent(values []string) string {
 	if len(values) == 0 {
 		return ""
@@ -89,14 +89,12 @@ func loggedAgent(values []string) string {
 	return wire.Printable(agent)
 }
 
-// maxAgent is how much of a User-Agent is logged, in bytes.
-const maxAgent = 100
+// Of a longer text only the beginning is logged. The limits are in bytes.
+const (
+	maxAgent  = 100 // of a User-Agent
+	maxMethod = 32  // of a method
+	maxLogged = 512 // of a path
+)
 
-// maxMethod is how much of a method is logged, in bytes.
-const maxMethod = 32
-
-// maxLogged is how much of a path is logged, in bytes.
-const maxLogged = 512
-
-// isSeparator reports whether some server takes the character for a slash.
+// isSeparator reports whether the character separates segments, on some servers at least.
 func isSeparator(c rune) bool { return c == '/' || c == '\\' }

@@ -11,15 +11,16 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// gate decides which requests go on. It is safe for concurrent use.
+// gate decides which requests are forwarded, and for which portal. It is safe for
+// concurrent use.
 type gate struct {
-	intercept     *intercept.Authority // of tunnels; nil means that there are none
-	clients       Clients              // nil means that there are none
-	hosts         wire.Hosts           // by which calls without a client key may come
+	intercept     *intercept.Authority // certificates of tunnels; nil means that there are no tunnels
+	clients       Clients              // nil means that there are no client keys
+	hosts         wire.Hosts           // host names that calls without a client key may use
 	anonymous     bool                 // calls need no client key
-	oauthNeedsKey bool                 // nor does HubSpot's token endpoint, if this is false
-	defaultPortal string               // empty means that calls must name one
-	served        map[string]bool      // nil means all
+	oauthNeedsKey bool                 // calls of HubSpot's token endpoint need a client key
+	defaultPortal string               // empty means that calls must name a portal
+	served        map[string]bool      // portals that this process serves; nil means all
 }
 
 func newGate(options Options) *gate {
@@ -40,10 +41,10 @@ func newGate(options Options) *gate {
 	return g
 }
 
-// admit decides whether and for which portal the request goes on. A refused
-// request's admission has what was found until then, for the log. The order is a
-// promise: a client without rights to a portal does not learn whether the portal
-// is connected.
+// admit decides whether the request is forwarded, and for which portal. If the request is
+// refused, the admission contains what was found before that, for the access log. The
+// order of the steps is a promise: a client without rights to a portal does not learn
+// whether the portal is connected.
 func (g *gate) admit(r *http.Request) (a admission, refused *refusal) {
 	if g.intercept != nil {
 		a.tunnel = intercept.From(r.Context())
@@ -58,23 +59,24 @@ func (g *gate) admit(r *http.Request) (a admission, refused *refusal) {
 	return a, refused
 }
 
-// refuse refuses what is no call of an API, before anything is looked up.
+// refuse refuses requests that are malformed or cannot be API calls.
 func (g *gate) refuse(r *http.Request, a *admission) *refusal {
 	switch r.Method {
 	case http.MethodConnect, http.MethodTrace:
 		return methodRefused(r.Method)
 	case "PRI":
-		// net/http's server lets it through as a request of HTTP/2, on a connection
-		// that speaks HTTP/1, which is to end.
+		// A connection that begins with HTTP/2's preface and does not continue as
+		// HTTP/2: net/http's server passes the preface to the handler as an HTTP/2
+		// request. As HTTP/1, mustClose closes the connection.
 		r.ProtoMajor, r.ProtoMinor = 1, 1
-		return requestInvalid("The request begins as HTTP/2 does, and does not go on so (RFC 9113 section 3.4).")
+		return requestInvalid("The connection begins with the preface of HTTP/2, and does not continue as HTTP/2 (RFC 9113 section 3.4).")
 	}
 	if !wire.IsToken(r.Method) {
-		// Over HTTP/2, net/http's server lets such through.
-		return requestInvalid("The request's method is none of HTTP's: it has a space, or another character that no method has.")
+		// Over HTTP/2, net/http's server does not check this.
+		return requestInvalid("The request's method contains a space, or another character that a method cannot have.")
 	}
 	if !wire.HasPlainLength(r.Header) {
-		// Over HTTP/2, net/http's server takes such a length for 0.
+		// Over HTTP/2, net/http's server treats such a length as 0.
 		return requestInvalid("The request's Content-Length is not one decimal number.")
 	}
 	target, ok := wire.ParseTarget(r.RequestURI)
@@ -85,8 +87,8 @@ func (g *gate) refuse(r *http.Request, a *admission) *refusal {
 	return nil
 }
 
-// identify finds out who calls, by the key that stands where SDKs put their
-// credential. Whoever presents different ones presents none.
+// identify finds the client by its key. The key is wherever an SDK puts its credential.
+// A request with several different keys counts as one without a key.
 func (g *gate) identify(r *http.Request, a *admission) *refusal {
 	presented := presentedKeys(r, a)
 	if len(presented) == 1 && g.clients != nil {
@@ -94,7 +96,7 @@ func (g *gate) identify(r *http.Request, a *admission) *refusal {
 		a.client, _ = g.clients.Find(a.key)
 	}
 	if a.client != nil {
-		return nil // browsers cannot know a key unless it was given to them
+		return nil // the key proves that no unknown web page sends this
 	}
 	if clients.IsKey(a.key.Reveal()) && !g.clients.Loaded() {
 		return clientsUnavailable()
@@ -129,22 +131,22 @@ func (g *gate) identify(r *http.Request, a *admission) *refusal {
 	return clientUnauthenticated()
 }
 
-// refuseKey refuses a request line that has a client key where the key would go on
-// to HubSpot.
+// refuseKey refuses a request that has a client key in a part of its request line that is
+// forwarded to HubSpot.
 func (g *gate) refuseKey(r *http.Request, a *admission) *refusal {
 	stripped := a.target
 	stripped.Strip()
 	for _, part := range []string{r.Method, stripped.Path, stripped.Query} {
 		if wire.CarriesClientKey(part) || wire.Carries(part, a.clientKey().Reveal()) {
-			return requestInvalid("The request's method, path or query has a client key, which must not reach HubSpot. Send it as Authorization: Bearer hap_… only.")
+			return requestInvalid("The request's method, path or query contains a client key, which must not reach HubSpot. Send the key as Authorization: Bearer hap_… only.")
 		}
 	}
 	return nil
 }
 
-// route finds the portal that the request is for: by path prefix, host name,
-// user name of the tunnel, header, the only one of the client's, or default. HubSpot's own OAuth endpoints
-// need none.
+// route finds the portal of the request. A request can name it by path prefix, host name,
+// user name of the tunnel, or header. If the request names none, choosePortal decides.
+// HubSpot's own OAuth endpoints need no portal.
 func (g *gate) route(r *http.Request, a *admission) *refusal {
 	var named []string
 	prefix, rest, hasPrefix := a.target.PortalPrefix()
@@ -176,7 +178,8 @@ func (g *gate) route(r *http.Request, a *admission) *refusal {
 	return g.choosePortal(a)
 }
 
-// choosePortal finds the portal of a request that needs one.
+// choosePortal sets the portal to the first that exists of: the one that the request
+// names, the only one that the client may use, the default portal.
 func (g *gate) choosePortal(a *admission) *refusal {
 	switch {
 	case a.named != "":
@@ -191,7 +194,7 @@ func (g *gate) choosePortal(a *admission) *refusal {
 	return nil
 }
 
-// authorize refuses what the client's key does not allow.
+// authorize refuses a request that exceeds the client's rights.
 func (g *gate) authorize(r *http.Request, a *admission) *refusal {
 	if a.client != nil {
 		if why := a.client.Forbids(a.portal, r, a.target); why != "" {
@@ -201,7 +204,7 @@ func (g *gate) authorize(r *http.Request, a *admission) *refusal {
 	return nil
 }
 
-// refuseUnserved refuses portals that this process is not to serve.
+// refuseUnserved refuses a portal that is not in SERVE_PORTALS.
 func (g *gate) refuseUnserved(_ *http.Request, a *admission) *refusal {
 	if a.portal != "" && g.served != nil && !g.served[a.portal] {
 		return portalNotServed(a.portal)

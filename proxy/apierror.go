@@ -9,21 +9,22 @@ import (
 	"net/http"
 )
 
-// maxErrorBody is how much of an error's body is looked at, in bytes: all that
-// HubSpot has to say fits in it.
+// maxErrorBody is how much of an error's body is parsed, in bytes. HubSpot's errors are
+// shorter.
 const maxErrorBody = 64 << 10
 
-// apiError is what the proxy needs to know of HubSpot's errors.
+// apiError has the fields of HubSpot's errors that the proxy needs.
 type apiError struct {
 	Category   string `json:"category"`   // of a 401, and of some 429s
 	PolicyName string `json:"policyName"` // of a 429
 }
 
-// readCategory reads the category of a 401, and leaves the response as it came.
-// It is empty if it cannot be made out, or does not come in time.
+// readCategory returns the category of a 401. It is empty if the body is not HubSpot's
+// JSON, or does not arrive within categoryTimeout. The response's body can still be read
+// from its beginning.
 func readCategory(response *http.Response) string { return readError(response).Category }
 
-// readError is readCategory for all that the proxy needs to know.
+// readError is like readCategory, and returns all fields that the proxy needs.
 func readError(response *http.Response) (e apiError) {
 	body := newErrorBody(response.Body)
 	response.Body = body
@@ -33,14 +34,14 @@ func readError(response *http.Response) (e apiError) {
 	return e
 }
 
-// parseError reads an error's body, as far as it can be made out.
+// parseError parses an error's body. Fields that it cannot parse stay empty.
 func parseError(body []byte, header http.Header) (e apiError) {
 	_ = json.Unmarshal(plain(body, header.Get("Content-Encoding")), &e)
 	return e
 }
 
-// plain undoes gzip, which is the one encoding that every client of HubSpot's
-// asks for; others are left as they are.
+// plain decodes gzip, the one encoding that all SDKs of HubSpot ask for. It returns a
+// body with another encoding unchanged.
 func plain(body []byte, encoding string) []byte {
 	if encoding != "gzip" {
 		return body

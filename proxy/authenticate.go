@@ -19,7 +19,7 @@ type authenticate struct {
 	credentials Credentials
 	upstream    http.RoundTripper
 	memory      *replay.Memory
-	bodyLimit   int64 // of bytes that are kept
+	bodyLimit   int64 // bytes of a body that are kept for a second try
 	metrics     *metrics
 	turns       *turns
 }
@@ -68,18 +68,18 @@ func (t *authenticate) sendAuthenticated(r *http.Request, c *call) (*http.Respon
 	return t.tryAgain(r, c, credential, response)
 }
 
-// tryAgain sends the request with another credential than the rejected one.
-// Where that cannot be, the rejection is the answer.
+// tryAgain sends the request again, with another credential than the rejected one. If
+// there is no other credential, or too much of the body was read, tryAgain returns the
+// 401 as it came.
 func (t *authenticate) tryAgain(r *http.Request, c *call, rejected *tokens.Credential, response *http.Response) (*http.Response, error) {
 	if c.body != nil {
-		// Before the answer is read: a connection that the body was not sent
-		// whole on must not be used again.
+		// End the attempt before reading the answer: if the body was not sent
+		// completely, its connection must not be used again.
 		c.body.EndAttempt()
 	}
 	category := readCategory(response)
 	if c.body != nil && !c.body.Repeatable() {
-		// The credential is renewed all the same: the client's own next try
-		// then works.
+		// Renew the credential anyway, so that the client's own retry works.
 		go t.renew(context.WithoutCancel(r.Context()), rejected, category)
 		t.metrics.secondTry(tryBody)
 		return response, nil
@@ -93,7 +93,7 @@ func (t *authenticate) tryAgain(r *http.Request, c *call, rejected *tokens.Crede
 	}
 	_ = response.Body.Close()
 	if err != nil {
-		return nil, err // to a client that has left
+		return nil, err // the client has left
 	}
 	response, err = t.send(r, c, other)
 	switch {
@@ -111,7 +111,8 @@ func (t *authenticate) renew(ctx context.Context, rejected *tokens.Credential, c
 	return t.credentials.Renew(ctx, rejected, category == "EXPIRED_AUTHENTICATION")
 }
 
-// noteAnswer notes what HubSpot's answer says of the credential.
+// noteAnswer records in the credential whether HubSpot accepted it, and returns response and
+// err.
 func noteAnswer(credential *tokens.Credential, response *http.Response, err error) (*http.Response, error) {
 	if err == nil {
 		credential.Answered(response.StatusCode)
@@ -119,7 +120,7 @@ func noteAnswer(credential *tokens.Credential, response *http.Response, err erro
 	return response, err
 }
 
-// send sends the request with the credential, if there is one.
+// send makes one attempt. A nil credential means that none is attached.
 func (t *authenticate) send(r *http.Request, c *call, credential *tokens.Credential) (*http.Response, error) {
 	out := r.WithContext(r.Context())
 	if credential != nil {
@@ -129,8 +130,8 @@ func (t *authenticate) send(r *http.Request, c *call, credential *tokens.Credent
 	if c.body != nil {
 		out.Trailer = c.trailer()
 		out.Body = c.fill(out.Trailer, c.body.Reader())
-		// For connections that turn out to be dead before anything was
-		// written to them.
+		// The upstream needs GetBody to repeat a request whose idle connection
+		// was dead.
 		out.GetBody = func() (io.ReadCloser, error) {
 			if !c.body.Repeatable() {
 				return nil, http.ErrBodyReadAfterClose
@@ -151,8 +152,8 @@ func (t *authenticate) send(r *http.Request, c *call, credential *tokens.Credent
 		return nil, err
 	}
 	if response.StatusCode < 200 {
-		// net/http's server would panic over what is none of HTTP's, and 101
-		// switches to another protocol, which nobody has asked for.
+		// A status below 100 would make net/http's server panic, and 101 would
+		// switch to a protocol that the client did not ask for.
 		_ = response.Body.Close()
 		return nil, errStatus
 	}
@@ -160,10 +161,10 @@ func (t *authenticate) send(r *http.Request, c *call, credential *tokens.Credent
 	return response, nil
 }
 
-var errStatus = errors.New("the answer's status is not one that ends a request")
+var errStatus = errors.New("the answer's status is below 200, which cannot be a final status")
 
-// attach adds the credential to the request of one attempt, which shares header and
-// URL with that of the others.
+// attach adds the credential to the request of one attempt. It copies the header or the
+// URL before it changes them, because the attempts share both.
 func attach(r *http.Request, credential *tokens.Credential) {
 	if credential.Kind != tokens.APIKey {
 		r.Header = maps.Clone(r.Header)

@@ -16,52 +16,52 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// call is what is known of one request on its way. It travels in the request's
-// context, where ServeHTTP puts it and the hooks of ReverseProxy find it.
+// call is the state of one request. ServeHTTP puts it into the request's context, and the
+// hooks of ReverseProxy read it from there.
 type call struct {
 	request *http.Request // as the client sent it
 	began   time.Time
 	debug   bool // the client asked for headers that explain the answer
 
 	admission
-	tokenCallCounted bool // among the token calls under way
-	counted          bool // in the load
-	tokenInfo        bool // its body has the portal's token
-	bodyRead         bool // the body was read before HubSpot is asked
-	bodyAhead        int  // bytes of it that were read, all of them, while the call waits for its turn
-	dailyTaken       bool // one of the client's calls of the day
-	connected        bool // the request asked for a tunnel, which was opened
+	tokenCallCounted bool // tokenCalls counts this call
+	counted          bool // load counts this call
+	tokenInfo        bool // the forwarded body contains the portal's token
+	bodyRead         bool // the body was read before the request is forwarded
+	bodyAhead        int  // length of the body if it was read completely while the call waits for its turn
+	dailyTaken       bool // the call is counted in the client's daily limit
+	connected        bool // the request was a CONNECT, and its tunnel was opened
 
-	announced []string     // trailers that the client will send
-	body      *replay.Body // nil: there is none, or it was not needed yet
+	announced []string     // names in the client's Trailer header
+	body      *replay.Body // nil if there is no body, or before the first attempt
 
 	turn budget.Turn // within HubSpot's rate limits
 
-	used     []*tokens.Credential // one for each time the request was sent
+	used     []*tokens.Credential // the credential of each attempt
 	attempts int
 	renewed  bool // another credential was asked for after a 401
 	spans    spans
 
-	flush    func()         // sends the client what it has not got of the answer
-	response *http.Response // HubSpot's answer; nil: there is none
+	flush    func()         // sends the client what is still buffered of the answer
+	response *http.Response // HubSpot's answer; nil if there is none
 
-	refused     string // the category of the proxy's own answer
-	correlation string // the id of that
+	refused     string // category of the proxy's own answer
+	correlation string // correlation id of the proxy's own answer
 }
 
-// admission is what a request asks for, and who asks.
+// admission is what the request asks for, and who sends it.
 type admission struct {
-	tunnel    *intercept.Tunnel // that the request came through, or asks for; nil means none
-	target    wire.Target       // what HubSpot is asked for
-	client    *clients.Client   // nil means that the call has no client key
-	key       secret.Text       // the client's
-	named     string            // the portal that the request names, empty if it names none
+	tunnel    *intercept.Tunnel // the tunnel that the request came through, or opens; nil means none
+	target    wire.Target       // as it is forwarded
+	client    *clients.Client   // nil means that the request has no known client key
+	key       secret.Text       // the one key that the request presents, known or not
+	named     string            // the portal that the request names; empty means none
 	portal    string            // empty for HubSpot's own OAuth endpoints
 	tokenCall bool              // a call of HubSpot's token endpoint without a client key
 }
 
-// clientKey returns the client's key, empty if the call has none. A placeholder is
-// none.
+// clientKey returns the client's key. It is empty if the request has no known key, even
+// if it presents a placeholder.
 func (a *admission) clientKey() secret.Text {
 	if a.client == nil {
 		return secret.Text{}
@@ -69,21 +69,21 @@ func (a *admission) clientKey() secret.Text {
 	return a.key
 }
 
-// spans are where the time went.
+// spans are the durations of a request's parts.
 type spans struct {
-	turn       time.Duration // that the call has waited for its turns
-	credential time.Duration // until there was one
-	renewal    time.Duration // until there was another one
-	upstream   time.Duration // until HubSpot's header, of all tries together
-	header     time.Duration // from the request's arrival until the last try's end
+	turn       time.Duration // waiting for turns within HubSpot's rate limits
+	credential time.Duration // from the request's arrival until there was a credential, without turn
+	renewal    time.Duration // waiting for another credential after a 401
+	upstream   time.Duration // waiting for the header of HubSpot's answer, all attempts together
+	header     time.Duration // from the request's arrival until the end of the last attempt's wait
 }
 
 type callKey struct{}
 
-// callOf returns the call that the context belongs to.
+// callOf returns the call in the context, and panics if there is none.
 func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 
-// clientName returns the client's name, empty if it is anonymous.
+// clientName returns the client's name. It is empty for an anonymous client.
 func (c *call) clientName() string {
 	if c.client == nil {
 		return ""
@@ -91,9 +91,9 @@ func (c *call) clientName() string {
 	return c.client.Name
 }
 
-// own returns the proxy's own share of the time: from the request's arrival
-// until HubSpot's header, or the end where there was none to wait for, without
-// the waiting for HubSpot, and for a turn within its rate limits.
+// own returns how long the proxy itself took: from the request's arrival until the header
+// of HubSpot's answer, without waiting for HubSpot or for turns within its rate limits. If
+// the request was not sent to HubSpot, own counts until the request's end.
 func (c *call) own(ended time.Time) time.Duration {
 	if c.attempts == 0 {
 		return ended.Sub(c.began) - c.spans.turn
@@ -109,13 +109,12 @@ func (c *call) received() int64 {
 	return c.body.Received()
 }
 
-// hasBody reports whether the request has a body. One of unknown length may
-// turn out to be empty.
+// hasBody reports whether the request has a body. A body of unknown length may be empty.
 func hasBody(r *http.Request) bool {
 	return r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody
 }
 
-// unread reports whether bytes of the request's body may still be to come.
+// unread reports whether the client may still send bytes of the request's body.
 func (c *call) unread() bool {
 	if c.body == nil {
 		return hasBody(c.request) && c.bodyAhead == 0
@@ -123,10 +122,10 @@ func (c *call) unread() bool {
 	return !c.body.Ended()
 }
 
-// trailed reports whether HubSpot's answer has ended with trailers.
+// trailed reports whether HubSpot's answer has trailers.
 func (c *call) trailed() bool { return c.response != nil && len(c.response.Trailer) > 0 }
 
-// String returns the spans as Server-Timing has them, in milliseconds
+// String formats the spans for the Server-Timing header, in milliseconds
 // (https://www.w3.org/TR/server-timing/).
 func (s spans) String() string {
 	var parts []string

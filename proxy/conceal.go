@@ -10,15 +10,16 @@ import (
 	"hubspot-auth-proxy/proxy/wire"
 )
 
-// conceal takes the credentials that the request was sent with out of a header,
-// should HubSpot have put one there, as in a redirect to a URL with its hapikey.
+// conceal removes the credentials that the request was sent with from a header of
+// HubSpot's answer. HubSpot may repeat one there, as in a redirect to a URL with its
+// hapikey.
 func (c *call) conceal(header http.Header) {
 	forms := c.forms()
 	maps.DeleteFunc(header, func(name string, values []string) bool { return conceal(name, values, forms) })
 }
 
-// conceal takes secrets, in these forms, out of a header's values. It reports
-// whether there is one in its name: then the header has to go.
+// conceal replaces secrets, written in any of these forms, in a field's values. It reports
+// whether the field's name contains a secret; such a field must be deleted.
 func conceal(name string, values, forms []string) (reveals bool) {
 	for _, form := range forms {
 		for i, value := range values {
@@ -31,7 +32,7 @@ func conceal(name string, values, forms []string) (reveals bool) {
 	return reveals
 }
 
-// containsFold reports whether s has substr in it, in whatever case.
+// containsFold reports whether s contains substr, ignoring case.
 func containsFold(s, substr string) bool {
 	for ; len(s) >= len(substr); s = s[1:] {
 		if strings.EqualFold(s[:len(substr)], substr) {
@@ -41,8 +42,8 @@ func containsFold(s, substr string) bool {
 	return false
 }
 
-// concealed returns the value without the secret: of a URL, without the
-// parameter that has it.
+// concealed returns the value without the secret. In a URL it removes the whole query
+// parameter.
 func concealed(name, value, secret string) string {
 	if name == "Location" || name == "Content-Location" {
 		if path, query, found := strings.Cut(value, "?"); found {
@@ -61,7 +62,7 @@ func concealed(name, value, secret string) string {
 
 var percentEscape = regexp.MustCompile("%[0-9A-F]{2}")
 
-// forms returns how the secrets that the request was sent with may be written.
+// forms returns all forms in which the request's credentials may appear in an answer.
 func (c *call) forms() []string {
 	var forms []string
 	for _, credential := range c.used {
@@ -70,8 +71,9 @@ func (c *call) forms() []string {
 	return forms
 }
 
-// appendForms adds how a secret may be written. What is shorter than any real
-// credential is not looked for: it would be found where it is not.
+// appendForms adds the forms in which a secret may be written: as it is and
+// percent-encoded. It skips secrets that are shorter than any real credential, because
+// short texts would also match by chance.
 func appendForms(forms []string, secret string) []string {
 	if len(secret) < 8 {
 		return forms

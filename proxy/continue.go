@@ -11,24 +11,26 @@ import (
 	"hubspot-auth-proxy/proxy/wire"
 )
 
-// interim is the state of an HTTP/1.1 answer whose client waits for 100 Continue
-// before it sends its body.
+// interim serializes the informational answers (1xx) to an HTTP/1.1 client that waits for
+// 100 Continue before it sends its body.
 //
-// net/http's server sends that by itself when the body is first read, in the
-// goroutine that reads, and without the lock of informational answers: together
-// with one of HubSpot's, that corrupts the connection. So interim sends it
-// before the body is read, and no two answers at once. Until the final answer,
-// header stands in for the server's own, which both would touch.
+// net/http's server sends 100 Continue when the body is first read, in the goroutine that
+// reads, and without the lock of the other informational answers. If HubSpot's
+// informational answer is sent at the same time, the connection is corrupted. So interim
+// sends 100 Continue itself, before the body is read, and holds its own lock. Until the
+// final answer ReverseProxy writes to header, because the server's own header map is not
+// safe to use from both goroutines.
 type interim struct {
 	mu        sync.Mutex
-	header    http.Header
-	continued bool // 100 Continue was sent
-	final     bool // the final answer has begun
+	header    http.Header // of the answer, until it is final
+	continued bool        // 100 Continue was sent
+	final     bool        // the final answer has begun
 }
 
-var errNotContinued = errors.New("the final answer was given before the client was asked for its body")
+var errNotContinued = errors.New("the final answer began before the client was asked for its body")
 
-// awaitsContinue reports whether net/http's server would send 100 Continue.
+// awaitsContinue reports whether the client waits for 100 Continue, by the rules of
+// net/http's server.
 func awaitsContinue(r *http.Request) bool {
 	if r.ProtoMajor != 1 || r.ProtoMinor < 1 || !hasBody(r) {
 		return false
@@ -63,7 +65,7 @@ func (i *interim) inform(w http.ResponseWriter, status int) {
 	clear(header)
 }
 
-// conclude makes the header the server's own, for the final answer.
+// conclude begins the final answer: it copies header into the server's own.
 func (i *interim) conclude(w http.ResponseWriter) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// categoryTimeout is how long the body of a 401 is waited for, for its category.
+// categoryTimeout is how long the proxy waits for the body of a 401 to read its category.
 const categoryTimeout = time.Second
 
-// errorBody is the body of an error, whose beginning is read in a goroutine of
-// its own: it may be slow in coming, and nobody waits longer for the category
-// than categoryTimeout. It reads as the body does.
+// errorBody is the body of an error. A goroutine reads its first maxErrorBody bytes ahead,
+// because the body may arrive slowly and nobody should wait longer than categoryTimeout
+// for the category. Read returns all bytes of the body from the beginning.
 type errorBody struct {
 	body   io.ReadCloser
-	onWait func() // nil: nobody needs to know
+	onWait func() // nil means no callback
 
 	mu    sync.Mutex
-	more  sync.Cond // head, err or ready has changed
-	head  []byte
-	err   error // that reading the head ended with
-	ready bool  // no more is read ahead
+	more  sync.Cond // signals that head, err or ready has changed
+	head  []byte    // bytes read ahead that Read has not returned yet
+	err   error     // the error that ended reading ahead
+	ready bool      // reading ahead has ended
 }
 
-// newErrorBody begins to read the body, and waits for its beginning as long as
-// categoryTimeout allows.
+// newErrorBody begins to read the body ahead. It returns when reading ahead has ended, or
+// after categoryTimeout.
 func newErrorBody(body io.ReadCloser) *errorBody {
 	e := &errorBody{body: body}
 	e.more.L = &e.mu
@@ -65,8 +65,7 @@ func (e *errorBody) readHead() {
 // OnWait implements upstream.Body.
 func (e *errorBody) OnWait(f func()) { e.onWait = f }
 
-// beginning returns the body's beginning, or whole reports false because it has
-// not come yet.
+// beginning returns what was read ahead. whole is false if reading ahead has not ended.
 func (e *errorBody) beginning() (head []byte, whole bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -95,7 +94,7 @@ func (e *errorBody) Read(p []byte) (int, error) {
 	return e.body.Read(p)
 }
 
-// wait is called with mu held.
+// wait calls onWait. The caller holds mu; wait releases it during the call.
 func (e *errorBody) wait() {
 	if e.onWait != nil {
 		e.mu.Unlock()

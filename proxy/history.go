@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// historyMinutes is how far back a [History] goes, the current minute included.
+// historyMinutes is how many minutes a [History] keeps, including the current one.
 const historyMinutes = 60
 
-// A Minute is what happened in one minute.
+// A Minute counts the calls that ended in one minute.
 type Minute struct {
 	Begin time.Time
 
-	// Calls is how many requests ended in it.
+	// Calls is the number of all calls.
 	Calls int64
 
-	// Errors is how many of them are an operator's business: those with status
-	// 401, 429 or 5xx, and those that the proxy answered itself.
+	// Errors is the number of those that an operator should know about: status
+	// 401, 429 or 5xx, and all answers of the proxy's own.
 	Errors int64
 }
 
-// A History counts the calls of the last hour in this process, minute by
-// minute. It is safe for concurrent use, and nobody waits for a lock.
+// A History counts this process's calls of the last hour, minute by minute. It is safe for
+// concurrent use, and takes no lock.
 type History struct {
 	now     func() time.Time
 	minutes [historyMinutes]atomic.Pointer[minute]
@@ -32,7 +32,7 @@ type minute struct {
 	calls, errors atomic.Int64
 }
 
-// NewHistory returns an empty history. A nil clock is time.Now.
+// NewHistory returns an empty history. A nil clock means time.Now.
 func NewHistory(now func() time.Time) *History {
 	if now == nil {
 		now = time.Now

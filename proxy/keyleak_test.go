@@ -74,7 +74,7 @@ func TestABodyUnderOAuthWithTheClientKeyIsRefused(t *testing.T) {
 	for _, target := range []string{"/oauth/v1/token", "/oauth/2026-03/token/introspect", "/oauth/v1/x", "/portals/62515/oauth/v3/token", "/oauth/v2/private-apps/get/access-token-info/"} {
 		for _, body := range []string{"token={one}", "a=b&client_secret=" + escaped, `{"tokenKey":"{one}"}`, `{"a":"\u0068ap_` + strings.TrimPrefix(c.key["one"], "hap_") + `"}`, strings.Repeat("a", 100000) + "{one}"} {
 			message := refusal(t, c.post(target, body, "Authorization: Bearer {one}"), refused{400, "REQUEST_INVALID"})
-			if !strings.Contains(message, "body has the client key") {
+			if !strings.Contains(message, "body contains the client key") {
 				t.Errorf("%s %.40s: %q", target, body, message)
 			}
 		}

@@ -11,11 +11,11 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-// metrics are what the proxy counts. Labels are from closed sets: never a
-// path, a portal or what a client or HubSpot may make up.
+// metrics are the proxy's Prometheus metrics. All label values are from closed sets: never
+// a path, a portal, or text that a client or HubSpot can choose.
 //
-// What net/http's server refuses before any handler runs (400, 431, 501 and
-// 505, as plain text) is not counted, and is not in the access log.
+// Requests that net/http's server refuses before it calls the handler (400, 431, 501 and
+// 505, in plain text) are neither counted nor in the access log.
 type metrics struct {
 	requests    *prometheus.CounterVec
 	broken      prometheus.Counter
@@ -26,24 +26,24 @@ type metrics struct {
 	nearDaily   nearDaily
 }
 
-// What became of a request that HubSpot answered 401, the values of outcome.
+// Values of the label outcome: how the second try of a request ended after a 401.
 const (
-	tryAccepted   = "accepted"      // not 401 the second time
-	tryRejected   = "rejected"      // 401 again
-	tryFailed     = "failed"        // no answer the second time
-	tryCredential = "no_credential" // not sent again: there was no other credential
-	tryBody       = "body_too_long" // not sent again: too much of its body was read
+	tryAccepted   = "accepted"      // HubSpot's second answer was not a 401
+	tryRejected   = "rejected"      // HubSpot's second answer was a 401 too
+	tryFailed     = "failed"        // HubSpot gave no second answer
+	tryCredential = "no_credential" // not sent again, because there was no other credential
+	tryBody       = "body_too_long" // not sent again, because too much of the body was read
 )
 
-// newMetrics registers the metrics. Series that alerts look at are there from
-// the start: of a counter that begins with 1, Prometheus sees no increase.
+// newMetrics registers the metrics. Series that alerts use exist from the start with value
+// 0, because Prometheus sees no increase when a series first appears with value 1.
 func newMetrics(to prometheus.Registerer, underWay *atomic.Int64) *metrics {
 	const prefix = tokens.MetricPrefix
 	auto := promauto.With(to)
 	m := &metrics{
 		requests: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: prefix + "requests_total",
-			Help: "Requests that have ended, by method (read, write, other), class of status (499: the client left), who made the answer (hubspot, proxy, nobody), and category of the proxy's own answers.",
+			Help: "Requests that have ended, by method (read, write, other), class of status (499 means that the client left), who answered (hubspot, proxy, nobody), and category of the proxy's own answers.",
 		}, []string{"method", "status", "answered_by", "category"}),
 		broken: auto.NewCounter(prometheus.CounterOpts{
 			Name: prefix + "broken_answers_total",
@@ -51,21 +51,21 @@ func newMetrics(to prometheus.Registerer, underWay *atomic.Int64) *metrics {
 		}),
 		wait: auto.NewHistogram(prometheus.HistogramOpts{
 			Name:    prefix + "hubspot_wait_seconds",
-			Help:    "From sending a request until the header of HubSpot's answer, of each try that was answered; sending the body is part of it.",
+			Help:    "Time from sending a request, including its body, until the header of HubSpot's answer, for each try that was answered.",
 			Buckets: []float64{.025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120},
 		}),
 		own: auto.NewHistogram(prometheus.HistogramOpts{
 			Name:    prefix + "own_seconds",
-			Help:    "The proxy's own share of a request that HubSpot answered: from its arrival until the header of the answer, without waiting for HubSpot; waiting for a credential is part of it.",
+			Help:    "Time that the proxy itself took for a request that HubSpot answered: from its arrival until the header of the answer, including waiting for a credential, without waiting for HubSpot.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .1, .5, 1, 2.5, 10},
 		}),
 		secondTries: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: prefix + "second_tries_total",
-			Help: "Requests that HubSpot answered 401, by what came of trying again.",
+			Help: "Requests that HubSpot answered 401, by how the second try ended.",
 		}, []string{"outcome"}),
 		rateLimited: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: prefix + "hubspot_rate_limited_total",
-			Help: "HubSpot's 429 answers, by the policy that they name.",
+			Help: "HubSpot's 429 answers, by the limit that they name.",
 		}, []string{"policy"}),
 	}
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
@@ -83,7 +83,7 @@ func newMetrics(to prometheus.Registerer, underWay *atomic.Int64) *metrics {
 	return m
 }
 
-// countTunnels registers how many tunnels are open.
+// countTunnels registers the gauge of open tunnels.
 func countTunnels(to prometheus.Registerer, open func() int64) {
 	promauto.With(to).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hubspot_auth_proxy_tunnels",
@@ -138,8 +138,7 @@ func methodClass(method string) string {
 	return "other"
 }
 
-// statusClass returns the class of a status; what is none of HTTP's is the
-// server's fault.
+// statusClass returns the class of a status. An invalid status counts as 5xx.
 func statusClass(status int) string {
 	switch {
 	case status == statusGone:

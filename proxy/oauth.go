@@ -14,16 +14,16 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-// maxOAuthBody is how long the body of a call of HubSpot's OAuth endpoints may be
-// that has a client key: such a body is read before it is forwarded.
+// maxOAuthBody limits the body of a call to HubSpot's OAuth endpoints that has a client
+// key, in bytes. Such a body is read completely before it is forwarded.
 const maxOAuthBody = 1 << 20
 
-// tokenInfoPath is the endpoint by which apps check a private app's token. Its
-// credential is the body's tokenKey, and clients have their client key there.
+// tokenInfoPath is the endpoint by which apps check a private app's token. Its credential
+// is the field tokenKey of the body. Clients of the proxy send their client key there.
 const tokenInfoPath = "/oauth/v2/private-apps/get/access-token-info"
 
-// oauth admits calls of HubSpot's OAuth endpoints, which have their credential in
-// the body. It is safe for concurrent use.
+// oauth checks calls of HubSpot's OAuth endpoints, whose credential is in the body. It is
+// safe for concurrent use.
 type oauth struct {
 	gate        *gate
 	credentials Credentials
@@ -34,8 +34,8 @@ func newOAuth(gate *gate, credentials Credentials) *oauth {
 	return &oauth{gate: gate, credentials: credentials, tokenCalls: tokenCalls{bodyTime: tokenBodyTime}}
 }
 
-// admit reads the body of such a call, and refuses the call if a client key would
-// go on to HubSpot. It admits every other call as it is.
+// admit reads the body of a call of an OAuth endpoint, and refuses the call if the body
+// would carry the client key to HubSpot. It admits every other call unchanged.
 func (o *oauth) admit(rw http.ResponseWriter, c *call) *refusal {
 	switch {
 	case c.tokenCall:
@@ -43,7 +43,7 @@ func (o *oauth) admit(rw http.ResponseWriter, c *call) *refusal {
 	case c.client == nil || !c.target.IsOAuth() || !hasBody(c.request):
 		return nil
 	case len(c.request.Header["Content-Encoding"]) > 0:
-		return requestInvalid("The request's body is encoded (Content-Encoding), so that the proxy cannot see whether it has the client key. Send it as it is.")
+		return requestInvalid("The request's body is encoded (Content-Encoding), so the proxy cannot check it for the client key. Send it without Content-Encoding.")
 	}
 	c.bodyRead = true
 	body, err := io.ReadAll(io.LimitReader(c.request.Body, maxOAuthBody+1))
@@ -60,7 +60,7 @@ func (o *oauth) admit(rw http.ResponseWriter, c *call) *refusal {
 		}
 	}
 	if wire.Carries(string(body), c.key.Reveal()) {
-		return requestInvalid("The request's body has the client key, which must not reach HubSpot. Calls under /oauth/ take HubSpot's own credentials in the body.")
+		return requestInvalid("The request's body contains the client key, which must not reach HubSpot. Calls under /oauth/ take HubSpot's own credentials in the body.")
 	}
 	c.request.Body = io.NopCloser(bytes.NewReader(body))
 	if c.request.ContentLength >= 0 {
@@ -69,8 +69,8 @@ func (o *oauth) admit(rw http.ResponseWriter, c *call) *refusal {
 	return nil
 }
 
-// exchangeKey puts the portal's token in the place of the client key that the
-// tokenKey of the body is. Any other body stays as it is.
+// exchangeKey replaces tokenKey in the body by the portal's token, if tokenKey is the
+// client's key. It returns any other body unchanged.
 func (o *oauth) exchangeKey(c *call, body []byte) ([]byte, *refusal) {
 	var fields map[string]json.RawMessage
 	var key string
@@ -91,12 +91,12 @@ func (o *oauth) exchangeKey(c *call, body []byte) ([]byte, *refusal) {
 	case err != nil:
 		return nil, refusalFor(c, err)
 	case credential.Kind == tokens.APIKey:
-		return nil, requestInvalid("Portal " + c.portal + " is connected by an API key, so that there is no token that HubSpot could tell about.")
+		return nil, requestInvalid("Portal " + c.portal + " is connected by an API key, so it has no token to look up.")
 	}
-	c.used = append(c.used, credential) // which is taken out of the answer's header
+	c.used = append(c.used, credential) // so that conceal removes it from the answer's header
 	c.tokenInfo = true
-	fields["tokenKey"], _ = json.Marshal(credential.Secret.Reveal()) // a string: it cannot fail
-	c.request.Header.Del("Accept-Encoding")                          // the answer is read
+	fields["tokenKey"], _ = json.Marshal(credential.Secret.Reveal()) // a string cannot fail
+	c.request.Header.Del("Accept-Encoding")                          // withoutToken has to read the answer
 	changed, err := json.Marshal(fields)
 	if err != nil {
 		return nil, bodyInvalid()
@@ -104,16 +104,16 @@ func (o *oauth) exchangeKey(c *call, body []byte) ([]byte, *refusal) {
 	return changed, nil
 }
 
-// presents reports whether the text is what the client takes for its credential:
-// its key or, in a tunnel, what it was told to be its token.
+// presents reports whether the text is what the client uses as its credential: its client
+// key or, in a tunnel, the placeholder that it sends as its token.
 func (c *call) presents(text string) bool {
 	return text == c.key.Reveal() || c.tunnel != nil && slices.Contains(wire.Credentials(c.request.Header, c.target.Query), text)
 }
 
-var errUnreadable = errors.New("the answer about the token cannot be read")
+var errUnreadable = errors.New("HubSpot's answer about the token is too long, encoded, or was broken off")
 
-// withoutToken takes the portal's token out of the answer to a call that had it in
-// its body, should HubSpot send it back.
+// withoutToken removes the portal's token from the answer's body, if HubSpot repeats it
+// there.
 func (c *call) withoutToken(response *http.Response) error {
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxOAuthBody+1))
 	_ = response.Body.Close()

@@ -7,37 +7,37 @@ import (
 	"hubspot-auth-proxy/proxy/wire"
 )
 
-// outcome is how a request ended. It is made in one place, and access log, metrics
-// and history read nothing else.
+// outcome is how a request ended. outcomeOf makes it, and the access log, the metrics and
+// the history read nothing else.
 type outcome struct {
 	portal, client string
 	method, path   string // as the client sent them
 
-	remote, agent, trace string // for the log: the client's address, its program, and its trace's id
+	remote, agent, trace string // for the access log: client's address, User-Agent, id of the trace
 
-	status     int    // that the client has got, statusGone, or 500 if it has got none
-	tunnel     bool   // the request has opened one, and was no call
+	status     int    // what the client received; statusGone if the client left; 500 after a panic
+	tunnel     bool   // the request was a CONNECT that opened a tunnel
 	complete   bool   // the answer was sent to its end
 	broken     bool   // HubSpot broke off its answer
-	answeredBy string // "hubspot", "proxy", or "nobody" if the client left before there was an answer
+	answeredBy string // "hubspot", "proxy", or "nobody" if no answer began
 
 	category         string // of the proxy's own answer
 	correlation      string // the id of the answer
-	remaining        string // how many calls HubSpot's limit has left, as HubSpot wrote it
-	daily, dailyLeft string // HubSpot's limit of a day, and what is left of it, as HubSpot wrote them
-	policy           string // the limit of HubSpot's that a 429 names
+	remaining        string // HubSpot's header X-HubSpot-RateLimit-Remaining
+	daily, dailyLeft string // HubSpot's headers X-HubSpot-RateLimit-Daily and -Daily-Remaining
+	policy           string // the limit that HubSpot's 429 names
 
 	received, sent int64 // bytes of the two bodies
 	attempts       int
 
-	duration, own, hubspot time.Duration // from beginning to end; the proxy's share; waiting for HubSpot
+	duration, own, hubspot time.Duration // whole time; see call.own; waiting for HubSpot
 }
 
-// statusGone is logged for requests whose client did not wait for the end,
-// as nginx has it. No client ever sees it.
+// statusGone is logged for requests whose client left before the end, as nginx does. It is
+// never sent.
 const statusGone = 499
 
-// outcomeOf returns how the request ended, once its handler has.
+// outcomeOf returns how the request ended. Call it when the handler has ended.
 func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 	o := &outcome{
 		portal: c.portal, client: c.clientName(), method: c.request.Method, path: c.target.Path,
@@ -52,7 +52,7 @@ func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 	case a.failed || c.request.Context().Err() != nil:
 		o.status = statusGone
 	case a.status == 0:
-		o.status = http.StatusInternalServerError // a fault of ours, which net/http logs
+		o.status = http.StatusInternalServerError // the handler panicked; net/http logs that
 	default:
 		o.status, o.broken = a.status, true
 	}
@@ -72,7 +72,7 @@ func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 	return o
 }
 
-// failed reports whether an operator should know of it.
+// failed reports whether the outcome counts as an error in the history.
 func (o *outcome) failed() bool {
 	return o.category != "" || o.status == http.StatusUnauthorized || o.status == http.StatusTooManyRequests || o.status >= 500
 }

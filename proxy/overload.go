@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// load is how many admitted requests are under way, and whose they are. It is
-// safe for concurrent use.
+// load counts the admitted requests under way, and limits them. It is safe for concurrent
+// use.
 type load struct {
 	most int // 0 means no limit
 
 	mu       sync.Mutex
 	all      int
-	ofClient map[string]int // by the client's name, empty for anonymous ones
+	ofClient map[string]int // by the client's name, which is empty for anonymous clients
 }
 
-// admit counts a client's request, unless there are too many. A single client has
-// at most half of all, so that the others are served while its requests wait.
+// admit counts a client's request, or refuses it if too many are under way. A single
+// client has at most half of them, so that its waiting requests do not block the others.
 func (l *load) admit(client string) *refusal {
 	if l.most == 0 {
 		return nil
@@ -28,7 +28,7 @@ func (l *load) admit(client string) *refusal {
 	case l.all >= l.most:
 		return overloaded("This proxy has " + strconv.Itoa(l.most) + " requests under way, as many as MAX_REQUESTS allows.")
 	case l.ofClient[client] >= (l.most+1)/2:
-		return overloaded("This client has " + strconv.Itoa((l.most+1)/2) + " requests under way, which is half of what MAX_REQUESTS allows for all together.")
+		return overloaded("This client has " + strconv.Itoa((l.most+1)/2) + " requests under way, which is half of MAX_REQUESTS and the most that one client may have.")
 	}
 	if l.ofClient == nil {
 		l.ofClient = make(map[string]int)
@@ -38,7 +38,7 @@ func (l *load) admit(client string) *refusal {
 	return nil
 }
 
-// end takes an admitted request out of the count.
+// end removes an admitted request from the count.
 func (l *load) end(client string) {
 	if l.most == 0 {
 		return
@@ -54,7 +54,7 @@ func (l *load) end(client string) {
 func overloaded(why string) *refusal {
 	return &refusal{
 		category:   "OVERLOADED",
-		message:    why + " It was not sent to HubSpot. Try again later, with fewer requests at once.",
+		message:    why + " The request was not sent to HubSpot. Try again later, with fewer requests at once.",
 		retryAfter: time.Second,
 	}
 }

@@ -1,6 +1,6 @@
-// Package proxy is the way of a request: refused or let in, sent to HubSpot
-// with its portal's credential instead of the client's, sent once more if
-// HubSpot has rejected that, and answered with what HubSpot answered.
+// Package proxy handles requests: it refuses or admits them, replaces the client's
+// credential by the portal's, forwards them to HubSpot, repeats them once with another
+// credential if HubSpot answers 401, and returns HubSpot's answer.
 package proxy
 
 import (
@@ -25,20 +25,20 @@ import (
 // A Proxy is the handler of all requests. It is safe for concurrent use.
 type Proxy struct {
 	options  Options
-	faults   *zap.Logger // each cause once per throttle.Every
+	faults   *zap.Logger // throttled: each cause once per throttle.Every
 	gate     *gate
-	load     load // the requests that were let in
+	load     load // the admitted requests
 	oauth    *oauth
 	turns    *turns
 	reverse  *httputil.ReverseProxy
 	upstream *upstream.Transport
 	tunnels  *intercept.Server // nil means that CONNECT is refused
 	recorder *recorder
-	underWay atomic.Int64 // requests
+	underWay atomic.Int64 // all requests under way
 	stopping atomic.Bool
 }
 
-// New returns the proxy that main, tests and benchmarks all use.
+// New returns a proxy. Close it when it is no longer needed.
 func New(options Options) *Proxy {
 	if options.Log == nil {
 		options.Log = zap.NewNop()
@@ -50,7 +50,7 @@ func New(options Options) *Proxy {
 	p.turns = newTurns(options)
 	p.upstream = upstream.New(upstream.Config{
 		URL: options.Upstream, TLS: options.UpstreamTLS, Timeout: options.UpstreamTimeout, HTTP2: options.UpstreamHTTP2,
-		WithoutHTTP2: func() { log.Warn("HubSpot does not take HTTP/2: HTTP/1.1 is used") },
+		WithoutHTTP2: func() { log.Warn("HubSpot does not accept HTTP/2; the proxy uses HTTP/1.1") },
 	})
 	metrics := newMetrics(options.Metrics, &p.underWay)
 	p.recorder = newRecorder(options, metrics, p.faults)
@@ -69,10 +69,10 @@ func New(options Options) *Proxy {
 	return p
 }
 
-// Shutdown ends the tunnels of clients: idle ones at once, the others when the
-// requests in them have ended. It returns ctx's error if that ends first. The
-// server of [Proxy.Server] is to be shut down at the same time: it does not know
-// the tunnels that it has handed over.
+// Shutdown closes the clients' tunnels: idle ones at once, the others when their requests
+// have ended. If ctx ends first, Shutdown returns its error. Shut down the server of
+// [Proxy.Server] at the same time, because that server's Shutdown does not include the
+// tunnels.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	if p.tunnels == nil {
 		return nil
@@ -87,32 +87,31 @@ func (p *Proxy) CloseTunnels() {
 	}
 }
 
-// Close closes all tunnels, and the connections to HubSpot that are idle, and
-// logs what was kept back.
+// Close closes all tunnels and the idle connections to HubSpot, and writes log messages
+// that were throttled.
 func (p *Proxy) Close() {
 	p.CloseTunnels()
 	p.upstream.CloseIdleConnections()
 	_ = p.faults.Sync()
 }
 
-// Stopping tells that the server is going to be shut down: from now on each
-// answer is its connection's last, and says so.
+// Stopping announces that the server will be shut down. From now on each answer closes its
+// connection, by Connection: close or GOAWAY.
 //
-// [http.Server.Shutdown] closes every idle connection at once, and drops a
-// request that arrives on one while it does, which a client may not send again
-// unless it is idempotent. What is still idle a while after Stopping is not in
-// use.
+// Call Stopping some time before [http.Server.Shutdown], which closes idle connections at
+// once. A request that arrives on such a connection at that moment is lost, and a client
+// may not repeat it unless it is idempotent. After Stopping, the connections that are in
+// use end by themselves, so Shutdown closes only unused ones.
 func (p *Proxy) Stopping() { p.stopping.Store(true) }
 
-// UnderWay returns how many requests have not ended yet.
+// UnderWay returns the number of requests that have not ended yet.
 func (p *Proxy) UnderWay() int64 { return p.underWay.Load() }
 
-// Server returns a server for the proxy, with the limits that a proxy needs:
-// on the time and size of a request's header, but none on how long a body may
-// take in either direction.
+// Server returns a new server for the proxy. It limits the time and the size of a request's
+// header. It does not limit how long a body takes in either direction.
 //
-// It speaks HTTP/1.1, and HTTP/2: over TLS, and without TLS to clients that know
-// that beforehand (RFC 9113 section 3.3).
+// The server supports HTTP/1.1, HTTP/2 over TLS, and HTTP/2 without TLS with prior
+// knowledge (RFC 9113 section 3.3).
 func (p *Proxy) Server() *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
@@ -127,12 +126,13 @@ func (p *Proxy) Server() *http.Server {
 		ConnState:         p.options.ConnState,
 		ConnContext:       p.options.ConnContext,
 		ErrorLog:          log.New(serverLog{p.faults}, "", 0),
-		// OPTIONS * is HubSpot's to answer.
+		// OPTIONS * is forwarded to HubSpot.
 		DisableGeneralOptionsHandler: true,
 	}
 }
 
-// ServeHTTP is a request's way, from top to bottom.
+// ServeHTTP implements http.Handler. It shows the whole way of a request: admit, forward,
+// record.
 func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	p.underWay.Add(1)
 	c := &call{began: time.Now(), request: r}
@@ -156,8 +156,8 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	a.finished = true
 }
 
-// connect answers a CONNECT request: connect opens a tunnel, and returns when
-// the TLS handshake inside is done, or it refuses.
+// connect answers a CONNECT request. It refuses the request, or opens a tunnel and returns
+// when the TLS handshake inside the tunnel has ended.
 func (p *Proxy) connect(a *reply) {
 	c := a.call
 	var refused *refusal
@@ -182,7 +182,7 @@ func (p *Proxy) connect(a *reply) {
 	a.finished = true
 }
 
-// admit decides whether the request goes on.
+// admit decides whether the request is forwarded.
 func (p *Proxy) admit(c *call, rw http.ResponseWriter) (refused *refusal) {
 	c.debug = c.request.Header.Get(wire.DebugHeader) == "1"
 	if c.admission, refused = p.gate.admit(c.request); refused != nil {
@@ -192,7 +192,7 @@ func (p *Proxy) admit(c *call, rw http.ResponseWriter) (refused *refusal) {
 		return refused
 	}
 	c.counted = true
-	connlimit.Keep(c.request.Context()) // it may take as long as it needs
+	connlimit.Keep(c.request.Context()) // an admitted request has no time limit
 	if refused = p.oauth.admit(rw, c); refused != nil {
 		return refused
 	}
@@ -211,10 +211,10 @@ func (p *Proxy) forwarded(c *call, a *reply) *http.Request {
 	if !hasBody(r) || r.ProtoMajor != 1 {
 		return r
 	}
-	// An answer may begin before the request has ended. Else net/http may read
-	// and close the body under the transport then, which cuts answers short
-	// (golang.org/issue/57786). Its error says that the writer is no server's; then
-	// there is nothing to switch.
+	// An answer may begin before the request's body has ended. Without full duplex,
+	// net/http's server would then read and close the body while the transport still
+	// reads it, which truncates answers (golang.org/issue/57786). An error means that the
+	// writer is not net/http's server's, as in some tests.
 	_ = http.NewResponseController(a.ResponseWriter).EnableFullDuplex()
 	if awaitsContinue(r) && !c.bodyRead {
 		a.interim = &interim{header: make(http.Header)}
@@ -223,24 +223,23 @@ func (p *Proxy) forwarded(c *call, a *reply) *http.Request {
 	return r
 }
 
-// lingerTime is how long a client that has its answer may go on sending the
-// body that nobody reads any more. To reset the connection at once could keep
-// the answer from it.
+// lingerTime is how long a client may continue to send a body after its answer. Resetting
+// the connection at once could destroy the answer before the client reads it.
 const lingerTime = 5 * time.Second
 
-// end closes what the request had open, and records how it ended. It runs as well
-// when the answer was broken off, by a panic that goes on to net/http.
+// end releases what the request holds, and records how it ended. It also runs when the
+// answer is broken off by a panic.
 func (p *Proxy) end(c *call, a *reply) {
 	if !a.finished {
-		// net/http's server drops what it has not sent of an answer that is
-		// broken off.
+		// After a panic, net/http's server drops what it has buffered of the answer.
 		a.flush()
 	}
 	if c.body != nil {
 		c.body.Close()
 	}
 	if c.request.ProtoMajor == 1 && c.unread() {
-		// The connection ends; not to wait for a client that sends slowly.
+		// This answer closes the connection. The server reads the rest of the body
+		// first; limit that.
 		_ = http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Now().Add(lingerTime))
 	}
 	p.recorder.record(outcomeOf(c, a, time.Now()))

@@ -13,17 +13,17 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-// remaining is the lowest number of calls left that HubSpot has told of any
-// portal within the last one to two minutes. It is a metric, which is not
-// exposed while nothing was told. The zero value is ready; nobody waits for a
-// lock.
+// remaining is a metric: the lowest number of remaining calls that HubSpot reported for any
+// portal within the last one to two minutes. It is not exposed if HubSpot reported none. The
+// zero value is ready to use. It is safe for concurrent use, and takes no lock.
 type remaining struct {
-	// The current minute and the one before, at the index of its number since
-	// 1970 modulo two: that number in the upper half, the lowest in the lower.
+	// minutes has the current and the previous minute, each at the index of its number
+	// (minutes since 1970) modulo 2. The upper 32 bits of an element are that number,
+	// the lower 32 bits the lowest value.
 	minutes [2]atomic.Uint64
 }
 
-// see notes a value of X-HubSpot-RateLimit-Remaining, if it is one.
+// see records a value of X-HubSpot-RateLimit-Remaining. It ignores a malformed one.
 func (r *remaining) see(value string) {
 	left, err := strconv.ParseUint(value, 10, 32)
 	if err != nil {
@@ -42,7 +42,7 @@ func (r *remaining) see(value string) {
 	}
 }
 
-// lowest returns the lowest value that was seen of late.
+// lowest returns the lowest value of the last one to two minutes.
 func (r *remaining) lowest() (left uint64, seen bool) {
 	minute := currentMinute()
 	left = math.MaxUint64
@@ -70,14 +70,14 @@ func (r *remaining) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// policies are HubSpot's limits of calls, as its 429s name them.
+// policies are the names of HubSpot's rate limits, as its 429 answers give them.
 var policies = []string{"TEN_SECONDLY_ROLLING", "SECONDLY", "DAILY"}
 
-// otherPolicy stands for all that a 429 may name else.
+// otherPolicy is the label for all other names.
 const otherPolicy = "other"
 
-// policyOf returns which limit of HubSpot's a 429 names, from the beginning of its
-// body.
+// policyOf returns the label for the limit that a 429 names. body is the beginning of the
+// answer's body.
 func policyOf(body []byte, header http.Header) string {
 	policy := parseError(body, header).PolicyName
 	if slices.Contains(policies, policy) {

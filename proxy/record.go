@@ -9,10 +9,10 @@ import (
 // recorder counts and logs how requests ended. It is safe for concurrent use.
 type recorder struct {
 	metrics    *metrics
-	history    *History    // nil means that nobody counts
-	access     *zap.Logger // of all requests; nil means that they are not logged
-	errorsOnly bool        // access has the requests that did not end well
-	faults     *zap.Logger
+	history    *History    // nil means no history
+	access     *zap.Logger // nil means no access log
+	errorsOnly bool        // the access log has only errors and broken answers
+	faults     *zap.Logger // throttled
 }
 
 func newRecorder(options Options, metrics *metrics, faults *zap.Logger) *recorder {

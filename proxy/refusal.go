@@ -14,12 +14,11 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-// errorHeader is on every answer that the proxy makes itself, with its
-// category, so that nobody takes it for HubSpot's.
+// errorHeader is the header of the proxy's own answers. Its value is the category. It
+// distinguishes them from HubSpot's answers.
 const errorHeader = "X-Hubspot-Auth-Proxy-Error"
 
-// statuses has the categories of all refusals, each with its status. What is
-// not in it cannot be answered.
+// statuses maps each category of the proxy's own answers to its status.
 var statuses = map[string]int{
 	"METHOD_REFUSED":                  http.StatusMethodNotAllowed,
 	"CONNECT_REFUSED":                 http.StatusForbidden,
@@ -43,11 +42,11 @@ var statuses = map[string]int{
 // refusal is an answer that the proxy makes itself.
 type refusal struct {
 	category   string
-	message    string // says what to do next, and no secret
-	retryAfter time.Duration
-	policy     string // HubSpot's name for the rate limit that is used up
-	allow      string
-	toConnect  bool // it answers a CONNECT request that lacks a known client key
+	message    string        // for the client: what to do next; contains no secret
+	retryAfter time.Duration // header Retry-After; zero means none
+	policy     string        // HubSpot's name of the rate limit that is used up
+	allow      string        // header Allow; empty means none
+	toConnect  bool          // answers a CONNECT request without a known client key, by 407
 }
 
 func (r *refusal) status() int {
@@ -57,7 +56,7 @@ func (r *refusal) status() int {
 	return statuses[r.category]
 }
 
-// refusalFor returns the proxy's own answer to a request that ended in the error.
+// refusalFor returns the proxy's own answer for an error of RoundTrip.
 func refusalFor(c *call, err error) *refusal {
 	var ended *tokens.EndedError
 	var unavailable *tokens.UnavailableError
@@ -72,7 +71,7 @@ func refusalFor(c *call, err error) *refusal {
 		return credentialUnavailable(unavailable)
 	case c.body != nil && c.body.Failure() != nil:
 		return bodyInvalid()
-	case errors.Is(err, upstream.ErrTimeout): // timeouts of connecting are another matter
+	case errors.Is(err, upstream.ErrTimeout): // a timeout of connecting is UPSTREAM_UNREACHABLE
 		return upstreamTimeout()
 	default:
 		return upstreamUnreachable()
@@ -90,7 +89,7 @@ func (r *refusal) errorType() string {
 func methodRefused(method string) *refusal {
 	return &refusal{
 		category: "METHOD_REFUSED",
-		message:  method + " is not forwarded. Send HubSpot's API calls as they are, with the proxy as base URL; it is not an HTTP proxy to tunnel through.",
+		message:  method + " is not forwarded. Use the proxy as the base URL of HubSpot's API; it is not an HTTP proxy (HTTP_PROXY).",
 		allow:    "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
 	}
 }
@@ -99,8 +98,8 @@ func requestInvalid(message string) *refusal {
 	return &refusal{category: "REQUEST_INVALID", message: message}
 }
 
-// fromPage refuses what a web page sends: a page must not reach a portal through a
-// proxy that its reader can reach.
+// fromPage refuses a web page's call. A page must not use a portal through a proxy that the
+// browser's user can reach.
 func fromPage() *refusal {
 	return &refusal{
 		category: "BROWSER_REFUSED",
@@ -108,7 +107,7 @@ func fromPage() *refusal {
 	}
 }
 
-// foreignHost refuses a call by a name that may be a page's own, which leads to the
+// foreignHost refuses a call whose Host may be a web page's own name that resolves to the
 // proxy (DNS rebinding).
 func foreignHost(loopback bool) *refusal {
 	if loopback {
@@ -127,12 +126,12 @@ func foreignHost(loopback bool) *refusal {
 func clientUnauthenticated() *refusal {
 	return &refusal{
 		category: "CLIENT_UNAUTHENTICATED",
-		message:  "A client key is needed, and none that is known was sent. Send one key, as Authorization: Bearer hap_… or hapikey=hap_…; the proxy's operator gives it out, by the command client add.",
+		message:  "No known client key was sent. Send one, as Authorization: Bearer hap_… or hapikey=hap_…. The proxy's operator makes client keys with the command client add.",
 	}
 }
 
-// clientAmbiguous refuses a request with several keys: which of them counts
-// would depend on where a reader looks first.
+// clientAmbiguous refuses a request with several different keys, because the proxy cannot
+// know which one the client means.
 func clientAmbiguous() *refusal {
 	return &refusal{
 		category: "CLIENT_UNAUTHENTICATED",
@@ -140,11 +139,11 @@ func clientAmbiguous() *refusal {
 	}
 }
 
-// clientExpired refuses a key that was the client's until it expired.
+// clientExpired refuses a client key that has expired.
 func clientExpired() *refusal {
 	return &refusal{
 		category: "CLIENT_UNAUTHENTICATED",
-		message:  "The client key has expired. Ask the proxy's operator for another, made by the command client rotate, and send it as Authorization: Bearer hap_….",
+		message:  "The client key has expired. Ask the proxy's operator for a new one (command client rotate), and send it as Authorization: Bearer hap_….",
 	}
 }
 
@@ -153,8 +152,8 @@ func clientExpired() *refusal {
 func clientForwarded() *refusal {
 	return &refusal{
 		category: "CLIENT_UNAUTHENTICATED",
-		message: "The call came through another proxy (it has Forwarded, X-Forwarded-*, X-Real-IP or Via, or is HTTP/1.0), so that anyone may have sent it, and it has no client key that is known. " +
-			"Send one, as Authorization: Bearer hap_… or hapikey=hap_…; the proxy's operator gives it out, by the command client add.",
+		message: "The call came through another proxy (it has Forwarded, X-Forwarded-*, X-Real-IP or Via, or is HTTP/1.0), so it may come from any machine and needs a client key. No known client key was sent. " +
+			"Send one, as Authorization: Bearer hap_… or hapikey=hap_…. The proxy's operator makes client keys with the command client add.",
 	}
 }
 
@@ -165,14 +164,14 @@ func clientForbidden(message string) *refusal {
 func portalRequired() *refusal {
 	return &refusal{
 		category: "PORTAL_REQUIRED",
-		message:  "No portal is named. Put /portals/{id} before the path, send the header X-HubSpot-Portal-Id, or have DEFAULT_PORTAL set.",
+		message:  "No portal is named. Put /portals/{id} before the path, send the header X-HubSpot-Portal-Id, or ask the proxy's operator to set DEFAULT_PORTAL.",
 	}
 }
 
 func portalInvalid() *refusal {
 	return &refusal{
 		category: "PORTAL_INVALID",
-		message:  "The portal in the path, in the host name or in X-HubSpot-Portal-Id is not a portal id: HubSpot's Hub ID, digits only, such as 62515.",
+		message:  "The portal in the path, in the host name or in X-HubSpot-Portal-Id is not a portal id. A portal id is HubSpot's Hub ID, digits only, such as 62515.",
 	}
 }
 
@@ -193,7 +192,7 @@ func portalNotServed(portal string) *refusal {
 func portalNotConnected(portal string) *refusal {
 	return &refusal{
 		category: "PORTAL_NOT_CONNECTED",
-		message:  "No credential is stored for portal " + portal + ". Check the id, or have the portal connected.",
+		message:  "No credential is stored for portal " + portal + ". Check the id, or ask the proxy's operator to connect the portal.",
 	}
 }
 
@@ -205,7 +204,7 @@ func portalEnded(ended *tokens.EndedError) *refusal {
 	}
 }
 
-// nextTry says when a grant that HubSpot refuses is tried again.
+// nextTry returns a sentence that says when the grant is tried again.
 func nextTry(at time.Time) string {
 	if at.IsZero() {
 		return "It is not tried again by itself, unless the proxy gets another client id or secret."
@@ -227,17 +226,17 @@ func appMismatch(portal string, retryAfter time.Duration) *refusal {
 func credentialUnavailable(u *tokens.UnavailableError) *refusal {
 	return &refusal{
 		category:   "CREDENTIAL_UNAVAILABLE",
-		message:    "The credential of portal " + u.Portal + " cannot be had at the moment. Try again later; the proxy's log says why.",
+		message:    "The credential of portal " + u.Portal + " is not available at the moment. Try again later. The proxy's log has the reason.",
 		retryAfter: u.RetryAfter,
 	}
 }
 
-// clientsUnavailable refuses a key of which nobody knows yet whether it is a
-// client's.
+// clientsUnavailable refuses an unknown key before all clients were loaded: the key may
+// belong to one of them.
 func clientsUnavailable() *refusal {
 	return &refusal{
 		category:   "CREDENTIAL_UNAVAILABLE",
-		message:    "The client key cannot be checked yet, because the proxy's Redis has not answered since the proxy was started. Try again later; the proxy's log says why.",
+		message:    "The client key cannot be checked yet, because the proxy's Redis has not answered since the proxy started. Try again later. The proxy's log has the reason.",
 		retryAfter: time.Second,
 	}
 }
@@ -245,7 +244,7 @@ func clientsUnavailable() *refusal {
 func upstreamUnreachable() *refusal {
 	return &refusal{
 		category: "UPSTREAM_UNREACHABLE",
-		message:  "The connection to HubSpot failed, so that it is not known whether HubSpot has received the request. The proxy's log says why.",
+		message:  "The connection to HubSpot failed. HubSpot may have received the request. The proxy's log has the reason.",
 	}
 }
 
@@ -256,7 +255,7 @@ func upstreamTimeout() *refusal {
 	}
 }
 
-// refuse answers with the refusal, in the shape of HubSpot's own errors.
+// refuse sends the refusal, as JSON in the form of HubSpot's errors.
 func (a *reply) refuse(r *refusal) {
 	a.call.refused = r.category
 	header := a.Header()
@@ -276,7 +275,7 @@ func (a *reply) refuse(r *refusal) {
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.retryAfter.Seconds()))))
 	}
 	a.call.correlation = correlationID()
-	// Strings only: it cannot fail.
+	// A struct of strings cannot fail.
 	text, _ := json.Marshal(struct {
 		Status        string `json:"status"`
 		Message       string `json:"message"`
@@ -289,8 +288,8 @@ func (a *reply) refuse(r *refusal) {
 	_, _ = a.Write(append(text, '\n'))
 }
 
-// correlationID returns a random id in the form of HubSpot's, by which the
-// answer's line in the log is found.
+// correlationID returns a random id in the form of HubSpot's correlation ids. The answer
+// and its line in the access log have the same id.
 func correlationID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails

@@ -9,31 +9,30 @@ import (
 	"hubspot-auth-proxy/proxy/wire"
 )
 
-// reply is the client's writer. It changes nothing of HubSpot's answer except
-// what it must, and decides when bytes leave: when the answer has to be waited
-// for, has ended, or is broken off. So what came in one piece leaves in one piece,
-// and nothing that came is held back.
+// reply is the http.ResponseWriter for the client's answer. It decides when buffered bytes
+// are sent: before the proxy waits for more of HubSpot's answer, when the answer has ended,
+// and when it is broken off. So bytes that arrived together are sent together, and no byte
+// is held back.
 type reply struct {
 	http.ResponseWriter
 	call *call
-	last *atomic.Bool // the connection ends with it
+	last *atomic.Bool // true means that this answer must close its connection
 
-	interim *interim // nil: the client does not wait for 100 Continue
+	interim *interim // nil if the client does not wait for 100 Continue
 
-	status   int    // 0 until there is one
-	bytes    int64  // of the body
-	unsent   bool   // bytes of the answer may be in the server's buffers
-	failed   bool   // the client does not take it
-	finished bool   // and was not broken off
-	limit    []byte // the beginning of a 429's body
+	status   int    // 0 before the final header
+	bytes    int64  // written bytes of the body
+	unsent   bool   // the server may have buffered bytes of the answer
+	failed   bool   // writing to the client failed
+	finished bool   // the answer was not broken off
+	limit    []byte // beginning of a 429's body, for policyOf
 }
 
-// FlushError takes the place of the server's. ReverseProxy calls it after each part
-// of a streamed answer, and so once for the end of an answer that has come whole.
-// Nothing needs to be done: flush is called when the next part is not there yet.
+// FlushError does nothing. ReverseProxy calls it after each part of a streamed answer. reply
+// flushes later instead, when the next part has not arrived yet.
 func (a *reply) FlushError() error { return nil }
 
-// flush sends what the client has not got yet.
+// flush sends buffered bytes to the client.
 func (a *reply) flush() {
 	if a.unsent {
 		a.unsent = false
@@ -49,7 +48,7 @@ func (a *reply) Header() http.Header {
 	return a.ResponseWriter.Header()
 }
 
-// WriteHeader sends the header, of an informational answer (1xx) too.
+// WriteHeader sends a final header or an informational answer (1xx).
 func (a *reply) WriteHeader(status int) {
 	if status < 200 {
 		a.inform(status)
@@ -61,10 +60,10 @@ func (a *reply) WriteHeader(status int) {
 	a.status, a.unsent = status, true
 	header := a.Header()
 	if _, has := header["Content-Type"]; !has {
-		header["Content-Type"] = nil // else the server makes one up
+		header["Content-Type"] = nil // otherwise the server would guess one
 	}
 	if a.mustClose() {
-		header.Set("Connection", "close") // over HTTP/2 the server says GOAWAY
+		header.Set("Connection", "close") // over HTTP/2 the server sends GOAWAY
 	}
 	if a.call.debug {
 		a.call.explain(header)
@@ -75,15 +74,15 @@ func (a *reply) WriteHeader(status int) {
 // inform sends an informational answer.
 func (a *reply) inform(status int) {
 	if status == http.StatusContinue {
-		// Over HTTP/2, the server sends its own as the body is read, which
-		// HubSpot's 100 lets the transport do: the client would get both.
+		// Over HTTP/2 the server sends 100 Continue itself when the body is read, and
+		// HubSpot's 100 starts that. Forwarding HubSpot's would send two.
 		if a.interim != nil {
 			a.interim.proceed(a.ResponseWriter)
 		}
 		return
 	}
 	header := a.Header()
-	// ReverseProxy takes nothing out of informational answers.
+	// ReverseProxy does not remove hop-by-hop headers from informational answers.
 	maps.DeleteFunc(header, func(name string, _ []string) bool { return wire.HopByHop(name) })
 	a.call.conceal(header)
 	if a.interim != nil {
@@ -93,12 +92,15 @@ func (a *reply) inform(status int) {
 	a.ResponseWriter.WriteHeader(status)
 }
 
-// mustClose reports whether the connection must end with this answer: because
-// the server is about to, because bytes of the body that are still to come would
-// be taken for a request, or because the request may have had a Content-Length
-// beside its chunked body, which net/http does not tell (RFC 9112 section 6.3).
-// Nor does it tell of HTTP/1.0 with a chunked body, which it takes for none
-// (section 6.1).
+// mustClose reports whether this answer must close the connection. The reasons are:
+//   - The server is about to shut down.
+//   - The tunnel must end.
+//   - The client may still send bytes of the body. The server would parse them as the next
+//     request.
+//   - The body is chunked, and the request may also have had a Content-Length, which
+//     net/http does not report (RFC 9112 section 6.3).
+//   - The request is HTTP/1.0, and may have had a chunked body, which net/http ignores
+//     (section 6.1).
 func (a *reply) mustClose() bool {
 	r := a.call.request
 	return a.last.Load() || a.call.tunnelEnds() || r.ProtoMajor == 1 &&
@@ -115,15 +117,14 @@ func (a *reply) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// keepLimit keeps the beginning of a 429's body while it goes to the client,
-// who need not wait for the policy to be known.
+// keepLimit keeps the beginning of a 429's body while the body is sent to the client.
 func (a *reply) keepLimit(p []byte) {
 	if a.status == http.StatusTooManyRequests {
 		a.limit = append(a.limit, p[:min(len(p), maxErrorBody-len(a.limit))]...)
 	}
 }
 
-// explain adds the headers that a person with curl has asked for.
+// explain adds the debug headers.
 func (c *call) explain(header http.Header) {
 	if c.portal != "" {
 		header.Set("X-Hubspot-Auth-Proxy-Portal", c.portal)

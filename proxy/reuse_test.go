@@ -79,7 +79,7 @@ func TestWithoutHTTP2AtHubSpotItIsHTTP1(t *testing.T) {
 	for range 3 {
 		r.call("POST", "/crm", strings.NewReader("body")).want(t, 200, "1")
 	}
-	if n := strings.Count(r.logs.String(), "HubSpot does not take HTTP/2"); n != 1 {
+	if n := strings.Count(r.logs.String(), "HubSpot does not accept HTTP/2"); n != 1 {
 		t.Errorf("it is told %d times", n)
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// newReverse returns what forwards a request whose context has its call, to the
-// upstream.
+// newReverse returns the ReverseProxy that forwards requests to the upstream. The context of
+// each request must contain its call.
 func newReverse(upstream *url.URL, transport http.RoundTripper, faults *zap.Logger) *httputil.ReverseProxy {
 	h := hooks{upstream, faults}
 	return &httputil.ReverseProxy{
@@ -25,22 +25,21 @@ func newReverse(upstream *url.URL, transport http.RoundTripper, faults *zap.Logg
 		ModifyResponse: modifyResponse,
 		ErrorHandler:   h.answerError,
 		BufferPool:     new(bufferPool),
-		// What it would log quotes what it could not read of an answer, which may
-		// be an echo of the credential. Answers that break off are logged at
-		// their end.
+		// ReverseProxy's messages quote malformed answers, which may repeat the
+		// credential. recorder logs answers that break off.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 }
 
-// hooks are what ReverseProxy calls.
+// hooks are the functions that ReverseProxy calls.
 type hooks struct {
 	upstream *url.URL
-	faults   *zap.Logger
+	faults   *zap.Logger // throttled
 }
 
-// rewrite makes the request HubSpot's: with the bytes of the target and the header
-// fields that the client sent, without credentials and what is meant for the proxy.
-// ReverseProxy has taken out of both what some clients send on purpose.
+// rewrite makes the request for HubSpot. It takes the target and the header fields from the
+// client's request, because ReverseProxy has already changed them in r.Out, and leaves out
+// credentials and the proxy's own headers.
 func (h hooks) rewrite(r *httputil.ProxyRequest) {
 	c := callOf(r.In.Context())
 	c.target.Strip()
@@ -50,8 +49,8 @@ func (h hooks) rewrite(r *httputil.ProxyRequest) {
 	c.announce()
 }
 
-// modifyResponse takes credentials out of HubSpot's answer, and has it flushed
-// whenever HubSpot is waited for.
+// modifyResponse removes credentials from HubSpot's answer, and connects the body's OnWait
+// to the flush of the client's writer.
 func modifyResponse(response *http.Response) error {
 	c := callOf(response.Request.Context())
 	c.response = response
@@ -63,19 +62,19 @@ func modifyResponse(response *http.Response) error {
 		return nil
 	}
 	if response.ContentLength < 0 {
-		// What came in chunks goes on in chunks. Else net/http's server would
-		// give a short answer a length.
+		// Keep a chunked answer chunked. Otherwise net/http's server would send a
+		// short one with Content-Length.
 		response.Header["Transfer-Encoding"] = []string{"chunked"}
 	}
 	response.Body.(upstream.Body).OnWait(c.flush)
 	return nil
 }
 
-// answerError answers a request that got no answer from HubSpot.
+// answerError sends the proxy's own answer when there is none from HubSpot.
 func (h hooks) answerError(rw http.ResponseWriter, r *http.Request, err error) {
 	c := callOf(r.Context())
 	if r.Context().Err() != nil {
-		// Nobody is there to read an answer.
+		// The client has left.
 		panic(http.ErrAbortHandler)
 	}
 	refusal := refusalFor(c, err)
@@ -86,7 +85,7 @@ func (h hooks) answerError(rw http.ResponseWriter, r *http.Request, err error) {
 	rw.(*reply).refuse(refusal)
 }
 
-// bufferPool has the buffers by which ReverseProxy copies answers.
+// bufferPool provides the buffers with which ReverseProxy copies answers.
 type bufferPool struct{ buffers sync.Pool }
 
 const bufferSize = 32 << 10
@@ -99,5 +98,5 @@ func (p *bufferPool) Get() []byte {
 	return make([]byte, bufferSize)
 }
 
-// Put takes a buffer back that Get returned.
+// Put returns a buffer of Get to the pool.
 func (p *bufferPool) Put(buffer []byte) { p.buffers.Put((*[bufferSize]byte)(buffer)) }

@@ -10,24 +10,23 @@ import (
 	"time"
 )
 
-// Anybody who reaches the proxy may call HubSpot's token endpoint without a
-// client key, so that these calls are limited. A real one has a body of a few
-// hundred bytes.
+// Limits for calls of HubSpot's token endpoint without a client key. They exist because
+// anyone who can reach the proxy can send such calls. A genuine body has a few hundred bytes.
 const (
-	maxTokenCalls = 16               // at once
-	maxTokenBody  = 64 << 10         // bytes
-	tokenBodyTime = 30 * time.Second // until the whole body has arrived
+	maxTokenCalls = 16               // calls under way at once
+	maxTokenBody  = 64 << 10         // bytes of a body
+	tokenBodyTime = 30 * time.Second // time for the whole body to arrive
 )
 
-// tokenCalls are the calls of the token endpoint without a client key that are
-// under way. It is safe for concurrent use.
+// tokenCalls counts and limits the calls of the token endpoint without a client key. It is
+// safe for concurrent use.
 type tokenCalls struct {
 	bodyTime time.Duration
 	underWay atomic.Int64
 }
 
-// admit counts a call, and reads its body before HubSpot is asked: a client that
-// sends slowly holds no connection to HubSpot.
+// admit counts a call and reads its whole body, or refuses the call. A client that sends
+// slowly therefore holds no connection to HubSpot.
 func (t *tokenCalls) admit(rw http.ResponseWriter, c *call) *refusal {
 	switch {
 	case c.request.ContentLength > maxTokenBody:
@@ -52,13 +51,14 @@ func (t *tokenCalls) admit(rw http.ResponseWriter, c *call) *refusal {
 	case len(body) > maxTokenBody:
 		return tokenBodyTooLong()
 	}
-	// net/http's server goes on reading, to notice that the client leaves.
+	// Remove the deadline: net/http's server continues to read, to notice when the
+	// client leaves.
 	_ = control.SetReadDeadline(time.Time{})
 	c.request.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
 }
 
-// end takes a call that was counted out of the count.
+// end removes a call from the count, if admit has counted it.
 func (t *tokenCalls) end(c *call) {
 	if c.tokenCallCounted {
 		t.underWay.Add(-1)

@@ -8,8 +8,8 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// announce notes which trailers the client has announced, before its body is
-// read: then the server adds to that map.
+// announce records the names in the client's Trailer header. Call it before the body is
+// read, because net/http's server then adds to the same map.
 func (c *call) announce() {
 	for name := range c.request.Trailer {
 		if wire.ForwardableTrailer(name) {
@@ -18,9 +18,9 @@ func (c *call) announce() {
 	}
 }
 
-// trailer returns a trailer for one attempt, with the names that the client
-// has announced; nil if its body cannot have one. Attempts do not share one:
-// the first one's body may end while the second one's header is written.
+// trailer returns the trailer map for one attempt, with the announced names. It returns nil
+// if the body cannot have trailers. Each attempt has its own map, because the first
+// attempt's body may end while the second attempt writes its header.
 func (c *call) trailer() http.Header {
 	if c.request.ProtoMajor == 1 && len(c.request.TransferEncoding) == 0 {
 		return nil
@@ -32,8 +32,9 @@ func (c *call) trailer() http.Header {
 	return trailer
 }
 
-// fill returns body, which fills the trailer when it ends: by then the server
-// has all of it, what was not announced too.
+// fill returns the body as a reader that copies the client's trailers into the map at the
+// body's end. By then the server knows all trailers, including those not announced. A nil
+// map means no trailers.
 func (c *call) fill(trailer http.Header, body io.ReadCloser) io.ReadCloser {
 	if trailer == nil {
 		return body
@@ -44,7 +45,7 @@ func (c *call) fill(trailer http.Header, body io.ReadCloser) io.ReadCloser {
 type trailedBody struct {
 	io.ReadCloser
 	client  *http.Request
-	key     secret.Text // of the client
+	key     secret.Text // the client's key, which must not be forwarded
 	trailer http.Header
 }
 

@@ -9,10 +9,10 @@ import (
 	"hubspot-auth-proxy/proxy/wire"
 )
 
-// admitTunnel decides whether a CONNECT request opens a tunnel. The rights of
-// the key are decided on for each request inside.
+// admitTunnel decides whether a CONNECT request opens a tunnel. The rights of the client are
+// checked for each request inside the tunnel.
 func (g *gate) admitTunnel(r *http.Request) (a admission, refused *refusal) {
-	a.target.Path = r.RequestURI // for the log
+	a.target.Path = r.RequestURI // for the access log
 	name, ok := g.intercept.Target(r.RequestURI)
 	switch {
 	case r.ProtoMajor != 1:
@@ -36,12 +36,11 @@ func (g *gate) admitTunnel(r *http.Request) (a admission, refused *refusal) {
 	return a, refused
 }
 
-// refuseInTunnel refuses a request in a tunnel that is for another server than
-// the tunnel leads to, or that comes from a web page.
+// refuseInTunnel refuses a request in a tunnel if its Host is not the tunnel's server, or if
+// a web page sent it.
 //
-// Pages are refused even if the tunnel has a client key: a browser that knows
-// the key as the password of its HTTPS proxy sends every page's requests with
-// that key.
+// Web pages are refused even though the tunnel has a client key: a browser that has the key
+// as its proxy password uses it for the requests of every page.
 func (g *gate) refuseInTunnel(r *http.Request, a *admission) *refusal {
 	switch {
 	case a.tunnel == nil:
@@ -54,8 +53,8 @@ func (g *gate) refuseInTunnel(r *http.Request, a *admission) *refusal {
 	return nil
 }
 
-// identifyInTunnel is identify, for requests in tunnels too. The key may have
-// been revoked since the tunnel was opened.
+// identifyInTunnel calls identify. For a request in a tunnel it has another message, because
+// the key was valid when the tunnel was opened.
 func (g *gate) identifyInTunnel(r *http.Request, a *admission) *refusal {
 	refused := g.identify(r, a)
 	if a.tunnel != nil && refused != nil && refused.category == "CLIENT_UNAUTHENTICATED" {
@@ -64,8 +63,8 @@ func (g *gate) identifyInTunnel(r *http.Request, a *admission) *refusal {
 	return refused
 }
 
-// presentedKeys returns what the request presents as its client key, each value
-// once. In a tunnel that is what its CONNECT request presented.
+// presentedKeys returns the distinct values that the request presents as its client key. For
+// a request in a tunnel it returns the key of the CONNECT request.
 func presentedKeys(r *http.Request, a *admission) []string {
 	switch {
 	case a.tunnel == nil:
@@ -76,8 +75,8 @@ func presentedKeys(r *http.Request, a *admission) []string {
 	return []string{a.tunnel.Key.Reveal()}
 }
 
-// tunnelEnds reports whether the tunnel must end with the answer, so that the
-// client opens another one, with a key that is known.
+// tunnelEnds reports whether the answer must close the tunnel, because its key is no longer
+// valid. The client then opens another tunnel.
 func (c *call) tunnelEnds() bool {
 	return c.tunnel != nil && c.refused == "CLIENT_UNAUTHENTICATED" && c.request.Method != http.MethodConnect
 }
@@ -85,7 +84,7 @@ func (c *call) tunnelEnds() bool {
 func connectRefused(names []string) *refusal {
 	return &refusal{
 		category: "CONNECT_REFUSED",
-		message:  "The proxy opens tunnels to port 443 of " + strings.Join(names, ", ") + " only. Let the client call other servers without it, for example by NO_PROXY.",
+		message:  "The proxy opens tunnels to port 443 of " + strings.Join(names, ", ") + " only. Configure the client to call other servers directly, for example by NO_PROXY.",
 	}
 }
 
@@ -93,16 +92,15 @@ func connectRefused(names []string) *refusal {
 func proxyUnauthenticated() *refusal {
 	return &refusal{
 		category:  "CLIENT_UNAUTHENTICATED",
-		message:   "A client key is needed, and none that is known was sent. Give it as the password of the HTTPS proxy: HTTPS_PROXY=http://{portal id}:hap_…@{host}:{port}; the proxy's operator gives it out, by the command client add.",
+		message:   "No known client key was sent. Give it as the password of the HTTPS proxy: HTTPS_PROXY=http://{portal id}:hap_…@{host}:{port}. The proxy's operator makes client keys with the command client add.",
 		toConnect: true,
 	}
 }
 
-// tunnelUnauthenticated refuses a request in a tunnel whose key was known when
-// the tunnel was opened.
+// tunnelUnauthenticated refuses a request in a tunnel whose key is no longer valid.
 func tunnelUnauthenticated() *refusal {
 	return &refusal{
 		category: "CLIENT_UNAUTHENTICATED",
-		message:  "The client key that the tunnel was opened with is not accepted any more. Give the client another as the password of the HTTPS proxy; the proxy's operator gives it out, by the command client add.",
+		message:  "The client key that the tunnel was opened with is no longer valid. Give the client another one as the password of the HTTPS proxy. The proxy's operator makes client keys with the command client add.",
 	}
 }
