@@ -1,5 +1,5 @@
-// Package connlimit limits how many connections of a listener are open at once,
-// so that its clients cannot take all file descriptors, or memory without end.
+// Package connlimit limits how many connections of a listener are open at once, so that
+// clients cannot use up the file descriptors or the memory.
 package connlimit
 
 import (
@@ -12,13 +12,14 @@ import (
 	"time"
 )
 
-// A Listener has at most a number of connections open at once, and one more
-// that waits for its turn; the others wait in the system's queue. To let a
-// connection in, it closes the one that has been without a request for longest,
-// or else the one whose request has been under way for longest.
+// A Listener limits its open connections. When the limit is reached, it holds one new
+// connection until there is room; further ones wait in the system's accept queue. To make
+// room, it closes the connection that has had no request for the longest time. If there is
+// none, it closes the one whose request has been under way for the longest time. [New] says
+// when a connection may be closed.
 //
-// The server must report to [Listener.ConnState], and use
-// [Listener.ConnContext]. A Listener is safe for concurrent use.
+// Set [Listener.ConnState] and [Listener.ConnContext] in the http.Server. A Listener is safe
+// for concurrent use.
 type Listener struct {
 	net.Listener
 	most  int
@@ -28,20 +29,21 @@ type Listener struct {
 
 	mu     sync.Mutex
 	open   int
-	bare   map[*conn]time.Time // connections without a request, and since when
-	active map[*conn]time.Time // connections with a request, and since when
+	bare   map[*conn]time.Time // connections without a request, and the time since when
+	active map[*conn]time.Time // connections with a request, and the time since when
 	closed bool
 
-	waiting bool          // a connection waits to be let in
-	change  chan struct{} // closed, and made anew, when something changes meanwhile
+	waiting bool          // Accept waits for room
+	change  chan struct{} // closed and replaced when something changes while waiting
 }
 
-// New limits the connections of a listener to most, which must be positive. A
-// new connection is closed for another one once it has been open for grace
-// without a whole request header; one that is idle after a request, at once. A
-// connection whose request has been under way for busy, because the client does
-// not send the body or does not read the answer, is closed for another one too,
-// unless the request's handler has called [Keep]. A busy of zero means never.
+// New limits the connections of a listener to most, which must be positive. To make room for
+// a new connection, the Listener may close:
+//   - a connection that is idle after a request, at once;
+//   - a connection that has been open for grace without a complete request header;
+//   - a connection whose request has been under way for busy, because the client does not
+//     send the body or does not read the answer. A handler prevents that by [Keep]. A busy
+//     of zero means never.
 func New(listener net.Listener, most int, grace, busy time.Duration) *Listener {
 	return &Listener{
 		Listener: listener, most: most, grace: grace, busy: busy, now: time.Now,
@@ -72,7 +74,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// after is time.After, but for 0, which is for ever.
+// after is like time.After, except that 0 means never.
 func after(d time.Duration) <-chan time.Time {
 	if d == 0 {
 		return nil
@@ -80,9 +82,9 @@ func after(d time.Duration) <-chan time.Time {
 	return time.After(d)
 }
 
-// admit counts the connection, if need be in the place of another one. Else it
-// returns for what to wait, and how long at most (0 is for ever); there is
-// nothing to wait for if the listener is closed.
+// admit counts the connection. If the limit is reached, it closes another one for that, or
+// reports that the caller must wait: until change is closed, or for the duration wait (0
+// means no limit). A nil change means that the listener is closed.
 func (l *Listener) admit(c *conn) (admitted bool, wait time.Duration, change <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,7 +103,7 @@ func (l *Listener) admit(c *conn) (admitted bool, wait time.Duration, change <-c
 			return false, due.Sub(now), l.change
 		}
 		l.release(victim)
-		// Closing may take a while, where it sends something first.
+		// Closing may take time, because TLS sends close_notify first.
 		go func() { _ = victim.Conn.Close() }()
 	}
 	l.waiting = false
@@ -110,8 +112,8 @@ func (l *Listener) admit(c *conn) (admitted bool, wait time.Duration, change <-c
 	return true, 0, nil
 }
 
-// next returns the connection to close for another one, and from when on that
-// may be done; nil if all are to be kept.
+// next returns the connection to close next, and the time from which it may be closed. It
+// returns nil if none may be closed.
 func (l *Listener) next(now time.Time) (victim *conn, due time.Time) {
 	bare, since := longest(l.bare)
 	bareDue := since.Add(l.grace)
@@ -136,7 +138,8 @@ func longest(conns map[*conn]time.Time) (longest *conn, since time.Time) {
 	return longest, since
 }
 
-// release takes a connection out of the count, once. l.mu is held.
+// release removes a connection from the count. Only the first call has an effect. The caller
+// holds l.mu.
 func (l *Listener) release(c *conn) {
 	if c.released {
 		return
@@ -148,16 +151,16 @@ func (l *Listener) release(c *conn) {
 	l.changed()
 }
 
-// changed wakes who waits. l.mu is held.
+// changed wakes a waiting Accept. The caller holds l.mu.
 func (l *Listener) changed() {
 	if !l.waiting {
-		return // as after most requests
+		return
 	}
 	close(l.change)
 	l.change = make(chan struct{})
 }
 
-// ConnState is for [http.Server]'s field of that name.
+// ConnState is the function for the field ConnState of [http.Server].
 func (l *Listener) ConnState(nc net.Conn, state http.ConnState) {
 	c := connOf(nc)
 	if c == nil {
@@ -169,7 +172,7 @@ func (l *Listener) ConnState(nc net.Conn, state http.ConnState) {
 	case c.released:
 	case state == http.StateIdle:
 		delete(l.active, c)
-		l.bare[c] = l.now().Add(-l.grace) // it has had its time
+		l.bare[c] = l.now().Add(-l.grace) // an idle connection may be closed at once
 		l.changed()
 	case state == http.StateActive:
 		delete(l.bare, c)
@@ -185,14 +188,14 @@ func (l *Listener) ConnState(nc net.Conn, state http.ConnState) {
 
 type connKey struct{}
 
-// ConnContext is for [http.Server]'s field of that name.
+// ConnContext is the function for the field ConnContext of [http.Server].
 func (l *Listener) ConnContext(ctx context.Context, nc net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, connOf(nc))
 }
 
-// Keep keeps the connection of a request from being closed for another one until
-// the request has ended. ctx is the request's; without a [Listener] in it, Keep
-// does nothing.
+// Keep protects the connection of a request: the Listener does not close it to make room
+// until the request has ended. ctx is the request's context. Keep does nothing if the
+// connection does not come from a [Listener].
 func Keep(ctx context.Context) {
 	c, _ := ctx.Value(connKey{}).(*conn)
 	if c == nil {
@@ -203,8 +206,8 @@ func Keep(ctx context.Context) {
 	delete(c.listener.active, c)
 }
 
-// connOf returns the listener's connection that a server's connection is, or is
-// inside of; nil if there is none.
+// connOf returns the Listener's connection for a connection of the server, which may be TLS
+// over it. It returns nil if there is none.
 func connOf(nc net.Conn) *conn {
 	if t, ok := nc.(interface{ NetConn() net.Conn }); ok {
 		nc = t.NetConn() // of TLS
@@ -213,14 +216,14 @@ func connOf(nc net.Conn) *conn {
 	return c
 }
 
-// Open returns how many connections are open.
+// Open returns the number of open connections.
 func (l *Listener) Open() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.open
 }
 
-// Close implements [net.Listener]. Connections that are open stay so.
+// Close implements [net.Listener]. It does not close open connections.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	if !l.closed {
@@ -231,8 +234,8 @@ func (l *Listener) Close() error {
 	return l.Listener.Close()
 }
 
-// conn is a connection that is counted until it is closed. It has what
-// net/http's server uses of a TCP connection.
+// conn is a connection that is counted until it is closed. It has those methods of
+// net.TCPConn that net/http's server uses.
 type conn struct {
 	net.Conn
 	listener *Listener
@@ -247,8 +250,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite is net.TCPConn's: with it, a client reads an answer that was given
-// before its request was read to the end.
+// CloseWrite is like net.TCPConn's. net/http's server needs it so that a client can read an
+// answer that was sent before the request was read completely.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -256,5 +259,5 @@ func (c *conn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// ReadFrom is net.TCPConn's.
+// ReadFrom is like net.TCPConn's, which copies without a buffer where the system can.
 func (c *conn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }

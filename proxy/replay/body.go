@@ -9,68 +9,67 @@ import (
 	"sync/atomic"
 )
 
-// A Body is the body of a request. It keeps what it reads, up to a limit, while
-// that streams through, and gives it again to the next attempt. It is safe for
-// concurrent use.
+// A Body is the body of a request. While the body streams to the first attempt, a Body
+// keeps the bytes, up to a limit, and returns them again to the next attempt. It is safe
+// for concurrent use.
 //
-// Each attempt has a reader of its own: a transport may still read for the
-// first one after its answer has come (see http.RoundTripper).
+// Each attempt has its own reader, because a transport may still read the body of the first
+// attempt after its answer has come (see http.RoundTripper).
 type Body struct {
 	source io.Reader
 	length int64 // -1 if unknown
 	limit  int64
 	memory *Memory
 
-	done atomic.Bool // source has been read to its end, with success
+	done atomic.Bool // source was read to io.EOF
 
 	reading sync.Mutex // held while source is read
 
-	mu      sync.Mutex // guards what follows; never held while source is read
-	attempt int        // whose readers may read
-	kept    [][]byte   // what was read so far, unless lost
-	lost    bool       // it was too much to be kept
-	size    int64      // how much was read so far
-	taken   int        // from memory
-	err     error      // that ended source
+	mu      sync.Mutex // guards the fields below; never held while source is read
+	attempt int        // the current attempt; readers of others must not read
+	kept    [][]byte   // the bytes read so far, unless lost
+	lost    bool       // kept was dropped, because the body is too long
+	size    int64      // bytes read so far
+	taken   int        // bytes taken from memory
+	err     error      // the error that source returned
 	closed  bool
 }
 
-// NewBody returns the body of a request of that length, -1 if it is not known. At
-// most limit bytes of it are kept, and no more than memory has. Close it when
-// the request is over.
+// NewBody returns the body of a request. A length of -1 means unknown. The Body keeps at
+// most limit bytes, and only as many as memory has left. Close it when the request has
+// ended.
 func NewBody(source io.Reader, length int64, memory *Memory, limit int64) *Body {
 	return &Body{source: source, length: length, memory: memory, limit: limit}
 }
 
-// Reader returns a reader for the current attempt, from the body's first byte
-// on. If that is lost, it fails. A reader of an attempt that is over fails with
-// http.ErrBodyReadAfterClose, unless it has read all.
+// Reader returns a reader for the current attempt. It reads from the body's first byte, and
+// fails if that is no longer kept. When the attempt has ended, the reader fails with
+// http.ErrBodyReadAfterClose, unless it has read the whole body.
 func (b *Body) Reader() io.ReadCloser {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return &reader{body: b, attempt: b.attempt}
 }
 
-// EndAttempt ends the reading of all readers there are. What one of them is
-// just reading is kept for the next attempt.
+// EndAttempt ends the current attempt: its readers fail from now on. Bytes of a Read that
+// is in progress are kept for the next attempt.
 func (b *Body) EndAttempt() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.attempt++
 }
 
-// Ended reports whether the body has been read to its end, with success.
+// Ended reports whether the body was read to its end without an error.
 func (b *Body) Ended() bool { return b.done.Load() }
 
-// Repeatable reports whether a new reader can read the body.
+// Repeatable reports whether a new reader can read the body from its first byte.
 func (b *Body) Repeatable() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return !b.lost
 }
 
-// Failure returns the error that the client's sending ended with, nil if it
-// has not failed.
+// Failure returns the error of reading from the client, or nil if there was none.
 func (b *Body) Failure() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -80,15 +79,15 @@ func (b *Body) Failure() error {
 	return b.err
 }
 
-// Received returns how many bytes were read so far.
+// Received returns how many bytes of the client's body were read so far.
 func (b *Body) Received() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.size
 }
 
-// Close ends all reading, and gives the memory back. To read a request's body
-// after its handler has returned is forbidden.
+// Close makes all readers fail, and returns the memory. It is needed because net/http
+// forbids reading a request's body after its handler has returned.
 func (b *Body) Close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -96,7 +95,7 @@ func (b *Body) Close() {
 	b.forget()
 }
 
-// forget is called with mu held.
+// forget drops the kept bytes. The caller holds mu.
 func (b *Body) forget() {
 	b.memory.give(b.taken)
 	for _, chunk := range b.kept {
@@ -109,23 +108,25 @@ func (b *Body) forget() {
 type reader struct {
 	body    *Body
 	attempt int
-	closed  bool // guarded by body.mu, as is what follows
-	offset  int64
-	chunk   int // of body.kept, that offset is in
-	inside  int // that chunk
+
+	// The following fields are guarded by body.mu.
+	closed bool
+	offset int64 // position in the body
+	chunk  int   // index in body.kept of the chunk that contains offset
+	inside int   // position in that chunk
 }
 
-// over is called with body.mu held.
+// over reports whether the reader must not read any more. The caller holds body.mu.
 func (r *reader) over() bool { return r.closed || r.attempt != r.body.attempt }
 
-// Read gives what was kept, then what source gives.
+// Read returns the kept bytes first, and then reads from source.
 func (r *reader) Read(p []byte) (int, error) {
 	if n, err, ok := r.readKept(p); ok {
 		return n, err
 	}
 	r.body.reading.Lock()
 	defer r.body.reading.Unlock()
-	// Another attempt's reader may have had the lock.
+	// Another attempt's reader may have read from source in the meantime.
 	if n, err, ok := r.readKept(p); ok {
 		return n, err
 	}
@@ -133,15 +134,16 @@ func (r *reader) Read(p []byte) (int, error) {
 	return r.took(p[:n], err)
 }
 
-// readKept reads what needs no reading of source.
+// readKept returns what is known without reading from source: kept bytes, or an error. ok
+// is false if source must be read.
 func (r *reader) readKept(p []byte) (n int, err error, ok bool) {
 	b := r.body
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case r.offset == b.size && b.err == io.EOF:
-		// Also after its attempt: the body was sent whole, and the connection
-		// can be used again.
+		// Even after the attempt's end: the whole body was sent, so the transport
+		// may use the connection again.
 		return 0, io.EOF, true
 	case r.over() || b.closed:
 		return 0, http.ErrBodyReadAfterClose, true
@@ -165,7 +167,7 @@ func (r *reader) readKept(p []byte) (n int, err error, ok bool) {
 	return n, nil, true
 }
 
-// took notes what came from source.
+// took records what a Read of source returned, and returns the reader's own result.
 func (r *reader) took(data []byte, err error) (int, error) {
 	b := r.body
 	b.mu.Lock()
@@ -177,18 +179,18 @@ func (r *reader) took(data []byte, err error) (int, error) {
 		b.done.Store(true)
 	}
 	if r.over() {
-		// A transport that was given the body's end now would use the
-		// connection again, of whose state nobody knows.
+		// io.EOF would let the transport use the connection again, although this
+		// attempt did not get the whole body.
 		return 0, http.ErrBodyReadAfterClose
 	}
 	r.skip(len(data))
 	return len(data), err
 }
 
-// keep adds data, which size counts already, to what is kept, or forgets all
-// if that is too much. What a reader has read after its attempt was over must
-// not be lost, whatever the limit: the next attempt needs it, and it is one
-// read at most.
+// keep adds data to the kept bytes, or drops all of them if they become too many. size
+// already includes data. must overrides the limits: it is set for a Read that was in
+// progress when its attempt ended, because the next attempt needs those bytes. There is at
+// most one such Read.
 func (b *Body) keep(data []byte, must bool) {
 	if b.lost {
 		return
@@ -217,9 +219,9 @@ func (b *Body) keep(data []byte, must bool) {
 	b.kept = append(b.kept, append(b.memory.chunk(size), data...))
 }
 
-// chunkSize returns the size of a new chunk for the last n bytes and some of
-// what follows: few chunks, however small the reads, and none of them larger
-// than it has to be.
+// chunkSize returns the size of a new chunk for the last n bytes read. The chunk has room
+// for later bytes too, so that small reads do not make many chunks. It is not larger than
+// the rest of a body of known length.
 func (b *Body) chunkSize(n int) int {
 	size := int64(4 << 10)
 	if b.length >= 0 {
@@ -228,8 +230,7 @@ func (b *Body) chunkSize(n int) int {
 	return max(n, int(size))
 }
 
-// skip moves the reader over n bytes that it has given without them being
-// read from kept.
+// skip advances the reader by n bytes that it has read from source.
 func (r *reader) skip(n int) {
 	r.offset += int64(n)
 	if r.body.lost {
@@ -242,8 +243,8 @@ func (r *reader) skip(n int) {
 	}
 }
 
-// Close ends the attempt's reading, at once: another attempt's reader can go
-// on while a Read of this one is under way. It does not close source.
+// Close ends this reader. It does not wait for a Read in progress, so the next attempt can
+// begin at once. It does not close source.
 func (r *reader) Close() error {
 	r.body.mu.Lock()
 	defer r.body.mu.Unlock()

@@ -5,14 +5,14 @@ import (
 	"sync/atomic"
 )
 
-// A Memory is how many bytes may still be kept of requests' bodies, for all
-// requests together. It is safe for concurrent use.
+// A Memory limits how many bytes of bodies are kept, for all requests together. It is safe
+// for concurrent use.
 type Memory struct {
-	left   atomic.Int64
-	chunks sync.Pool // of maxChunk bytes, to be used again
+	left   atomic.Int64 // negative after overdraw
+	chunks sync.Pool    // unused chunks of maxChunk bytes
 }
 
-// NewMemory returns a memory of that many bytes.
+// NewMemory returns a Memory of size bytes.
 func NewMemory(size int64) *Memory {
 	m := new(Memory)
 	m.left.Store(size)
@@ -32,14 +32,14 @@ func (m *Memory) chunk(size int) []byte {
 	return make([]byte, 0, size)
 }
 
-// recycle takes a chunk that nobody reads any more.
+// recycle keeps an unused chunk for the next body.
 func (m *Memory) recycle(chunk []byte) {
 	if cap(chunk) == maxChunk {
 		m.chunks.Put((*[maxChunk]byte)(chunk[:maxChunk]))
 	}
 }
 
-// take reports whether n more bytes may be kept.
+// take takes n bytes, or reports false if fewer are left.
 func (m *Memory) take(n int) bool {
 	if m.left.Add(int64(-n)) >= 0 {
 		return true
@@ -48,7 +48,8 @@ func (m *Memory) take(n int) bool {
 	return false
 }
 
-// overdraw takes n bytes that must be kept, be they left or not.
+// overdraw takes n bytes, even if fewer are left.
 func (m *Memory) overdraw(n int) { m.left.Add(int64(-n)) }
 
+// give returns n bytes.
 func (m *Memory) give(n int) { m.left.Add(int64(n)) }

@@ -1,5 +1,5 @@
-// Package seal encrypts the secrets that are stored in Redis, each bound to
-// its portal and field, under keys that can be exchanged while they are in use.
+// Package seal encrypts the secrets that are stored in Redis. Each sealed value is bound to
+// its portal and field. The keys can be rotated while the program runs.
 package seal
 
 import (
@@ -18,22 +18,22 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// prefix begins every sealed value. No credential of HubSpot's begins so.
+// prefix begins every sealed value. No credential of HubSpot's begins with it.
 const prefix = "sealed:"
 
-// keySize is the size of a key in bytes: that of AES-256.
+// keySize is the size of a key in bytes, for AES-256.
 const keySize = 32
 
 var keyID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
-// plain is the id of the key that seals nothing.
+// plain is the entry of ENCRYPTION_KEYS that stands for values that are not sealed.
 const plain = "plain"
 
-// A Ring is the keys that values are sealed with. The zero value has none:
-// values are then stored as they are, and read as they are. A Ring does not
-// change, and is safe for concurrent use.
+// A Ring is an ordered list of keys. The first one seals, and all of them open. The zero
+// value has no keys: values are then stored and read without sealing. A Ring is immutable
+// and safe for concurrent use.
 type Ring struct {
-	keys []key // the first one seals, all open; plain has no bytes
+	keys []key // the entry plain has no bytes
 }
 
 type key struct {
@@ -41,11 +41,10 @@ type key struct {
 	bytes secret.Text
 }
 
-// Parse reads a comma-separated list of keys, each an id, a colon and 32 bytes
-// in base64, or the word plain, which is a key that seals nothing: where it is
-// first, values are stored as they are, and only where it is in the list are
-// values used that are not sealed. An empty list is a Ring without keys. Its errors name an id at
-// most, never a key.
+// Parse parses a comma-separated list. Each entry is a key (an id, a colon, and 32 bytes in
+// base64) or the word plain. If plain is the first entry, values are stored without sealing.
+// Values that are not sealed are used only if plain is in the list. An empty list is a Ring
+// without keys. Errors may contain an id, never a key.
 func Parse(list secret.Text) (Ring, error) {
 	var ring Ring
 	if list.IsZero() {
@@ -61,7 +60,7 @@ func Parse(list secret.Text) (Ring, error) {
 			continue
 		}
 		if id == plain {
-			return Ring{}, errors.New("the id plain is that of no key; plain stands alone, and seals nothing")
+			return Ring{}, errors.New("no key can have the id plain; plain is an entry of its own, without a key, for values that are not sealed")
 		}
 		if !found || !keyID.MatchString(id) {
 			return Ring{}, fmt.Errorf("key %d is not id:key, with an id of letters, digits, - and _", i+1)
@@ -85,12 +84,12 @@ func Generate(id string) (secret.Text, error) {
 	return secret.New(id + ":" + base64.StdEncoding.EncodeToString(bytes[:])), nil
 }
 
-// Opening returns a ring that seals as r does, and opens what other opens: for keys
-// that change while processes are running, which must all know a key before one of
-// them seals with it.
+// Opening returns a ring that seals like r and opens what other opens. It is for a change of
+// keys while processes are running: all of them must be able to open a new key's values
+// before one of them seals with it.
 func (r Ring) Opening(other Ring) Ring {
 	if r.IsZero() {
-		// Nothing was sealed at the start. What the others have sealed since is opened.
+		// r does not seal. Values that other processes have sealed since can be opened.
 		return Ring{keys: append([]key{{id: plain}}, other.without(plain)...)}
 	}
 	return Ring{keys: append(r.keys[:1:1], other.without(r.keys[0].id)...)}
@@ -107,7 +106,7 @@ func (r Ring) IsZero() bool { return len(r.keys) == 0 }
 // Seals reports whether values are sealed before they are stored.
 func (r Ring) Seals() bool { return !r.IsZero() && r.keys[0].id != plain }
 
-// Current returns the id of the key that seals, empty if there is none.
+// Current returns the id of the key that seals. It is empty if the ring does not seal.
 func (r Ring) Current() string {
 	if !r.Seals() {
 		return ""
@@ -124,9 +123,8 @@ func (r Ring) find(id string) (key, bool) {
 	return key{}, false
 }
 
-// Seal returns the value as it is to be stored in the portal's field: sealed
-// with the first key, or as it is if there is none. An empty value stays
-// empty.
+// Seal returns the text to store in the portal's field: the value sealed with the first key,
+// or the value itself if the ring does not seal. An empty value stays empty.
 func (r Ring) Seal(portal, field string, value secret.Text) string {
 	if !r.Seals() || value.IsZero() {
 		return value.Reveal()
@@ -136,9 +134,9 @@ func (r Ring) Seal(portal, field string, value secret.Text) string {
 	return prefix + k.id + ":" + base64.RawStdEncoding.EncodeToString(sealed)
 }
 
-// Open returns the value that is stored in the portal's field. What is not sealed
-// is used only if the ring has plain, or no keys: else anybody who can write to
-// Redis could put in a credential of their own. Its error is an [*OpenError].
+// Open returns the value that is stored in the portal's field. It accepts a value that is
+// not sealed only if the ring contains plain or has no keys. Otherwise anyone who can write
+// to Redis could insert a credential. Errors are of type [*OpenError].
 func (r Ring) Open(portal, field, stored string) (secret.Text, error) {
 	rest, sealed := strings.CutPrefix(stored, prefix)
 	if !sealed {
@@ -169,13 +167,13 @@ func (r Ring) Open(portal, field, stored string) (secret.Text, error) {
 	return secret.New(string(value)), nil
 }
 
-// Sealed reports whether a stored value is sealed with the ring's first key,
-// or need not be.
+// Sealed reports whether a stored value is sealed with the ring's first key. An empty value
+// counts as sealed.
 func (r Ring) Sealed(stored string) bool {
 	return stored == "" || r.Seals() && strings.HasPrefix(stored, prefix+r.keys[0].id+":")
 }
 
-// An OpenError says which stored value does not open. It holds no secret. An empty
+// An OpenError reports a stored value that cannot be opened. It contains no secret. An empty
 // Key means that the value is not sealed.
 type OpenError struct {
 	Portal, Field, Key, Problem string
@@ -189,12 +187,12 @@ func (e *OpenError) Error() string {
 	return fmt.Sprintf("%s of portal %s is sealed with key %q, which %s", e.Field, e.Portal, e.Key, e.Problem)
 }
 
-// aead returns the cipher for one portal. Each portal has a key of its own,
-// derived from the ring's (RFC 5869), so that random nonces never run short.
+// aead returns the cipher for one portal. Each portal has its own key, derived from the
+// ring's key (RFC 5869), so that one key never seals too many values for random nonces.
 func (k key) aead(portal string) cipher.AEAD {
 	derived, err := hkdf.Key(sha256.New, []byte(k.bytes.Reveal()), nil, "hubspot-auth-proxy portal "+portal, keySize)
 	if err != nil {
-		panic("seal: " + err.Error()) // of wrong sizes only, and they are ours
+		panic("seal: " + err.Error()) // only for wrong sizes, which are constants here
 	}
 	block, err := aes.NewCipher(derived)
 	if err != nil {
@@ -207,5 +205,5 @@ func (k key) aead(portal string) cipher.AEAD {
 	return aead
 }
 
-// additional binds a sealed value to its place.
+// additional returns the additional data that binds a sealed value to its portal and field.
 func additional(portal, field string) []byte { return []byte(portal + "\x00" + field) }

@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// A Fault is an error in words of ours, which have nothing in them of what the
-// other side has sent.
+// A Fault is an error whose text is written in this program and contains nothing that the
+// peer has sent. So it can be logged.
 type Fault string
 
 // Error implements error.
 func (f Fault) Error() string { return string(f) }
 
-// Cause returns what of an error can be logged without anything that the other
-// side has sent: net/http and go-redis quote in their errors what they could
-// not understand, which may be an echo of what was sent to it. Nil stays nil.
+// Cause returns an error that is safe to log instead of err: it contains nothing that the
+// peer has sent. Errors of net/http and go-redis quote input that they cannot parse, and
+// that may repeat a secret that was sent. Cause returns nil for nil.
 func Cause(err error) error {
 	var fault Fault
 	var timeout net.Error

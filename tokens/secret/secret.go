@@ -1,6 +1,5 @@
-// Package secret has the type that every token, key and password of this
-// program is held in from the moment it is read, so that none of them can be
-// printed by mistake.
+// Package secret has the type for all tokens, keys and passwords of this program, so that
+// none of them can be printed by mistake.
 package secret
 
 import (
@@ -11,15 +10,15 @@ import (
 
 const redacted = "[redacted]"
 
-// A Text is a secret string. Whatever prints it, by whichever verb, as JSON,
-// or as a field deep inside another value, prints [redacted] instead, or an
-// address; only [Text.Reveal] gives the secret itself.
+// A Text is a secret string. Printing it, with any verb, as JSON, or as a field of another
+// value, prints [redacted] or a memory address instead. Only [Text.Reveal] returns the secret
+// itself.
 //
 // The zero value is the empty secret. A Text is immutable and safe for
 // concurrent use. Do not compare Texts with ==; use [Text.Equal].
 type Text struct {
-	// A pointer, because fmt cannot call methods on the unexported fields of
-	// other structs: it then prints an address, where it would print a string.
+	// value is a pointer because fmt cannot call methods on unexported fields of other
+	// structs. There fmt prints the pointer's address; it would print a string's text.
 	value *string
 }
 
@@ -31,8 +30,7 @@ func New(s string) Text {
 	return Text{value: &s}
 }
 
-// Reveal returns the secret itself. Each call of it is a place where a secret
-// may get out.
+// Reveal returns the secret itself. Review each call of it: a secret may leak there.
 func (t Text) Reveal() string {
 	if t.value == nil {
 		return ""
@@ -43,13 +41,13 @@ func (t Text) Reveal() string {
 // IsZero reports whether the secret is empty.
 func (t Text) IsZero() bool { return t.value == nil }
 
-// Equal reports whether both secrets are the same, in a time that depends on
-// their length only.
+// Equal reports whether both secrets are the same. Its running time depends only on their
+// lengths.
 func (t Text) Equal(other Text) bool {
 	return subtle.ConstantTimeCompare([]byte(t.Reveal()), []byte(other.Reveal())) == 1
 }
 
-// String returns [redacted], or nothing if the secret is empty.
+// String returns [redacted], or an empty string if the secret is empty.
 func (t Text) String() string {
 	if t.IsZero() {
 		return ""
@@ -57,13 +55,13 @@ func (t Text) String() string {
 	return redacted
 }
 
-// Format prints what String returns, whatever the verb: %x and %q too.
+// Format prints the result of String for every verb, %x and %q included.
 func (t Text) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, t.String()) }
 
-// MarshalText returns what String returns, so that JSON and logs get no more.
+// MarshalText returns the result of String, for JSON and logs.
 func (t Text) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
-// UnmarshalText takes text as the secret.
+// UnmarshalText sets the secret to text.
 func (t *Text) UnmarshalText(text []byte) error {
 	*t = New(string(text))
 	return nil

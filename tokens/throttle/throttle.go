@@ -1,5 +1,5 @@
-// Package throttle keeps a log readable while something fails many times a
-// second: errors of one cause are told once per interval, with their number.
+// Package throttle keeps a log readable while something fails many times a second: errors
+// with the same cause are logged once per interval, with their number.
 package throttle
 
 import (
@@ -11,28 +11,26 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// maxCauses bounds the memory, should a message vary after all. What comes
-// beyond it is written as it is.
+// maxCauses limits the memory, in case that messages vary. Entries of further causes are
+// written without throttling.
 const maxCauses = 1000
 
-// Every is the interval of the program's own loggers: how often the log reports one
-// cause, however many requests meet it.
+// Every is the interval of the program's throttled loggers.
 const Every = 10 * time.Second
 
-// Logger returns a logger that writes what log does, but warnings and errors of
-// one cause once per interval. The first is written at once. Those that follow
-// within the interval are kept back, and at its end the latest of them is
-// written, with the field "repeated": how many they were, itself included.
-// Another interval begins with it; the cause is forgotten when one passes
-// without any.
+// Logger returns a throttled logger: it writes to log, and writes warnings and errors with
+// the same cause once per interval. The first one is written at once. The following ones
+// within the interval are held back. At the end of the interval the latest of them is
+// written, with their number in the field "repeated", and the next interval begins. A cause
+// that does not occur for an interval starts again from the beginning.
 //
-// The cause is the level, the message and the string field "category", if there
-// is one, also of With. Other fields do not count, for they vary: put nothing
-// that varies into the message. They are read when the line is written.
+// The cause consists of the level, the message, and the string field "category", if there is
+// one; the field may come from With. Other fields do not count. So put nothing that varies
+// into the message. Fields are encoded when the entry is written.
 //
-// What is below a warning, and what ends the program or may, passes untouched.
-// Sync writes at once what is kept back. The logger is safe for concurrent use
-// as log is, and needs no end: nothing runs but a timer for each cause.
+// Entries below a warning or above an error are not throttled. Sync writes held back entries
+// at once. The logger is safe for concurrent use if log is. It need not be closed, because
+// it has no goroutine, only a timer for each cause.
 func Logger(log *zap.Logger, interval time.Duration) *zap.Logger {
 	causes := &causes{interval: interval, latest: make(map[cause]*kept)}
 	return log.WithOptions(zap.WrapCore(func(wrapped zapcore.Core) zapcore.Core {
@@ -40,7 +38,7 @@ func Logger(log *zap.Logger, interval time.Duration) *zap.Logger {
 	}))
 }
 
-// core is a logger's core with the fields that With gave it.
+// core is the throttled zapcore.Core. category is the field of that name from With.
 type core struct {
 	zapcore.Core
 	category string
@@ -67,18 +65,19 @@ func (c *core) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 }
 
 func (c *core) Sync() error {
-	c.causes.tellAll()
+	c.causes.writeAll()
 	return c.Core.Sync()
 }
 
-// write leaves it to the core, which may be several, where the entry goes to.
+// write writes the entry by Check, because the core may be a tee whose parts have different
+// levels.
 func write(core zapcore.Core, entry zapcore.Entry, fields []zapcore.Field) {
 	if checked := core.Check(entry, nil); checked != nil {
 		checked.Write(fields...)
 	}
 }
 
-// category returns the category that the fields have, or else the former one.
+// category returns the value of the field "category", or former if there is none.
 func category(fields []zapcore.Field, former string) string {
 	for _, field := range fields {
 		if field.Key == "category" && field.Type == zapcore.StringType {
@@ -94,30 +93,30 @@ type cause struct {
 	category string
 }
 
-// kept is the latest entry of a cause that was kept back.
+// kept is the latest held back entry of a cause.
 type kept struct {
 	core   zapcore.Core
 	entry  zapcore.Entry
 	fields []zapcore.Field
-	n      int // how many were kept back since one was written
+	n      int // number of entries held back since the last write
 }
 
-// causes are those of which something was written within the interval.
+// causes are the causes that occurred within the last interval.
 type causes struct {
 	interval time.Duration
 
-	mu     sync.Mutex // held while writing, so that Sync is after all that was kept back
+	mu     sync.Mutex // held while writing, so that Sync returns after all writes
 	latest map[cause]*kept
 }
 
-// keep keeps the entry back, or reports that it is to be written.
+// keep holds the entry back, or reports false if the entry must be written now.
 func (c *causes) keep(cause cause, next kept) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	latest, known := c.latest[cause]
 	if known {
 		next.n = latest.n + 1
-		next.fields = slices.Clone(next.fields) // they are the caller's
+		next.fields = slices.Clone(next.fields) // the slice belongs to the caller
 		*latest = next
 	} else if len(c.latest) < maxCauses {
 		c.latest[cause] = new(kept)
@@ -126,12 +125,12 @@ func (c *causes) keep(cause cause, next kept) bool {
 	return known
 }
 
-// wait begins an interval.
+// wait begins an interval of the cause.
 func (c *causes) wait(cause cause) {
 	time.AfterFunc(c.interval, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.latest[cause].tell() {
+		if c.latest[cause].write() {
 			c.wait(cause)
 		} else {
 			delete(c.latest, cause)
@@ -139,16 +138,16 @@ func (c *causes) wait(cause cause) {
 	})
 }
 
-func (c *causes) tellAll() {
+func (c *causes) writeAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, latest := range c.latest {
-		latest.tell()
+		latest.write()
 	}
 }
 
-// tell writes what was kept back, and reports whether there was any.
-func (k *kept) tell() bool {
+// write writes the held back entry, and reports whether there was one.
+func (k *kept) write() bool {
 	if k.n == 0 {
 		return false
 	}
