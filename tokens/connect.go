@@ -77,7 +77,7 @@ func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token
 		}
 		c.Record = store.Record{
 			Name: former.Name, Kind: OAuth, State: Active, Secret: token.Access, Refresh: token.Refresh,
-			ExpiresAt: s.now().Add(token.Life).Truncate(time.Millisecond), App: token.App,
+			ExpiresAt: s.now().Add(token.Life).Truncate(time.Millisecond), App: token.App, Scopes: token.Scopes,
 		}
 		err = s.put(ctx, portal, c, "portal was connected", actor)
 		if changed := (*store.Conflict)(nil); !errors.As(err, &changed) {

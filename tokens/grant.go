@@ -230,6 +230,9 @@ func accepted(r store.Record, token hubspot.Token) store.Record {
 	r.State, r.EndedCode = Active, ""
 	r.EndedAt, r.NotedAt, r.TriedWith = time.Time{}, time.Time{}, ""
 	r.App = token.App
+	if token.Scopes != "" {
+		r.Scopes = token.Scopes
+	}
 	r.Secret = token.Access
 	if !token.Refresh.IsZero() {
 		r.Refresh = token.Refresh

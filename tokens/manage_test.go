@@ -146,7 +146,7 @@ func TestShowTellsAllButTheSecrets(t *testing.T) {
 		}
 		show()
 		get(t, s, portalID)
-		want.Expires, want.Renewed, want.App = now.now().Add(tokenLife), now.now(), hubspottest.ClientID
+		want.Expires, want.Renewed, want.App, want.Scopes = now.now().Add(tokenLife), now.now(), hubspottest.ClientID, "crm.objects.contacts.read oauth"
 		show()
 		hub.Disconnect(portalID)
 		now.advance(tokenLife)

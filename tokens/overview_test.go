@@ -92,7 +92,7 @@ func TestAnOverviewTellsTheStateOfEachPortalThoseFirstThatAreNotWell(t *testing.
 		want := []tokens.Portal{
 			{ID: "12", Name: "Twelve", Kind: tokens.OAuth, State: "ended", Problem: "BAD_HUB", NextTry: renewed}, unusable("13"), unusable("15"),
 			{ID: "9", Kind: tokens.AccessToken, State: "active"}, {ID: "10", Kind: tokens.APIKey, State: "active"},
-			{ID: "11", Kind: tokens.OAuth, State: "active", Renewed: renewed, Expires: renewed.Add(tokenLife), App: hubspottest.ClientID},
+			{ID: "11", Kind: tokens.OAuth, State: "active", Renewed: renewed, Expires: renewed.Add(tokenLife), App: hubspottest.ClientID, Scopes: "crm.objects.contacts.read oauth"},
 		}
 		var got []tokens.Portal
 		for _, p := range o.Portals {

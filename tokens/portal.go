@@ -28,6 +28,10 @@ type Portal struct {
 	// known yet.
 	App string `json:"client_id,omitempty"`
 
+	// Scopes are those of the grant, with spaces in between. Empty: not known yet,
+	// or the credential is static.
+	Scopes string `json:"scopes,omitempty"`
+
 	// EndedAt is when HubSpot refused the grant, and NextTry when the next call
 	// tries it again. Zero: not known, or not.
 	EndedAt time.Time `json:"ended_at,omitzero"`
@@ -82,7 +86,7 @@ func portalOf(id string, r store.Record, err error) Portal {
 	if err != nil {
 		return Portal{ID: id, Name: r.Name, Kind: r.Kind, State: Unusable, Problem: err.Error()}
 	}
-	p := Portal{ID: id, Name: r.Name, Kind: r.Kind, State: r.State, Problem: r.EndedCode, Expires: r.ExpiresAt, Renewed: r.RenewedAt, App: r.App}
+	p := Portal{ID: id, Name: r.Name, Kind: r.Kind, State: r.State, Problem: r.EndedCode, Expires: r.ExpiresAt, Renewed: r.RenewedAt, App: r.App, Scopes: r.Scopes}
 	switch {
 	case r.State == Ended:
 		p.EndedAt = r.EndedAt

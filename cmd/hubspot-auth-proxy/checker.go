@@ -23,6 +23,10 @@ type finding struct {
 	// HubSpotPortal is whose HubSpot says the credential is.
 	HubSpotPortal string `json:"hubspot_portal,omitempty"`
 
+	// Scopes are those that HubSpot named when it last gave a token. Empty: not
+	// known, or the credential is static.
+	Scopes string `json:"scopes,omitempty"`
+
 	Problem string `json:"problem,omitempty"`
 	Remedy  string `json:"remedy,omitempty"`
 }
@@ -73,6 +77,9 @@ func (k *checker) check(ctx context.Context, id string) finding {
 		f.Remedy = fmt.Sprintf("give this portal its own with portal set %s, and the other to portal set %s", id, f.HubSpotPortal)
 	default:
 		f.OK = true
+		if now, err := k.source.Show(ctx, id); err == nil { // it may have been renewed
+			f.Scopes = now.Scopes
+		}
 	}
 	return f
 }

@@ -57,7 +57,7 @@ func TestScriptsWithRedis(t *testing.T) {
 				"REDIS_URL="+server.URL(), fmt.Sprintf("REDIS_PREFIX=hubspot:script%d:", scripts.Add(1)),
 				"UPSTREAM_URL="+hub.URL, "HUBSPOT_CLIENT_ID="+hubspottest.ClientID, "HUBSPOT_CLIENT_SECRET="+hubspottest.ClientSecret,
 				"OTHER_CLIENT_ID="+hubspottest.OtherClientID, "OTHER_CLIENT_SECRET="+hubspottest.OtherClientSecret,
-				"REFRESH_62515="+hub.Connect("62515"), "ACCESS_62516=pat-na1-"+hubspottest.Canary, "KEY_62517=key-"+hubspottest.Canary)
+				"REFRESH_62515="+hub.Connect("62515"), "REFRESH_62520="+hub.Connect("62520"), "HUBSPOT="+hub.URL, "ACCESS_62516=pat-na1-"+hubspottest.Canary, "KEY_62517=key-"+hubspottest.Canary)
 			e.Values["hub"] = hub
 			return nil
 		},

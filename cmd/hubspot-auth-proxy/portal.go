@@ -210,6 +210,7 @@ func portalDetails(p tokens.Portal, now time.Time) [][]string {
 		}
 	}
 	add("App", p.App)
+	add("Scopes", p.Scopes)
 	add("Ended", at(p.EndedAt))
 	add("Rejected", at(p.RejectedAt))
 	add("Next try", at(p.NextTry))
@@ -220,26 +221,48 @@ func portalDetails(p tokens.Portal, now time.Time) [][]string {
 
 const portalRemoveManual = `Removes the credential of portal ID; proxies answer 403 PORTAL_NOT_CONNECTED for
 it at once. Neither a renewal under way nor the settings' seed brings it back:
-portal set, portal link and the connect page do. HubSpot is not told: there,
-the app stays installed and a token stays valid until somebody ends that.
+portal set, portal link and the connect page do.
+
+At HubSpot nothing changes: there the app stays installed, and a token stays valid
+until somebody ends that. With --revoke HubSpot first revokes the refresh token; if
+it does not, nothing is removed. An access token that was given lives on for 30
+minutes at most, and the app stays installed. A static credential is ended in
+HubSpot only.
 
   hubspot-auth-proxy portal remove 62515
+  hubspot-auth-proxy portal remove 62515 --revoke
 `
 
-func portalRemove(ctx context.Context, c *call) error {
-	id, err := portalID(c.args[0], "portal remove")
-	if err != nil {
-		return err
+func portalRemove(flags *flag.FlagSet) action {
+	revoke := flags.Bool("revoke", false, "revoke the refresh token at HubSpot first")
+	return func(ctx context.Context, c *call) error {
+		id, err := portalID(c.args[0], "portal remove")
+		if err != nil {
+			return err
+		}
+		return c.removePortal(ctx, id, *revoke)
 	}
+}
+
+func (c *call) removePortal(ctx context.Context, id string, revoke bool) error {
 	return c.operate(ctx, func(_ config.Config, s *store) error {
 		p, err := s.source.Show(ctx, id)
 		if err == nil && p.State == tokens.Removed {
 			err = tokens.ErrNotConnected
 		}
-		if err == nil {
-			err = s.source.Remove(ctx, id, actor("portal remove"))
+		remove := s.source.Remove
+		if revoke {
+			remove = s.source.Revoke
 		}
-		if err != nil {
+		if err == nil {
+			err = remove(ctx, id, actor("portal remove"))
+		}
+		switch {
+		case errors.Is(err, tokens.ErrNotRevocable):
+			return fmt.Errorf("nothing is removed: the credential of portal %s is static, and only a person can end it, in HubSpot; do that, and use portal remove without --revoke", id)
+		case err != nil && revoke && !errors.Is(err, tokens.ErrNotConnected):
+			return fmt.Errorf("nothing is removed; portal remove without --revoke removes the portal all the same: %w", err)
+		case err != nil:
 			return notConnected(id, err)
 		}
 		_, err = fmt.Fprintf(c.stdout, "%s is removed.\n", strings.Replace(titled(id, p.Name), "p", "P", 1))

@@ -3,7 +3,6 @@ package hubspot
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/url"
 	"path"
 	"strings"
@@ -48,7 +47,7 @@ func (a *App) Exchange(ctx context.Context, code, redirectURL string) (Token, er
 // Introspect returns the portal whose access token it is. The error is an
 // [*Error].
 func (a *App) Introspect(ctx context.Context, access secret.Text) (portal string, err error) {
-	body, _, err := a.post(ctx, a.introspectURL(), url.Values{
+	body, _, err := a.post(ctx, a.besideToken("introspect"), url.Values{
 		"token":           {access.Reveal()},
 		"token_type_hint": {"access_token"},
 	})
@@ -70,10 +69,20 @@ func (a *App) Introspect(ctx context.Context, access secret.Text) (portal string
 	return portal, nil
 }
 
-// introspectURL returns the endpoint beside the token endpoint. HubSpot's v1
-// has none that takes the token in the body; the next version serves its
-// tokens as well.
-func (a *App) introspectURL() string {
+// Revoke makes HubSpot forget a refresh token, so that no access token is given for it
+// any more. Those that were given live on until they expire. The error is an
+// [*Error].
+func (a *App) Revoke(ctx context.Context, refresh secret.Text) error {
+	_, _, err := a.post(ctx, a.besideToken("revoke"), url.Values{
+		"token":           {refresh.Reveal()},
+		"token_type_hint": {"refresh_token"},
+	})
+	return err
+}
+
+// besideToken returns an endpoint beside the token endpoint. HubSpot's v1 has none
+// that takes the token in the body; the next version serves its tokens as well.
+func (a *App) besideToken(name string) string {
 	u, err := url.Parse(a.TokenURL)
 	if err != nil {
 		return a.TokenURL // and fails as that does
@@ -81,7 +90,7 @@ func (a *App) introspectURL() string {
 	if path.Base(path.Dir(u.Path)) == "v1" {
 		u.Path = path.Join(path.Dir(path.Dir(u.Path)), "v3", "token")
 	}
-	u.Path = fmt.Sprintf("%s/introspect", strings.TrimSuffix(u.Path, "/"))
+	u.Path = strings.TrimSuffix(u.Path, "/") + "/" + name
 	u.RawPath = ""
 	return u.String()
 }

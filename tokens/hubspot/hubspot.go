@@ -18,6 +18,8 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -95,6 +97,10 @@ type Token struct {
 
 	// App is the client id of the app that it was given to.
 	App string
+
+	// Scopes are those that were granted, with spaces in between; empty if the
+	// answer did not say.
+	Scopes string
 }
 
 // Refresh exchanges a refresh token for a new access token, by one call of the
@@ -158,6 +164,7 @@ func parseToken(contentType string, body []byte) (Token, error) {
 		RefreshToken string          `json:"refresh_token"`
 		ExpiresIn    json.Number     `json:"expires_in"`
 		HubID        json.RawMessage `json:"hub_id"`
+		Scopes       json.RawMessage `json:"scopes"`
 	}
 	if media, _, _ := mime.ParseMediaType(contentType); media == "text/html" {
 		return problem("the answer is a web page")
@@ -180,7 +187,29 @@ func parseToken(contentType string, body []byte) (Token, error) {
 		Refresh: secret.New(answer.RefreshToken),
 		Life:    time.Duration(seconds) * time.Second,
 		Portal:  digits(answer.HubID),
+		Scopes:  scopesOf(answer.Scopes),
 	}, nil
+}
+
+// maxScopes is how many bytes of scopes are kept. HubSpot has some 200 scopes.
+const maxScopes = 16 << 10
+
+var scope = regexp.MustCompile(`^[A-Za-z0-9._:-]+$`)
+
+// scopesOf returns a JSON array of scopes as text, or nothing if it is none: they are
+// for people, and a renewal does not fail because of them.
+func scopesOf(list json.RawMessage) string {
+	var scopes []string
+	if len(list) > 2*maxScopes || json.Unmarshal(list, &scopes) != nil {
+		return ""
+	}
+	scopes = slices.DeleteFunc(scopes, func(s string) bool { return !scope.MatchString(s) })
+	slices.Sort(scopes)
+	text := strings.Join(slices.Compact(scopes), " ")
+	if len(text) > maxScopes {
+		return ""
+	}
+	return text
 }
 
 // digits returns a JSON number's text, or nothing if it is none: who renews a

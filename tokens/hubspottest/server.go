@@ -18,6 +18,7 @@
 //	/oauth/authorize                       the authorize page; POST: its form
 //	/oauth/{v1,v3,2026-03,2026-09}/token   the token endpoint
 //	/oauth/{…, not v1}/token/introspect    POST: whose token it is
+//	/oauth/{…, not v1}/token/revoke        POST: ends a refresh token's grant
 //	/oauth/…                               an Echo, without a credential
 //	/account-info/{v3,…}/details           whose credential was sent
 //	/fake/expire/{portal}                  POST: does Expire(portal), without a credential
@@ -226,6 +227,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.serveToken(w, r)
 	case isIntrospectPath(r.URL.Path):
 		s.serveIntrospect(w, r)
+	case isRevokePath(r.URL.Path):
+		s.serveRevoke(w, r)
 	case r.URL.Path == privateAppPath:
 		s.servePrivateApp(w, r)
 	case r.URL.Path == authorizePath:
