@@ -14,14 +14,14 @@ import (
 //
 //	go test -run '^$' -bench Turns -benchtime 20000x ./proxy
 func BenchmarkTurns(b *testing.B) {
-	s, redis := newSite(b, 1), redistest.Start(b)
+	s, redis := newSite(b, 10), redistest.Start(b) // one portal would be at more than half of the highest limit that is taken in
 	on := s.startOurs(b, "REDIS_URL="+redis.URL(), "RATE_LIMIT_WAIT=30s")
 	off := s.startOurs(b, "REDIS_URL="+redis.URL())
 	on.awaitAddr(b)
 	off.awaitAddr(b)
 	for _, w := range []workload{workloads[0], workloads[1]} {
 		b.Run(w.name, func(b *testing.B) {
-			w.unlimited = true
+			w.unlimited, w.portals = true, 10
 			s.compare(b, side{"on", on, w}, side{"off", off, w}, 50)
 			scripts, commands := redisCommands(redis)
 			n := max(50, b.N/turns) * turns

@@ -8,12 +8,13 @@
 // processes that share a Redis keep to these limits together: [Budget.Take] returns
 // when the call may be sent.
 //
-//	turn, err := calls.Take(ctx, budget.Call{Portal: "62515", Client: "billing"}, wait)
+//	turn, err := calls.Take(ctx, budget.Call{Portal: "62515", Client: "billing"}, wait, nil)
 //	if refused := (*budget.RefusedError)(nil); errors.As(err, &refused) {
 //		// no turn in time: answer 429, with refused.RetryAfter
 //	}
+//	sent := time.Now()
 //	response, err := send()
-//	turn.Answered(response.Header)
+//	turn.Answered(response.Header, sent)
 //
 // Redis has a portal's window: how many calls were sent when. A process visits the
 // window by one script, in which it reports what it has used, and what HubSpot's

@@ -1,9 +1,9 @@
 package budget
 
 import (
-	"cmp"
 	"container/list"
 	"slices"
+	"sort"
 	"time"
 )
 
@@ -93,7 +93,7 @@ func (q *queue) enter(name string, first bool, deadline time.Duration) *waiter {
 	c := q.of(name)
 	w := &waiter{client: c, deadline: deadline, answer: make(chan result, 1)}
 	if c.calls.Len() == 0 {
-		at, _ := slices.BinarySearchFunc(q.round, c, func(a, b *client) int { return cmp.Compare(a.served, b.served) })
+		at := sort.Search(len(q.round), func(i int) bool { return q.round[i].served > c.served })
 		q.round = slices.Insert(q.round, at, c)
 	}
 	if first {

@@ -12,6 +12,7 @@ import (
 
 	"hubspot-auth-proxy/proxy/budget"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // hub is HubSpot's rolling window of one portal.
@@ -271,4 +272,30 @@ func TestAnotherLimitIsLearnedAtOnce(t *testing.T) {
 	if w.refused.Load() > 0 || upto-from < 85 || after-before > 2 {
 		t.Errorf("%d calls were refused", w.refused.Load())
 	}
+}
+
+func TestFarFromTheLimitNoCallWaitsForRedis(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	b := processes(t, redis, 1)[0]
+	take := func(n int) {
+		t.Helper()
+		for i := range n {
+			began := time.Now()
+			if _, err := b.Take(t.Context(), budget.Call{Portal: "1", Client: "a"}, time.Minute, nil); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began); took > 300*time.Millisecond {
+				t.Errorf("call %d has waited %v", i, took)
+			}
+		}
+	}
+	redis.Pause() // the first calls need no visit
+	take(3)
+	redis.Resume()
+	testkit.Eventually(t, "turns are taken in advance", func() bool { return redis.Do("HLEN", "hubspot:budget:{1}") > "6" })
+	take(1)
+	redis.Pause() // nor do these, whose turns are there
+	take(8)
+	redis.Resume()
 }
