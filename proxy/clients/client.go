@@ -1,5 +1,4 @@
-// Package clients keeps the callers of the proxy: their keys, and what each of
-// them may do.
+// Package clients manages the clients of the proxy: their keys and their rights.
 //
 // # Layout of Redis
 //
@@ -28,35 +27,37 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// AllPortals is the one element of a client's portals that may use all.
+// AllPortals is the only element of Client.Portals for a client that may use all portals.
 const AllPortals = "*"
 
-// A Client is one caller of the proxy. It does not change once it is in use.
+// A Client is one client of the proxy. Do not change one that is in use.
 type Client struct {
 	Name string `json:"name"`
 
-	// KeySHA256 is the hash of its key, in hex. The key itself is not kept: it
-	// has 256 random bits, so that nobody finds it from the hash.
+	// KeySHA256 is the SHA-256 of the current key, in hex. The key itself is not
+	// stored. It has 256 random bits, so it cannot be found from the hash.
 	KeySHA256 string `json:"key_sha256"`
 
-	// Expires is when the key ceases to work. Zero means never.
+	// Expires is when the current key expires. Zero means never.
 	Expires time.Time `json:"expires,omitzero"`
 
-	// OlderKeys are keys besides, such as those that a newer one has replaced.
+	// OlderKeys are further keys that still work until they expire, such as those that
+	// a rotation has replaced.
 	OlderKeys []Key `json:"older_keys,omitempty"`
 
-	// Portals are the ids of those that it may use, or [AllPortals] alone.
+	// Portals are the ids of the portals that the client may use, or only [AllPortals].
 	Portals []string `json:"portals"`
 
-	// ReadOnly means that it may send only GET, HEAD, and HubSpot's POSTs that
-	// only read.
+	// ReadOnly means that the client may send only GET, HEAD, and those POSTs of
+	// HubSpot's API that only read.
 	ReadOnly bool `json:"read_only"`
 
-	// Paths are rules of [wire.IsPathRule]: the client may use the paths that they
-	// name, and those below. Nil means all paths.
+	// Paths are path rules, see [wire.IsPathRule]. The client may use these paths and
+	// all paths below them. nil means all paths.
 	Paths []string `json:"paths,omitempty"`
 
-	// DailyLimit is how many calls it may send on a day, by UTC. Zero means no limit.
+	// DailyLimit is how many calls the client may send per day, in UTC. Zero means no
+	// limit.
 	DailyLimit int64 `json:"daily_limit,omitempty"`
 
 	// Seeded means that the client comes from the seed file, not from Redis.
@@ -69,10 +70,11 @@ type Key struct {
 	Expires time.Time `json:"expires,omitzero"` // zero means never
 }
 
-// works reports whether the key has not expired. Most keys need no clock.
+// works reports whether the key has not expired. It calls the clock only for a key that can
+// expire.
 func (k Key) works(now func() time.Time) bool { return k.Expires.IsZero() || now().Before(k.Expires) }
 
-// expiryWarning is how long before its expiry a key is reported.
+// expiryWarning is how long before a key's expiry the log reports it.
 const expiryWarning = 14 * 24 * time.Hour
 
 // ExpiresSoon reports whether the client's current key expires within 14 days, or
@@ -86,7 +88,7 @@ func (c *Client) keys() []Key {
 	return append([]Key{{SHA256: c.KeySHA256, Expires: c.Expires}}, c.OlderKeys...)
 }
 
-// Working returns how many of the client's keys have not expired.
+// Working returns the number of the client's keys that have not expired.
 func (c *Client) Working(now time.Time) (n int) {
 	for _, key := range c.keys() {
 		if key.works(func() time.Time { return now }) {
@@ -96,9 +98,9 @@ func (c *Client) Working(now time.Time) (n int) {
 	return n
 }
 
-// Rotated returns the client with another key, which expires at that time, never if
-// it is zero. The keys so far work until the overlap has passed, and no longer than
-// they would have.
+// Rotated returns a copy of the client with a new current key. A zero expiry means never. The
+// previous keys work until the overlap has passed, or until their own expiry if that is
+// earlier.
 func (c Client) Rotated(key secret.Text, expires time.Time, overlap time.Duration, now time.Time) Client {
 	var older []Key
 	for _, k := range c.keys() {
@@ -113,8 +115,8 @@ func (c Client) Rotated(key secret.Text, expires time.Time, overlap time.Duratio
 	return c
 }
 
-// quote quotes what is shorter than any key: a longer text may be one in the
-// wrong place.
+// quote quotes a text for an error, if it is shorter than any key. A longer text may be a key
+// in the wrong place.
 func quote(text string) string {
 	if len(text) > 24 {
 		return "what is given"
@@ -122,7 +124,7 @@ func quote(text string) string {
 	return strconv.Quote(text)
 }
 
-// Check returns what is wrong with the client, all together.
+// Check returns all faults of the client, joined into one error, or nil.
 func (c Client) Check() error {
 	var errs []error
 	if !wire.IsClientName(c.Name) {
@@ -165,12 +167,13 @@ func (c Client) Check() error {
 	return errors.Join(errs...)
 }
 
-// MayUse reports whether the client may call for the portal.
+// MayUse reports whether the client may use the portal.
 func (c *Client) MayUse(portal string) bool {
 	return slices.Contains(c.Portals, portal) || slices.Equal(c.Portals, []string{AllPortals})
 }
 
-// OnlyPortal returns the portal of a client that may use but one, else nothing.
+// OnlyPortal returns the client's portal if it may use exactly one. Otherwise it returns an
+// empty string.
 func (c *Client) OnlyPortal() string {
 	if len(c.Portals) == 1 && c.Portals[0] != AllPortals {
 		return c.Portals[0]
@@ -185,11 +188,10 @@ func NewKey() secret.Text {
 	return secret.New(wire.KeyPrefix + base64.RawURLEncoding.EncodeToString(bytes[:]))
 }
 
-// IsKey reports whether a value has the form of a client key, be it known or
-// not.
+// IsKey reports whether a value has the form of a client key. The key need not be known.
 func IsKey(value string) bool { return strings.HasPrefix(value, wire.KeyPrefix) }
 
-// Hash returns the hash that a key is known by, in hex.
+// Hash returns the SHA-256 of a key, in hex.
 func Hash(key secret.Text) string {
 	sum := sha256.Sum256([]byte(key.Reveal()))
 	return hex.EncodeToString(sum[:])

@@ -7,14 +7,14 @@ import (
 )
 
 const (
-	// olderEvery is how often the use of one older key is reported.
+	// olderEvery is how often the log reports the use of one older key.
 	olderEvery = time.Hour
 
-	// expiryEvery is how often it is reported that one key expires soon.
+	// expiryEvery is how often the log reports that one key expires soon.
 	expiryEvery = 24 * time.Hour
 )
 
-// reportOlder reports a client that uses a key which a newer one has replaced.
+// reportOlder logs that a client uses a key that a newer one has replaced.
 func (s *Set) reportOlder(held *holder) {
 	now, before := s.now().Unix(), held.reported.Load()
 	if now-before < int64(olderEvery/time.Second) || !held.reported.CompareAndSwap(before, now) {
@@ -24,8 +24,8 @@ func (s *Set) reportOlder(held *holder) {
 		zap.String("client", held.client.Name), zap.Time("expires", held.key.Expires))
 }
 
-// warnOfExpiry reports the clients whose current key expires soon. It keeps in
-// warned which it has reported.
+// warnOfExpiry logs the clients whose current key expires soon. warned records which ones it
+// has logged.
 func (s *Set) warnOfExpiry(warned map[string]time.Time) {
 	now := s.now()
 	for _, client := range s.All() {
@@ -38,7 +38,7 @@ func (s *Set) warnOfExpiry(warned map[string]time.Time) {
 	}
 }
 
-// Expiring returns how many clients' current keys expire within 14 days, or have
+// Expiring returns the number of clients whose current key expires within 14 days or has
 // expired.
 func (s *Set) Expiring() int {
 	n, now := 0, s.now()

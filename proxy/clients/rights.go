@@ -9,9 +9,9 @@ import (
 	"hubspot-auth-proxy/proxy/wire"
 )
 
-// Forbids returns why the client may not send the request, and nothing if it may.
-// The target is the request's, without a portal's prefix; the portal is empty if
-// the request needs none.
+// Forbids returns why the client may not send the request, as a message for the client. It
+// returns an empty string if the client may send it. target is the request's, without the
+// portal's prefix. portal is empty if the request needs none.
 func (c *Client) Forbids(portal string, r *http.Request, target wire.Target) string {
 	switch {
 	case portal != "" && !c.MayUse(portal):
@@ -30,9 +30,9 @@ func (c *Client) Forbids(portal string, r *http.Request, target wire.Target) str
 	return ""
 }
 
-// readingPOSTs are HubSpot's POSTs that only read, in all versions: the search and
-// the batch read of objects, the batch reads of associations and properties, the
-// search of lists, and GraphQL, which has no mutations.
+// readingPOSTs match the paths of HubSpot's POSTs that only read, in all versions: search and
+// batch read of objects, batch read of associations and of properties, search of lists, and
+// GraphQL, which has no mutations at HubSpot.
 // https://developers.hubspot.com/docs/api-reference/crm-search-v3/guide
 // https://developers.hubspot.com/docs/cms/start-building/features/data-driven-content/graphql/query-hubspot-data-using-graphql
 var readingPOSTs = regexp.MustCompile(`^(?:` +

@@ -16,19 +16,18 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// checkEvery is how often the clients are read again, in case that the event
-// of a change was lost; retryEvery, after reading failed.
+// checkEvery is how often the clients are read again, in case that a change's event was lost.
+// retryEvery is the interval after a failed read.
 const (
 	checkEvery = 60 * time.Second
 	retryEvery = 5 * time.Second
 
-	// hintEvery is how often the clients are read because of hints, at most.
+	// hintEvery is the shortest interval between two reads because of hints.
 	hintEvery = 50 * time.Millisecond
 )
 
-// A Set is the clients as a process knows them: all of them, so that neither a
-// known key nor a guessed one costs a round trip to Redis. It is safe for
-// concurrent use.
+// A Set holds all clients in memory, so that neither a known nor a guessed key needs a round
+// trip to Redis. It is safe for concurrent use.
 type Set struct {
 	store  Store
 	log    *zap.Logger
@@ -43,14 +42,14 @@ type Set struct {
 	loop sync.WaitGroup
 }
 
-// index is clients by the hashes of their keys.
+// index maps the hashes of keys to their clients.
 type index struct {
 	clients []Client
 	byHash  map[[sha256.Size]byte]*holder
 	version int64
 }
 
-// holder is whose a key is.
+// holder is the client that has a key.
 type holder struct {
 	client   *Client
 	key      Key
@@ -70,8 +69,8 @@ func newIndex(clients []Client, version int64) *index {
 	return i
 }
 
-// NewSet returns a set that follows the store's changes until it is closed. It
-// is empty until [Set.Load] has read the store, or a change was heard of.
+// NewSet returns a set that follows the store's changes until it is closed. The set is empty
+// until [Set.Load] has read the store, or until a change's event has arrived.
 func NewSet(store Store, log *zap.Logger) *Set { return newSet(store, log, checkEvery, time.Now) }
 
 func newSet(store Store, log *zap.Logger, every time.Duration, now func() time.Time) *Set {
@@ -84,14 +83,14 @@ func newSet(store Store, log *zap.Logger, every time.Duration, now func() time.T
 	return s
 }
 
-// Close ends the set's following of the store.
+// Close stops following the store's changes.
 func (s *Set) Close() {
 	s.end()
 	s.loop.Wait()
 }
 
-// Find returns the client whose key it is, unless the key has expired. It compares hashes: how long it
-// takes tells nothing of how much of a guessed key is right.
+// Find returns the client that has the key, unless the key has expired. It compares hashes,
+// so its running time reveals nothing about how much of a guessed key is right.
 func (s *Set) Find(key secret.Text) (client *Client, known bool) {
 	held, known := s.holder(key)
 	if !known || !held.key.works(s.now) {
@@ -103,14 +102,14 @@ func (s *Set) Find(key secret.Text) (client *Client, known bool) {
 	return held.client, true
 }
 
-// Expired reports whether the key is one that worked until it expired.
+// Expired reports whether the key belongs to a client and has expired.
 func (s *Set) Expired(key secret.Text) bool {
 	held, known := s.holder(key)
 	return known && !held.key.works(s.now)
 }
 
-// holder returns whose the key is, be it expired or not. A key that works is
-// preferred to the same one of another client.
+// holder returns the client that has the key, expired or not. If two clients have the same
+// key, holder prefers the one for which the key has not expired.
 func (s *Set) holder(key secret.Text) (held *holder, known bool) {
 	hash := sha256.Sum256([]byte(key.Reveal()))
 	held, known = s.seeded.Load().byHash[hash]
@@ -123,8 +122,8 @@ func (s *Set) holder(key secret.Text) (held *holder, known bool) {
 	return held, known
 }
 
-// Seed replaces the clients that the seed file has. One that is no longer
-// among them is cut off.
+// Seed replaces the clients of the seed file. The keys of clients that are no longer among
+// them stop working.
 func (s *Set) Seed(clients []Client) {
 	clients = slices.Clone(clients)
 	for i := range clients {
@@ -133,7 +132,7 @@ func (s *Set) Seed(clients []Client) {
 	s.seeded.Store(newIndex(clients, 0))
 }
 
-// Load reads the store.
+// Load reads the clients from the store.
 func (s *Set) Load(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,8 +141,8 @@ func (s *Set) Load(ctx context.Context) error {
 		return err
 	}
 	if held := s.stored.Load(); read.version < held.version {
-		// A change leaves its version behind. This is Redis as it was before,
-		// or empty.
+		// Each change increases the version. So Redis has lost data: it has an older
+		// state, or is empty.
 		s.log.Warn("Redis has lost clients; they are stored again", zap.Int("clients", len(held.clients)))
 		if err := s.store.restore(ctx, held.clients, held.version); err != nil {
 			return err
@@ -160,12 +159,12 @@ func (s *Set) Load(ctx context.Context) error {
 	return nil
 }
 
-// Loaded reports whether the store was ever read. Until then, a key that is not
-// known may still be a client's.
+// Loaded reports whether the store was ever read. Before that, an unknown key may still belong
+// to a client.
 func (s *Set) Loaded() bool { return s.loaded.Load() }
 
-// follow reads the store again after each hint that it has changed, and now and
-// then. That is all that a message can do: no client is taken from one.
+// follow reads the store again after each hint of a change, and at intervals. A message can
+// do nothing more: its content is never used as a client.
 func (s *Set) follow(life context.Context) {
 	changed := make(chan struct{}, 1)
 	hint := func() {
@@ -181,7 +180,7 @@ func (s *Set) follow(life context.Context) {
 			Connected: func(store.Epoch) { hint() },
 			Polled:    hint,
 			Message:   func(string) { hint() },
-			Failed:    func(error) {}, // loading fails then, too
+			Failed:    func(error) {}, // Load fails too, and logs that
 		})
 	})
 	wait, warned := s.every, make(map[string]time.Time)
@@ -198,7 +197,7 @@ func (s *Set) follow(life context.Context) {
 			s.log.Warn("the clients cannot be read; those that are known stay", zap.Error(err))
 			wait = min(retryEvery, s.every)
 		}
-		// Not more often, however many hints come.
+		// Limit the reads, even if many hints arrive.
 		select {
 		case <-life.Done():
 		case <-time.After(hintEvery):
@@ -206,8 +205,7 @@ func (s *Set) follow(life context.Context) {
 	}
 }
 
-// All returns the clients that have a key, those of the seed file first. They
-// must not be changed.
+// All returns all clients, those of the seed file first. The caller must not change them.
 func (s *Set) All() []Client {
 	return slices.Concat(s.seeded.Load().clients, s.stored.Load().clients)
 }

@@ -22,22 +22,22 @@ var changeScript string
 
 var changeLua = redis.NewScript(changeScript)
 
-// ErrUnknown: there is no client of that name in Redis.
+// ErrUnknown means that Redis has no client of that name.
 var ErrUnknown = errors.New("there is no client of that name")
 
-// ErrExists: there is a client of that name in Redis already.
+// ErrExists means that Redis already has a client of that name.
 var ErrExists = errors.New("there is a client of that name already")
 
 // Store reads and writes the clients in Redis. It is safe for concurrent use.
 type Store struct {
-	// Redis has the clients. Its owner closes it.
+	// Redis stores the clients. The Store does not close it.
 	Redis redis.UniversalClient
 
-	// Prefix is what every key and channel in Redis begins with.
+	// Prefix begins the name of every key and channel in Redis.
 	Prefix string
 }
 
-// Add stores a client, in the place of one of the same name.
+// Add stores a client. It replaces one of the same name.
 func (s Store) Add(ctx context.Context, client Client) error {
 	if err := client.Check(); err != nil {
 		return err
@@ -46,8 +46,7 @@ func (s Store) Add(ctx context.Context, client Client) error {
 	return err
 }
 
-// Create stores a client, unless there is one of its name: the error is
-// [ErrExists] then.
+// Create stores a new client. It fails with [ErrExists] if there is one of the same name.
 func (s Store) Create(ctx context.Context, client Client) error {
 	if err := client.Check(); err != nil {
 		return err
@@ -62,12 +61,12 @@ func (s Store) Create(ctx context.Context, client Client) error {
 	case !created:
 		return ErrExists
 	}
-	return s.Add(ctx, client) // the same again, with a version and an event
+	return s.Add(ctx, client) // stores the same client again, which sets the version and sends the event
 }
 
-// Rotate gives a client another key, which expires at that time, never if it is
-// zero; its keys so far work until the overlap has passed. The error is [ErrUnknown]
-// if there is no client of that name. Rotate returns the client as it is stored.
+// Rotate gives a client a new current key, and returns the client as stored. A zero expiry
+// means never. The previous keys work until the overlap has passed. Rotate fails with
+// [ErrUnknown] if there is no client of that name.
 func (s Store) Rotate(ctx context.Context, name string, key secret.Text, expires time.Time, overlap time.Duration, now time.Time) (Client, error) {
 	for {
 		before, err := s.read(ctx, name)
@@ -86,11 +85,11 @@ func (s Store) Rotate(ctx context.Context, name string, key secret.Text, expires
 		if err != nil || changed == 1 {
 			return client, err
 		}
-		// Somebody else has changed it meanwhile.
+		// Another process has changed the client in the meantime.
 	}
 }
 
-// read returns what Redis has of a client.
+// read returns a client's field in Redis.
 func (s Store) read(ctx context.Context, name string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, store.Timeout)
 	defer cancel()
@@ -104,8 +103,8 @@ func (s Store) read(ctx context.Context, name string) (string, error) {
 	return value, nil
 }
 
-// Remove removes a client: its key is cut off everywhere. The error is
-// [ErrUnknown] if there is none.
+// Remove removes a client. Its keys stop working in all processes. Remove fails with
+// [ErrUnknown] if there is no client of that name.
 func (s Store) Remove(ctx context.Context, name string) error {
 	changed, err := s.change(ctx, "delete", field(name))
 	if err == nil && changed == 0 {
@@ -114,8 +113,8 @@ func (s Store) Remove(ctx context.Context, name string) error {
 	return err
 }
 
-// List returns the clients, by name. If some are damaged, it returns the
-// others, and an error that is a [*DamagedError].
+// List returns the clients, sorted by name. If some are damaged, List returns the others
+// together with a [*DamagedError].
 func (s Store) List(ctx context.Context) ([]Client, error) {
 	read, err := s.load(ctx)
 	if err == nil && len(read.damaged) > 0 {
@@ -124,8 +123,8 @@ func (s Store) List(ctx context.Context) ([]Client, error) {
 	return read.clients, err
 }
 
-// A DamagedError says which clients in Redis cannot be used. Nobody knows any
-// more what they may do, so that they may do nothing.
+// A DamagedError reports clients in Redis that cannot be parsed. They have no access, because
+// their rights are not known.
 type DamagedError struct{ Names []string }
 
 // Error names the clients, and says what to do.
@@ -133,7 +132,7 @@ func (e *DamagedError) Error() string {
 	return fmt.Sprintf("clients in Redis are damaged, and their keys refused: %q: remove them and add them again", e.Names)
 }
 
-// loaded is what Redis has.
+// loaded is the content of Redis.
 type loaded struct {
 	clients []Client // by name
 	damaged []string // names of others
@@ -143,7 +142,7 @@ type loaded struct {
 // maxVersion bounds versions: Lua's numbers are exact up to here.
 const maxVersion = 1 << 53
 
-// load returns what Redis has.
+// load reads all clients from Redis.
 func (s Store) load(ctx context.Context) (loaded, error) {
 	ctx, cancel := context.WithTimeout(ctx, store.Timeout)
 	defer cancel()
@@ -160,7 +159,7 @@ func (s Store) load(ctx context.Context) (loaded, error) {
 		if !found {
 			continue
 		}
-		// One that is damaged must not keep the others from being cut off.
+		// A damaged client must not prevent that the others' changes take effect.
 		var client Client
 		if err := json.Unmarshal([]byte(value), &client); err != nil || client.Check() != nil || client.Name != name {
 			l.damaged = append(l.damaged, name)
@@ -173,15 +172,15 @@ func (s Store) load(ctx context.Context) (loaded, error) {
 	return l, nil
 }
 
-// restore stores a set of clients again that Redis has lost, unless it has
-// that version or a newer one by now. The version stays what it was: of several
-// processes that restore what they hold, the one with the newest set prevails.
+// restore stores clients again that Redis has lost. It does nothing if Redis has the same or a
+// newer version by now. It does not change the version, so that of several processes that
+// restore their clients, the one with the newest version wins.
 func (s Store) restore(ctx context.Context, clients []Client, version int64) error {
 	_, err := s.change(ctx, strconv.FormatInt(version, 10), fields(clients)...)
 	return err
 }
 
-// change runs the script, and returns how many fields it changed.
+// change runs change.lua, and returns the number of changed fields.
 func (s Store) change(ctx context.Context, what string, args ...any) (changed int64, err error) {
 	epoch, err := s.database().Epoch(ctx)
 	if err != nil {
@@ -204,7 +203,7 @@ func (s Store) change(ctx context.Context, what string, args ...any) (changed in
 func fields(clients []Client) []any {
 	var all []any
 	for _, client := range clients {
-		value, _ := json.Marshal(client) // strings and a bool: it cannot fail
+		value, _ := json.Marshal(client) // these types cannot fail
 		all = append(all, field(client.Name), string(value))
 	}
 	return all
@@ -214,8 +213,8 @@ func field(name string) string { return "client:" + name }
 
 func (s Store) key() string { return s.Prefix + "clients" }
 
-// database is what all parts of the program share in Redis.
+// database returns the part of Redis that the whole program shares.
 func (s Store) database() store.Database { return store.Database{Redis: s.Redis, Prefix: s.Prefix} }
 
-// channelName is what the events' channel is called in each epoch.
+// channelName is the name of the events' channel, to which the epoch is added.
 const channelName = "client-events"

@@ -19,23 +19,23 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// The validity of the certificates that an [Authority] issues. backdated allows
-// for clients whose clock is slow. A certificate with less than renewAhead left
-// is replaced before its next use.
+// The validity of the certificates that an [Authority] issues. backdated is for clients
+// whose clock is slow. A certificate that expires within renewAhead is replaced before its
+// next use.
 const (
 	life       = 24 * time.Hour
 	backdated  = time.Hour
 	renewAhead = 6 * time.Hour
 )
 
-// HubSpotNames returns the names by which clients reach HubSpot's API.
+// HubSpotNames returns the host names of HubSpot's API.
 func HubSpotNames() []string { return []string{"api.hubapi.com", "api.hubspot.com"} }
 
-// An Authority issues certificates for HubSpot's names, and for no others. It
-// keeps them in memory and is safe for concurrent use.
+// An Authority issues certificates for HubSpot's host names only. It keeps them in memory.
+// It is safe for concurrent use.
 //
-// No field holds the CA's key: printing an Authority, however deep inside
-// another value, cannot print the key.
+// No field holds the CA's key, so printing an Authority, or a value that contains one, cannot
+// print the key.
 type Authority struct {
 	names    []string
 	notAfter time.Time // of the CA
@@ -46,13 +46,12 @@ type Authority struct {
 	issued map[string]*tls.Certificate
 }
 
-// Load returns the authority of a CA's certificate and key, both PEM.
-// upstreamHost is one more name that clients may use, if the CA may sign for
-// it. A nil now is time.Now.
+// Load returns the authority for a CA's certificate and key, both in PEM. upstreamHost is
+// another name that clients may use, if the CA may sign for it. A nil now means time.Now.
 //
-// Every reason not to use the CA is a fault. A CA that is not limited to
-// HubSpot's names by critical name constraints, or that may sign for other CAs,
-// is one: clients trust it for everything that it may sign.
+// Load returns all faults of the CA together. A CA must be limited to HubSpot's names by
+// critical name constraints, and must not sign other CAs, because clients trust it for
+// everything that it can sign.
 func Load(certificate []byte, key secret.Text, upstreamHost string, now func() time.Time) (*Authority, []Fault) {
 	if now == nil {
 		now = time.Now
@@ -85,8 +84,8 @@ func samePublic(one, other any) bool {
 	return ok && key.Equal(other)
 }
 
-// issuer returns the function that makes a certificate for a name. The key is
-// out of reach of everything but that function.
+// issuer returns a function that makes a certificate for a name. Only that function can
+// reach the CA's key.
 func issuer(chain []*x509.Certificate, signer crypto.Signer) func(string, time.Time) (*tls.Certificate, error) {
 	ca := chain[0]
 	return func(name string, now time.Time) (*tls.Certificate, error) {
@@ -125,9 +124,9 @@ func issuer(chain []*x509.Certificate, signer crypto.Signer) func(string, time.T
 	}
 }
 
-// signable returns those of HubSpot's names and the upstream's host that a
-// certificate of the CA is valid for. An IP address is never among them: no
-// client sends one as the server's name.
+// signable returns HubSpot's names and the upstream's host, without those that the CA cannot
+// sign for. It never returns an IP address, because clients do not send one as the TLS server
+// name.
 func (a *Authority) signable(ca *x509.Certificate, upstreamHost string) (names []string, err error) {
 	roots := x509.NewCertPool()
 	roots.AddCert(ca)
@@ -158,8 +157,8 @@ func (a *Authority) Names() []string { return slices.Clone(a.names) }
 // NotAfter returns the end of the CA's validity.
 func (a *Authority) NotAfter() time.Time { return a.notAfter }
 
-// Target returns the name that the target of a CONNECT request has, in lower
-// case. ok is false if it is not one of [Authority.Names], at port 443.
+// Target returns the host name in the target of a CONNECT request, in lower case. ok is
+// false unless the name is one of [Authority.Names] and the port is 443.
 func (a *Authority) Target(authority string) (name string, ok bool) {
 	name, ok = strings.CutSuffix(strings.ToLower(authority), ":443")
 	if !ok || !slices.Contains(a.names, name) {
@@ -168,8 +167,8 @@ func (a *Authority) Target(authority string) (name string, ok bool) {
 	return name, true
 }
 
-// Certificate returns a certificate for one of [Authority.Names]: the one that
-// the last call returned, until that is due to be replaced.
+// Certificate returns a certificate for one of [Authority.Names]. It returns the same one
+// until that has to be replaced.
 func (a *Authority) Certificate(name string) (*tls.Certificate, error) {
 	if !slices.Contains(a.names, name) {
 		return nil, errors.New("no certificate is issued for that name")

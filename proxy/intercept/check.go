@@ -12,17 +12,18 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// A Fault is one reason why a CA cannot be used. Its texts quote neither file.
+// A Fault is one reason why a CA cannot be used. Its texts contain nothing of the
+// certificate's and the key's files.
 type Fault struct {
-	InKey   bool // the key is at fault, not the certificate
+	InKey   bool // the fault is in the key's file, not in the certificate's
 	Problem string
 	Remedy  string
 }
 
-// domains are those that HubSpot's API is in.
+// domains are the domains of HubSpot's API.
 func domains() []string { return []string{"hubapi.com", "hubspot.com"} }
 
-// check returns what is wrong with a CA's certificate.
+// check returns all faults of a CA's certificate.
 func check(ca *x509.Certificate, upstreamHost string, now time.Time) (faults []Fault) {
 	fault := func(problem, remedy string) {
 		faults = append(faults, Fault{Problem: problem, Remedy: remedy})
@@ -54,8 +55,8 @@ func check(ca *x509.Certificate, upstreamHost string, now time.Time) (faults []F
 	return faults
 }
 
-// isHubSpots reports whether a permitted domain is HubSpot's, or the upstream's
-// own host, or below one of them.
+// isHubSpots reports whether a permitted domain is one of HubSpot's or the upstream's host,
+// or a subdomain of these.
 func isHubSpots(domain, upstreamHost string) bool {
 	domain = strings.ToLower(strings.TrimPrefix(domain, "."))
 	return slices.ContainsFunc(append(domains(), upstreamHost), func(ours string) bool {
@@ -63,8 +64,8 @@ func isHubSpots(domain, upstreamHost string) bool {
 	})
 }
 
-// parseCertificates returns the certificates of PEM text: the CA's first, and
-// after it those of CAs above it.
+// parseCertificates parses PEM text: the CA's certificate, followed by those of the CAs
+// above it.
 func parseCertificates(text []byte) (chain []*x509.Certificate, err error) {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
@@ -82,8 +83,7 @@ func parseCertificates(text []byte) (chain []*x509.Certificate, err error) {
 	return chain, nil
 }
 
-// parseKey returns the private key of PEM text. Its errors say nothing of what
-// the text has.
+// parseKey parses a private key in PEM. Its errors contain nothing of the text.
 func parseKey(text secret.Text) (crypto.Signer, error) {
 	for block, rest := pem.Decode([]byte(text.Reveal())); block != nil; block, rest = pem.Decode(rest) {
 		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {

@@ -18,10 +18,9 @@ import (
 // caYears is how long a generated CA is valid.
 const caYears = 5
 
-// Generate returns a new CA for [Load], both parts PEM. Whoever has its key can
-// pose as HubSpot's API to the clients that trust it, and as nobody else: it is
-// limited to names in hubapi.com and hubspot.com, to servers, and to
-// certificates that sign no others.
+// Generate returns a new CA for [Load], certificate and key in PEM. Anyone with the key can
+// impersonate HubSpot's API to clients that trust the CA, and nothing else: the CA is limited
+// to names in hubapi.com and hubspot.com, to server certificates, and cannot sign other CAs.
 func Generate(now time.Time) (certificate []byte, key secret.Text, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -38,7 +37,7 @@ func Generate(now time.Time) (certificate []byte, key secret.Text, err error) {
 		MaxPathLenZero:              true,
 		PermittedDNSDomains:         domains(),
 		PermittedDNSDomainsCritical: true,
-		// Constraints on names do not concern addresses.
+		// Name constraints do not limit IP addresses, so exclude all of them.
 		ExcludedIPRanges: []*net.IPNet{
 			{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
 			{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},

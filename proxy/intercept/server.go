@@ -14,12 +14,11 @@ import (
 	"time"
 )
 
-// handshakeTimeout is how long a client may take from the answer to its CONNECT
-// request to the end of the TLS handshake.
+// handshakeTimeout limits the time from the answer to a CONNECT request until the end of the
+// TLS handshake.
 const handshakeTimeout = 10 * time.Second
 
-// A Server serves the requests inside of tunnels. Its methods are safe for
-// concurrent use.
+// A Server serves the requests inside tunnels. It is safe for concurrent use.
 type Server struct {
 	inside    *http.Server
 	tls       *tls.Config
@@ -32,23 +31,22 @@ type Server struct {
 	handshake sync.WaitGroup
 }
 
-// NewServer returns a server with the authority's certificates. inside serves
-// the requests; nobody else may use it. Its ConnState and ConnContext are called
-// with the connection that [Server.Serve] got. The caller must call
-// [Server.Close].
+// NewServer returns a server that uses the authority's certificates. inside serves the
+// requests, and must not be used for anything else. Its ConnState and ConnContext get the
+// connection that was passed to [Server.Serve]. The caller must call [Server.Close].
 func NewServer(authority *Authority, inside *http.Server) *Server {
 	s := &Server{inside: inside, conns: make(chan net.Conn)}
 	s.shutdown, s.cancel = context.WithCancel(context.Background())
 	s.tls = &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},
-		// A resumed session has no certificate, and so the server's name would
-		// not be compared.
+		// In a resumed session no certificate is requested, so the server's name would
+		// not be checked.
 		SessionTicketsDisabled: true,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			name := hello.Conn.(*conn).tunnel.Name
 			if !strings.EqualFold(hello.ServerName, name) {
-				return nil, nil // the alert is unrecognized_name then
+				return nil, nil // crypto/tls then sends the alert unrecognized_name
 			}
 			return authority.Certificate(name)
 		},
@@ -61,8 +59,7 @@ func NewServer(authority *Authority, inside *http.Server) *Server {
 	return s
 }
 
-// withTunnel adds to the context of a connection's requests the tunnel that the
-// connection is in.
+// withTunnel adds the connection's tunnel to the context of its requests.
 func withTunnel(next func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
 	return func(ctx context.Context, c net.Conn) context.Context {
 		if next != nil {
@@ -72,16 +69,16 @@ func withTunnel(next func(context.Context, net.Conn) context.Context) func(conte
 	}
 }
 
-// tunnelOf returns the tunnel that a connection of the server inside is in.
+// tunnelOf returns the tunnel of a connection of the server inside.
 func tunnelOf(c net.Conn) *conn { return c.(*tls.Conn).NetConn().(*conn) }
 
-// Open returns how many tunnels are open.
+// Open returns the number of open tunnels.
 func (s *Server) Open() int64 { return s.open.Load() }
 
-// Serve answers a CONNECT request on its connection, and returns when the
-// handshake inside the tunnel has ended. The connection is the server's from
-// then on, or closed if there is an error. ahead is what has been read from the
-// connection after the request.
+// Serve answers a CONNECT request on its connection, and returns when the TLS handshake
+// inside the tunnel has ended. From then on the Server owns the connection; if Serve returns
+// an error, it has closed the connection. ahead has the bytes after the request that were
+// already read from the connection.
 func (s *Server) Serve(raw net.Conn, ahead []byte, tunnel Tunnel) error {
 	c := &conn{Conn: raw, ahead: ahead, tunnel: &tunnel, open: &s.open}
 	s.open.Add(1)
@@ -106,7 +103,7 @@ func (s *Server) Serve(raw net.Conn, ahead []byte, tunnel Tunnel) error {
 
 var errClosed = errors.New("the proxy is shutting down")
 
-// begin counts a handshake, unless the server is shutting down.
+// begin counts a handshake. It fails if the server is shutting down.
 func (s *Server) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +114,7 @@ func (s *Server) begin() bool {
 	return true
 }
 
-// shake tells the client that the tunnel is open, and does the handshake.
+// shake answers the CONNECT request with 200, and does the TLS handshake.
 func (s *Server) shake(c *conn, ended *tls.Conn) error {
 	ctx, cancel := context.WithTimeout(s.shutdown, handshakeTimeout)
 	defer cancel()
@@ -132,9 +129,9 @@ func (s *Server) shake(c *conn, ended *tls.Conn) error {
 	return c.SetDeadline(time.Time{})
 }
 
-// Shutdown closes what is still in its handshake and idle tunnels, and waits
-// until the requests in the others have ended, or ctx has. It takes no more
-// tunnels.
+// Shutdown closes idle tunnels and those whose handshake is in progress. It waits until the
+// requests in the others have ended, or until ctx ends, and then returns ctx's error. After
+// that, Serve opens no more tunnels.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	return s.inside.Shutdown(ctx)
@@ -158,7 +155,7 @@ func (s *Server) stop() {
 // conn is a client's connection after the CONNECT request.
 type conn struct {
 	net.Conn
-	ahead  []byte // read from Conn, and to be read first
+	ahead  []byte // bytes already read from Conn, which Read returns first
 	tunnel *Tunnel
 	open   *atomic.Int64
 	closed sync.Once
@@ -180,7 +177,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// listener hands out the connections whose handshake is done.
+// listener is the net.Listener of the server inside. Its connections have completed their
+// handshake.
 type listener struct{ *Server }
 
 // Accept implements net.Listener.

@@ -1,10 +1,10 @@
-// Package intercept serves clients that have HubSpot's address built in and use
-// the proxy as their HTTPS proxy: a CONNECT request opens a tunnel, the TLS
-// inside ends here with a certificate of the operator's CA, and an
-// [http.Server] serves the requests inside.
+// Package intercept serves clients whose base URL cannot be changed, and that use the proxy
+// as their HTTPS proxy. A CONNECT request opens a tunnel. The package ends the TLS inside the
+// tunnel with a certificate of the operator's CA, and an [http.Server] serves the requests
+// inside.
 //
-// The package knows no portal and no rights. What a CONNECT request said
-// reaches the handler of the requests inside by [From].
+// The package knows nothing of portals and rights. The handler of the requests inside gets
+// the data of the CONNECT request by [From].
 package intercept
 
 import (
@@ -16,31 +16,30 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// A Tunnel is what its CONNECT request said.
+// A Tunnel has the data of a CONNECT request.
 type Tunnel struct {
-	Name string      // of the server that the client believes to talk to, in lower case
-	User string      // of Proxy-Authorization; empty: none
-	Key  secret.Text // of Proxy-Authorization; zero: none
+	Name string      // host name of the CONNECT target, in lower case
+	User string      // user name of Proxy-Authorization; empty means none
+	Key  secret.Text // client key of Proxy-Authorization; empty means none
 }
 
 type tunnelKey struct{}
 
-// From returns the tunnel that a request came through, nil if through none.
+// From returns the tunnel that a request came through, or nil if it came through none. ctx
+// is the request's context.
 func From(ctx context.Context) *Tunnel {
 	tunnel, _ := ctx.Value(tunnelKey{}).(*Tunnel)
 	return tunnel
 }
 
-// LeadsTo reports whether a Host header names the server that the tunnel leads
-// to.
+// LeadsTo reports whether a Host header names the tunnel's server.
 func (t *Tunnel) LeadsTo(host string) bool {
 	return strings.EqualFold(strings.TrimSuffix(host, ":443"), t.Name)
 }
 
-// Credentials returns the user name and the key in the Proxy-Authorization
-// headers of a CONNECT request: Basic has both, Bearer has a key. ok is false
-// if a header has another form, or if two of them differ. Without a header
-// both are empty.
+// Credentials returns the user name and the key in the Proxy-Authorization fields of a
+// CONNECT request. Basic has both, Bearer has only a key. Without such a field both are
+// empty. ok is false if a field is malformed, or if two fields differ.
 func Credentials(header http.Header) (user string, key secret.Text, ok bool) {
 	for i, value := range header["Proxy-Authorization"] {
 		nextUser, nextKey, ok := credentials(value)
