@@ -46,6 +46,7 @@ func (l *loader) check() {
 	l.checkUpstream()
 	l.checkNumbers()
 	l.checkRedis()
+	l.checkRedisTLS()
 	l.checkKeys()
 	l.checkApp()
 	l.checkConnect()
@@ -140,13 +141,29 @@ func (l *loader) checkRedis() {
 	switch {
 	case l.RedisURL.IsZero():
 	case skipsVerify(l.RedisURL.Reveal()):
-		l.fault("REDIS_URL", "has skip_verify, with which anyone on the way could read and change what is sent", "leave it out, and name the PEM file of Redis' own authority in SSL_CERT_FILE")
+		l.fault("REDIS_URL", "has skip_verify, with which anyone on the way could read and change what is sent", "leave it out, and name the PEM file of Redis' own authority in REDIS_TLS_CA_FILE")
 	case !isRedisURL(l.RedisURL.Reveal()):
 		l.fault("REDIS_URL", "is not a redis:// or rediss:// URL with a host, nor a unix:/// URL with a path (not shown, as it may hold a password)",
 			"give one such as redis://localhost:6379/0, and percent-encode what is special in its password")
 	}
 	if strings.ContainsFunc(l.RedisPrefix, func(r rune) bool { return r == '{' || r == '}' || unicode.IsSpace(r) }) {
 		l.fault("REDIS_PREFIX", quote(l.RedisPrefix)+" has a brace or white space, and Redis Cluster places keys by what is in braces", "leave them out")
+	}
+}
+
+// checkRedisTLS checks what goes with rediss://.
+func (l *loader) checkRedisTLS() {
+	const cert, key, ca = "REDIS_TLS_CERT_FILE", "REDIS_TLS_KEY_FILE", "REDIS_TLS_CA_FILE"
+	l.require([]string{cert, key}, cert, key)
+	u, err := url.Parse(l.RedisURL.Reveal())
+	for _, name := range []string{cert, key, ca} {
+		if !l.given(name) {
+			continue
+		}
+		l.readFile(name, l.values[name])
+		if err == nil && u.Scheme != "rediss" {
+			l.fault(name, "is set, and REDIS_URL is not a rediss:// URL", "give one, or unset "+name)
+		}
 	}
 }
 

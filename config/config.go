@@ -89,6 +89,14 @@ type Config struct {
 	// checked here, but by the client that opens it.
 	RedisURL secret.Text `env:"REDIS_URL"`
 
+	// RedisTLSCertFile and RedisTLSKeyFile are the paths of the PEM certificate and
+	// key that the program shows to Redis, and RedisTLSCAFile of the certificates
+	// of the only authorities that Redis' own may come from. Certificate and key are
+	// both set or none; any of them is set only if RedisURL is rediss://.
+	RedisTLSCertFile string `env:"REDIS_TLS_CERT_FILE"`
+	RedisTLSKeyFile  string `env:"REDIS_TLS_KEY_FILE"`
+	RedisTLSCAFile   string `env:"REDIS_TLS_CA_FILE"`
+
 	// RedisPrefix begins the name of every key and channel. It has no braces
 	// and no white space, and is never empty.
 	RedisPrefix string `env:"REDIS_PREFIX" envDefault:"hubspot:"`

@@ -42,7 +42,7 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		fragment  = "has a fragment; leave out the # and what follows it"
 		password  = "ADMIN_PASSWORD: has a line break or another control character, or is not UTF-8; give one that can be typed"
 		short     = "ADMIN_PASSWORD: has less than 12 characters; give a long random one, such as openssl rand -base64 18 prints"
-		skip      = "REDIS_URL: has skip_verify, with which anyone on the way could read and change what is sent; leave it out, and name the PEM file of Redis' own authority in SSL_CERT_FILE"
+		skip      = "REDIS_URL: has skip_verify, with which anyone on the way could read and change what is sent; leave it out, and name the PEM file of Redis' own authority in REDIS_TLS_CA_FILE"
 	)
 	needs := func(name string) string {
 		return "HUBSPOT_" + name + ": is not set, but needed with HUBSPOT_REDIRECT_URL; set it too, or unset HUBSPOT_REDIRECT_URL"

@@ -1,6 +1,7 @@
 package tokens_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -8,6 +9,8 @@ import (
 
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
@@ -62,8 +65,13 @@ func TestADamagedRecordIsAnErrorAndIsLeftAlone(t *testing.T) {
 				}
 				wantCalls(t, hub, 1)
 
-				// The operator's way out.
-				if err := knows.Remove(t.Context(), portalID, "test"); err != nil {
+				// The operator's way out. Only force replaces what a newer version has written.
+				err := knows.Remove(t.Context(), portalID, "test")
+				if newer := new(*store.NewerError); errors.As(err, newer) {
+					forced := tokens.Seed{Portal: portalID, Kind: tokens.AccessToken, Secret: secret.New("forced")}
+					err = errors.Join(knows.Force(t.Context(), forced, "test"), knows.Remove(t.Context(), portalID, "test"))
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 				seed(t, knows, hub, portalID)

@@ -33,6 +33,11 @@ func (s *Source) Set(ctx context.Context, seed Seed, actor string) error {
 	return s.put(ctx, seed.Portal, store.Change{Record: seed.record(), Always: true}, "portal was set", actor)
 }
 
+// Force is Set, for a record too that a newer version of the program has written.
+func (s *Source) Force(ctx context.Context, seed Seed, actor string) error {
+	return s.put(ctx, seed.Portal, store.Change{Record: seed.record(), Force: true}, "portal was set", actor)
+}
+
 // Remove deletes the portal's credential, for all replicas. What is left is a
 // tombstone, so that neither a renewal under way nor a seed brings it back.
 func (s *Source) Remove(ctx context.Context, portal, actor string) error {

@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +19,9 @@ type Portal struct {
 
 	// Problem says why the portal cannot be used, if it cannot.
 	Problem string `json:"problem,omitempty"`
+
+	// Newer reports that a newer version of the program has written the record.
+	Newer bool `json:"newer,omitempty"`
 
 	// Expires is the end of an OAuth access token's life, and Renewed when it
 	// was last renewed. Zero: there is none.
@@ -63,6 +67,9 @@ func (p Portal) Remedy() string {
 	case Ended:
 		return fmt.Sprintf("connect it again with portal link --portal %s, or give a new grant to portal set %s refresh_token", p.ID, p.ID)
 	case Unusable:
+		if p.Newer {
+			return "run the newer version of this program, or replace the record with portal set " + p.ID + " and --force"
+		}
 		return "give ENCRYPTION_KEYS as the proxies have them, or store the credential anew with portal set " + p.ID
 	case Rejected:
 		return "make a new access token or key in HubSpot, and give it to portal set " + p.ID + "; it is used on meanwhile"
@@ -84,7 +91,7 @@ func (p *Portal) reject(since time.Time) {
 // portalOf makes a Portal of a record, or of what is wrong with it.
 func portalOf(id string, r store.Record, err error) Portal {
 	if err != nil {
-		return Portal{ID: id, Name: r.Name, Kind: r.Kind, State: Unusable, Problem: err.Error()}
+		return Portal{ID: id, Name: r.Name, Kind: r.Kind, State: Unusable, Newer: errors.As(err, new(*store.NewerError)), Problem: err.Error()}
 	}
 	p := Portal{ID: id, Name: r.Name, Kind: r.Kind, State: r.State, Problem: r.EndedCode, Expires: r.ExpiresAt, Renewed: r.RenewedAt, App: r.App, Scopes: r.Scopes}
 	switch {

@@ -33,7 +33,7 @@ func allCommands() []command {
 			open: flagless(func(ctx context.Context, c *call) error { return serve(ctx, c.environ, c.stderr) })},
 		{name: "demo", summary: "run it against a fake HubSpot, with curl lines to try", manual: demoManual,
 			open: flagless(func(ctx context.Context, c *call) error { return demo(ctx, c.environ, c.stdout, c.stderr) })},
-		{name: "portal set", args: "ID KIND [--name NAME] [--file PATH]", summary: "store a portal's credential",
+		{name: "portal set", args: "ID KIND [--name NAME] [--file PATH] [--force]", summary: "store a portal's credential",
 			manual: portalSetManual, least: 2, most: 2, open: portalSet},
 		{name: "portal list", args: "[--all] [--json]", summary: "list the portals",
 			manual: portalListManual, open: portalList},

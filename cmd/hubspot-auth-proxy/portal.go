@@ -25,8 +25,9 @@ the portal was removed. KIND is one of
 
 The secret comes from standard input, or from the file that --file names, and is
 asked for if standard input is a terminal. One newline at its end is dropped. It
-is never an argument, for others can read those. A portal that has a name keeps
-it unless --name gives another.
+is never an argument, because others can read those. A portal that has a name keeps
+it unless --name gives another. A record that a newer version of the program has
+written is replaced only with --force.
 
   op read op://Private/hubspot/token | hubspot-auth-proxy portal set 62515 access_token
   hubspot-auth-proxy portal set 62515 refresh_token --name Acme --file ./token
@@ -40,6 +41,7 @@ var kinds = map[string]tokens.Kind{"access_token": tokens.AccessToken, "api_key"
 func portalSet(flags *flag.FlagSet) action {
 	name := flags.String("name", "", "what people call the portal: `NAME`")
 	file := flags.String("file", "", "read the secret from the file `PATH`")
+	force := flags.Bool("force", false, "replace a record that a newer version has written, too")
 	return func(ctx context.Context, c *call) error {
 		const cmd = "portal set"
 		id, err := portalID(c.args[0], cmd)
@@ -57,12 +59,16 @@ func portalSet(flags *flag.FlagSet) action {
 			if !settings.Keys().Seals() {
 				s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: the secret is stored in Redis as it is")
 			}
-			return c.setPortal(ctx, s, tokens.Seed{Portal: id, Name: *name, Kind: kind}, c.args[1], *file)
+			set := s.source.Set
+			if *force {
+				set = s.source.Force
+			}
+			return c.setPortal(ctx, s, tokens.Seed{Portal: id, Name: *name, Kind: kind}, c.args[1], *file, set)
 		})
 	}
 }
 
-func (c *call) setPortal(ctx context.Context, s *store, seed tokens.Seed, what, file string) error {
+func (c *call) setPortal(ctx context.Context, s *store, seed tokens.Seed, what, file string, set func(context.Context, tokens.Seed, string) error) error {
 	value, err := c.secret(ctx, strings.ReplaceAll(what, "_", " ")+" of portal "+seed.Portal, file)
 	if err != nil {
 		return err
@@ -75,7 +81,7 @@ func (c *call) setPortal(ctx context.Context, s *store, seed tokens.Seed, what, 
 		}
 		seed.Name = former.Name
 	}
-	if err := s.source.Set(ctx, seed, actor("portal set")); err != nil {
+	if err := set(ctx, seed, actor("portal set")); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.stdout, "The %s of %s is stored, and used from now on; portal check %s asks HubSpot whose it is.\n",

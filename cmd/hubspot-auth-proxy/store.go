@@ -42,7 +42,11 @@ func openStore(settings config.Config, log *zap.Logger, metrics prometheus.Regis
 	if settings.RedisURL.IsZero() {
 		s.redis, s.endRedis = records.Embedded()
 	} else {
-		client, err := records.Open(settings.RedisURL)
+		change, faults := redisTLS(settings)
+		if faults != nil {
+			return nil, faults
+		}
+		client, err := records.Open(settings.RedisURL, change)
 		if err != nil {
 			return nil, config.Faults{{Name: "REDIS_URL", Problem: "is not understood, or has an option that go-redis does not know", Remedy: "give redis://, rediss:// or unix://, with ?master_name=…&addr=… for Sentinel, or further ?addr=… for Cluster"}}
 		}

@@ -32,6 +32,32 @@ func tlsConfig(settings config.Config) (served *tls.Config, faults config.Faults
 	return served, faults
 }
 
+// redisTLS returns how TLS is spoken to Redis.
+func redisTLS(settings config.Config) (change func(*tls.Config), faults config.Faults) {
+	var pool *x509.CertPool
+	var pair *keyPair
+	if path := settings.RedisTLSCAFile; path != "" {
+		var err error
+		if pool, err = readCAs(path); err != nil {
+			faults = append(faults, config.Fault{Name: "REDIS_TLS_CA_FILE", Problem: err.Error(), Remedy: "give a file of PEM certificates"})
+		}
+	}
+	if settings.RedisTLSCertFile != "" {
+		pair = &keyPair{certFile: settings.RedisTLSCertFile, keyFile: settings.RedisTLSKeyFile}
+		if err := pair.load(); err != nil {
+			faults = append(faults, config.Fault{Name: "REDIS_TLS_CERT_FILE", Problem: fmt.Sprintf("cannot be used with REDIS_TLS_KEY_FILE: %v", err), Remedy: "give a PEM certificate chain and its key"})
+		}
+	}
+	return func(c *tls.Config) {
+		if pool != nil {
+			c.RootCAs = pool
+		}
+		if pair != nil {
+			c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.get(nil) }
+		}
+	}, faults
+}
+
 func readCAs(path string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(path)
 	if err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"math"
 	"net"
@@ -24,19 +25,20 @@ var errRedisURL = errors.New("not a Redis URL: give redis://, rediss:// or unix:
 // connecting to it yet: one server (redis://, rediss:// for TLS, unix://), one
 // behind Sentinel (?master_name=…, the hosts being Sentinel's), or a Cluster
 // (further hosts as ?addr=…). Timeouts and pool sizes can be set in the query
-// as go-redis' ParseURL has it.
-func Open(address secret.Text) (redis.UniversalClient, error) {
+// as go-redis' ParseURL has it. Change changes how TLS is spoken, where the URL asks
+// for TLS.
+func Open(address secret.Text, change ...func(*tls.Config)) (redis.UniversalClient, error) {
 	u, err := url.Parse(address.Reveal())
 	if err != nil || overflows(u.Query()) {
 		return nil, errRedisURL
 	}
 	switch query := u.Query(); {
 	case query.Has("master_name"):
-		return openSentinel(address)
+		return openSentinel(address, change)
 	case query.Has("addr"):
-		return openCluster(address)
+		return openCluster(address, change)
 	default:
-		return openServer(address)
+		return openServer(address, change)
 	}
 }
 
@@ -53,34 +55,46 @@ func overflows(query url.Values) bool {
 	return false
 }
 
-func openServer(address secret.Text) (redis.UniversalClient, error) {
+func openServer(address secret.Text, change []func(*tls.Config)) (redis.UniversalClient, error) {
 	options, err := redis.ParseURL(address.Reveal())
 	if err != nil {
 		return nil, errRedisURL
 	}
+	changeTLS(options.TLSConfig, change)
 	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
 	options.MaintNotificationsConfig, options.DisableIdentity = noNotifications(), true
 	return redis.NewClient(options), nil
 }
 
-func openSentinel(address secret.Text) (redis.UniversalClient, error) {
+func openSentinel(address secret.Text, change []func(*tls.Config)) (redis.UniversalClient, error) {
 	options, err := redis.ParseFailoverURL(address.Reveal())
 	if err != nil || options.ReplicaOnly || options.RouteByLatency || options.RouteRandomly {
 		return nil, errRedisURL
 	}
+	changeTLS(options.TLSConfig, change)
 	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
 	options.DisableIdentity = true
 	return redis.NewFailoverClient(options), nil
 }
 
-func openCluster(address secret.Text) (redis.UniversalClient, error) {
+func openCluster(address secret.Text, change []func(*tls.Config)) (redis.UniversalClient, error) {
 	options, err := redis.ParseClusterURL(address.Reveal())
 	if err != nil || options.ReadOnly || options.RouteByLatency || options.RouteRandomly {
 		return nil, errRedisURL
 	}
+	changeTLS(options.TLSConfig, change)
 	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
 	options.MaintNotificationsConfig, options.DisableIdentity = noNotifications(), true
 	return redis.NewClusterClient(options), nil
+}
+
+func changeTLS(config *tls.Config, change []func(*tls.Config)) {
+	if config == nil {
+		return
+	}
+	for _, f := range change {
+		f(config)
+	}
 }
 
 // tune sets what all three kinds of client have in common.

@@ -158,7 +158,11 @@ func (r Record) fields(portal string, ring seal.Ring) []any {
 // parseRecord reads the fields that fields wrote. Its errors name a field, and
 // never its value.
 func parseRecord(portal string, fields map[string]string, ring seal.Ring) (Record, error) {
-	if v := fields["schema"]; v != schema {
+	v := fields["schema"]
+	if n, err := strconv.Atoi(v); err == nil && n > 1 {
+		return Record{}, &NewerError{Schema: v}
+	}
+	if v != schema {
 		return Record{}, fmt.Errorf("the record has schema version %q, this program knows %q: run the version that wrote it", v, schema)
 	}
 	r := Record{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -64,6 +65,15 @@ func (c *Conflict) Error() string {
 	return fmt.Sprintf("the record is another one: grant %d, generation %d (%s)", c.grant, c.generation, c.state)
 }
 
+// A NewerError says that a newer version of the program has written the record. It
+// is neither used nor replaced.
+type NewerError struct{ Schema string }
+
+// Error names both versions of the layout.
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("the record has schema %q, of a newer version of this program, which itself knows schema %q: run the newer version", e.Schema, schema)
+}
+
 // Load returns the portal's record, or [ErrNoRecord]. Any other error than an
 // [*Error] means that the record is damaged, or that its secrets do not open.
 func (s *Store) Load(ctx context.Context, portal string) (Record, error) {
@@ -97,9 +107,11 @@ type Change struct {
 	Numbering Numbering
 
 	// Replaces is the record that Redis must have; nil: none. With Always, it
-	// does not matter what there is.
+	// does not matter what there is, except for a record of a newer schema, which
+	// only Force replaces.
 	Replaces *Record
 	Always   bool
+	Force    bool
 
 	// Seed is the hash of the value, if that is a seed.
 	Seed string
@@ -108,6 +120,8 @@ type Change struct {
 // expected is what the script compares with what there is.
 func (c Change) expected() string {
 	switch {
+	case c.Force:
+		return "force"
 	case c.Always:
 		return "any"
 	case c.Replaces == nil:
@@ -151,6 +165,8 @@ func (r Record) written(answer []any) (Record, error) {
 	switch {
 	case !isNumber || !isGrant || !isGeneration || !isText:
 		return Record{}, Failure("write to Redis", ErrShape)
+	case done != 1 && strings.HasPrefix(state, "schema "):
+		return Record{}, &NewerError{Schema: strings.TrimPrefix(state, "schema ")}
 	case done != 1:
 		return Record{}, &Conflict{grant: grant, generation: generation, state: State(state)}
 	}

@@ -2,7 +2,8 @@
 --
 -- KEYS[1]  the record
 -- ARGV[1]  what it must be: grant, generation and state with spaces in between,
---          '0 0 ' for none; 'any' to replace whatever there is
+--          '0 0 ' for none; 'any' to replace whatever there is except a record of
+--          a newer schema; 'force' to replace that, too
 -- ARGV[2]  how to number it: 'set' for a credential that does not follow from
 --          the former one, 'seed' for such a one of the settings, 'renew' for
 --          the next one of the same grant, 'keep' for a record that has its
@@ -35,7 +36,11 @@ local function exact(n)
   return string.format('%.0f', n)
 end
 local found = exact(grant) .. ' ' .. exact(generation) .. ' ' .. state
-if ARGV[1] ~= 'any' and (ARGV[1] ~= found or (known[5] or ARGV[10]) ~= ARGV[10]) then
+local schema = known[5] or ARGV[10]
+if ARGV[1] == 'any' and (tonumber(schema) or 0) > tonumber(ARGV[10]) then
+  return {0, grant, generation, 'schema ' .. schema}
+end
+if ARGV[1] ~= 'any' and ARGV[1] ~= 'force' and (ARGV[1] ~= found or schema ~= ARGV[10]) then
   return {0, grant, generation, state}
 end
 if ARGV[5] ~= '' then
