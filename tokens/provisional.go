@@ -3,6 +3,8 @@ package tokens
 import (
 	"context"
 	"errors"
+
+	"hubspot-auth-proxy/tokens/store"
 )
 
 // errNotJoined is why a credential that only Redis has cannot be had yet.
@@ -36,7 +38,7 @@ func (s *Source) provided(portal string) (own *Credential, waiting bool) {
 // beforeJoined returns the portal's credential while the process waits for Redis.
 // No request waits with it.
 func (s *Source) beforeJoined(ctx context.Context, portal string, own *Credential) (*Credential, error) {
-	if !s.store.Answered() {
+	if !s.store.Answered() && s.record(portal) == nil {
 		if own == nil {
 			return nil, unavailable(portal, 0, errNotJoined)
 		}
@@ -52,12 +54,17 @@ func (s *Source) beforeJoined(ctx context.Context, portal string, own *Credentia
 	return credential, err
 }
 
-// isTombstone reports whether the process knows that the portal was removed.
-func (s *Source) isTombstone(portal string) bool {
+// record returns the portal's record that the process holds, nil if it holds none.
+func (s *Source) record(portal string) *store.Record {
 	e, known := s.portals.GetIfPresent(portal)
 	if !known {
-		return false
+		return nil
 	}
-	r := e.record()
+	return e.record()
+}
+
+// isTombstone reports whether the process knows that the portal was removed.
+func (s *Source) isTombstone(portal string) bool {
+	r := s.record(portal)
 	return r != nil && r.State == Removed
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
 	records "hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/throttle"
 )
 
 const (
@@ -54,13 +56,14 @@ func (s *service) join(ctx context.Context) error {
 	return nil
 }
 
-// warnOfRights logs what the Redis user lacks. The error is one of Redis.
+// warnOfRights logs what the Redis user lacks, and again only if that changes. The error is one of Redis.
 func (s *service) warnOfRights(ctx context.Context) error {
 	missing, err := s.source.MissingRights(ctx)
-	if len(missing) > 0 {
+	if len(missing) > 0 && !slices.Equal(missing, s.missingRights) {
 		s.log.Warn("the Redis user lacks rights: add these rules by ACL SETUSER; without the channels, changes take effect within 10 s and not at once",
 			zap.Strings("missing", missing))
 	}
+	s.missingRights = missing
 	return err
 }
 
@@ -93,6 +96,8 @@ func (s *service) followSettings() {
 // joinLater tries to join until that works, or ctx ends, and reports which.
 func (s *service) joinLater(ctx context.Context) bool {
 	began, polled := time.Now(), time.Now()
+	throttled := throttle.Logger(s.log, throttle.Every)
+	defer func() { _ = throttled.Sync() }()
 	for {
 		select {
 		case <-ctx.Done():
@@ -104,9 +109,13 @@ func (s *service) joinLater(ctx context.Context) bool {
 			s.pollSecrets()
 			s.seeder.Refresh()
 		}
-		if s.join(ctx) == nil {
+		err := s.join(ctx)
+		if err == nil {
 			s.log.Info("the proxy is ready", zap.Stringer("address", s.listener.Addr()), zap.Stringer("admin", s.door.Addr()), zap.Duration("waited_for_redis", time.Since(began)))
 			return true
+		}
+		if ctx.Err() == nil {
+			throttled.Warn("the proxy still waits for Redis", zap.Error(err))
 		}
 	}
 }

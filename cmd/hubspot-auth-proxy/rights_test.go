@@ -46,3 +46,18 @@ func TestWithoutTheRightToSubscribeChangesTakeEffectWithinTenSeconds(t *testing.
 		t.Errorf("it took %v", took)
 	}
 }
+
+// A user without a right that the start needs has one line in the log, however often the proxy tries.
+func TestAMissingRightThatKeepsTheProxyFromStartingIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	s := &stage{t: t, redis: redistest.Start(t, redistest.Without("+hgetall")), hub: hubspottest.NewServer()}
+	t.Cleanup(s.hub.Close)
+	p := s.launch()
+	p.until(`waits for Redis.*"address"`)
+	p.until(`the proxy still waits for Redis.*may not use HGETALL`)
+	s.redis.Do("acl", "setuser", "hubspot", "+hgetall")
+	p.address()
+	if n := strings.Count(p.end(), "the Redis user lacks rights"); n != 1 {
+		t.Errorf("it is logged %d times", n)
+	}
+}

@@ -64,20 +64,21 @@ type service struct {
 	secrets  *config.SecretFiles
 	log      *zap.Logger
 
-	metrics   *prometheus.Registry
-	history   *proxy.History
-	callers   *clients.Set
-	budget    *budget.Budget
-	seeder    *seeding.Seeder
-	joined    bool                 // Redis has answered, and has the settings' portals
-	authority *intercept.Authority // nil: nobody is intercepted
-	proxy     *proxy.Proxy
-	admin     *admin.Admin
-	server    *http.Server // the proxy's
-	listener  net.Listener // the proxy's
-	door      net.Listener // the operator's
-	failed    chan error   // of either server
-	closers   []func()     // in the order of opening
+	metrics       *prometheus.Registry
+	history       *proxy.History
+	callers       *clients.Set
+	budget        *budget.Budget
+	seeder        *seeding.Seeder
+	joined        bool                 // Redis has answered, and has the settings' portals
+	missingRights []string             // that were logged last
+	authority     *intercept.Authority // nil: nobody is intercepted
+	proxy         *proxy.Proxy
+	admin         *admin.Admin
+	server        *http.Server // the proxy's
+	listener      net.Listener // the proxy's
+	door          net.Listener // the operator's
+	failed        chan error   // of either server
+	closers       []func()     // in the order of opening
 }
 
 // start opens what the settings name, and returns when the proxy can serve.
