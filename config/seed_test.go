@@ -16,7 +16,7 @@ import (
 
 const hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
-const seedYAML = `# what README.md shows
+const seedYAML = `# a comment
 portals:
   - id: 62515
     name: Acme & Söhne
@@ -55,6 +55,24 @@ const seedJSON = `{"portals": [
 ]}`
 
 const hash2 = "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a"
+
+// TestTheSeedFileOfThePageIsRead fills in the values that README.md leaves out.
+func TestTheSeedFileOfThePageIsRead(t *testing.T) {
+	page, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, found := strings.Cut(rest, "```\n")
+	if !found || !strings.Contains(text, "clients:") {
+		t.Fatal("README.md has no seed file")
+	}
+	text = strings.NewReplacer("9f86d0…", hash, "{ key: hap_… }", "{ key: hap_other }", "…", "x").Replace(text)
+	seed, err := config.ReadSeed(write(t, "seed", text))
+	if err != nil || len(seed.Portals) != 3 || len(seed.Clients) != 2 {
+		t.Errorf("%v, %d portals, %d clients", err, len(seed.Portals), len(seed.Clients))
+	}
+}
 
 func TestASeedIsReadAsYAMLAndAsJSON(t *testing.T) {
 	want := config.Seed{
