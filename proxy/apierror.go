@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"regexp"
 )
 
 // maxErrorBody is how much of an error's body is parsed, in bytes. HubSpot's errors are
@@ -56,3 +57,14 @@ func plain(body []byte, encoding string) []byte {
 	}
 	return decoded
 }
+
+// categoryOf returns the category of an error, if it is like HubSpot's: other text
+// is shown to nobody.
+func categoryOf(e apiError) string {
+	if !categoryForm.MatchString(e.Category) {
+		return ""
+	}
+	return e.Category
+}
+
+var categoryForm = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)

@@ -108,6 +108,9 @@ type Options struct {
 	// History counts the calls of the last hour. nil means that they are not counted.
 	History *History
 
+	// Activity notes each call, by client and portal. nil means that nothing is noted.
+	Activity *Activity
+
 	// Log is the operator's log. nil means that nothing is logged.
 	Log *zap.Logger
 }

@@ -26,6 +26,7 @@ type outcome struct {
 	remaining        string // HubSpot's header X-HubSpot-RateLimit-Remaining
 	daily, dailyLeft string // HubSpot's headers X-HubSpot-RateLimit-Daily and -Daily-Remaining
 	policy           string // the limit that HubSpot's 429 names
+	problem          string // the category of HubSpot's error
 
 	received, sent int64 // bytes of the two bodies
 	attempts       int
@@ -65,8 +66,9 @@ func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 		o.correlation = a.Header().Get("X-Hubspot-Correlation-Id")
 		o.remaining = a.Header().Get("X-Hubspot-Ratelimit-Remaining")
 		o.daily, o.dailyLeft = a.Header().Get("X-Hubspot-Ratelimit-Daily"), a.Header().Get("X-Hubspot-Ratelimit-Daily-Remaining")
-		if a.status == http.StatusTooManyRequests {
-			o.policy = policyOf(a.limit, a.Header())
+		if a.keepsError() {
+			e := parseError(a.problem, a.Header())
+			o.policy, o.problem = policyOf(a.status, e), categoryOf(e)
 		}
 	}
 	return o

@@ -242,7 +242,7 @@ func (p *Proxy) end(c *call, a *reply) {
 		// first; limit that.
 		_ = http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Now().Add(lingerTime))
 	}
-	p.recorder.record(outcomeOf(c, a, time.Now()))
+	p.recorder.record(outcomeOf(c, a, time.Now()), a.Header())
 	p.oauth.tokenCalls.end(c)
 	p.turns.end(c)
 	if c.counted {

@@ -76,12 +76,15 @@ var policies = []string{"TEN_SECONDLY_ROLLING", "SECONDLY", "DAILY"}
 // otherPolicy is the label for all other names.
 const otherPolicy = "other"
 
-// policyOf returns the label for the limit that a 429 names. body is the beginning of the
-// answer's body.
-func policyOf(body []byte, header http.Header) string {
-	policy := parseError(body, header).PolicyName
-	if slices.Contains(policies, policy) {
-		return policy
+// policyOf returns the label for the limit that a 429 names, and nothing for another
+// status.
+func policyOf(status int, e apiError) string {
+	switch {
+	case status != http.StatusTooManyRequests:
+		return ""
+	case slices.Contains(policies, e.PolicyName):
+		return e.PolicyName
+	default:
+		return otherPolicy
 	}
-	return otherPolicy
 }

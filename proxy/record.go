@@ -10,20 +10,22 @@ import (
 type recorder struct {
 	metrics    *metrics
 	history    *History    // nil means no history
+	activity   *Activity   // nil means that nothing is noted
 	access     *zap.Logger // nil means no access log
 	errorsOnly bool        // the access log has only errors and broken answers
 	faults     *zap.Logger // throttled
 }
 
 func newRecorder(options Options, metrics *metrics, faults *zap.Logger) *recorder {
-	r := &recorder{metrics: metrics, history: options.History, errorsOnly: options.AccessLogErrors, faults: faults}
+	r := &recorder{metrics: metrics, history: options.History, activity: options.Activity, errorsOnly: options.AccessLogErrors, faults: faults}
 	if options.AccessLog {
 		r.access = options.Log
 	}
 	return r
 }
 
-func (r *recorder) record(o *outcome) {
+// record counts and logs an outcome. The header is that of the answer.
+func (r *recorder) record(o *outcome, header http.Header) {
 	if o.broken {
 		r.metrics.broken.Inc()
 		r.faults.Warn("HubSpot broke off its answer", zap.String("portal", o.portal), zap.Int("status", o.status))
@@ -31,6 +33,9 @@ func (r *recorder) record(o *outcome) {
 	r.metrics.count(o)
 	if r.history != nil && !o.tunnel {
 		r.history.count(o.failed())
+	}
+	if r.activity != nil && !o.tunnel {
+		r.activity.see(o, header)
 	}
 	if r.access != nil && (!r.errorsOnly || o.status >= http.StatusBadRequest || !o.complete) {
 		r.access.Info("request", zap.Inline(line{o}))

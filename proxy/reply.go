@@ -25,7 +25,7 @@ type reply struct {
 	unsent   bool   // the server may have buffered bytes of the answer
 	failed   bool   // writing to the client failed
 	finished bool   // the answer was not broken off
-	limit    []byte // beginning of a 429's body, for policyOf
+	problem  []byte // beginning of an error's body
 }
 
 // FlushError does nothing. ReverseProxy calls it after each part of a streamed answer. reply
@@ -112,16 +112,32 @@ func (a *reply) Write(p []byte) (int, error) {
 	n, err := a.ResponseWriter.Write(p)
 	a.bytes += int64(n)
 	a.unsent = true
-	a.keepLimit(p[:n])
+	a.keepError(p[:n])
 	a.failed = a.failed || err != nil
 	return n, err
 }
 
-// keepLimit keeps the beginning of a 429's body while the body is sent to the client.
-func (a *reply) keepLimit(p []byte) {
-	if a.status == http.StatusTooManyRequests {
-		a.limit = append(a.limit, p[:min(len(p), maxErrorBody-len(a.limit))]...)
+// keepsError reports whether the beginning of the body is kept, which says what
+// HubSpot refuses. A 404 is no refusal.
+func (a *reply) keepsError() bool {
+	return a.status >= http.StatusBadRequest && a.status != http.StatusNotFound && a.call.refused == ""
+}
+
+// maxOtherError is the number of bytes that are kept of an error's body, except of a
+// 429's.
+const maxOtherError = 8 << 10
+
+// keepError keeps the beginning of an error's body while the body is sent to the
+// client.
+func (a *reply) keepError(p []byte) {
+	if !a.keepsError() {
+		return
 	}
+	most := maxOtherError
+	if a.status == http.StatusTooManyRequests {
+		most = maxErrorBody
+	}
+	a.problem = append(a.problem, p[:min(len(p), max(0, most-len(a.problem)))]...)
 }
 
 // explain adds the debug headers.

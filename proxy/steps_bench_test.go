@@ -77,6 +77,12 @@ func BenchmarkStep(b *testing.B) {
 			o := outcomeOf(request(plain), answered(), time.Now())
 			return func() { p.recorder.metrics.count(o) }
 		},
+		"see who calls, and the limit": func() func() {
+			a, header := NewActivity(nil), answered().Header()
+			header.Set("X-Hubspot-Ratelimit-Remaining", "99")
+			o := outcomeOf(request(plain), answered(), time.Now())
+			return func() { a.see(o, header) }
+		},
 	}
 	for name, prepare := range steps {
 		b.Run(name, func(b *testing.B) {

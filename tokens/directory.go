@@ -81,7 +81,6 @@ func (d *directory) note(id string, r store.Record, err error) {
 	if !hubspot.ValidPortal(id) {
 		return // no request can name it
 	}
-	p := portalOf(id, r, err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.changed, id)
@@ -94,10 +93,10 @@ func (d *directory) note(id string, r store.Record, err error) {
 		d.count(known, -1)
 	}
 	known.round = d.round
-	known.kind, known.state = constant(p.Kind), constant(p.State)
+	known.kind, known.state = constant(r.Kind), constant(stateOf(r, err))
 	d.count(known, 1)
-	if known.name != p.Name {
-		known.name = strings.Clone(p.Name) // else all of Redis' answer is kept
+	if known.name != r.Name {
+		known.name = strings.Clone(r.Name) // else all of Redis' answer is kept
 		known.lower = strings.ToLower(known.name)
 	}
 }

@@ -130,6 +130,10 @@ func TestShowTellsAllButTheSecrets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if got.State != tokens.Removed && got.Set.IsZero() {
+				t.Error("it is not known when the credential was set")
+			}
+			got.Set = time.Time{}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
@@ -147,6 +151,7 @@ func TestShowTellsAllButTheSecrets(t *testing.T) {
 		show()
 		get(t, s, portalID)
 		want.Expires, want.Renewed, want.App, want.Scopes = now.now().Add(tokenLife), now.now(), hubspottest.ClientID, "crm.objects.contacts.read oauth"
+		want.Events = []tokens.Event{{At: now.now(), What: "expiry"}}
 		show()
 		hub.Disconnect(portalID)
 		now.advance(tokenLife)
@@ -154,6 +159,7 @@ func TestShowTellsAllButTheSecrets(t *testing.T) {
 			t.Error("the grant has not ended")
 		}
 		want.State, want.Problem, want.EndedAt, want.NextTry = "ended", "BAD_REFRESH_TOKEN", now.now(), now.now().Add(time.Minute)
+		want.Events = append(want.Events, tokens.Event{At: now.now(), What: "ended:BAD_REFRESH_TOKEN"})
 		show()
 		if err := s.Remove(t.Context(), portalID, "test"); err != nil {
 			t.Fatal(err)

@@ -92,7 +92,8 @@ func TestAnOverviewTellsTheStateOfEachPortalThoseFirstThatAreNotWell(t *testing.
 		want := []tokens.Portal{
 			{ID: "12", Name: "Twelve", Kind: tokens.OAuth, State: "ended", Problem: "BAD_HUB", NextTry: renewed}, unusable("13"), unusable("15"),
 			{ID: "9", Kind: tokens.AccessToken, State: "active"}, {ID: "10", Kind: tokens.APIKey, State: "active"},
-			{ID: "11", Kind: tokens.OAuth, State: "active", Renewed: renewed, Expires: renewed.Add(tokenLife), App: hubspottest.ClientID, Scopes: "crm.objects.contacts.read oauth"},
+			{ID: "11", Kind: tokens.OAuth, State: "active", Renewed: renewed, Expires: renewed.Add(tokenLife), App: hubspottest.ClientID, Scopes: "crm.objects.contacts.read oauth",
+				Events: []tokens.Event{{At: renewed, What: "expiry"}}},
 		}
 		var got []tokens.Portal
 		for _, p := range o.Portals {
@@ -101,7 +102,10 @@ func TestAnOverviewTellsTheStateOfEachPortalThoseFirstThatAreNotWell(t *testing.
 					t.Errorf("portal %s: no problem is told", p.ID)
 				}
 				p.Problem, p.Kind = "", ""
+			} else if p.Set.IsZero() {
+				t.Errorf("portal %s: it is not known when the credential was set", p.ID)
 			}
+			p.Set = time.Time{}
 			got = append(got, p)
 		}
 		if diff := cmp.Diff(want, got); diff != "" || o.Cached || o.App != "" {

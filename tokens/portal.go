@@ -8,6 +8,9 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
+// An Event is what happened to a portal's grant.
+type Event = store.Event
+
 // A Portal is what operators may know of a portal's record: all but its
 // secrets.
 type Portal struct {
@@ -44,6 +47,11 @@ type Portal struct {
 	// RejectedAt is since when HubSpot answers 401 to calls with the static
 	// credential. Zero: it does not.
 	RejectedAt time.Time `json:"rejected_at,omitzero"`
+
+	// Set is when the credential was set, seeded or connected. The zero time means
+	// that this is not known. Events are the last renewals since, the oldest first.
+	Set    time.Time `json:"-"`
+	Events []Event   `json:"-"`
 
 	// Failure says why the portal's token, which is due to be renewed, could
 	// not be. Empty: it could, or is not due. Until Retry, this process does
@@ -88,16 +96,29 @@ func (p *Portal) reject(since time.Time) {
 	}
 }
 
+// stateOf returns the state of a portal by its record, or by what is wrong with it.
+func stateOf(r store.Record, err error) State {
+	switch {
+	case err != nil:
+		return Unusable
+	case r.State == Active && r.Kind != OAuth && !r.RejectedAt.IsZero():
+		return Rejected
+	default:
+		return r.State
+	}
+}
+
 // portalOf makes a Portal of a record, or of what is wrong with it.
 func portalOf(id string, r store.Record, err error) Portal {
 	if err != nil {
 		return Portal{ID: id, Name: r.Name, Kind: r.Kind, State: Unusable, Newer: errors.As(err, new(*store.NewerError)), Problem: err.Error()}
 	}
-	p := Portal{ID: id, Name: r.Name, Kind: r.Kind, State: r.State, Problem: r.EndedCode, Expires: r.ExpiresAt, Renewed: r.RenewedAt, App: r.App, Scopes: r.Scopes}
-	switch {
-	case r.State == Ended:
+	p := Portal{ID: id, Name: r.Name, Kind: r.Kind, State: r.State, Problem: r.EndedCode, Expires: r.ExpiresAt, Renewed: r.RenewedAt, App: r.App, Scopes: r.Scopes,
+		Set: r.SetAt, Events: r.Events()}
+	switch stateOf(r, nil) {
+	case Ended:
 		p.EndedAt = r.EndedAt
-	case r.State == Active && r.Kind != OAuth:
+	case Rejected:
 		p.reject(r.RejectedAt)
 	}
 	return p

@@ -66,6 +66,7 @@ type service struct {
 
 	metrics       *prometheus.Registry
 	history       *proxy.History
+	activity      *proxy.Activity
 	callers       *clients.Set
 	budget        *budget.Budget
 	seeder        *seeding.Seeder
@@ -83,7 +84,7 @@ type service struct {
 
 // start opens what the settings name, and returns when the proxy can serve.
 func start(ctx context.Context, settings config.Config, environ []string, log *zap.Logger) (*service, error) {
-	s := &service{settings: settings, secrets: settings.Files(environ), log: log, failed: make(chan error, 2), metrics: newRegistry(), history: proxy.NewHistory(time.Now)}
+	s := &service{settings: settings, secrets: settings.Files(environ), log: log, failed: make(chan error, 2), metrics: newRegistry(), history: proxy.NewHistory(time.Now), activity: proxy.NewActivity(time.Now)}
 	if err := s.open(ctx); err != nil {
 		s.close()
 		return nil, err
@@ -162,6 +163,7 @@ func (s *service) listen() error {
 		Portals:        s.source,
 		Metrics:        s.metrics,
 		History:        s.history,
+		Activity:       s.activity,
 		Callers:        s.callers.All,
 		Log:            s.log,
 	})
@@ -209,6 +211,7 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 		AccessLogErrors: s.settings.AccessLog == "errors",
 		Metrics:         s.metrics,
 		History:         s.history,
+		Activity:        s.activity,
 		Log:             s.log,
 	}
 	listener := s.listener

@@ -73,6 +73,10 @@ type Options struct {
 	// History is the calls that the status page draws. Nil: it draws none.
 	History *proxy.History
 
+	// Activity is what the process has seen of portals and clients of late. Nil
+	// means that the pages do not show it.
+	Activity *proxy.Activity
+
 	// Callers returns the clients that have a key, for the status page. Nil:
 	// there are none. It must be safe for concurrent use.
 	Callers func() []clients.Client
@@ -129,6 +133,7 @@ func New(options Options) *Admin {
 	a.mux.HandleFunc("GET /healthz", a.healthz)
 	a.mux.HandleFunc("GET /readyz", a.readyz)
 	a.mux.HandleFunc("GET /{$}", a.guard(a.status))
+	a.mux.HandleFunc("GET /portals/{id}", a.guard(a.portal))
 	if options.Metrics != nil {
 		a.mux.Handle("GET /metrics", a.metricsHandler())
 	}

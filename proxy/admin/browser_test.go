@@ -28,7 +28,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// Pictures of the pages, to be looked at:
+// Pictures of the pages; statuspage.png is the one in the README:
 //
 //	go test ./proxy/admin -run Browser -screenshots /tmp/pages
 var screenshots = flag.String("screenshots", "", "write pictures of the pages into the folder `DIR`")
@@ -40,6 +40,8 @@ type chrome struct {
 
 	mu   sync.Mutex
 	said []string // warnings and errors of its console
+
+	fitted int // pages that were checked by fits
 }
 
 // newChrome starts one. The names lead to 127.0.0.1.
@@ -126,35 +128,44 @@ func (c *chrome) says(words ...string) {
 	}
 }
 
+// emulating makes it day ("light") or night ("dark").
+func emulating(scheme string) chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		return chromedp.Void{}, err
+	}
+}
+
 // fits checks the page on a phone and on a desk, by day and by night: nothing
-// may be wider than the window, and axe-core finds nothing.
+// may be wider than the window, and axe-core finds nothing, by day or by night in
+// turn.
 func (c *chrome) fits(name string) {
 	c.Helper()
 	for _, width := range []int64{360, 1200} {
 		for _, scheme := range []string{"light", "dark"} {
-			c.do(chromedp.EmulateViewport(width, 800), func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
-				_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-					Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-				})
-				return chromedp.Void{}, err
-			})
+			c.do(chromedp.EmulateViewport(width, 800), emulating(scheme))
 			if wide := evaluate[int64](c, "document.documentElement.scrollWidth"); wide > width || evaluate[int64](c, "window.innerWidth") != width {
 				c.Errorf("%s is %d wide at %d", name, wide, width)
 			}
-			if (width == 360) == (scheme == "dark") {
+			if width == 360 && (scheme == "dark") == (c.fitted%2 == 0) { // it takes a while
 				c.accessible(name)
 			}
 			c.picture(fmt.Sprintf("%s-%d-%s.png", name, width, scheme))
 		}
 	}
+	c.fitted++
 }
 
-func (c *chrome) picture(name string) {
+func (c *chrome) picture(name string) { c.Helper(); c.save(name, chromedp.FullScreenshot(100)) }
+
+func (c *chrome) save(name string, take chromedp.Action[[]byte]) {
 	c.Helper()
 	if *screenshots == "" {
 		return
 	}
-	image, err := chromedp.Run(c.ctx, chromedp.FullScreenshot(100))
+	image, err := chromedp.Run(c.ctx, take)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(*screenshots, name), image, 0o644)
 	}
@@ -246,7 +257,7 @@ func TestInABrowserEveryStateOfAPortalFits(t *testing.T) {
 	t.Parallel()
 	c := newChrome(t)
 	r := newRig(t, func(r *rig) {
-		r.options.History = busyHistory(r)
+		r.options.History, r.options.Activity = busyHistory(r), called(r)
 		r.options.Callers = func() []clients.Client {
 			return []clients.Client{{Name: "reporting", Portals: []string{"*"}, ReadOnly: true}, {Name: "billing", Portals: []string{"62515"}},
 				{Name: strings.Repeat("long-name.", 6), Portals: strings.Fields(strings.Repeat("9223372036854775807 ", 30))}}
@@ -258,6 +269,12 @@ func TestInABrowserEveryStateOfAPortalFits(t *testing.T) {
 	c.open(r.server.URL)
 	c.says("Ended", "Unusable", "No token", "At rest", "Not used yet", "does not expire", "19 min left", "3 portals need attention", "renewed 10 min ago", "read only")
 	c.fits("mixed")
+	c.do(chromedp.EmulateViewport(1000, 860), emulating("light"))
+	c.save("statuspage.png", chromedp.CaptureScreenshot()) // the README's picture
+	for name, path := range map[string]string{"portal": "/portals/62515", "portal-ended": "/portals/70006", "nothing-found": "/?q=nothing"} {
+		c.open(r.server.URL + path)
+		c.fits(name)
+	}
 	r.redisEnd()
 	r.later.Store(int64(25 * time.Minute))
 	if _, err := r.portals.Credential(t.Context(), "70010"); err != nil {

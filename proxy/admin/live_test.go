@@ -106,7 +106,7 @@ func TestInABrowserThePageIsUsedByKeyboardAndWithoutScripts(t *testing.T) {
 			t.Errorf("the focus on %s is not seen", order[len(order)-1])
 		}
 	}
-	if got := strings.Join(order, ", "); got != "Connect a portal, q, state, Search, Connect 7 again" {
+	if got := strings.Join(order, ", "); got != "Connect a portal, q, state, Search, Globex" {
 		t.Errorf("the order of the keyboard: %s", got)
 	}
 	c.do(evaluating(`document.querySelector("input[type=search]").focus()`), chromedp.KeyEvent("glob"))

@@ -26,6 +26,7 @@ type portalRow struct {
 	Connect        bool   // offer to connect it again
 	Left           int    // percent of the token's life, -1 if it has none
 	Life, Renewed  string
+	Limit          string // HubSpot's, as last seen
 }
 
 // newPortalRow tells a portal; canConnect that there is a connect flow.

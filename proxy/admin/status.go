@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens"
 )
@@ -37,6 +38,7 @@ type statusData struct {
 	Portals    []portalRow
 	About      string // what Portals are
 	Chart      *chart
+	Activity   *proxy.Activity
 	Clients    []clientRow
 	MoreKeys   int // clients that are not shown
 }
@@ -72,14 +74,19 @@ func (a *Admin) status(w http.ResponseWriter, r *http.Request) {
 	data.Tags = a.tags(overview)
 	data.Notices = notices(overview, now)
 	for _, status := range overview.Portals {
-		data.Portals = append(data.Portals, newPortalRow(briefly(status, overview), now, data.SetUp))
+		row := newPortalRow(briefly(status, overview), now, data.SetUp)
+		if a.options.Activity != nil {
+			row.Limit = limitText(a.options.Activity, status.ID, now)
+		}
+		data.Portals = append(data.Portals, row)
 	}
 	data.About = about(overview, data.Search)
 	if a.options.History != nil {
 		data.Chart = newChart(a.options.History.Minutes())
 	}
+	data.Activity = a.options.Activity
 	if a.options.Callers != nil {
-		data.Clients, data.MoreKeys = clientRows(a.options.Callers(), now)
+		data.Clients, data.MoreKeys = clientRows(a.options.Callers(), a.options.Activity, now)
 	}
 	show(w, http.StatusOK, data.page())
 }
@@ -187,16 +194,18 @@ type clientRow struct {
 	Paths         int    // how many rules limit it; 0 means that none does
 	Expiry        string // when its key expires; empty means never
 	ExpiresSoon   bool
+	Calls         int64 // of the last hour
 }
 
 // clientRows returns the clients by name, and how many there are besides.
-func clientRows(callers []clients.Client, now time.Time) (rows []clientRow, more int) {
+func clientRows(callers []clients.Client, activity *proxy.Activity, now time.Time) (rows []clientRow, more int) {
+	calls := shareOf(activity)
 	callers = slices.SortedStableFunc(slices.Values(callers), func(a, b clients.Client) int { return cmp.Compare(a.Name, b.Name) })
 	shown := callers[:min(len(callers), mostClients)]
 	for _, c := range shown {
 		rows = append(rows, clientRow{
 			Name: clip(c.Name, maxName), Portals: portalsOf(c), ReadOnly: c.ReadOnly, Seeded: c.Seeded, Paths: len(c.Paths),
-			Expiry: expiryOf(c, now), ExpiresSoon: c.ExpiresSoon(now),
+			Expiry: expiryOf(c, now), ExpiresSoon: c.ExpiresSoon(now), Calls: calls[c.Name],
 		})
 	}
 	return rows, len(callers) - len(shown)

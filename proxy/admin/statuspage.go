@@ -8,6 +8,8 @@ import (
 
 	g "maragu.dev/gomponents"
 	h "maragu.dev/gomponents/html"
+
+	"hubspot-auth-proxy/tokens/hubspot"
 )
 
 // statusStyle is what only the status page needs. Rows are three columns
@@ -15,7 +17,8 @@ import (
 const statusStyle = `.wide{max-width:64rem}` +
 	`.top{margin-bottom:.5rem;display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;align-items:center;justify-content:space-between}` +
 	`.top h1{margin:.5rem 0}` +
-	`h2{font-size:1.1rem;margin:2rem 0 .5rem}` +
+	`h2{font-size:1.1rem;margin:2rem 0 .5rem}h3{font-size:1rem;margin:1rem 0 .25rem}` +
+	`.usage,.scopes{display:flex;flex-wrap:wrap;gap:.25rem 1.5rem;margin:.25rem 0;padding:0;list-style:none;font-size:.875rem}` +
 	`.soft{color:var(--soft)}.small{font-size:.875rem}p.soft{margin:.25rem 0}` +
 	`.button{display:inline-block;padding:.4rem .9rem;border:1px solid var(--link);border-radius:.4rem;text-decoration:none;font-weight:600}` +
 	`.top .button{background:var(--link);color:var(--paper)}` +
@@ -39,6 +42,7 @@ const statusStyle = `.wide{max-width:64rem}` +
 	`.ends{display:flex;flex-wrap:wrap;gap:0 .5rem;justify-content:space-between}` +
 	`.key{display:inline-block;width:.7em;height:.7em;margin-right:.4em}` +
 	`@media(min-width:48rem){.portal{display:grid;grid-template-columns:13rem 1fr 18rem;gap:0 2rem}` +
+	`.failure{display:grid;grid-template-columns:15rem 1fr;gap:0 2rem}` +
 	`.client{display:grid;grid-template-columns:13rem 1fr;gap:0 2rem}}` +
 	`@media(max-width:40rem){main{margin:0;min-height:100vh;border-radius:0;padding:1rem}}`
 
@@ -54,6 +58,7 @@ func (d statusData) page() page {
 			d.tagsNode(),
 			g.Map(d.Notices, func(n notice) g.Node { return h.P(h.Class("notice "+n.Level), h.Span(g.Text(n.Text))) }),
 			g.Iff(d.Chart != nil, func() g.Node { return d.Chart.node() }),
+			g.Iff(d.Activity != nil, func() g.Node { return usage(d.Activity) }),
 			h.H2(g.Text("Portals")),
 			d.Search.form(),
 			soft(d.About),
@@ -80,7 +85,7 @@ func (r portalRow) node() g.Node {
 		kind = r.ID + " · " + r.Kind
 	}
 	return h.Li(h.Class("portal"), h.ID("portal-"+r.ID),
-		h.Div(h.Strong(g.Text(cmp.Or(r.Name, r.ID))), small(kind)),
+		h.Div(r.title(), small(kind)),
 		h.Div(
 			h.Span(h.Class("tag "+r.Level), g.Text(r.State)),
 			g.If(r.Note != "", h.P(h.Class("small"), g.Text(r.Note))),
@@ -90,8 +95,18 @@ func (r portalRow) node() g.Node {
 			g.If(r.Left >= 0, svg("bar "+r.Level, 100, 1, h.Role("img"), h.Aria("label", fmt.Sprintf("%d %% of the token's life is left", r.Left)),
 				rect("", 0, 0, float64(r.Left), 1))),
 			h.P(h.Class("ends soft small"), h.Span(g.Text(r.Life)), h.Span(g.Text(r.Renewed))),
+			g.If(r.Limit != "", small("limit: "+r.Limit)),
 		),
 	)
+}
+
+// title leads to the portal's own page.
+func (r portalRow) title() g.Node {
+	title := h.Strong(g.Text(cmp.Or(r.Name, r.ID)))
+	if !hubspot.ValidPortal(r.ID) {
+		return title // the environment's credential has no id
+	}
+	return h.A(h.Href("/portals/"+r.ID), title)
 }
 
 func (r clientRow) node() g.Node {
@@ -104,6 +119,9 @@ func (r clientRow) node() g.Node {
 	}
 	if r.Seeded {
 		text += ", from the seed file"
+	}
+	if r.Calls > 0 {
+		text += ", " + counted(r.Calls, "call") + " in the last hour"
 	}
 	return h.Li(h.Class("client"), h.Strong(g.Text(r.Name)), soft(text),
 		g.If(r.Expiry != "" && !r.ExpiresSoon, soft(r.Expiry)),

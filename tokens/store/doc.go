@@ -42,6 +42,9 @@
 //	                 refresh token, without whose grant it does not count. Empty:
 //	                 not known yet, as in records of versions that did not note it
 //	  scopes         of the grant, with spaces; empty: not known
+//	  history        the last eight renewals of the grant: ms since 1970, "=", and
+//	                 what each was for, or "ended:" and ended_code, with spaces.
+//	                 A version that does not know it leaves it as it is
 //	  name           for people
 //	  seeds          SHA-256, in hex, of every value ever seeded, with spaces
 //	nonce:…         string, expires: a state of the connect flow that was used

@@ -73,6 +73,7 @@ type Record struct {
 	App        string // client id; empty: not known
 	Scopes     string // with spaces in between; empty: not known
 	RejectedAt time.Time
+	History    string // the last renewals; see Noted
 	Seeds      string
 	SetAt      time.Time // zero: not known
 
@@ -152,6 +153,7 @@ func (r Record) fields(portal string, ring seal.Ring) []any {
 	set("app", r.ownApp())
 	set("scopes", r.Scopes)
 	set("rejected_at", millis(r.RejectedAt))
+	set("history", r.History)
 	return fields
 }
 
@@ -173,6 +175,7 @@ func parseRecord(portal string, fields map[string]string, ring seal.Ring) (Recor
 		EndedCode:  fields["ended_code"],
 		TriedWith:  Tries(fields["tried_with"]),
 		Scopes:     fields["scopes"],
+		History:    fields["history"],
 		Seeds:      fields["seeds"],
 	}
 	if err := r.open(portal, fields, ring); err != nil {

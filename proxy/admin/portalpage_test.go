@@ -1,0 +1,111 @@
+package admin_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/secret"
+)
+
+// called returns what a proxy has seen that was called for the portal, in vain at
+// last.
+func called(r *rig) *proxy.Activity {
+	r.Helper()
+	activity := proxy.NewActivity(nil)
+	upstream, _ := url.Parse(r.hub.URL)
+	r.hub.SetAccessToken(portal, hubspottest.Canary)
+	r.hub.SetLimits(portal, hubspottest.Limits{Burst: 100, Interval: 10 * time.Second, Daily: 250_000})
+	p := proxy.New(proxy.Options{Credentials: onlyCredential{tokens.Static(portal, tokens.AccessToken, secret.New(hubspottest.Canary))},
+		Upstream: upstream, DefaultPortal: portal, AllowAnonymous: true, Activity: activity})
+	r.Cleanup(p.Close)
+	server := httptest.NewServer(p)
+	r.Cleanup(server.Close)
+	client := &http.Client{Transport: &http.Transport{}}
+	r.Cleanup(client.CloseIdleConnections)
+	for _, path := range []string{"/crm/v3/objects/contacts?email=" + hubspottest.Canary, "/fake/status?code=404", "/fake/status?code=403", "/fake/status?code=500"} {
+		response, err := client.Get(server.URL + path)
+		if err != nil {
+			r.Fatal(err)
+		}
+		_ = response.Body.Close()
+	}
+	return activity
+}
+
+func TestAPortalsPageShowsWhatHelpsToDebugIt(t *testing.T) {
+	r := newRig(t, func(r *rig) {
+		r.options.Activity = called(r)
+		r.options.Callers = func() []clients.Client {
+			return []clients.Client{{Name: "billing", Portals: []string{portal}}, {Name: "everything", Portals: []string{"*"}}, {Name: "stranger", Portals: []string{"7"}}}
+		}
+	})
+	at := func(ago time.Duration) int64 { return time.Now().Add(-ago).UnixMilli() }
+	r.portals.record(t, portal, "name", "Acme", "set_at", at(48*time.Hour)*1000, "scopes", "oauth crm.objects.contacts.read",
+		"history", fmt.Sprintf("%d=expiry %d=rejection", at(90*time.Minute), at(10*time.Minute)))
+	body := r.pageAt("/portals/"+portal, "Portal 62515: Acme", "Healthy", "HubSpot&#39;s last errors", "500", "GET /fake/status", "client: anonymous", "correlation id: ", "403",
+		"HubSpot&#39;s limit", "of 100 calls left in 10 s, 249,99", "History", "because HubSpot answered 401", "about to expire", "2 days ago", "set or connected",
+		"Scopes", "<li>oauth</li><li>crm.objects.contacts.read</li>", "Clients that may use it", "billing", "everything")
+	if strings.Contains(body, "stranger") || strings.Contains(body, ">404") {
+		t.Error(body)
+	}
+	r.page("By client", "anonymous: 4 calls", `href="/portals/62515"`, "of 100 calls left in 10 s, 249,99")
+}
+
+func TestAPortalInNeedHasOneButtonThatHelps(t *testing.T) {
+	r := newRig(t, nil)
+	r.portals.record(t, portal, "state", "ended", "ended_code", "BAD_REFRESH_TOKEN", "history", "1700000000000=ended:BAD_REFRESH_TOKEN")
+	for _, path := range []string{"/", "/portals/" + portal} {
+		body := r.pageAt(path, "Ended", "HubSpot has ended the grant", `href="/connect?portal=62515"`, "Connect 62515 again")
+		if n := strings.Count(body, "/connect?portal="); n != 1 {
+			t.Errorf("%s has %d buttons", path, n)
+		}
+	}
+	r.pageAt("/portals/"+portal, "HubSpot ended the grant (BAD_REFRESH_TOKEN)")
+}
+
+func TestAPortalThatIsNotThereHasNoPage(t *testing.T) {
+	r := newRig(t, nil)
+	for _, id := range []string{"7", "0", "x", "%3Cscript%3E", "62515%2f..", strings.Repeat("9", 30)} {
+		if a := r.get("/portals/" + id); a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "No such portal") {
+			t.Errorf("%s: %d %s", id, a.StatusCode, a.body)
+		}
+	}
+	r.portals.record(t, portal)
+	if a := r.get("/portals/"+portal, func(request *http.Request) { request.Host = "evil.example" }); a.StatusCode != http.StatusForbidden {
+		t.Errorf("another host: %d", a.StatusCode)
+	}
+	r.redisEnd()
+	if a := r.get("/portals/" + portal); a.StatusCode != http.StatusServiceUnavailable || !strings.Contains(a.body, "Redis does not answer") {
+		t.Errorf("without Redis: %d %s", a.StatusCode, a.body)
+	}
+	r = newRig(t, func(r *rig) { r.options.Loopback = false })
+	if a := r.get("/portals/" + portal); a.StatusCode != http.StatusForbidden {
+		t.Errorf("without a password: %d", a.StatusCode)
+	}
+}
+
+func TestNothingThatWasSeenOrStoredGetsMarkupOntoAPortalsPage(t *testing.T) {
+	for _, attack := range attacks {
+		r := newRig(t, func(r *rig) {
+			r.options.Callers = func() []clients.Client { return []clients.Client{{Name: attack, Portals: []string{portal, attack}}} }
+		})
+		r.portals.record(t, portal, "name", attack, "history", "1="+attack+" "+attack, "scopes", attack, "set_at", "1")
+		for _, path := range []string{"", "?" + url.Values{"q": {attack[:min(100, len(attack))]}}.Encode()} {
+			body := bare(r.get("/portals/" + portal + path).body)
+			for _, bad := range []string{"<script", "<img", "<svg/", "<b>", "\u202e", "\x00", "\x1b", `"">`} {
+				if strings.Contains(body, bad) {
+					t.Errorf("%.60q: the page has %q", attack, bad)
+				}
+			}
+		}
+	}
+}
