@@ -14,9 +14,14 @@ func (s *Source) hint(portal string) {
 	if !hubspot.ValidPortal(portal) {
 		return
 	}
-	s.unknown.Invalidate(portal)
-	if e, known := s.portals.GetIfPresent(portal); known {
+	e, known := s.portals.GetIfPresent(portal)
+	if known {
 		e.hints.Add(1)
+	}
+	// After the hint was counted: [Source.read] notes first that a portal is unknown,
+	// and then whether there was a hint.
+	s.unknown.Invalidate(portal)
+	if known {
 		s.check(e) // at once, so that hardly anybody waits for it
 	} else {
 		s.directory.mark(portal)
@@ -26,10 +31,10 @@ func (s *Source) hint(portal string) {
 // hintAll makes each record be read before it is used again, which is what is left
 // where the Redis user may not subscribe.
 func (s *Source) hintAll() {
-	s.unknown.InvalidateAll()
 	for e := range s.portals.Values() {
 		e.hints.Add(1)
 	}
+	s.unknown.InvalidateAll()
 }
 
 // hintTime is how long a request waits for a record that is being read because
@@ -54,7 +59,6 @@ func (s *Source) follow(ctx context.Context, e *entry) {
 // that is being read for the first time is read once more, because it may have
 // changed in between.
 func (s *Source) resync() {
-	s.unknown.InvalidateAll()
 	for e := range s.portals.Values() {
 		if e.current.Load() != nil {
 			s.pending.addQuietly(e)
@@ -62,5 +66,6 @@ func (s *Source) resync() {
 			e.hints.Add(1)
 		}
 	}
+	s.unknown.InvalidateAll()
 	s.pending.hurry()
 }

@@ -22,8 +22,18 @@ func (s *Source) read(ctx context.Context, e *entry) (*held, error) {
 		if err != nil && !errors.Is(err, ErrNotConnected) {
 			return nil, err
 		}
+		if err != nil {
+			s.unknown.Set(e.id, s.now().Add(unknownTime))
+		}
 		e.followed.Store(hints)
-		if !e.hinted() || tries == 0 { // else it was changed while it was read
+		changed := e.hinted() // while it was read
+		if changed {
+			s.unknown.Invalidate(e.id)
+		}
+		if !changed || tries == 0 {
+			if err != nil {
+				s.forget(e)
+			}
 			return h, err
 		}
 	}
@@ -68,11 +78,10 @@ func (s *Source) unknownPortal(ctx context.Context, e *entry) error {
 	if err != nil {
 		return err
 	}
-	s.forget(e)
 	if young > 0 {
+		s.forget(e)
 		return unavailable(e.id, young, errLost)
 	}
-	s.unknown.Set(e.id, s.now().Add(unknownTime))
 	return ErrNotConnected
 }
 

@@ -228,6 +228,40 @@ func TestAReadingThatBeganBeforeAnEventDoesNotUndoIt(t *testing.T) {
 	})
 }
 
+// A process has read that Redis has no record, and asks whether Redis has lost its data.
+// The portal is set meanwhile, and reading it again because of the event takes longer.
+func TestAPortalThatIsSetWhileItCountsAsUnknownIsServed(t *testing.T) {
+	onEachRedis(t, func(t *testing.T, connect connector) {
+		hub, now, reading, asking := newHub(t), newClock(), &gate{}, &gate{}
+		b := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
+		put(t, b, "1", tokens.APIKey, "1")
+		hooked := held(t, connect, reading)
+		t.Cleanup(asking.open)
+		hooked.AddHook(hook{after: func(cmd redis.Cmder) {
+			if strings.Contains(cmd.String(), "hubspot:epoch") {
+				asking.pass()
+			}
+		}})
+		a := newSource(t, hub, tokens.Options{Redis: hooked, Now: now.now})
+		listening(t, connect(t), 2)
+
+		asking.close()
+		before := asking.held.Load()
+		call := later(func() (*tokens.Credential, error) { return a.Credential(t.Context(), portalID) })
+		testkit.Eventually(t, "the epoch is read", func() bool { return asking.held.Load() > before })
+		reading.close()
+		put(t, b, portalID, tokens.APIKey, "1")
+		testkit.Eventually(t, "the record is read because of the event", func() bool { return reading.held.Load() == 1 })
+		release := reading.leave()
+		defer release()
+		asking.open()
+		if r := await(t, call); r.err != nil {
+			t.Errorf("the first call gets %v", r.err)
+		}
+		get(t, a, portalID)
+	})
+}
+
 func TestAnEventThatIsLostWhileTheRecordIsReadForTheFirstTimeIsMadeUpFor(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
