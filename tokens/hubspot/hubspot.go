@@ -66,7 +66,7 @@ func (a *App) Secret() secret.Text {
 // Fingerprint distinguishes client ids and secrets from each other, without
 // revealing a secret: those are too random to be found from it.
 func (a *App) Fingerprint() string {
-	sum := sha256.Sum256([]byte("app\x00" + a.ClientID + "\x00" + a.ClientSecret.Reveal()))
+	sum := sha256.Sum256([]byte("app\x00" + a.ClientID + "\x00" + a.Secret().Reveal()))
 	return hex.EncodeToString(sum[:8])
 }
 

@@ -283,3 +283,13 @@ func TestATokenURLThatIsNoneIsAnError(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// So that a grant which HubSpot refused is tried with the new secret, at once.
+func TestAChangedSecretIsAnotherFingerprint(t *testing.T) {
+	app, other := hubspot.App{ClientID: "1", ClientSecret: secret.New("a")}, hubspot.App{ClientID: "1", ClientSecret: secret.New("b")}
+	before := app.Fingerprint()
+	app.SetSecret(secret.New("b"))
+	if after := app.Fingerprint(); after == before || after != other.Fingerprint() {
+		t.Errorf("%s, then %s; an app that has begun with the secret: %s", before, after, other.Fingerprint())
+	}
+}
