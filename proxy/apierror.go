@@ -58,8 +58,8 @@ func plain(body []byte, encoding string) []byte {
 	return decoded
 }
 
-// categoryOf returns the category of an error, if it is like HubSpot's: other text
-// is shown to nobody.
+// categoryOf returns the category of an error if it has the form of HubSpot's, such as
+// MISSING_SCOPES. Any other text may be an echo of a credential, and is dropped.
 func categoryOf(e apiError) string {
 	if !categoryForm.MatchString(e.Category) {
 		return ""
@@ -67,4 +67,4 @@ func categoryOf(e apiError) string {
 	return e.Category
 }
 
-var categoryForm = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
+var categoryForm = regexp.MustCompile(`^[A-Z][A-Z_]{0,63}$`)

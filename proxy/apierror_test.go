@@ -91,3 +91,15 @@ func TestABombInA401CostsLittle(t *testing.T) {
 		})
 	}
 }
+
+// What a category is shown as must not be an echo of a credential.
+func TestOnlyWhatHasTheFormOfACategoryIsShown(t *testing.T) {
+	for text, want := range map[string]string{
+		"MISSING_SCOPES": "MISSING_SCOPES", "RATE_LIMITS": "RATE_LIMITS", "": "", "CKjmx0aBc8_QdR": "", "5b1f0c2e4d9a4f6b8e7a": "",
+		"pat-na1-1": "", "A B": "", "<b>": "", strings.Repeat("A", 65): "",
+	} {
+		if got := categoryOf(apiError{Category: text}); got != want {
+			t.Errorf("%q is shown as %q", text, got)
+		}
+	}
+}
