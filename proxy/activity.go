@@ -54,7 +54,7 @@ func NewActivity(now func() time.Time) *Activity {
 }
 
 // A Limit is HubSpot's limits of a portal's calls, as its last answer has them. A
-// negative number means that the answer did not have it: HubSpot tells no daily
+// negative number means that the answer did not have it: HubSpot sends no daily
 // figures to OAuth apps.
 type Limit struct {
 	Seen                  time.Time

@@ -15,7 +15,7 @@ func TestASeedFileThatBecomesFaultyIsToldUntilItIsMended(t *testing.T) {
 	m := newMount(t, good)
 	admin := freePort(t)
 	launch(t, "serve", "SEED_FILE="+m.path(), "ADMIN_ADDR="+admin).address()
-	tells := func(what, ready, metric string) {
+	reports := func(what, ready, metric string) {
 		t.Helper()
 		testkit.Eventually(t, what, func() bool {
 			status, body := get(t, "http://"+admin+"/readyz")
@@ -24,17 +24,17 @@ func TestASeedFileThatBecomesFaultyIsToldUntilItIsMended(t *testing.T) {
 			return status == http.StatusOK && strings.Contains(body, ready) && strings.Contains(metrics, "\nhubspot_auth_proxy_faulty_seeds "+metric+"\n")
 		})
 	}
-	tells("all is well", `"seed":"applied"`, "0")
+	reports("all is well", `"seed":"applied"`, "0")
 	m.put("portals:\n- {id: " + staticToken + ", access_token: x}\n")
-	tells("a fault", `"seed":"faulty","seed_fault":"SEED_FILE: line 2, column 8: `, "1")
+	reports("a fault", `"seed":"faulty","seed_fault":"SEED_FILE: line 2, column 8: `, "1")
 	m.put(good)
-	tells("it is mended", `"seed":"applied"`, "0")
+	reports("it is mended", `"seed":"applied"`, "0")
 	if err := os.Rename(m.path(), m.path()+"-away"); err != nil {
 		t.Fatal(err)
 	}
-	tells("it is gone", `"seed_fault":"SEED_FILE: cannot read`, "1")
+	reports("it is gone", `"seed_fault":"SEED_FILE: cannot read`, "1")
 	if err := os.Rename(m.path()+"-away", m.path()); err != nil {
 		t.Fatal(err)
 	}
-	tells("it is back", `"seed":"applied"`, "0")
+	reports("it is back", `"seed":"applied"`, "0")
 }

@@ -35,7 +35,7 @@ type waiter struct {
 	answer   chan result // has room for one
 }
 
-// result is what comes of waiting.
+// result is the outcome of waiting.
 type result struct {
 	turn    Turn
 	refused *RefusedError

@@ -69,7 +69,7 @@ type Turn struct {
 
 	window   *window
 	from     int64        // when the turn counts, by Redis' clock; 0 means that its use is noted already
-	reserved *reservation // nil means that it was for now
+	reserved *reservation // nil unless the turn was reserved ahead of its time
 }
 
 // credit is how many turns may be used without a visit.

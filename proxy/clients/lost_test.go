@@ -28,7 +28,7 @@ func TestAnEmptiedRedisGetsItsClientsBack(t *testing.T) {
 	if knows(s, a) || !knows(s, b) {
 		t.Error("not the same clients are known")
 	}
-	testkit.Eventually(t, "it is told", func() bool { return logs.FilterMessageSnippet("lost clients").Len() > 0 })
+	testkit.Eventually(t, "the loss is logged", func() bool { return logs.FilterMessageSnippet("lost clients").Len() > 0 })
 	// And changes work as ever.
 	remove(t, store, "b")
 	testkit.Eventually(t, "the removed client is cut off", func() bool { return !knows(s, b) })

@@ -109,6 +109,6 @@ func TestTheDailyLimitCountsAllCalls(t *testing.T) {
 	}
 	oauth, _ := limitedCall(t, hub, "GET", anyPath, hub.Issue("1", time.Minute))
 	if oauth.Header.Get("X-HubSpot-RateLimit-Daily") != "" {
-		t.Error("an OAuth app is told the daily limit")
+		t.Error("an OAuth app receives the daily limit")
 	}
 }
