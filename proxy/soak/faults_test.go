@@ -95,6 +95,8 @@ func (w *world) strike(disasters []disaster, lasts time.Duration) {
 		d.end(w)
 	}
 	if redis {
+		// go-redis reports the last failure for up to a second after Redis is back.
+		w.eventually("the operator reaches Redis", func() bool { return w.control.Ping(context.Background()).Err() == nil })
 		w.operatorIsIn.Unlock()
 	}
 	w.untilWell(time.Now(), w.portals)
