@@ -7,9 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// Carries reports whether a text has the value in it, as it is or in a form that
-// clients write it in: percent-encoded, once or twice, or with the escapes of
-// JSON. An empty value is in no text.
+// Carries reports whether text contains value as it is, percent-encoded once or
+// twice, or with JSON's escapes. No text contains the empty value.
 func Carries(text, value string) bool {
 	if value == "" {
 		return false
@@ -19,17 +18,17 @@ func Carries(text, value string) bool {
 		strings.Contains(text, `\`) && strings.Contains(decodeJSON(text), value)
 }
 
-// KeyPrefix begins every client key, so that secret scanners and people know one
-// when they see it.
+// KeyPrefix begins every client key, so that secret scanners and people recognize
+// client keys.
 const KeyPrefix = "hap_"
 
-// clientKey is the form of the client keys that the program makes. Anything shorter
-// is not one: HubSpot's accounts have properties with names such as
+// clientKey matches the client keys that the program makes. A shorter text does not
+// match, because HubSpot's accounts have properties with names such as
 // mishap_description_of_event.
 var clientKey = regexp.MustCompile(KeyPrefix + `[A-Za-z0-9_-]{43}`)
 
-// CarriesClientKey reports whether a target has something in it that has the form
-// of a client key, percent-encoded or not.
+// CarriesClientKey reports whether text contains something that has the form of a
+// client key: as it is, or percent-encoded once or twice.
 func CarriesClientKey(text string) bool {
 	if strings.Contains(text, "%") {
 		once := Decode(text)
@@ -40,7 +39,7 @@ func CarriesClientKey(text string) bool {
 
 var jsonEscape = regexp.MustCompile(`\\u[0-9A-Fa-f]{4}|\\.`)
 
-// decodeJSON undoes the escapes that strings have in JSON, wherever they stand.
+// decodeJSON undoes JSON's string escapes anywhere in the text, inside quotes or not.
 func decodeJSON(text string) string {
 	return jsonEscape.ReplaceAllStringFunc(text, func(escape string) string {
 		if len(escape) == len(`\u0000`) {

@@ -8,9 +8,9 @@ var (
 )
 
 // IsClientName reports whether name can be a client's: 1 to 64 ASCII letters,
-// digits, dots, hyphens and underscores, of which the first is a letter or a digit.
+// digits, dots, hyphens and underscores, beginning with a letter or a digit.
 func IsClientName(name string) bool { return clientName.MatchString(name) }
 
-// IsKeyHash reports whether text is a SHA-256 in lower-case hex, by which a client
-// key is known.
+// IsKeyHash reports whether text can be the hash of a client key: a SHA-256 in
+// lower-case hex.
 func IsKeyHash(text string) bool { return keyHash.MatchString(text) }

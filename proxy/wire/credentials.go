@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Credentials returns the values of all credentials that a request presents,
-// each once: of Authorization: Bearer, and of the parameters that [StripQuery]
-// removes. An empty value is none.
+// Credentials returns the distinct values of all credentials that a request
+// presents, sorted: those of Authorization: Bearer, and those of the query
+// parameters that [StripQuery] removes. Empty values are left out.
 func Credentials(header http.Header, query string) []string {
 	var values []string
 	add := func(value string) {
@@ -28,6 +28,6 @@ func Credentials(header http.Header, query string) []string {
 			add(Decode(value))
 		}
 	}
-	slices.Sort(values) // there may be thousands
+	slices.Sort(values) // a hostile client may send thousands
 	return slices.Compact(values)
 }

@@ -1,4 +1,4 @@
-package wire
+package wire_test
 
 import (
 	"net/http"
@@ -9,10 +9,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"hubspot-auth-proxy/proxy/wire"
 )
 
-// FuzzCredentials: a key is read from where SDKs put it, and from nowhere
-// else.
+// FuzzCredentials checks that a key is read from the places where SDKs put it, and
+// from no other place.
 func FuzzCredentials(f *testing.F) {
 	f.Add("Bearer hap_a", "", "")
 	f.Add("bearer  hap_a ", "Basic YTpi", "hapikey=hap_a")
@@ -20,15 +22,15 @@ func FuzzCredentials(f *testing.F) {
 	f.Add("Bearer\thap_a", "Bearer a, Bearer b", "access_token=hap_a&a=hapikey=hap_b")
 	f.Add("", "", "+hapikey%20=a&%09access_token=b")
 	f.Add("hap_a", "BEARER a b", "hapikey=a+b%&hapikey==&%=hapikey")
-	f.Add("", "", "hApikeY%2B") // whose name ends in a plus
+	f.Add("", "", "hApikeY%2B") // the name ends in a plus
 	f.Fuzz(func(t *testing.T, first, second, query string) {
 		header := http.Header{"Authorization": {first, second}, "Proxy-Authorization": {"Bearer hap_other"}, "X-Authorization": {"Bearer hap_other"}}
-		got := Credentials(header, query)
+		got := wire.Credentials(header, query)
 		if diff := cmp.Diff(expectedKeys(query, first, second), got); diff != "" {
 			t.Fatalf("%q, %q, %q (-want +got):\n%s", first, second, query, diff)
 		}
-		// What is a key in the query does not go on.
-		for parameter := range Parameters(StripQuery(query)) {
+		// A key in the query is not forwarded.
+		for parameter := range wire.Parameters(wire.StripQuery(query)) {
 			if isCredential(parameter) {
 				t.Fatalf("%q keeps a key", query)
 			}
@@ -38,7 +40,8 @@ func FuzzCredentials(f *testing.F) {
 
 var bearer = regexp.MustCompile(`(?is)^bearer (.*)$`)
 
-// expectedKeys is an oracle that shares no code with what it judges.
+// expectedKeys finds the credentials with code of its own, to be compared with
+// Credentials.
 func expectedKeys(query string, authorizations ...string) []string {
 	var all []string
 	for _, value := range authorizations {
@@ -61,8 +64,8 @@ func expectedKeys(query string, authorizations ...string) []string {
 	return keys
 }
 
-// unescaped decodes as a lenient server does: a plus is a space, and what is
-// no escape stands as it is.
+// unescaped decodes as a lenient server does: a plus is a space, and an invalid
+// escape stays as it is.
 func unescaped(s string) string {
 	return anEscape.ReplaceAllStringFunc(strings.ReplaceAll(s, "+", " "), func(s string) string {
 		decoded, _ := url.PathUnescape(s)

@@ -9,19 +9,20 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// The header fields by which a client tells the proxy what it wants, in canonical
-// form. HubSpot does not get them.
+// The header fields that a client sends to the proxy itself, in canonical form. The
+// proxy does not forward them.
 const (
 	PortalHeader = "X-Hubspot-Portal-Id"
 	DebugHeader  = "X-Hubspot-Auth-Proxy-Debug"
 )
 
-// ForwardHeader completes what HubSpot gets of a client's header: all except
-// credentials, fields with a client key, what is meant for the proxy, and what
-// concerns one connection only. out is what httputil.ReverseProxy has made of it
-// for its Rewrite: it has removed what concerns one connection, except TE: trailers,
-// and also what tells of proxies before this one, which is passed on here. Nothing is
-// added.
+// ForwardHeader makes out the header that HubSpot gets. sent is the client's header,
+// and key the client key that it presented. out is the copy of sent that
+// httputil.ReverseProxy passes to its Rewrite hook. ReverseProxy has removed the
+// hop-by-hop fields from it, except TE: trailers, and the fields by which earlier
+// proxies describe themselves. ForwardHeader puts the latter back, and removes
+// credentials, fields with a client key, and fields for the proxy itself. It adds
+// nothing that the client did not send.
 func ForwardHeader(out, sent http.Header, key secret.Text) {
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if values, has := sent[name]; has && !isListed(sent["Connection"], name) {
@@ -33,20 +34,20 @@ func ForwardHeader(out, sent http.Header, key secret.Text) {
 	delete(out, DebugHeader)
 	for name, values := range out {
 		if HaveKey(values, key) {
-			delete(out, name) // SDKs have more places for a credential than HubSpot reads
+			delete(out, name) // SDKs also put a credential into fields that HubSpot does not read
 		}
 	}
 	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
-		// By these names, http.Transport takes a POST for one that may be
-		// sent again on another connection, although HubSpot may have
-		// received it. Their case means nothing to HubSpot.
+		// If a POST has one of these fields, http.Transport may send it again on
+		// another connection, although HubSpot may have received it. Transport
+		// does not recognize the names in lower case; HubSpot does.
 		if values, has := out[name]; has {
 			delete(out, name)
 			out[strings.ToLower(name)] = values
 		}
 	}
 	if _, has := out["User-Agent"]; !has {
-		out["User-Agent"] = nil // else http.Transport makes one up
+		out["User-Agent"] = nil // otherwise http.Transport adds its own
 	}
 }
 
@@ -59,8 +60,8 @@ func isListed(values []string, name string) bool {
 	return false
 }
 
-// HaveKey reports whether one of the values has the client key, or something that
-// has the form of one.
+// HaveKey reports whether one of the values contains the client key, or something
+// that has the form of a client key. An empty key is contained in no value.
 func HaveKey(values []string, key secret.Text) bool {
 	for _, value := range values {
 		if CarriesClientKey(value) || !key.IsZero() && strings.Contains(value, key.Reveal()) {
@@ -70,10 +71,10 @@ func HaveKey(values []string, key secret.Text) bool {
 	return false
 }
 
-// HopByHop reports whether a header field of that canonical name concerns one
-// connection only, whether or not Connection lists it (RFC 9110 section 7.6.1).
-// Upgrade is among them: no other protocol is spoken here, and Java's client
-// offers h2c on every request.
+// HopByHop reports whether the header field with this canonical name concerns one
+// connection only, even if the Connection field does not list it (RFC 9110 section
+// 7.6.1). Upgrade is such a field: the proxy does not switch protocols, and Java's
+// client offers h2c on every request.
 func HopByHop(name string) bool {
 	switch name {
 	case "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
@@ -83,10 +84,10 @@ func HopByHop(name string) bool {
 	return false
 }
 
-// ForwardableTrailer reports whether HubSpot may get a client's trailer field of
-// that canonical name: what is stripped from headers is from trailers, too. Unlike
-// those of headers, names of trailers may be none that net/http's server lets
-// through.
+// ForwardableTrailer reports whether the proxy forwards a client's trailer field with
+// this canonical name. Fields that are stripped from headers are stripped from
+// trailers too. A name must be a token: net/http's server checks the names of header
+// fields, but not those of trailer fields.
 func ForwardableTrailer(name string) bool {
 	if !IsToken(name) {
 		return false
@@ -102,7 +103,8 @@ func ForwardableTrailer(name string) bool {
 	return true
 }
 
-// Listed yields what a header field lists, with commas between.
+// Listed yields the items of a comma-separated header field, without surrounding
+// white space. An empty item is yielded as "".
 func Listed(values []string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, value := range values {
@@ -115,8 +117,8 @@ func Listed(values []string) iter.Seq[string] {
 	}
 }
 
-// IsToken reports whether a method, or the name of a header field, has only the
-// characters that such a one may have (RFC 9110 section 5.6.2).
+// IsToken reports whether name has only the characters that RFC 9110 section 5.6.2
+// allows in a method or in the name of a header field. An empty name is a token.
 func IsToken(name string) bool { return !strings.ContainsFunc(name, endsToken) }
 
 func endsToken(c rune) bool {
@@ -127,8 +129,8 @@ func endsToken(c rune) bool {
 	return !strings.ContainsRune("!#$%&'*+-.^_`|~", c)
 }
 
-// HasPlainLength reports whether the Content-Length, if there is one, is a single
-// decimal number (RFC 9110 section 8.6).
+// HasPlainLength reports whether header has either no Content-Length or one that is a
+// single decimal number (RFC 9110 section 8.6).
 func HasPlainLength(header http.Header) bool {
 	values, has := header["Content-Length"]
 	return !has || len(values) == 1 && values[0] != "" && strings.Trim(values[0], "0123456789") == ""

@@ -32,7 +32,8 @@ func HostName(host string) (name string, ok bool) {
 }
 
 // IsHostName reports whether name consists of labels of ASCII letters, digits,
-// hyphens and underscores, with single dots between them. An IPv4 address does.
+// hyphens and underscores, with single dots between them. IPv4 addresses are host
+// names too.
 func IsHostName(name string) bool {
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || strings.ContainsFunc(label, endsLabel) {
@@ -64,17 +65,18 @@ func IsLoopbackHost(host string) bool {
 }
 
 // IsBelow reports whether name, as [HostName] returns it, is a subdomain of the
-// domain. An empty domain has none.
+// domain. An empty domain has no subdomains.
 func IsBelow(name, domain string) bool {
 	above, found := strings.CutSuffix(name, "."+domain)
 	return found && domain != "" && above != ""
 }
 
 // Hosts are the names by which calls without a client key may reach a listener.
-// A web page can lead a name of its own domain to the listener's address (DNS
-// rebinding), so that the browser takes the proxy for the page's own server and
-// sends neither Origin nor Sec-Fetch-* header fields. The Host header field still
-// has the page's name.
+// The owner of a web page can resolve a name of the page's domain to the listener's
+// address (DNS rebinding). The browser then treats the proxy as the page's own
+// server, and sends neither Origin nor Sec-Fetch-* header fields. The Host header
+// field still has the page's name, so Hosts refuses the call. The zero value accepts
+// loopback names, IP addresses and names without a dot.
 type Hosts struct {
 	// Loopback means that the listener's address is a loopback address. Then
 	// only loopback addresses, localhost and names below it are accepted.
@@ -88,11 +90,11 @@ type Hosts struct {
 	Allowed []string
 }
 
-// Below returns what the Host header field's name has before the domain, in
-// lower case: 62515 of 62515.example.com. It is empty for all other names, for
-// the domain itself too. A malformed field that has the domain in it, such as
-// 62515..example.com, is returned whole: it names no portal, and must not count
-// as naming none.
+// Below returns the part of the Host header field's name that is before the domain,
+// in lower case: 62515 of 62515.example.com. Below returns "" for all other names,
+// and for the domain itself. A malformed field that contains the domain, such as
+// 62515..example.com, is returned whole, so that the request is refused as one with
+// an invalid portal and is not sent to the default portal.
 func (h Hosts) Below(host string) string {
 	if h.Domain == "" {
 		return ""
@@ -107,9 +109,9 @@ func (h Hosts) Below(host string) string {
 	return ""
 }
 
-// Accept reports whether the Host header field has an accepted name. Names
-// without a dot are accepted because no page can have one; a final dot makes
-// such a name a top-level domain.
+// Accept reports whether the Host header field has an accepted name. Names without a
+// dot are accepted because no web page has such a name. With a final dot, such a name
+// is a top-level domain and is refused.
 func (h Hosts) Accept(host string) bool {
 	if h.Loopback || IsLoopbackHost(host) {
 		return IsLoopbackHost(host)

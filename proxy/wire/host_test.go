@@ -8,7 +8,7 @@ import (
 	"hubspot-auth-proxy/proxy/wire"
 )
 
-func TestAHostsNameIsReadInOneWayOnly(t *testing.T) {
+func TestAHostNameIsReturnedInOneForm(t *testing.T) {
 	for host, want := range map[string]string{
 		"a": "a", "A.B:80": "a.b", "a.b.": "a.b", "a.b.:1": "a.b", "a:": "a", "127.0.0.1:8080": "127.0.0.1", "[::1]": "::1", "[::1]:80": "::1", "[::FFFF:1.2.3.4]:": "::ffff:1.2.3.4",
 		"[fe80::1%eth0]": "fe80::1%eth0", "x_y-z": "x_y-z",
@@ -72,9 +72,9 @@ func TestASubdomainOfTheDomainIsFound(t *testing.T) {
 	}
 }
 
-// FuzzHosts: whatever a browser calls a page's own server is refused. It sends a
-// name with a dot, and only the operator's names, localhost and addresses are
-// accepted with one.
+// FuzzHosts checks that every name that a web page can have is refused. Such a name
+// has a dot, and with a dot only the operator's names, names below localhost and
+// addresses are accepted.
 func FuzzHosts(f *testing.F) {
 	for _, host := range []string{"localhost", "evil.example:80", "[::1]:80", "127.0.0.1", "a.b.", "ai.", "x:y:z", "[::1%25a.b]", "62515.p.example", "1.2.3", "0x7f.1", "a.localhost.b"} {
 		f.Add(host)

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// FromPage reports whether a header has what only browsers add to a page's
-// requests (https://www.w3.org/TR/fetch-metadata/). Node's fetch, which
-// HubSpot's newer SDK for TypeScript uses, always adds Sec-Fetch-Mode: cors,
-// and nothing else of it.
+// FromPage reports whether a header has a field that only browsers add to a web
+// page's requests (https://www.w3.org/TR/fetch-metadata/). A lone Sec-Fetch-Mode:
+// cors does not count: Node's fetch, which HubSpot's newer SDK for TypeScript uses,
+// always adds it.
 func FromPage(header http.Header) bool {
 	if _, has := header["Origin"]; has {
 		return true
@@ -24,17 +24,17 @@ func FromPage(header http.Header) bool {
 	return false
 }
 
-// CameThroughProxy reports whether another proxy has forwarded the request: a header
-// field says so, or the request is HTTP/1.0. nginx adds no header field unless it is
-// configured to, and spoke HTTP/1.0 by default until version 1.29.7; no browser and
-// no SDK speaks that.
+// CameThroughProxy reports whether another proxy has forwarded the request: the
+// request has a header field that only proxies add, or uses HTTP/1.0. Until version
+// 1.29.7, nginx forwards by HTTP/1.0 and adds no such field unless it is configured
+// otherwise. No browser and no SDK uses HTTP/1.0.
 func CameThroughProxy(r *http.Request) bool {
 	if !r.ProtoAtLeast(1, 1) {
 		return true
 	}
 	for name := range r.Header {
 		if name == "" || !strings.Contains("FVXfvx", name[:1]) {
-			continue // saves most fields the copy
+			continue // most fields need no copy in lower case
 		}
 		switch dashed := dashes(name); dashed {
 		case "forwarded", "via", "x-real-ip":

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// OverridesMethod reports whether some server would take the method from a header
-// field or from the query instead of the request line.
+// OverridesMethod reports whether a server might take the method from one of these
+// header fields, or from a parameter _method in the query, instead of from the
+// request line.
 func OverridesMethod(header http.Header, query string) bool {
 	for name := range header {
 		switch dashes(name) {
@@ -23,7 +24,6 @@ func OverridesMethod(header http.Header, query string) bool {
 	return false
 }
 
-// dashes returns the name of a header field in lower case, with hyphens in the
-// place of underscores: servers of the CGI family make no difference between
-// them.
+// dashes returns the name of a header field in lower case, with each underscore
+// replaced by a hyphen, because CGI servers do not distinguish between the two.
 func dashes(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "-") }

@@ -7,12 +7,15 @@ import (
 	"unicode/utf8"
 )
 
-// IsPlainPath reports whether all servers read the path alike: it has no character
-// that some server takes for a separator, for the beginning of something else, or
-// for a part of an escape, and no segment that some server resolves. So it consists
-// of unreserved characters (RFC 3986 section 2.3), / @ : ! $ ' ( ) * , + = & and
-// escapes of UTF-8 text without control characters and / \ . ; % ? #, and has
-// neither dot segments nor empty ones, except for a slash at its end.
+// IsPlainPath reports whether all servers read the path alike. A plain path
+//   - begins with a slash,
+//   - consists of unreserved characters (RFC 3986 section 2.3), / @ : ! $ ' ( ) * , + = &
+//     and escapes,
+//   - has escapes of UTF-8 text only, without control characters and / \ . ; % ? #,
+//   - has neither dot segments nor empty segments, except that it may end in a slash.
+//
+// Servers differ about everything else: some resolve dot segments, merge slashes, cut
+// off what is after a semicolon, or decode twice.
 func IsPlainPath(path string) bool {
 	if !strings.HasPrefix(path, "/") || strings.Contains(path, "//") {
 		return false
@@ -48,21 +51,22 @@ func isAlphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// IsPathRule reports whether the rule can limit a client to the path that it names
-// and those below: a plain path without escapes, and without a slash at its end. A
-// single slash is the rule that allows all plain paths.
+// IsPathRule reports whether rule is a valid path rule: a plain path that has no
+// escapes and does not end in a slash. A rule allows its own path and the paths below
+// it. The rule / allows all plain paths.
 func IsPathRule(rule string) bool {
 	return rule == "/" || IsPlainPath(rule) && !strings.Contains(rule, "%") && !strings.HasSuffix(rule, "/")
 }
 
-// IsUnder reports whether the path is the rule's, or below it, by whole segments.
+// IsUnder reports whether path is the rule's own path or below it. Whole segments are
+// compared: /crm/v3x is not under /crm/v3.
 func IsUnder(path, rule string) bool {
 	rest, found := strings.CutPrefix(path, strings.TrimSuffix(rule, "/"))
 	return found && (rest == "" || rest[0] == '/')
 }
 
-// OverridesPath reports whether some server would take the path from a header field
-// instead of the request line.
+// OverridesPath reports whether a server might take the path from one of these header
+// fields instead of from the request line.
 func OverridesPath(header http.Header) bool {
 	for name := range header {
 		switch dashes(name) {

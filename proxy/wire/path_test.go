@@ -61,7 +61,7 @@ func TestAPathIsNotOverridden(t *testing.T) {
 	}
 }
 
-// readers are what servers make of a path before they look where it leads.
+// readers are the ways in which servers change a path before they route it.
 var readers = map[string]func(string) string{
 	// nginx decodes once, merges slashes, and resolves dot segments.
 	"nginx": func(raw string) string { return path.Clean(squeeze(lenient(raw))) + ending(lenient(raw)) },
@@ -77,13 +77,12 @@ var readers = map[string]func(string) string{
 		raw = regexp.MustCompile(`;[^/]*`).ReplaceAllString(raw, "")
 		return path.Clean(squeeze(lenient(raw))) + ending(lenient(raw))
 	},
-	// One that decodes first, and twice.
+	// A server that decodes before it resolves, and twice.
 	"twice": func(raw string) string {
 		twice := regexp.MustCompile(`;[^/]*`).ReplaceAllString(strings.ReplaceAll(lenient(lenient(raw)), `\`, "/"), "")
 		return path.Clean(squeeze(twice)) + ending(twice)
 	},
-	// One that takes overlong forms of UTF-8, as old ones did, and ends strings
-	// at NUL.
+	// An old server that accepts overlong UTF-8, and ends strings at NUL.
 	"overlong": func(raw string) string {
 		text, _, _ := strings.Cut(overlong(lenient(raw)), "\x00")
 		text, _, _ = strings.Cut(text, "?")
@@ -104,7 +103,7 @@ var readers = map[string]func(string) string{
 
 func squeeze(text string) string { return regexp.MustCompile(`/+`).ReplaceAllString(text, "/") }
 
-// ending returns the slash that path.Clean takes away.
+// ending returns the final slash, which path.Clean removes.
 func ending(text string) string {
 	if len(text) > 1 && strings.HasSuffix(text, "/") {
 		return "/"
@@ -112,7 +111,7 @@ func ending(text string) string {
 	return ""
 }
 
-// lenient decodes escapes, and leaves what is none.
+// lenient decodes valid escapes, and leaves invalid ones as they are.
 func lenient(text string) string {
 	return regexp.MustCompile(`%[0-9A-Fa-f]{2}`).ReplaceAllStringFunc(text, func(escape string) string {
 		decoded, _ := url.PathUnescape(escape)
@@ -120,7 +119,7 @@ func lenient(text string) string {
 	})
 }
 
-// overlong reads two bytes of UTF-8 that encode an ASCII character.
+// overlong decodes an ASCII character that is encoded in two bytes of UTF-8.
 func overlong(text string) string {
 	var out []byte
 	for i := 0; i < len(text); i++ {
@@ -134,7 +133,7 @@ func overlong(text string) string {
 	return string(out)
 }
 
-// slowPlain is IsPlainPath again, by other means.
+// slowPlain is a second implementation of IsPlainPath, to compare with.
 func slowPlain(raw string) bool {
 	if !regexp.MustCompile(`^(/([A-Za-z0-9._~@:!$'()*,+=&-]|%[0-9A-Fa-f]{2})*)+$`).MatchString(raw) ||
 		regexp.MustCompile(`(?i)//|/\.{1,2}(/|$)|%(2f|5c|2e|3b|25|3f|23|[01][0-9a-f]|7f)`).MatchString(raw) {
@@ -152,8 +151,8 @@ func slowPlain(raw string) bool {
 	return true
 }
 
-// FuzzPathRules: there is no path that passes a rule and that a server reads as one
-// outside of it.
+// FuzzPathRules checks that no server reads a path that a rule allows as a path that
+// the rule does not allow.
 func FuzzPathRules(f *testing.F) {
 	rules := []string{"/", "/crm/v3/objects/contacts", "/crm", "/a.b/c"}
 	for _, rule := range rules {

@@ -7,11 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// Printable returns the text with everything escaped that is not printable:
-// control and format characters, line and paragraph separators, code points that
-// are not assigned, and bytes that are not UTF-8. A terminal takes some of these
-// for commands or for another direction of the text. The escapes are those of Go,
-// such as \n, \x9b and \u202e; a backslash stays as it is.
+// Printable returns the text with all unprintable characters escaped: control and
+// format characters, line and paragraph separators, unassigned code points, and
+// bytes that are not UTF-8. Some of these are commands for a terminal, or reverse the
+// direction of the text. The escapes are Go's, such as \n, \x9b and \u202e. A
+// backslash stays as it is, so the original text cannot always be recovered.
 func Printable(text string) string {
 	for i, r := range text {
 		if !isPrintable(r, text[i:]) {
@@ -21,8 +21,7 @@ func Printable(text string) string {
 	return text
 }
 
-// isPrintable reports whether the character r, which rest begins with, needs no
-// escape.
+// isPrintable reports whether r, the first character of rest, needs no escape.
 func isPrintable(r rune, rest string) bool {
 	return unicode.IsPrint(r) && (r != utf8.RuneError || strings.HasPrefix(rest, "\uFFFD"))
 }

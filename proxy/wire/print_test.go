@@ -9,7 +9,7 @@ import (
 	"hubspot-auth-proxy/proxy/wire"
 )
 
-func TestWhatIsNotPrintableIsEscaped(t *testing.T) {
+func TestUnprintableCharactersAreEscaped(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                             "",
 		"/a b/\u00e9?\u4e16":           "/a b/\u00e9?\u4e16",

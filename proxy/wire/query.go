@@ -6,11 +6,11 @@ import (
 	"unicode"
 )
 
-// StripQuery removes every parameter that carries a credential, wherever it
-// stands: with it goes the delimiter after it, else the one before it. All
-// other bytes stay as they are, in order.
+// StripQuery returns the query without the parameters that carry a credential. With
+// each parameter, the delimiter after it is removed; with the last parameter, the
+// delimiter before it. All other bytes stay as they are, in order.
 //
-// Both & and ; delimit parameters, for servers differ about the latter.
+// Both & and ; delimit parameters, because servers differ about the latter.
 func StripQuery(query string) string {
 	if !hasCredential(query) {
 		return query
@@ -35,7 +35,6 @@ func StripQuery(query string) string {
 	return string(kept)
 }
 
-// hasCredential reports whether there is anything to strip.
 func hasCredential(query string) bool {
 	for parameter := range Parameters(query) {
 		if IsCredential(parameter) {
@@ -45,7 +44,8 @@ func hasCredential(query string) bool {
 	return false
 }
 
-// Parameters yields what stands between the query's delimiters.
+// Parameters yields the query's parameters, which & and ; delimit, without decoding
+// them. An empty query has none.
 func Parameters(query string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for query != "" {
@@ -62,8 +62,8 @@ func Parameters(query string) iter.Seq[string] {
 	}
 }
 
-// IsCredential reports whether a parameter's decoded name is that of a
-// credential, in whatever case, and whatever white space is around it.
+// IsCredential reports whether the parameter's decoded name is hapikey or
+// access_token, in any case, with or without white space around it.
 func IsCredential(parameter string) bool {
 	name, _, _ := strings.Cut(parameter, "=")
 	if len(name) < len("hapikey") {
@@ -79,8 +79,8 @@ func trim(name string) string {
 	return strings.TrimFunc(name, func(c rune) bool { return c <= ' ' || c == 0x7f || unicode.IsSpace(c) })
 }
 
-// Decode undoes percent-encoding. Unlike url.QueryUnescape it takes what is
-// wrongly encoded as it stands, as lenient servers do.
+// Decode undoes percent-encoding, and turns each + into a space. Unlike
+// url.QueryUnescape, Decode leaves invalid escapes as they are, as lenient servers do.
 func Decode(s string) string {
 	if !strings.ContainsAny(s, "%+") {
 		return s

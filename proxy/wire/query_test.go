@@ -1,4 +1,4 @@
-package wire
+package wire_test
 
 import (
 	"net/url"
@@ -7,9 +7,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"hubspot-auth-proxy/proxy/wire"
 )
 
-func TestCredentialsAreTakenOutOfTheQueryAndNothingElseChanges(t *testing.T) {
+func TestCredentialsAreRemovedFromTheQueryAndNothingElseChanges(t *testing.T) {
 	for query, want := range map[string]string{
 		"":                                       "",
 		"a=1":                                    "a=1",
@@ -82,7 +84,7 @@ func TestCredentialsAreTakenOutOfTheQueryAndNothingElseChanges(t *testing.T) {
 		"after=%7B%22a%22%7D":   "after=%7B%22a%22%7D",
 		strings.Repeat("a", 99): strings.Repeat("a", 99),
 	} {
-		if diff := cmp.Diff(want, StripQuery(query)); diff != "" {
+		if diff := cmp.Diff(want, wire.StripQuery(query)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", query, diff)
 		}
 	}
@@ -90,7 +92,7 @@ func TestCredentialsAreTakenOutOfTheQueryAndNothingElseChanges(t *testing.T) {
 
 func TestAQueryWithoutCredentialIsNotCopied(t *testing.T) {
 	query := "limit=100&properties=firstname&after=hapi"
-	if n := testing.AllocsPerRun(10, func() { StripQuery(query) }); n != 0 {
+	if n := testing.AllocsPerRun(10, func() { wire.StripQuery(query) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -103,7 +105,7 @@ func FuzzStripQuery(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
-		got := StripQuery(query)
+		got := wire.StripQuery(query)
 		for _, parameter := range parameters(got) {
 			if isCredential(parameter) {
 				t.Fatalf("%q is left in %q of %q", parameter, got, query)
@@ -127,25 +129,25 @@ func FuzzStripQuery(f *testing.F) {
 			t.Fatalf("%q has no credential, and became %q", query, got)
 		}
 		if len(kept) == 0 {
-			kept = []string{""} // an empty query has one parameter, an empty one
+			kept = []string{""} // parameters returns one empty parameter for an empty query
 		}
 		if diff := cmp.Diff(kept, parameters(got)); diff != "" {
 			t.Fatalf("what was kept of %q (-want +got):\n%s", query, diff)
 		}
-		if again := StripQuery(got); again != got {
+		if again := wire.StripQuery(got); again != got {
 			t.Fatalf("%q became %q, and that %q", query, got, again)
 		}
 	})
 }
 
-// parameters splits a query as the most generous server does.
+// parameters splits a query as the most lenient server does.
 func parameters(query string) []string {
 	return strings.Split(strings.ReplaceAll(query, ";", "&"), "&")
 }
 
 var anEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
-// isCredential is an oracle that shares no code with what it judges.
+// isCredential is a second implementation of IsCredential, to compare with.
 func isCredential(parameter string) bool {
 	name, _, _ := strings.Cut(parameter, "=")
 	name = strings.Trim(unescaped(name), "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\v\f\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \x7f"+

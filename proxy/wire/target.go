@@ -6,17 +6,16 @@ import (
 	"strings"
 )
 
-// Target is what a request line asks for, in the very bytes that the client
-// sent.
+// Target is the target of a request line, byte for byte as the client sent it.
 type Target struct {
 	Path     string // begins with a slash, or is *
-	Query    string // without its question mark
-	HasQuery bool   // whether there is a question mark
+	Query    string // without the question mark
+	HasQuery bool   // whether the target has a question mark
 }
 
-// ParseTarget takes a request's target apart (RFC 9112 section 3.2). Of the
-// absolute form only path and query count: whatever host it names, the request
-// goes to HubSpot.
+// ParseTarget parses a request's target (RFC 9112 section 3.2). Of a target in
+// absolute form, ParseTarget keeps the path and the query only: the request goes to
+// HubSpot, whatever host the target names. ok is false if raw is not a valid target.
 func ParseTarget(raw string) (t Target, ok bool) {
 	if strings.ContainsFunc(raw, endsTarget) {
 		return Target{}, false
@@ -42,10 +41,11 @@ func ParseTarget(raw string) (t Target, ok bool) {
 // line of HTTP/1. HTTP/2, which has no such line, lets clients send a space.
 func endsTarget(c rune) bool { return c <= ' ' || c == 0x7f }
 
-// PortalPrefix returns the id of a path that begins with /portals/{id}, and the
-// target as HubSpot gets it, which is without this prefix, and with /oauth/ where
-// it begins with //oauth/. PortalPrefix looks at the raw path only: what means a
-// slash or a digit when it is decoded is none here.
+// PortalPrefix returns the id of a path that begins with /portals/{id}, and the target
+// that HubSpot gets: without this prefix, and beginning with /oauth/ instead of
+// //oauth/. found is false if the path has no such prefix. PortalPrefix does not decode
+// the path, so an escaped slash or digit does not count as a slash or digit, and does
+// not check that the id is one.
 func (t Target) PortalPrefix() (id string, rest Target, found bool) {
 	after, found := strings.CutPrefix(t.Path, "/portals/")
 	if found {
@@ -53,14 +53,14 @@ func (t Target) PortalPrefix() (id string, rest Target, found bool) {
 		t.Path = "/" + t.Path
 	}
 	if strings.HasPrefix(t.Path, "//oauth/") {
-		// SDKs make it of a base URL with a slash at its end.
+		// SDKs send this path if their base URL ends in a slash.
 		t.Path = t.Path[1:]
 	}
 	return id, t, found
 }
 
-// IsOAuth reports whether the target is one of HubSpot's OAuth endpoints, to
-// which callers bring their own credential.
+// IsOAuth reports whether the target is one of HubSpot's OAuth endpoints. A request
+// to such an endpoint carries its own credential.
 func (t Target) IsOAuth() bool { return strings.HasPrefix(t.Path, "/oauth/") }
 
 // tokenEndpoint is HubSpot's token endpoint, in all versions: v1, v3, 2026-03.
@@ -78,8 +78,8 @@ func (t Target) IsObjectSearch() bool {
 	return strings.HasSuffix(t.Path, "/search") && objectSearch.MatchString(t.Path)
 }
 
-// Strip removes the credentials from the query, and the question mark of a query
-// that had nothing else.
+// Strip removes the credentials from the query. If the query had nothing else, Strip
+// removes the question mark too.
 func (t *Target) Strip() {
 	stripped := StripQuery(t.Query)
 	if stripped == "" && t.Query != "" {
@@ -88,17 +88,17 @@ func (t *Target) Strip() {
 	t.Query = stripped
 }
 
-// URL returns the target's URL at the upstream, such that net/http writes the
-// target's own bytes.
+// URL returns the target's URL at the upstream. net/http writes the target of this URL
+// byte for byte as the client sent it.
 func (t Target) URL(upstream *url.URL) *url.URL {
 	u := &url.URL{Scheme: upstream.Scheme, Host: upstream.Host, RawQuery: t.Query, ForceQuery: t.HasQuery}
 	if !strings.HasPrefix(t.Path, "//") {
 		u.Opaque = t.Path
 		return u
 	}
-	// net/http would take an opaque //a for an authority. Most such paths are
-	// written as they are in another way; the rest has bytes that no URL may
-	// have, and goes in absolute form, which every server has to understand.
+	// net/http would read an opaque //a as an authority. Most such paths can be set
+	// as Path and RawPath instead. A path with bytes that no URL may have is sent in
+	// absolute form, which every server has to understand.
 	if path, err := url.PathUnescape(t.Path); err == nil {
 		u.Path, u.RawPath = path, t.Path
 		if u.EscapedPath() == t.Path {

@@ -1,14 +1,16 @@
-package wire
+package wire_test
 
 import (
 	"net/url"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"hubspot-auth-proxy/proxy/wire"
 )
 
-func TestATargetIsTakenApartAsItStands(t *testing.T) {
-	for raw, want := range map[string]Target{
+func TestATargetIsParsedByteForByte(t *testing.T) {
+	for raw, want := range map[string]wire.Target{
 		"/":                 {Path: "/"},
 		"/a":                {Path: "/a"},
 		"/a?":               {Path: "/a", HasQuery: true},
@@ -25,7 +27,7 @@ func TestATargetIsTakenApartAsItStands(t *testing.T) {
 		"/a://b":            {Path: "/a://b"},
 		"*":                 {Path: "*"},
 
-		// Absolute, of which the host does not count.
+		// In absolute form, where the host does not count.
 		"http://elsewhere":               {Path: "/"},
 		"http://elsewhere/":              {Path: "/"},
 		"http://elsewhere?":              {Path: "/", HasQuery: true},
@@ -35,7 +37,7 @@ func TestATargetIsTakenApartAsItStands(t *testing.T) {
 		"gopher://elsewhere/portals/1/x": {Path: "/portals/1/x"},
 		"http://elsewhere/http://b/c":    {Path: "/http://b/c"},
 	} {
-		got, ok := ParseTarget(raw)
+		got, ok := wire.ParseTarget(raw)
 		if !ok {
 			t.Errorf("%q is refused", raw)
 		}
@@ -45,18 +47,18 @@ func TestATargetIsTakenApartAsItStands(t *testing.T) {
 	}
 }
 
-func TestATargetThatIsNoPathAndNoURLIsRefused(t *testing.T) {
+func TestATargetThatIsNeitherAPathNorAURLIsRefused(t *testing.T) {
 	for _, raw := range []string{
 		"", "a", "a/b", "mailto:x", "mailto:x?u=http://h/portals/1/x", "x?http://h/y", "api.hubapi.com:443", "**", "*?a", "*/a", "?a=1",
 		"a:b://h/y", "://h/y", "a/b://h/y",
 	} {
-		if got, ok := ParseTarget(raw); ok {
+		if got, ok := wire.ParseTarget(raw); ok {
 			t.Errorf("%q is taken for %+v", raw, got)
 		}
 	}
 }
 
-func TestAPortalPrefixIsThatOfTheRawPath(t *testing.T) {
+func TestThePortalPrefixIsReadFromTheRawPath(t *testing.T) {
 	type result struct {
 		ID, Path string
 		Found    bool
@@ -95,7 +97,7 @@ func TestAPortalPrefixIsThatOfTheRawPath(t *testing.T) {
 		"/portalsx/1":       {"", "/portalsx/1", false},
 		"*":                 {"", "*", false},
 	} {
-		id, rest, found := Target{Path: path, Query: "q", HasQuery: true}.PortalPrefix()
+		id, rest, found := wire.Target{Path: path, Query: "q", HasQuery: true}.PortalPrefix()
 		if diff := cmp.Diff(want, result{id, rest.Path, found}); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", path, diff)
 		}
@@ -105,7 +107,7 @@ func TestAPortalPrefixIsThatOfTheRawPath(t *testing.T) {
 	}
 }
 
-func TestTheTokenEndpointIsKnownInAllVersions(t *testing.T) {
+func TestTheTokenEndpointIsRecognizedInAllVersions(t *testing.T) {
 	for path, want := range map[string]bool{
 		"/oauth/v1/token":         true,
 		"/oauth/v3/token":         true,
@@ -134,20 +136,20 @@ func TestTheTokenEndpointIsKnownInAllVersions(t *testing.T) {
 		"/oauth/v1/access-tokens": false,
 		"/oauth":                  false,
 	} {
-		if got := (Target{Path: path}).IsTokenEndpoint(); got != want {
+		if got := (wire.Target{Path: path}).IsTokenEndpoint(); got != want {
 			t.Errorf("%q: %v", path, got)
 		}
 	}
 }
 
-func TestTheURLForHubSpotHasTheTargetsOwnBytes(t *testing.T) {
+func TestTheURLForHubSpotHasTheTargetByteForByte(t *testing.T) {
 	for _, upstream := range []*url.URL{{Scheme: "https", Host: "api.hubapi.com"}, {Scheme: "http", Host: "127.0.0.1:1"}} {
 		for _, raw := range []string{
 			"/", "/a", "/a?", "/a??", "/a?b=%zz;c", "/a%2Fb", "/a%2fb", "//a", "//", "///", "//a//b?c", "/a/../b", "/./a", "/a/.", "/..",
 			"/a|b^c{d}e\"f<g>`", "/a%20b+c", "/a;b=1;c", "/#a", "/a#b?c#d", "/\xff", "/é", "*", "/a:b@c", "/http://a/b", "/%41",
 			"//a%2Fb", "//a@b:80/c", "/%00", "/a?b=c/d?e",
 		} {
-			parsed, ok := ParseTarget(raw)
+			parsed, ok := wire.ParseTarget(raw)
 			u := parsed.URL(upstream)
 			if got := u.RequestURI(); !ok || got != raw {
 				t.Errorf("%q is sent as %q", raw, got)
@@ -159,10 +161,10 @@ func TestTheURLForHubSpotHasTheTargetsOwnBytes(t *testing.T) {
 	}
 }
 
-func TestAPathThatNoURLCanHaveGoesInAbsoluteFormIfItBeginsWithTwoSlashes(t *testing.T) {
+func TestAPathThatBeginsWithTwoSlashesAndIsInvalidInAURLIsSentInAbsoluteForm(t *testing.T) {
 	upstream := &url.URL{Scheme: "https", Host: "api.hubapi.com"}
 	for _, raw := range []string{"//a|b", "//a%zz", "//\xff?c", "//é/{}?"} {
-		parsed, _ := ParseTarget(raw)
+		parsed, _ := wire.ParseTarget(raw)
 		if got, want := parsed.URL(upstream).RequestURI(), "https://api.hubapi.com"+raw; got != want {
 			t.Errorf("%q is sent as %q", raw, got)
 		}

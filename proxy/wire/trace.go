@@ -3,13 +3,13 @@ package wire
 import "strings"
 
 // TraceID returns the trace id of a traceparent header field
-// (https://www.w3.org/TR/trace-context/), empty if there is not one valid field.
+// (https://www.w3.org/TR/trace-context/). TraceID returns "" unless there is exactly
+// one field and it is valid.
 func TraceID(values []string) string {
 	if len(values) != 1 {
 		return ""
 	}
-	// version "-" trace-id "-" parent-id "-" flags, which newer versions may go on
-	// from.
+	// version "-" trace-id "-" parent-id "-" flags. Newer versions may append more.
 	const length, from, to = 55, 3, 35
 	text := values[0]
 	if len(text) < length || text[:2] == "ff" || text[2] != '-' || text[to] != '-' || text[52] != '-' ||

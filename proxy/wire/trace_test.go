@@ -7,7 +7,7 @@ import (
 	"hubspot-auth-proxy/proxy/wire"
 )
 
-func TestTheTraceIDOfATraceparent(t *testing.T) {
+func TestTheTraceIDIsReadFromOneValidTraceparent(t *testing.T) {
 	t.Parallel()
 	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
 	const good = "00-" + id + "-00f067aa0ba902b7-01"
@@ -15,7 +15,7 @@ func TestTheTraceIDOfATraceparent(t *testing.T) {
 		good:                      id,
 		"cc" + good[2:]:           id,
 		"cc" + good[2:] + "-more": id,
-		good + "-more":            "", // of version 00 there is no more
+		good + "-more":            "", // version 00 ends after the flags
 		"cc" + good[2:] + "more":  "",
 		"ff" + good[2:]:           "",
 		good[:54]:                 "",
@@ -32,6 +32,6 @@ func TestTheTraceIDOfATraceparent(t *testing.T) {
 		}
 	}
 	if wire.TraceID(nil) != "" || wire.TraceID([]string{good, good}) != "" {
-		t.Error("none, or two, have a trace id")
+		t.Error("a trace id is read from no field, or from two")
 	}
 }
