@@ -1,8 +1,9 @@
-// Package faults is tests only: the program as it is built, two processes of it
-// with a real redis-server, and each thing around them that can break, broken.
-// What clients and HubSpot saw of it is the table in README.md, which
+// Package faults has tests only. They build the program, run two processes of it with a
+// real redis-server, and break the parts around the processes: Redis, HubSpot, clients
+// and the processes themselves. The table in README.md says what clients and HubSpot
+// see of each fault.
 //
-//	go test ./proxy/faults -update
+//	go test ./proxy/faults
 //
-// writes, and go test ./proxy/faults compares with what it saw.
+// compares the table with what the tests saw. With -update, it writes the table.
 package faults

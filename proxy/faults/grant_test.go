@@ -13,16 +13,17 @@ import (
 func grantFaults(*testing.T) []fault {
 	return []fault{
 		{"all processes are started with another app's client id and secret", tryOtherApp},
-		{"…, and the records of the portals do not know their app yet", tryOtherAppAtFirst},
-		{"the token endpoint refuses a grant that lives, once", tryRefusedOnce},
+		{"…, and the portals' records do not name their app yet", tryOtherAppAtFirst},
+		{"the token endpoint refuses a valid grant once", tryRefusedOnce},
 		{"HubSpot rejects a portal's static token", tryRejectedToken},
 	}
 }
 
-// otherApp is the settings of an app that no portal has given a grant to.
+// otherApp has the settings of an app that has no portal's grant.
 var otherApp = []string{"HUBSPOT_CLIENT_ID=" + hubspottest.OtherClientID, "HUBSPOT_CLIENT_SECRET=" + hubspottest.OtherClientSecret}
 
-// restart ends all replicas and starts as many, with those settings on top.
+// restart kills all replicas and starts the same number, with the given settings in
+// addition to the stage's.
 func (s *stage) restart(settings ...string) {
 	s.t.Helper()
 	n := len(s.replicas)
@@ -43,7 +44,7 @@ func tryOtherApp(t *testing.T) outcome {
 	l := s.load()
 	began := time.Now()
 	mismatch := func(r result) bool { return r.kind() == "503 `APP_MISMATCH`" && r.header.Get("Retry-After") != "" }
-	testkit.Within(t, 30*time.Second, "the grants are not used", func() bool { return s.everybody(l, began, mismatch, granted...) })
+	testkit.Within(t, 30*time.Second, "all portals are answered APP_MISMATCH", func() bool { return s.seenEverywhere(l, began, mismatch, granted...) })
 	calls := s.calls()
 	results := l.stop()
 	wantKinds(t, results, "200", "503 `APP_MISMATCH`", atExpiry)
@@ -57,7 +58,7 @@ func tryOtherApp(t *testing.T) outcome {
 	s.hub.SetToken(hubspottest.TokenBehaviour{})
 	o := outcome{
 		client: "200 as long as the token lives, then 503 `APP_MISMATCH` with Retry-After", hubspot: "no token call",
-		well: s.wantWellWithTheRightApp(),
+		recovery: s.wantRecoveryWithTheRightApp(),
 	}
 	s.wantNothingLost()
 	return o
@@ -70,7 +71,7 @@ func tryOtherAppAtFirst(t *testing.T) outcome {
 	for _, r := range s.replicas {
 		r.Kill()
 	}
-	for _, portal := range granted { // as a former version has stored them
+	for _, portal := range granted { // as an earlier version stored them
 		redis.Do("HDEL", "hubspot:portal:{"+portal+"}", "app")
 	}
 	s.restart(otherApp...)
@@ -78,7 +79,7 @@ func tryOtherAppAtFirst(t *testing.T) outcome {
 	l := s.load()
 	began := time.Now()
 	refused := func(r result) bool { return r.kind() == "403 `PORTAL_REAUTHORIZATION_REQUIRED`" }
-	testkit.Within(t, 30*time.Second, "the grants are refused", func() bool { return s.everybody(l, began, refused, granted...) })
+	testkit.Within(t, 30*time.Second, "the grants are refused", func() bool { return s.seenEverywhere(l, began, refused, granted...) })
 	results := l.stop()
 	wantKinds(t, results, "200", "403 `PORTAL_REAUTHORIZATION_REQUIRED`", atExpiry)
 	s.wantUnseen(results)
@@ -87,9 +88,9 @@ func tryOtherAppAtFirst(t *testing.T) outcome {
 	}
 	s.hub.SetToken(hubspottest.TokenBehaviour{})
 	o := outcome{
-		client:  "200 as long as the token lives, then 403 `PORTAL_REAUTHORIZATION_REQUIRED`",
-		hubspot: "one token call a portal, and one more with the right ones",
-		well:    s.wantWellWithTheRightApp(),
+		client:   "200 as long as the token lives, then 403 `PORTAL_REAUTHORIZATION_REQUIRED`",
+		hubspot:  "one token call per portal, and one more with the right client id and secret",
+		recovery: s.wantRecoveryWithTheRightApp(),
 	}
 	if n := s.calls() - calls; n != 2*len(granted) {
 		t.Errorf("%d token calls", n)
@@ -107,11 +108,11 @@ func tryRefusedOnce(t *testing.T) outcome {
 	s.hub.SetToken(hubspottest.TokenBehaviour{Code: "BAD_REFRESH_TOKEN"})
 	began, before := time.Now(), s.calls()
 	refused := func(r result) bool { return r.kind() == "403 `PORTAL_REAUTHORIZATION_REQUIRED`" }
-	testkit.Within(t, 30*time.Second, "the grants are refused", func() bool { return s.everybody(l, began, refused, granted...) })
+	testkit.Within(t, 30*time.Second, "the grants are refused", func() bool { return s.seenEverywhere(l, began, refused, granted...) })
 	calls := s.calls() - before
 	s.hub.SetToken(hubspottest.TokenBehaviour{})
 	s.command(redis, "", "portal", "check", "--all")
-	o := outcome{well: s.wantWell(l, 10*time.Second) + " by `portal check`; else by the first call a minute after the refusal"}
+	o := outcome{recovery: s.wantRecovery(l, 10*time.Second) + " after `portal check`; otherwise with the first call a minute after the refusal"}
 	results := l.stop()
 	wantKinds(t, results, "200", "403 `PORTAL_REAUTHORIZATION_REQUIRED`", atExpiry)
 	s.wantUnseen(results)
@@ -120,11 +121,11 @@ func tryRefusedOnce(t *testing.T) outcome {
 	}
 	s.wantNothingLost()
 	o.client = "200 as long as the token lives, then 403 `PORTAL_REAUTHORIZATION_REQUIRED`, which says when the grant is tried again"
-	o.hubspot = "one token call a portal, and one more to try it again, by all processes together"
+	o.hubspot = "from all processes together, one token call per portal, and one more when the grant is tried again"
 	return o
 }
 
-// A rejected token is used on, and reported by all processes until HubSpot accepts it.
+// The processes keep using a rejected token, and report it until HubSpot accepts it.
 func tryRejectedToken(t *testing.T) outcome {
 	s := newStage(t)
 	redis := s.startTwo()
@@ -139,31 +140,31 @@ func tryRejectedToken(t *testing.T) outcome {
 	s.hub.RejectAll(static, true)
 	began := time.Now()
 	rejected := func(r result) bool { return r.status == 401 }
-	testkit.Within(t, 20*time.Second, "HubSpot's rejection is seen", func() bool { return s.everybody(l, began, rejected, static) })
-	testkit.Within(t, 20*time.Second, "the metric says so", reported(1))
+	testkit.Within(t, 20*time.Second, "all clients get HubSpot's 401", func() bool { return s.seenEverywhere(l, began, rejected, static) })
+	testkit.Within(t, 20*time.Second, "the metric counts the rejected portal", reported(1))
 	if listed := s.command(redis, "", "portal", "list", "--json"); !strings.Contains(listed, `"state": "rejected"`) {
 		t.Errorf("portal list: %s", listed)
 	}
 	s.hub.RejectAll(static, false)
 	o := outcome{
 		client: "HubSpot's 401; `portal list`, the status page and an alert say since when, and what to do", hubspot: "each request once",
-		well: s.wantWell(l, 10*time.Second),
+		recovery: s.wantRecovery(l, 10*time.Second),
 	}
-	testkit.Within(t, 20*time.Second, "the metric says that it is over", reported(0))
+	testkit.Within(t, 20*time.Second, "the metric counts no rejected portal", reported(0))
 	results := l.stop()
 	wantKinds(t, results, "200", "401")
 	for _, r := range results {
 		if n := s.seen.times(r.method, r.sent()); r.status == 401 && n != 1 {
-			t.Errorf("%s %s was answered 401, and came %d times", r.method, r.target, n)
+			t.Errorf("%s %s was answered 401, and HubSpot received it %d times", r.method, r.target, n)
 		}
 	}
 	s.wantNothingLost()
 	return o
 }
 
-// wantWellWithTheRightApp restarts all replicas with the app that has the grants,
-// and wants all portals to be served soon.
-func (s *stage) wantWellWithTheRightApp() string {
+// wantRecoveryWithTheRightApp restarts all replicas with the app that has the grants,
+// and checks that all portals are served within 10 s.
+func (s *stage) wantRecoveryWithTheRightApp() string {
 	s.t.Helper()
 	s.restart()
 	began := time.Now()
@@ -172,10 +173,10 @@ func (s *stage) wantWellWithTheRightApp() string {
 			s.wantServed(r, portal, "with the right app")
 		}
 	}
-	return wantWithin(s.t, began, 10*time.Second) + ", with the right ones"
+	return wantWithin(s.t, began, 10*time.Second) + " with the right client id and secret"
 }
 
-// wantPrinted wants the replica's log to have each text.
+// wantPrinted checks that the replica's log contains each text.
 func wantPrinted(t *testing.T, r *replica, texts ...string) {
 	t.Helper()
 	for _, text := range texts {

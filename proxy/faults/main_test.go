@@ -11,15 +11,15 @@ import (
 
 	"go.uber.org/goleak"
 
-	// For go test, which does not know what the program is built of, to run these
-	// again when that has changed.
+	// go test caches results and does not know which packages the program is built
+	// from. These imports make it run the tests again when those packages change.
 	_ "hubspot-auth-proxy/config"
 	_ "hubspot-auth-proxy/proxy/admin"
 )
 
-var update = flag.Bool("update", false, "write what was seen to README.md")
+var update = flag.Bool("update", false, "write the table in README.md")
 
-// binary is the environment variable that has the program's path.
+// binary names the environment variable that has the path of the built program.
 const binary = "HUBSPOT_AUTH_PROXY_BINARY"
 
 func TestMain(m *testing.M) {
@@ -41,8 +41,8 @@ func run(m *testing.M) int {
 		return 1
 	}
 	_ = os.Setenv(binary, path)
-	// Faults take time, and little work: they are tried at once, unless the
-	// command line says otherwise.
+	// A fault takes time but little CPU, so more faults are tried at once than there
+	// are CPUs.
 	_ = flag.Set("test.parallel", "12")
 	status := m.Run()
 	if err := goleak.Find(); status == 0 && err != nil {

@@ -21,11 +21,12 @@ type replica struct {
 	t *testing.T
 }
 
-// launch runs the program until the test ends, and returns when it is ready.
+// launch starts the program and waits until it is ready. The program ends with the
+// test. Its output must have no canary, panic or data race.
 func launch(t *testing.T, settings []string) *replica {
 	t.Helper()
 	r := &replica{t: t}
-	t.Cleanup(func() { // after the program's end
+	t.Cleanup(func() { // runs after the program has ended
 		if r.Program == nil {
 			return
 		}
@@ -42,8 +43,8 @@ func launch(t *testing.T, settings []string) *replica {
 	return r
 }
 
-// metric returns the sum of a metric's samples whose labels have the text; 0
-// if there is none.
+// metric returns the sum of the metric's samples whose labels contain the text, or 0 if
+// there are none.
 func (r *replica) metric(name, label string) (sum float64) {
 	r.t.Helper()
 	response, err := plain.Get("http://" + r.Admin + "/metrics")
@@ -62,20 +63,19 @@ func (r *replica) metric(name, label string) (sum float64) {
 	return sum
 }
 
-// seesRedis reports whether the replica says that Redis answers, and has
+// seesRedis reports whether, by its metrics, the replica reaches Redis and holds
 // nothing that is not stored there.
 func (r *replica) seesRedis() bool {
 	return r.metric("hubspot_auth_proxy_redis_up", "") == 1 && r.metric("hubspot_auth_proxy_unsaved_portals", "") == 0
 }
 
-// plain is a client that keeps no connections.
+// plain is an HTTP client that uses a new connection for each request.
 var plain = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
 
-// call sends one request and returns what came of it, with a connection of its
-// own.
+// call sends one request on a connection of its own and returns the result.
 func (r *replica) call(method, target string) result { return send(plain, r, method, target) }
 
-// send sends one request and returns what came of it.
+// send sends one request and returns the result. A failed transfer is a result too.
 func send(client *http.Client, r *replica, method, target string) result {
 	body := ""
 	if method != http.MethodGet && method != http.MethodDelete {

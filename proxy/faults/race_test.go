@@ -2,5 +2,5 @@
 
 package faults
 
-// buildFlags build the program with the race detector, as the tests are.
+// buildFlags build the program with the race detector, like the tests.
 var buildFlags = []string{"-race"}

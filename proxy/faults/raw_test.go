@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// raw is a HubSpot that answers some paths by script, down to the bytes, and
-// leaves the others to the fake. Each of its connections ends with an answer,
-// unless the script says otherwise.
+// raw is a HubSpot that answers some paths with scripts, which control every byte, and
+// forwards the other paths to the stage's fake HubSpot. Each answer ends the connection,
+// unless the script keeps it open.
 type raw struct {
 	s        *stage
 	listener net.Listener
@@ -24,11 +24,12 @@ type raw struct {
 	conns   map[net.Conn]bool
 }
 
-// script answers a request, whose body is still to be read, and reports whether
-// the connection goes on.
+// script answers a request and reports whether the connection stays open. The script
+// also decides whether the request's body is read.
 type script func(conn *net.TCPConn, r *http.Request) (goesOn bool)
 
-// newRaw puts one before the stage's HubSpot. It ends with the test.
+// newRaw puts a raw HubSpot between the stage's replicas and its fake HubSpot, until the
+// test ends.
 func newRaw(s *stage) *raw {
 	s.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,8 +43,8 @@ func newRaw(s *stage) *raw {
 	return u
 }
 
-// answer makes the paths /fault/{name}/… be answered so, and returns the
-// target of one for the portal.
+// answer sets the script for the paths /fault/{name}/…, and returns a function that
+// returns such a path for a portal.
 func (u *raw) answer(name string, do script) (target func(portal, id string) string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -103,7 +104,7 @@ func (u *raw) serve(conn *net.TCPConn) {
 	}
 }
 
-// forward has the fake HubSpot answer.
+// forward forwards the request to the fake HubSpot, and its answer to the proxy.
 func (u *raw) forward(conn net.Conn, r *http.Request) {
 	out, err := http.NewRequest(r.Method, u.s.hub.URL+r.RequestURI, r.Body)
 	if err != nil {
@@ -119,24 +120,23 @@ func (u *raw) forward(conn net.Conn, r *http.Request) {
 	_ = response.Write(conn)
 }
 
-// reset ends the connection such that the other side gets an error.
+// reset closes the connection with a RST.
 func reset(conn *net.TCPConn) {
 	_ = conn.SetLinger(0)
 	_ = conn.Close()
 }
 
-// drain reads the request's body.
+// drain reads the request's body to its end.
 func drain(r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }
 
 var methods = []string{"GET", "POST", "PATCH", "PUT", "DELETE"}
 
-// wantServedAtOnce wants the next request of any portal to be served at every
-// replica.
+// wantServedAtOnce checks that every replica serves the next request for each portal.
 func (s *stage) wantServedAtOnce(t *testing.T) string {
 	t.Helper()
 	for _, r := range s.replicas {
 		for _, portal := range portals {
-			if got := r.call("GET", of(portal, "next")); !got.served() {
+			if got := r.call("GET", objectOf(portal, "next")); !got.served() {
 				t.Errorf("the next request for portal %s: %s %s", portal, got.kind(), got.body)
 			}
 		}

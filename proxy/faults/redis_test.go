@@ -25,7 +25,7 @@ func redisFaults(*testing.T) []fault {
 		{"Redis is killed, and started again empty", redisFault{
 			breaks: (*redistest.Server).Kill, mends: (*redistest.Server).Restart,
 		}.try},
-		{"Redis is restarted empty in a moment; HubSpot rotates", tryRestartedEmpty},
+		{"Redis is restarted empty, before a process notices; HubSpot rotates", tryRestartedEmpty},
 		{"Redis hangs (SIGSTOP)", redisFault{
 			breaks: (*redistest.Server).Pause, mends: (*redistest.Server).Resume, waits: true,
 		}.try},
@@ -42,16 +42,16 @@ func redisFaults(*testing.T) []fault {
 	}
 }
 
-// redisFault is a fault during which tokens are to be renewed.
+// redisFault is a fault of Redis that lasts while tokens are renewed.
 type redisFault struct {
 	options       []redistest.Option
 	breaks, mends func(*redistest.Server)
 	rotate        bool
-	waits         bool // requests may wait noticeably
+	waits         bool // requests may wait
 }
 
-// usual is what a request may take on a busy machine.
-const usual = 5 * time.Second
+// usualWait is the longest time that a request may take on a busy machine.
+const usualWait = 5 * time.Second
 
 func (f redisFault) try(t *testing.T) outcome {
 	s := newStage(t)
@@ -62,9 +62,9 @@ func (f redisFault) try(t *testing.T) outcome {
 	began, before := time.Now(), s.calls()
 	o := outcome{client: "200"}
 	if f.rotate {
-		// One of the two renews, which makes the other's refresh token void.
-		testkit.Within(t, time.Minute, "one has no token", func() bool {
-			return slices.ContainsFunc(l.so(), func(r result) bool { return r.status == 503 })
+		// One process renews, which makes the other's refresh token invalid.
+		testkit.Within(t, time.Minute, "one process has no token", func() bool {
+			return slices.ContainsFunc(l.soFar(), func(r result) bool { return r.status == 503 })
 		})
 		s.renewed(2)
 	} else {
@@ -73,40 +73,40 @@ func (f redisFault) try(t *testing.T) outcome {
 	lasted := time.Since(began)
 	o.hubspot = s.wantCallsOfEach(s.calls()-before, lasted)
 	f.mends(redis)
-	o.well = s.wantWell(l, 10*time.Second)
+	o.recovery = s.wantRecovery(l, 10*time.Second)
 	results := l.stop()
 	s.wantUnseen(results)
 	if f.rotate {
 		wantOneServes(t, s, results)
 		wantKinds(t, results, "200", "503 `CREDENTIAL_UNAVAILABLE`", atExpiry)
-		o.client = "200, 503 `CREDENTIAL_UNAVAILABLE` of the process that did not renew, once its token has expired"
+		o.client = "200, 503 `CREDENTIAL_UNAVAILABLE` from the process that did not renew, once its token has expired"
 	} else {
 		wantKinds(t, results, "200")
 	}
 	if f.waits {
-		o.client += ", some after a wait of < " + usual.String()
+		o.client += ", some after a wait of < " + usualWait.String()
 	}
-	wantPatience(t, results, usual)
+	wantAnswersWithin(t, results, usualWait)
 	s.wantNothingLost()
 	return o
 }
 
-// calls returns how often the token endpoint was asked for the portals.
+// calls returns the number of token calls for both OAuth portals.
 func (s *stage) calls() int { return s.hub.TokenCalls(first) + s.hub.TokenCalls(second) }
 
-// wantCallsOfEach wants that in a time without Redis, each replica asked for
-// each portal at most once per expiry, and twice more as it had to.
+// wantCallsOfEach checks that in the time without Redis, each replica made at most one
+// token call per portal and expiry. Two more calls are allowed, for an expiry at the
+// beginning and at the end of that time.
 func (s *stage) wantCallsOfEach(calls int, lasted time.Duration) string {
 	s.t.Helper()
 	expiries := int(lasted/(short*3/4)) + 2
 	if most := len(s.replicas) * len(granted) * expiries; calls > most {
 		s.t.Errorf("%d token calls in %v, more than %d", calls, lasted, most)
 	}
-	return "token calls of each process"
+	return "token calls by each process"
 }
 
-// wantOneServes wants each portal to have been served by one of the replicas at
-// any time.
+// wantOneServes checks that for each portal at least one replica never answered 503.
 func wantOneServes(t *testing.T, s *stage, results []result) {
 	t.Helper()
 	for _, portal := range portals {
@@ -117,19 +117,19 @@ func wantOneServes(t *testing.T, s *stage, results []result) {
 			}
 		}
 		if len(refusing) == len(s.replicas) {
-			t.Errorf("portal %s was refused by every process", portal)
+			t.Errorf("portal %s was answered 503 by every process", portal)
 		}
 	}
 }
 
-// promote makes a replica the master that it was.
+// promote makes a read-only replica a master again.
 func promote(s *redistest.Server) { s.Do("replicaof", "no", "one") }
 
 func configure(s *redistest.Server, replicas string) {
 	s.Do("config", "set", "min-replicas-to-write", replicas)
 }
 
-// Redis is there again before anybody has noticed, without its data.
+// Redis loses its data, and answers again before the processes notice.
 func tryRestartedEmpty(t *testing.T) outcome {
 	s := newStage(t)
 	s.hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
@@ -137,25 +137,25 @@ func tryRestartedEmpty(t *testing.T) outcome {
 	l := s.load()
 	redis.Restart()
 	restarted := time.Now()
-	s.wantWell(l, 10*time.Second)
+	s.wantRecovery(l, 10*time.Second)
 	stored := redis.Client(t)
 	testkit.Within(t, 10*time.Second, "all portals are stored again", func() bool {
 		return !slices.ContainsFunc(portals, func(portal string) bool {
 			return stored.Exists(t.Context(), "hubspot:portal:{"+portal+"}").Val() == 0
 		})
 	})
-	o := outcome{well: wantWithin(t, restarted, 10*time.Second), hubspot: "nothing of it"}
+	o := outcome{recovery: wantWithin(t, restarted, 10*time.Second), hubspot: "no further token call"}
 	results := l.stop()
 	o.client = wantKinds(t, results, "200")
-	wantPatience(t, results, usual)
+	wantAnswersWithin(t, results, usualWait)
 	if calls := s.calls(); calls != len(granted) {
-		t.Errorf("%d token calls, those of the start are %d", calls, len(granted))
+		t.Errorf("%d token calls, want the %d of the start", calls, len(granted))
 	}
 	s.wantNothingLost()
 	return o
 }
 
-// slow makes tokens that are renewed ten seconds before their end.
+// slow is the lifetime of tokens that are renewed ten seconds before they expire.
 const slow = 40 * time.Second
 
 func trySlowRedis(t *testing.T) outcome {
@@ -173,23 +173,23 @@ func trySlowRedis(t *testing.T) outcome {
 	before := s.calls()
 	s.renewed(1)
 	until := time.Now().Add(slow / 4)
-	testkit.Within(t, slow, "all is served with the new tokens", func() bool { return s.everybody(l, until, result.served, portals...) })
+	testkit.Within(t, slow, "all portals are served with the new tokens", func() bool { return s.seenEverywhere(l, until, result.served, portals...) })
 	if calls := s.calls() - before; calls != len(granted) {
 		t.Errorf("%d token calls for one expiry of %d portals", calls, len(granted))
 	}
 	for _, wire := range wires {
 		wire.Delay(0)
 	}
-	o := outcome{well: s.wantWell(l, 10*time.Second), hubspot: "one token call per portal and expiry"}
+	o := outcome{recovery: s.wantRecovery(l, 10*time.Second), hubspot: "one token call per portal and expiry"}
 	results := l.stop()
 	o.client = wantKinds(t, results, "200")
-	wantPatience(t, results, usual)
+	wantAnswersWithin(t, results, usualWait)
 	s.wantNothingLost()
 	return o
 }
 
-// The process that is cut off has the only refresh token that lives. To the
-// others the grant has ended, until that token arrives.
+// The process that is cut off has the only valid refresh token. For the others, the
+// grant has ended until the cut-off process stores that token.
 func tryCutOff(t *testing.T) outcome {
 	s := newStage(t)
 	redis := redistest.Start(t)
@@ -199,32 +199,32 @@ func tryCutOff(t *testing.T) outcome {
 	wire.Cut()
 	before := s.hub.TokenCalls(first)
 	s.hub.Expire(first)
-	results := []result{s.ask(cut, first)}
+	results := []result{s.write(cut, first)}
 	var refused result
-	testkit.Within(t, 20*time.Second, "the others take the grant for ended", func() bool {
-		refused = s.ask(healthy, first)
+	testkit.Within(t, 20*time.Second, "the grant has ended for the other process", func() bool {
+		refused = s.write(healthy, first)
 		results = append(results, refused)
 		return refused.status == http.StatusForbidden
 	})
-	results = append(results, s.ask(cut, first))
+	results = append(results, s.write(cut, first))
 	wire.Mend()
-	o := outcome{hubspot: "token calls of each process", well: s.servedWithin(10*time.Second, first)}
+	o := outcome{hubspot: "token calls by each process", recovery: s.servedWithin(10*time.Second, first)}
 	if calls := s.hub.TokenCalls(first) - before; calls < 2 {
 		t.Errorf("%d token calls", calls)
 	}
 	wantKinds(t, results, "200", "?401", "403 `PORTAL_REAUTHORIZATION_REQUIRED`")
-	o.client = "200 of that process; HubSpot's 401, and 403 `PORTAL_REAUTHORIZATION_REQUIRED` of the others until it is back"
+	o.client = "200 from that process; HubSpot's 401, then 403 `PORTAL_REAUTHORIZATION_REQUIRED` from the others until that process reaches Redis again"
 	s.redis = redis.URL()
 	s.wantNothingLost()
 	return o
 }
 
-// servedWithin waits until every replica serves the portal, and wants that
-// within the bound.
+// servedWithin waits until every replica serves the portal, checks that this took no
+// longer than the bound, and returns the bound as text.
 func (s *stage) servedWithin(bound time.Duration, portal string) string {
 	s.t.Helper()
 	began := time.Now()
-	s.becomes(http.StatusOK, portal, s.replicas...)
+	s.waitForStatus(http.StatusOK, portal, s.replicas...)
 	return wantWithin(s.t, began, bound)
 }
 
@@ -250,15 +250,15 @@ func trySentinel(t *testing.T) outcome {
 	testkit.Within(t, 30*time.Second, "there is a new master", func() bool {
 		return strings.Contains(replica.Do("info", "replication"), "role:master")
 	})
-	s.wantWell(l, 20*time.Second)
-	o := outcome{well: wantWithin(t, killed, 30*time.Second), hubspot: "token calls of each process, while there is no master"}
+	s.wantRecovery(l, 20*time.Second)
+	o := outcome{recovery: wantWithin(t, killed, 30*time.Second), hubspot: "token calls by each process, while there is no master"}
 	s.renewed(2)
 	results := l.stop()
 	s.wantUnseen(results)
 	wantKinds(t, results, "200", "?503 `CREDENTIAL_UNAVAILABLE`", atExpiry)
 	wantOneServes(t, s, results)
-	o.client = "200; 503 `CREDENTIAL_UNAVAILABLE` of a process, if another renews while there is no master and its own token expires"
-	wantPatience(t, results, 10*time.Second)
+	o.client = "200; 503 `CREDENTIAL_UNAVAILABLE` from a process whose token expires while there is no master, if another process has renewed meanwhile"
+	wantAnswersWithin(t, results, 10*time.Second)
 	s.wantNothingLost()
 	return o
 }

@@ -19,7 +19,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// The portals: two by OAuth, one with a static token, one with an API key.
+// The portals: two with OAuth grants, one with a static token, one with an API key.
 const (
 	first  = "62515"
 	second = "62516"
@@ -32,19 +32,19 @@ var (
 	granted = []string{first, second}
 )
 
-// stage is a HubSpot, and replicas of the program before it.
+// stage is a fake HubSpot, and the processes (replicas) of the program that use it.
 type stage struct {
 	t        *testing.T
 	hub      *hubspottest.Server
 	seen     arrivals
 	settings []string
 	replicas []*replica
-	redis    string // of the replica that was started last
-	asked    atomic.Int64
+	redis    string // REDIS_URL of the replica that was started last
+	writes   atomic.Int64
 }
 
-// newStage makes a HubSpot with all portals. Settings replace those that every
-// replica has.
+// newStage makes a stage whose HubSpot has all portals, without replicas. The settings
+// are added to those of every replica, and win over them.
 func newStage(t *testing.T, settings ...string) *stage {
 	t.Helper()
 	s := &stage{t: t, hub: hubspottest.NewServer()}
@@ -65,26 +65,26 @@ func newStage(t *testing.T, settings ...string) *stage {
 	return s
 }
 
-// start starts a replica with that Redis, which then serves all portals.
-// Settings come on top of the stage's.
+// start starts a replica with this Redis and checks that it serves all portals. The
+// settings are added to the stage's.
 func (s *stage) start(redis string, settings ...string) *replica {
 	s.t.Helper()
 	r := launch(s.t, slices.Concat(s.settings, []string{"REDIS_URL=" + redis}, settings))
 	for _, portal := range portals {
-		if got := r.call("GET", of(portal, "start")); !got.served() {
-			s.t.Fatalf("portal %s is not even served at the start: %s %s", portal, got.kind(), got.body)
+		if got := r.call("GET", objectOf(portal, "start")); !got.served() {
+			s.t.Fatalf("portal %s is not served at the start: %s %s", portal, got.kind(), got.body)
 		}
 	}
 	s.replicas, s.redis = append(s.replicas, r), redis
 	return r
 }
 
-// of is the target of a portal's object.
-func of(portal, object string) string {
+// objectOf returns the target of an object of the portal.
+func objectOf(portal, object string) string {
 	return "/portals/" + portal + "/crm/v3/objects/contacts/" + object
 }
 
-// load is clients that call all the time.
+// load is a group of clients that call until stop. It records all results.
 type load struct {
 	end     context.CancelFunc
 	calling sync.WaitGroup
@@ -92,8 +92,8 @@ type load struct {
 	results []result
 }
 
-// load makes a client call each portal of each replica ten times a second,
-// with each method in turn.
+// load starts one client for each portal at each replica. Each client calls ten times a
+// second, with each method in turn.
 func (s *stage) load() *load {
 	ctx, end := context.WithCancel(context.Background())
 	l := &load{end: end}
@@ -113,10 +113,10 @@ func (l *load) call(ctx context.Context, r *replica, portal, name string) {
 	defer ticker.Stop()
 	methods := []string{"GET", "POST", "PATCH", "PUT", "DELETE"}
 	for i := 0; ctx.Err() == nil; i++ {
-		got := send(client, r, methods[i%len(methods)], of(portal, fmt.Sprintf("%s-%d", name, i)))
+		got := send(client, r, methods[i%len(methods)], objectOf(portal, fmt.Sprintf("%s-%d", name, i)))
 		if got.served() {
 			if echo, err := hubspottest.DecodeEcho(strings.NewReader(got.body)); err != nil || echo.Portal != portal {
-				got.err = fmt.Errorf("the answer is portal %s's, of %s, %w", echo.Portal, got.target, err)
+				got.err = fmt.Errorf("the answer to %[2]s is that of portal %[1]s: %[3]w", echo.Portal, got.target, err)
 			}
 		}
 		l.mu.Lock()
@@ -129,30 +129,30 @@ func (l *load) call(ctx context.Context, r *replica, portal, name string) {
 	}
 }
 
-// so returns what was seen so far.
-func (l *load) so() []result {
+// soFar returns the results until now.
+func (l *load) soFar() []result {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.results)
 }
 
-// stop ends the load and returns what was seen.
+// stop ends the load and returns all results.
 func (l *load) stop() []result {
 	l.end()
 	l.calling.Wait()
-	return l.so()
+	return l.soFar()
 }
 
-// everybody reports whether each portal has been seen so at each replica, by a
-// request that began after then.
-func (s *stage) everybody(l *load, then time.Time, seen func(result) bool, ids ...string) bool {
+// seenEverywhere reports whether, for each replica and each portal of ids, a result of
+// a request that began after then satisfies seen.
+func (s *stage) seenEverywhere(l *load, then time.Time, seen func(result) bool, ids ...string) bool {
 	missing := make(map[string]bool)
 	for _, r := range s.replicas {
 		for _, portal := range ids {
 			missing[r.Address+"/"+portal] = true
 		}
 	}
-	for _, got := range l.so() {
+	for _, got := range l.soFar() {
 		if got.began.After(then) && seen(got) {
 			delete(missing, got.replica.Address+"/"+strings.Split(got.target, "/")[2])
 		}
@@ -160,32 +160,33 @@ func (s *stage) everybody(l *load, then time.Time, seen func(result) bool, ids .
 	return len(missing) == 0
 }
 
-// wantWell waits until all portals are served at all replicas again, and all
-// replicas see Redis, and wants that within the bound. It returns that as text.
-func (s *stage) wantWell(l *load, within time.Duration) string {
+// wantRecovery waits until all replicas serve all portals again and reach Redis. It
+// checks that this took no longer than the bound, and returns the bound as text.
+func (s *stage) wantRecovery(l *load, within time.Duration) string {
 	s.t.Helper()
 	mended := time.Now()
-	testkit.Within(s.t, within+10*time.Second, "all is well again", func() bool {
-		return s.everybody(l, mended, result.served, portals...) &&
+	testkit.Within(s.t, within+10*time.Second, "all replicas serve all portals and reach Redis", func() bool {
+		return s.seenEverywhere(l, mended, result.served, portals...) &&
 			!slices.ContainsFunc(s.replicas, func(r *replica) bool { return !r.seesRedis() })
 	})
 	return wantWithin(s.t, mended, within)
 }
 
-// wantWithin wants that not more time has passed since.
+// wantWithin checks that no more time than the bound has passed since, and returns the
+// bound as text.
 func wantWithin(t *testing.T, since time.Time, bound time.Duration) string {
 	t.Helper()
 	took := time.Since(since)
 	if took > bound {
-		t.Errorf("it was well again after %v only", took)
+		t.Errorf("recovered after %v, want less than %v", took, bound)
 	}
-	t.Logf("well again after %v", took)
+	t.Logf("recovered after %v", took)
 	return fmt.Sprintf("< %v", bound)
 }
 
-// wantNothingLost wants that no write was sent twice, and that no refresh token
-// was lost: when all access tokens have expired, each replica serves each
-// portal, and so does a new one.
+// wantNothingLost checks that no write was sent twice and that no refresh token was
+// lost: after all access tokens have expired, each replica and a new one serve each
+// portal.
 func (s *stage) wantNothingLost() {
 	s.t.Helper()
 	s.hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
@@ -206,25 +207,25 @@ func (s *stage) wantNothingLost() {
 	}
 }
 
-// wantServed wants the portal to be served, if need be after a moment.
+// wantServed checks that the replica serves the portal within 10 s.
 func (s *stage) wantServed(r *replica, portal, when string) {
 	s.t.Helper()
 	var got result
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
-		if got = r.call("GET", of(portal, "last")); got.served() {
+		if got = r.call("GET", objectOf(portal, "last")); got.served() {
 			return
 		}
 	}
 	s.t.Errorf("%s: portal %s is not served: %s %s", when, portal, got.kind(), got.body)
 }
 
-// wantUnseen wants that of what the proxy itself has refused, nothing came to
-// HubSpot.
+// wantUnseen checks that HubSpot received none of the requests that the proxy answered
+// itself.
 func (s *stage) wantUnseen(results []result) {
 	s.t.Helper()
 	for _, r := range results {
 		if strings.Contains(r.kind(), "`") && s.seen.times(r.method, r.sent()) > 0 {
-			s.t.Errorf("%s %s was answered %s, and came to HubSpot", r.method, r.target, r.kind())
+			s.t.Errorf("%s %s was answered %s, and was sent to HubSpot", r.method, r.target, r.kind())
 			return
 		}
 	}
@@ -240,11 +241,10 @@ func running(r *replica) bool {
 	}
 }
 
-// short makes tokens that are renewed every three seconds.
+// short is the lifetime of tokens that are renewed every three seconds.
 const short = 4 * time.Second
 
-// renewed waits until the OAuth portals' tokens have been asked for n times
-// from now on.
+// renewed waits until n further token calls have been made for each OAuth portal.
 func (s *stage) renewed(n int) {
 	s.t.Helper()
 	before := make(map[string]int)
@@ -260,7 +260,7 @@ func (s *stage) renewed(n int) {
 	}
 }
 
-// startTwo starts a Redis, and two replicas with it.
+// startTwo starts a Redis and two replicas that use it.
 func (s *stage) startTwo(options ...redistest.Option) *redistest.Server {
 	s.t.Helper()
 	redis := redistest.Start(s.t, options...)
@@ -269,13 +269,14 @@ func (s *stage) startTwo(options ...redistest.Option) *redistest.Server {
 	return redis
 }
 
-// connect gives the first portal a new grant, as the command portal set does.
+// connect gives the first portal a new grant by the command portal set.
 func (s *stage) connect(redis *redistest.Server) {
 	s.t.Helper()
 	s.command(redis, s.hub.Connect(first), "portal", "set", first, "refresh_token")
 }
 
-// command runs a command of the program, and returns what it has printed.
+// command runs a command of the program and returns its output. The command must
+// succeed.
 func (s *stage) command(redis *redistest.Server, stdin string, args ...string) string {
 	s.t.Helper()
 	command := exec.Command(os.Getenv(binary), args...)

@@ -10,36 +10,37 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// fault is one thing that breaks.
+// fault is one row of the table: what breaks, and the function that breaks it.
 type fault struct {
 	what string
 	try  func(t *testing.T) outcome
 }
 
-// outcome is what was seen of it, each part asserted by the test.
-type outcome struct{ client, hubspot, well string }
+// outcome has the other columns of a row. Each fault's test checks what they say.
+type outcome struct{ client, hubspot, recovery string }
 
-// family is faults of one part. Its function may start what they share.
+// family is the faults of one part, which have a table of their own. The function
+// faults may start processes that all of them share.
 type family struct {
 	name   string
 	faults func(t *testing.T) []fault
 }
 
-// page is the document that has the table, and nothing else.
+// page is the document that consists of the tables.
 const page = "README.md"
 
 const introduction = `# What happens when something breaks
 
-` + "`go test ./proxy/faults`" + ` breaks each of these parts in turn, under two processes of the program and a real Redis, and compares what clients
-and HubSpot saw with this page; ` + "`-update`" + ` writes the page. During all faults:
+` + "`go test ./proxy/faults`" + ` runs two processes of the program with a real Redis, breaks each of these parts, and compares what clients and
+HubSpot saw with this page. With ` + "`-update`" + `, it writes this page. During all faults:
 
-* HubSpot got no POST, PATCH, PUT or DELETE twice, except those that HubSpot had answered 401;
-* no client got an answer of another portal;
+* HubSpot got no POST, PATCH, PUT or DELETE twice, except those that it had answered 401;
+* no client got an answer for another portal;
 * no refresh token was lost, unless the table says so: after each fault all access tokens were made to expire, and every portal was served
   by every process, and by a new one.
 
-"HubSpot rotates" means that each renewal ends the refresh token that it was done with. HubSpot is not known to do that today. A request that is
-under way while its token expires, and whose token cannot be renewed, may see HubSpot's 401.
+"HubSpot rotates" means that each renewal makes the refresh token that was used for it invalid. HubSpot is not known to do so today. A request
+that is under way while its token expires, and whose token cannot be renewed, may get HubSpot's 401.
 `
 
 const columns = `
@@ -54,7 +55,7 @@ func allFamilies() []family {
 	}
 }
 
-func TestEachFaultIsAsThePageSays(t *testing.T) {
+func TestEachFaultHasTheDocumentedEffect(t *testing.T) {
 	families := allFamilies()
 	rows := make([][]row, len(families))
 	t.Run("each", func(t *testing.T) {
@@ -77,18 +78,18 @@ func TestEachFaultIsAsThePageSays(t *testing.T) {
 	}
 }
 
-// row is a line of the table. The zero value is a fault that was not tried.
+// row is one row of a table. The zero value means that the fault was not tried.
 type row struct {
 	what string
 	outcome
 }
 
 func (r row) String() string {
-	return fmt.Sprintf("| %s | %s | %s | %s |\n", r.what, r.client, r.hubspot, r.well)
+	return fmt.Sprintf("| %s | %s | %s | %s |\n", r.what, r.client, r.hubspot, r.recovery)
 }
 
-// compare compares the page with what was seen, as far as it was tried. A
-// family of which nothing was tried has no rows.
+// compare compares the page with the rows of the faults that were tried. A family of
+// which no fault was tried has no rows.
 func compare(t *testing.T, seen [][]row) {
 	t.Helper()
 	content, err := os.ReadFile(page)
@@ -101,11 +102,11 @@ func compare(t *testing.T, seen [][]row) {
 	text.WriteString(introduction)
 	for i, family := range allFamilies() {
 		name := strings.ReplaceAll(family.name, " ", "_")
-		fmt.Fprintf(&text, "\n## %s\n\nShown by `TestEachFaultIsAsThePageSays/each/%s`.\n%s", family.name, name, columns)
+		fmt.Fprintf(&text, "\n## %s\n\nShown by `TestEachFaultHasTheDocumentedEffect/each/%s`.\n%s", family.name, name, columns)
 		for _, r := range seen[i] {
 			text.WriteString(r.String())
 			if !all && r != (row{}) && !strings.Contains(documented, r.String()) {
-				t.Errorf("%s does not say what was seen:\n%s", page, r)
+				t.Errorf("%s does not have the row that was seen:\n%s", page, r)
 			}
 		}
 	}

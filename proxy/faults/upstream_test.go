@@ -49,19 +49,19 @@ func upstreamFaults(t *testing.T) []fault {
 			return false
 		}),
 		each("… before its header", unreachable, resets("")),
-		each("… in its header", unreachable, resets(ok[:30])),
+		each("… in the middle of its header", unreachable, resets(ok[:30])),
 		each("… after its header", broken, resets(ok[:len(ok)-10])),
-		each("… in its body", broken, resets(ok[:len(ok)-5])),
-		each("… in a chunked body", broken, resets(chunks)),
+		each("… in the middle of its body", broken, resets(ok[:len(ok)-5])),
+		each("… in the middle of a chunked body", broken, resets(chunks)),
 		each("… after its body", "200", resets(last)),
 		each("HubSpot answers byte by byte", "200", byteByByte),
 		each("HubSpot does not answer within `UPSTREAM_TIMEOUT`", "504 `UPSTREAM_TIMEOUT`", func(conn *net.TCPConn, r *http.Request) bool {
 			drain(r)
-			_, _ = conn.Read(make([]byte, 1)) // until the proxy has had enough
+			_, _ = conn.Read(make([]byte, 1)) // until the proxy closes the connection
 			return false
 		}),
-		each("HubSpot sends a status line that is none", unreachable, sends("HTTP/1.1 two hundred\r\n\r\n")),
-		each("… a header line that is none", unreachable, sends("HTTP/1.1 200 OK\r\nhello\r\n\r\n")),
+		each("HubSpot sends an invalid status line", unreachable, sends("HTTP/1.1 two hundred\r\n\r\n")),
+		each("… an invalid header line", unreachable, sends("HTTP/1.1 200 OK\r\nhello\r\n\r\n")),
 		each("… a header of 2 MB", unreachable, sends("HTTP/1.1 200 OK\r\nX-Long: "+strings.Repeat("x", 2<<20)+"\r\n\r\n")),
 		each("… two lengths", unreachable, sends("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 10\r\n\r\n0123456789")),
 		each("… a chunk without a length", broken, sends(chunks+"zz\r\n01234\r\n")),
@@ -72,7 +72,7 @@ func upstreamFaults(t *testing.T) []fault {
 	}
 }
 
-// byteByByte sends an answer in pieces of one byte.
+// byteByByte sends each byte of an answer on its own.
 func byteByByte(conn *net.TCPConn, r *http.Request) bool {
 	drain(r)
 	ticker := time.NewTicker(2 * time.Millisecond)
@@ -84,8 +84,8 @@ func byteByByte(conn *net.TCPConn, r *http.Request) bool {
 	return false
 }
 
-// tryScript wants each request to come to HubSpot once, whatever its method,
-// and clients to see the kind of answer.
+// tryScript sends a request with each method to each replica. It checks that HubSpot
+// receives each request once, and that all results are of the kind.
 func (s *stage) tryScript(t *testing.T, u *raw, kind string, do script) outcome {
 	target := u.answer(name(t), do)
 	results := make([]result, len(s.replicas)*len(methods))
@@ -97,10 +97,10 @@ func (s *stage) tryScript(t *testing.T, u *raw, kind string, do script) outcome 
 		})
 	}
 	calling.Wait()
-	o := outcome{client: wantKinds(t, results, kind), hubspot: "each request once", well: s.wantServedAtOnce(t)}
+	o := outcome{client: wantKinds(t, results, kind), hubspot: "each request once", recovery: s.wantServedAtOnce(t)}
 	for _, r := range results {
 		if n := s.seen.times(r.method, r.sent()); n != 1 {
-			t.Errorf("%s %s came to HubSpot %d times", r.method, r.sent(), n)
+			t.Errorf("%s %s was sent to HubSpot %d times", r.method, r.sent(), n)
 		}
 		if r.served() && r.body != "0123456789" {
 			t.Errorf("the answer is %q", r.body)
@@ -109,7 +109,7 @@ func (s *stage) tryScript(t *testing.T, u *raw, kind string, do script) outcome 
 	return o
 }
 
-// name is a test's name as a part of a path.
+// name returns the test's name as a path segment.
 func name(t *testing.T) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' {
@@ -119,8 +119,8 @@ func name(t *testing.T) string {
 	}, t.Name())
 }
 
-// trySurplus has every answer be followed by what nobody asked for, on
-// connections that go on: nobody may get that.
+// trySurplus lets HubSpot send surplus bytes after each answer, on connections that stay
+// open. No client may get those bytes.
 func trySurplus(t *testing.T, surplus string) outcome {
 	s := newStage(t)
 	u := newRaw(s)
@@ -146,20 +146,20 @@ func trySurplus(t *testing.T, surplus string) outcome {
 		}
 	}
 	calling.Wait()
-	o := outcome{client: "200, with the first answer", hubspot: "each request once", well: s.wantServedAtOnce(t)}
+	o := outcome{client: "200, with the first answer", hubspot: "each request once", recovery: s.wantServedAtOnce(t)}
 	wantKinds(t, results, "200")
 	for _, r := range results {
 		if r.served() && r.body != r.sent() {
 			t.Errorf("%s got the answer %q", r.sent(), r.body)
 		}
 		if n := s.seen.times(r.method, r.sent()); n != 1 {
-			t.Errorf("%s %s came to HubSpot %d times", r.method, r.sent(), n)
+			t.Errorf("%s %s was sent to HubSpot %d times", r.method, r.sent(), n)
 		}
 	}
 	return o
 }
 
-// tryIdle has each connection be closed as its second request has been read.
+// tryIdle lets HubSpot close each connection when it has read the second request.
 func tryIdle(t *testing.T) outcome {
 	s := newStage(t)
 	u := newRaw(s)
@@ -193,19 +193,18 @@ func tryIdle(t *testing.T) outcome {
 		}
 	}
 	o := outcome{
-		client:  wantKinds(t, gets, "200") + " of a GET, " + wantKinds(t, writes, "502 `UPSTREAM_UNREACHABLE`") + " of others",
-		hubspot: "a GET twice, others once", well: s.wantServedAtOnce(t),
+		client:  wantKinds(t, gets, "200") + " for a GET, " + wantKinds(t, writes, "502 `UPSTREAM_UNREACHABLE`") + " for other methods",
+		hubspot: "a GET twice, other requests once", recovery: s.wantServedAtOnce(t),
 	}
 	for _, r := range append(gets, writes...) {
 		want := map[bool]int{true: 2, false: 1}[r.method == "GET"]
 		if n := s.seen.times(r.method, r.sent()); n != want {
-			t.Errorf("%s %s came to HubSpot %d times", r.method, r.sent(), n)
+			t.Errorf("%s %s was sent to HubSpot %d times", r.method, r.sent(), n)
 		}
 	}
 	return o
 }
 
-// readAnswer reads one answer.
 func readAnswer(conn net.Conn) (*http.Response, error) {
 	return http.ReadResponse(bufio.NewReader(conn), nil)
 }

@@ -12,10 +12,10 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// later is a portal that is connected when the processes already run.
+// later is a portal that is connected while the processes run.
 const later = "62600"
 
-// set gives a portal a static token, as the command portal set does.
+// set gives a portal a static token by the command portal set.
 func (s *stage) set(redis *redistest.Server, portal string) {
 	s.t.Helper()
 	token := fmt.Sprintf("pat-na1-%s-%s", hubspottest.Canary, portal)
@@ -23,42 +23,44 @@ func (s *stage) set(redis *redistest.Server, portal string) {
 	s.command(redis, token, "portal", "set", portal, "access_token")
 }
 
-// ask sends a write for the portal that no other has sent.
-func (s *stage) ask(r *replica, portal string) result {
-	return r.call("POST", of(portal, fmt.Sprint("asked-", s.asked.Add(1))))
+// write sends a POST for the portal with a target of its own.
+func (s *stage) write(r *replica, portal string) result {
+	return r.call("POST", objectOf(portal, fmt.Sprint("asked-", s.writes.Add(1))))
 }
 
-// becomes waits until each replica answers for the portal with the status.
-func (s *stage) becomes(status int, portal string, replicas ...*replica) {
+// waitForStatus waits until each replica answers requests for the portal with the
+// status.
+func (s *stage) waitForStatus(status int, portal string, replicas ...*replica) {
 	s.t.Helper()
 	for _, r := range replicas {
 		var got result
 		testkit.Within(s.t, 10*time.Second, fmt.Sprintf("portal %s is answered %d at %s", portal, status, r.Address), func() bool {
-			got = s.ask(r, portal)
+			got = s.write(r, portal)
 			return got.status == status
 		})
 	}
 }
 
-// stays wants each replica to answer for the portal with the status only.
-func (s *stage) stays(status int, portal string, lasts time.Duration, replicas ...*replica) {
+// wantStatusFor checks that for as long as lasts, each replica answers requests for the
+// portal with this status only.
+func (s *stage) wantStatusFor(status int, portal string, lasts time.Duration, replicas ...*replica) {
 	s.t.Helper()
 	for end := time.Now().Add(lasts); time.Now().Before(end); <-time.After(100 * time.Millisecond) {
 		for _, r := range replicas {
-			if got := s.ask(r, portal); got.status != status {
+			if got := s.write(r, portal); got.status != status {
 				s.t.Fatalf("portal %s is answered %s at %s, not %d: %s", portal, got.kind(), r.Address, status, got.body)
 			}
 		}
 	}
 }
 
-// rollBack kills Redis, and starts it with the data of its last snapshot.
+// rollBack kills Redis and starts it with the data of its last snapshot.
 func rollBack(redis *redistest.Server) {
 	redis.Kill()
 	redis.Restart()
 }
 
-func TestWhatIsConnectedAfterRedisSnapshotIsServedOn(t *testing.T) {
+func TestAPortalConnectedAfterTheSnapshotIsServedWhenRedisIsRolledBack(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	redis := s.startTwo()
@@ -66,34 +68,34 @@ func TestWhatIsConnectedAfterRedisSnapshotIsServedOn(t *testing.T) {
 	s.set(redis, later)
 	s.connect(redis)
 	for _, portal := range []string{later, first} {
-		s.becomes(http.StatusOK, portal, s.replicas...)
+		s.waitForStatus(http.StatusOK, portal, s.replicas...)
 	}
 	rollBack(redis)
 	for _, portal := range []string{later, first} {
-		s.stays(http.StatusOK, portal, 6*time.Second, s.replicas...)
+		s.wantStatusFor(http.StatusOK, portal, 6*time.Second, s.replicas...)
 	}
-	s.becomes(http.StatusOK, later, launch(t, append(s.settings, "REDIS_URL="+redis.URL())))
+	s.waitForStatus(http.StatusOK, later, launch(t, append(s.settings, "REDIS_URL="+redis.URL())))
 	s.wantNothingLost()
 }
 
-func TestATombstoneIsNewerThanRedisSnapshot(t *testing.T) {
+func TestARemovedPortalStaysRemovedWhenRedisIsRolledBack(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	redis := s.startTwo()
 	s.set(redis, later)
-	s.becomes(http.StatusOK, later, s.replicas...)
+	s.waitForStatus(http.StatusOK, later, s.replicas...)
 	redis.Do("save")
 	s.command(redis, "", "portal", "remove", later)
-	s.becomes(http.StatusForbidden, later, s.replicas...)
+	s.waitForStatus(http.StatusForbidden, later, s.replicas...)
 	rollBack(redis)
-	fresh := launch(t, append(s.settings, "REDIS_URL="+redis.URL())) // which nobody else calls for it
-	s.becomes(http.StatusForbidden, later, fresh)
-	s.stays(http.StatusForbidden, later, 3*time.Second, append(s.replicas, fresh)...)
+	fresh := launch(t, append(s.settings, "REDIS_URL="+redis.URL())) // nothing has called this replica for the portal
+	s.waitForStatus(http.StatusForbidden, later, fresh)
+	s.wantStatusFor(http.StatusForbidden, later, 3*time.Second, append(s.replicas, fresh)...)
 }
 
-// One process misses what happened to a portal while it was cut off. Redis
-// comes back empty, and that process writes back first what it holds.
-func TestWhatAProcessMissedIsNotUndoneByIt(t *testing.T) {
+// One process is cut off from Redis and misses a change of a portal. Then Redis is
+// restarted empty, and both processes write back what they hold, in either order.
+func TestAProcessDoesNotUndoAChangeThatItMissed(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*stage, *redistest.Server)
 		status int
@@ -101,7 +103,7 @@ func TestWhatAProcessMissedIsNotUndoneByIt(t *testing.T) {
 		"the portal was connected again": {func(s *stage, redis *redistest.Server) { s.connect(redis) }, http.StatusOK},
 		"the portal was removed":         {func(s *stage, redis *redistest.Server) { s.command(redis, "", "portal", "remove", first) }, http.StatusForbidden},
 	} {
-		for _, order := range []string{"the one that missed it writes first", "the other one writes first"} {
+		for _, order := range []string{"the process that missed it writes first", "the other process writes first"} {
 			t.Run(name+", "+order, func(t *testing.T) {
 				t.Parallel()
 				s := newStage(t)
@@ -112,27 +114,27 @@ func TestWhatAProcessMissedIsNotUndoneByIt(t *testing.T) {
 				wires[0].Cut()
 				s.hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
 				tt.change(s, redis)
-				s.becomes(tt.status, first, informed)
+				s.waitForStatus(tt.status, first, informed)
 				if tt.status == http.StatusOK {
 					s.hub.Expire(first)
-					s.becomes(http.StatusOK, first, informed) // with a refresh token that only it has
+					s.waitForStatus(http.StatusOK, first, informed) // with a refresh token that only this process has
 				}
 				wires[1].Cut()
 				redis.Restart()
-				if order == "the other one writes first" {
+				if order == "the other process writes first" {
 					wires[0], wires[1] = wires[1], wires[0]
 				}
 				wires[0].Mend()
 				stored := redis.Client(t)
-				testkit.Within(t, 10*time.Second, "it has written", func() bool {
+				testkit.Within(t, 10*time.Second, "the first process has written", func() bool {
 					return stored.HGet(t.Context(), "hubspot:portal:{"+first+"}", "schema").Val() != ""
 				})
 				wires[1].Mend()
 				s.redis = redis.URL()
 				fresh := launch(t, append(s.settings, "REDIS_URL="+redis.URL()))
-				s.becomes(tt.status, first, behind, informed, fresh)
-				s.hub.Expire(first) // whatever serves now is renewed, or ends
-				s.stays(tt.status, first, 3*time.Second, behind, informed, fresh)
+				s.waitForStatus(tt.status, first, behind, informed, fresh)
+				s.hub.Expire(first) // the token is renewed, or the portal fails
+				s.wantStatusFor(tt.status, first, 3*time.Second, behind, informed, fresh)
 				if tt.status == http.StatusOK {
 					s.wantNothingLost()
 				}
@@ -141,7 +143,7 @@ func TestWhatAProcessMissedIsNotUndoneByIt(t *testing.T) {
 	}
 }
 
-func TestAllIsWrittenBackOnceRedisTakesWrites(t *testing.T) {
+func TestAllPortalsAreWrittenBackOnceRedisAcceptsWrites(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	redis := s.startTwo()
@@ -149,21 +151,21 @@ func TestAllIsWrittenBackOnceRedisTakesWrites(t *testing.T) {
 	for i := range many {
 		portal := fmt.Sprint(63000 + i)
 		s.set(redis, portal)
-		s.becomes(http.StatusOK, portal, s.replicas...)
+		s.waitForStatus(http.StatusOK, portal, s.replicas...)
 	}
 	redis.RestartWith("--min-replicas-to-write", "1")
 	for end := time.Now().Add(12 * time.Second); time.Now().Before(end); <-time.After(500 * time.Millisecond) {
 		for i := range many {
 			for _, r := range s.replicas {
-				if got := s.ask(r, fmt.Sprint(63000+i)); !got.served() {
-					t.Fatalf("%s while Redis takes no writes: %s", got.kind(), got.body)
+				if got := s.write(r, fmt.Sprint(63000+i)); !got.served() {
+					t.Fatalf("%s while Redis accepts no writes: %s", got.kind(), got.body)
 				}
 			}
 		}
 	}
 	configure(redis, "0")
 	began, stored := time.Now(), redis.Client(t)
-	testkit.Within(t, 10*time.Second, "all is stored again", func() bool {
+	testkit.Within(t, 10*time.Second, "all portals are stored again", func() bool {
 		return len(stored.Keys(t.Context(), "hubspot:portal:*").Val()) == many+len(portals)
 	})
 	wantWithin(t, began, 10*time.Second)
@@ -174,15 +176,15 @@ func TestAllIsWrittenBackOnceRedisTakesWrites(t *testing.T) {
 	}
 }
 
-func TestAFlushedRedisIsNoReasonToRefuseAPortal(t *testing.T) {
+func TestAPortalIsNotRefusedWhenRedisIsFlushed(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	redis := s.startTwo()
 	s.set(redis, later)
-	s.becomes(http.StatusOK, later, s.replicas[0]) // the other one does not know it
+	s.waitForStatus(http.StatusOK, later, s.replicas[0]) // the other replica does not know the portal
 	redis.Do("flushall")
 	for began := time.Now(); ; <-time.After(20 * time.Millisecond) {
-		got := s.ask(s.replicas[1], later)
+		got := s.write(s.replicas[1], later)
 		if got.served() {
 			break
 		}
@@ -193,8 +195,8 @@ func TestAFlushedRedisIsNoReasonToRefuseAPortal(t *testing.T) {
 	s.wantNothingLost()
 }
 
-// A stall of Redis that is shorter than its time limit costs no second call.
-func TestARedisThatStallsInATokenCallCostsNoSecondOne(t *testing.T) {
+// The stall is shorter than the lease of the portal's lock.
+func TestAStallOfRedisDuringATokenCallCausesNoSecondTokenCall(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	redis := s.startTwo()
@@ -203,7 +205,7 @@ func TestARedisThatStallsInATokenCallCostsNoSecondOne(t *testing.T) {
 	s.hub.Expire(first)
 	answers := make(chan result, 2)
 	for _, r := range s.replicas {
-		go func() { answers <- s.ask(r, first) }()
+		go func() { answers <- s.write(r, first) }()
 	}
 	testkit.Within(t, 10*time.Second, "the token endpoint is called", func() bool { return s.hub.TokenCalls(first) > before })
 	<-time.After(800 * time.Millisecond) // just before the lock is extended

@@ -13,7 +13,8 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// result is what a client saw of one request.
+// result is what a client saw of one request. err means that there was no answer, or
+// that it broke off.
 type result struct {
 	replica        *replica
 	method, target string
@@ -21,10 +22,11 @@ type result struct {
 	status         int
 	header         http.Header
 	body           string
-	err            error // there was no answer, or it broke off
+	err            error
 }
 
-// kind says in a few words what the client saw.
+// kind describes the result as the table does: the status, with the category of the
+// proxy's own answers.
 func (r result) kind() string {
 	category := ""
 	if r.header != nil {
@@ -39,13 +41,13 @@ func (r result) kind() string {
 	return fmt.Sprint(r.status)
 }
 
-// sent is the target that HubSpot is asked for.
+// sent returns the target that HubSpot gets: without the portal's prefix.
 func (r result) sent() string { return "/" + strings.SplitN(r.target, "/", 4)[3] }
 
 func (r result) served() bool { return r.kind() == "200" }
 
-// wantKinds wants clients to have seen each of the kinds, and no other, and
-// returns them as text. A kind that begins with ? need not have been seen.
+// wantKinds checks that the results are of all the given kinds and of no other, and
+// returns the kinds as text. A kind that begins with ? may be missing.
 func wantKinds(t *testing.T, results []result, kinds ...string) string {
 	t.Helper()
 	seen := make(map[string]int)
@@ -56,13 +58,13 @@ func wantKinds(t *testing.T, results []result, kinds ...string) string {
 	for _, kind := range kinds {
 		name, optional := strings.CutPrefix(kind, "?")
 		if seen[name] == 0 && !optional {
-			t.Errorf("no client has seen %s, but %v", name, seen)
+			t.Errorf("no client got %s; clients got %v", name, seen)
 		}
 		text = append(text, name)
 		delete(seen, name)
 	}
 	if len(seen) > 0 {
-		t.Errorf("clients have seen %v", seen)
+		t.Errorf("clients also got %v", seen)
 		for _, r := range results {
 			if seen[r.kind()] > 0 {
 				t.Errorf("such as %s %s at %s, after %v: %s %v %.300s", r.method, r.target, r.replica.Address, r.ended.Sub(r.began), r.kind(), r.err, r.body)
@@ -73,12 +75,12 @@ func wantKinds(t *testing.T, results []result, kinds ...string) string {
 	return strings.Join(text, ", ")
 }
 
-// atExpiry is what a request may see that is under way to HubSpot as its token
-// expires, if that cannot be renewed then.
+// atExpiry allows HubSpot's 401: for a request that is under way while its token
+// expires and cannot be renewed.
 const atExpiry = "?401"
 
-// wantPatience wants no client to have waited longer.
-func wantPatience(t *testing.T, results []result, most time.Duration) {
+// wantAnswersWithin checks that no request took longer than most.
+func wantAnswersWithin(t *testing.T, results []result, most time.Duration) {
 	t.Helper()
 	longest := time.Duration(0)
 	for _, r := range results {
@@ -90,8 +92,8 @@ func wantPatience(t *testing.T, results []result, most time.Duration) {
 	t.Logf("%d requests, the longest took %v", len(results), longest)
 }
 
-// arrivals is what HubSpot has received: the credentials that each request
-// came with, by its method and target.
+// arrivals records what HubSpot has received: the credentials of each request, by
+// method and target.
 type arrivals struct {
 	mu   sync.Mutex
 	seen map[string][]string
@@ -107,7 +109,7 @@ func (a *arrivals) note(method, target, credential string) {
 	a.seen[key] = append(a.seen[key], credential)
 }
 
-// observe notes what the fake HubSpot receives.
+// observe records a request that the fake HubSpot has received.
 func (a *arrivals) observe(e hubspottest.Echo) {
 	a.note(e.Method, e.Target, e.Header.Get("Authorization"))
 }
@@ -119,9 +121,9 @@ func (a *arrivals) times(method, target string) int {
 	return len(a.seen[method+" "+target])
 }
 
-// wantWritesOnce wants that nothing that changes something came to HubSpot
-// twice, but after a 401: with another credential then, and with no more of
-// those than there were 401s.
+// wantWritesOnce checks that HubSpot received no write twice, except after a 401. The
+// second try must have another credential, and there must be no more second tries than
+// HubSpot has sent 401s.
 func (a *arrivals) wantWritesOnce(t *testing.T, unauthorized int) {
 	t.Helper()
 	a.mu.Lock()
@@ -140,12 +142,12 @@ func (a *arrivals) wantWritesOnce(t *testing.T, unauthorized int) {
 		}
 	}
 	if len(twice) > 0 {
-		t.Errorf("%d requests came to HubSpot twice, such as %s", len(twice), twice[0])
+		t.Errorf("%d requests were sent to HubSpot twice, such as %s", len(twice), twice[0])
 	}
 	if again > unauthorized {
-		t.Errorf("%d writes came again, and there were %d 401s only", again, unauthorized)
+		t.Errorf("%d writes were sent again, and there were only %d 401s", again, unauthorized)
 	}
 	if writes == 0 {
-		t.Error("HubSpot has seen no write at all")
+		t.Error("HubSpot has received no write at all")
 	}
 }
