@@ -4,6 +4,7 @@ package replay
 
 import (
 	"io"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,7 @@ type Body struct {
 	lost    bool       // kept was dropped, because the body is too long
 	size    int64      // bytes read so far
 	taken   int        // bytes taken from memory
+	lent    int        // readers whose user may still read memory of kept
 	err     error      // the error that source returned
 	closed  bool
 }
@@ -45,10 +47,10 @@ func NewBody(source io.Reader, length int64, memory *Memory, limit int64) *Body 
 // Reader returns a reader for the current attempt. It reads from the body's first byte, and
 // fails if that is no longer kept. When the attempt has ended, the reader fails with
 // http.ErrBodyReadAfterClose, unless it has read the whole body.
-func (b *Body) Reader() io.ReadCloser {
+func (b *Body) Reader() *Reader {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return &reader{body: b, attempt: b.attempt}
+	return &Reader{body: b, attempt: b.attempt}
 }
 
 // EndAttempt ends the current attempt: its readers fail from now on. Bytes of a Read that
@@ -98,14 +100,17 @@ func (b *Body) Close() {
 // forget drops the kept bytes. The caller holds mu.
 func (b *Body) forget() {
 	b.memory.give(b.taken)
-	for _, chunk := range b.kept {
-		b.memory.recycle(chunk)
+	if b.lent == 0 { // otherwise a user still reads the memory; the garbage collector frees it
+		for _, chunk := range b.kept {
+			b.memory.recycle(chunk)
+		}
 	}
 	b.kept, b.taken, b.lost = nil, 0, true
 }
 
-// reader reads the body for one attempt.
-type reader struct {
+// A Reader reads the body for one attempt. Close may be called while another method runs;
+// other methods may not be called concurrently.
+type Reader struct {
 	body    *Body
 	attempt int
 
@@ -114,66 +119,114 @@ type reader struct {
 	offset int64 // position in the body
 	chunk  int   // index in body.kept of the chunk that contains offset
 	inside int   // position in that chunk
+	lent   bool  // the reader's user may still read memory of body.kept
 }
 
 // over reports whether the reader must not read any more. The caller holds body.mu.
-func (r *reader) over() bool { return r.closed || r.attempt != r.body.attempt }
+func (r *Reader) over() bool { return r.closed || r.attempt != r.body.attempt }
 
 // Read returns the kept bytes first, and then reads from source.
-func (r *reader) Read(p []byte) (int, error) {
-	if n, err, ok := r.readKept(p); ok {
-		return n, err
+func (r *Reader) Read(p []byte) (int, error) {
+	piece, err := r.next(p, len(p))
+	n := copy(p, piece) // does nothing if piece is the beginning of p
+	r.body.mu.Lock()
+	defer r.body.mu.Unlock()
+	r.giveBack()
+	return n, err
+}
+
+// Next returns the next bytes of the body, or an error, and does not copy kept bytes: the
+// returned bytes are in the memory that keeps them, or in buffer. They are valid until the
+// next call of Next or Read. At the body's end Next returns no bytes and io.EOF.
+func (r *Reader) Next(buffer []byte) ([]byte, error) { return r.next(buffer, math.MaxInt) }
+
+// next returns at most that many kept bytes, or reads from source.
+func (r *Reader) next(buffer []byte, most int) ([]byte, error) {
+	if piece, err, ok := r.nextKept(most); ok {
+		return piece, err
 	}
 	r.body.reading.Lock()
 	defer r.body.reading.Unlock()
 	// Another attempt's reader may have read from source in the meantime.
-	if n, err, ok := r.readKept(p); ok {
-		return n, err
+	if piece, err, ok := r.nextKept(most); ok {
+		return piece, err
 	}
-	n, err := r.body.source.Read(p)
-	return r.took(p[:n], err)
+	if room := r.room(most); room != nil {
+		n, err := r.body.source.Read(room)
+		return r.took(room[:n], true, err)
+	}
+	n, err := r.body.source.Read(buffer)
+	return r.took(buffer[:n], false, err)
 }
 
-// readKept returns what is known without reading from source: kept bytes, or an error. ok
+// nextKept returns what is known without reading from source: kept bytes, or an error. ok
 // is false if source must be read.
-func (r *reader) readKept(p []byte) (n int, err error, ok bool) {
+func (r *Reader) nextKept(most int) (piece []byte, err error, ok bool) {
 	b := r.body
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	r.giveBack()
 	switch {
 	case r.offset == b.size && b.err == io.EOF:
 		// Even after the attempt's end: the whole body was sent, so the transport
 		// may use the connection again.
-		return 0, io.EOF, true
+		return nil, io.EOF, true
 	case r.over() || b.closed:
-		return 0, http.ErrBodyReadAfterClose, true
+		return nil, http.ErrBodyReadAfterClose, true
 	case r.offset == b.size:
-		return 0, b.err, b.err != nil
+		return nil, b.err, b.err != nil
 	case b.lost:
-		return 0, http.ErrBodyReadAfterClose, true
+		return nil, http.ErrBodyReadAfterClose, true
 	}
-	for n < len(p) && r.chunk < len(b.kept) {
-		copied := copy(p[n:], b.kept[r.chunk][r.inside:])
-		n += copied
-		r.inside += copied
-		r.offset += int64(copied)
-		if r.inside == len(b.kept[r.chunk]) && r.chunk < len(b.kept)-1 {
-			r.chunk++
-			r.inside = 0
-		} else if copied == 0 {
-			break
-		}
+	for r.inside == len(b.kept[r.chunk]) {
+		r.chunk++
+		r.inside = 0
 	}
-	return n, nil, true
+	piece = b.kept[r.chunk][r.inside:]
+	piece = piece[:min(len(piece), most)]
+	r.inside += len(piece)
+	r.offset += int64(len(piece))
+	r.lend()
+	return piece, nil, true
 }
 
-// took records what a Read of source returned, and returns the reader's own result.
-func (r *reader) took(data []byte, err error) (int, error) {
+// room returns memory to read source into, which keeps the bytes that are read, or nil if
+// there is none.
+func (r *Reader) room(most int) []byte {
+	b := r.body
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	most = int(min(int64(most), b.limit-b.size))
+	if b.lost || b.closed || most <= 0 || b.size >= b.length {
+		return nil // if the length is not known, the next read may be small
+	}
+	last := len(b.kept) - 1
+	if last < 0 || len(b.kept[last]) == cap(b.kept[last]) {
+		size := b.chunkSize(0)
+		if !b.memory.take(size) {
+			return nil
+		}
+		b.add(size)
+		last++
+	}
+	r.lend()
+	used, size := len(b.kept[last]), cap(b.kept[last])
+	return b.kept[last][used:size][:min(size-used, most)]
+}
+
+// took records what a Read of source returned, and returns the reader's own result. kept
+// says that data is in the memory that room returned, so that it is kept already.
+func (r *Reader) took(data []byte, kept bool, err error) ([]byte, error) {
 	b := r.body
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.size += int64(len(data))
-	b.keep(data, r.over() && !b.closed)
+	switch last := len(b.kept) - 1; {
+	case !kept:
+		b.keep(data, r.over() && !b.closed)
+	case !b.lost:
+		b.kept[last] = b.kept[last][:len(b.kept[last])+len(data)]
+	}
 	b.err = err
 	if err == io.EOF {
 		b.done.Store(true)
@@ -181,10 +234,28 @@ func (r *reader) took(data []byte, err error) (int, error) {
 	if r.over() {
 		// io.EOF would let the transport use the connection again, although this
 		// attempt did not get the whole body.
-		return 0, http.ErrBodyReadAfterClose
+		r.giveBack()
+		return nil, http.ErrBodyReadAfterClose
 	}
 	r.skip(len(data))
-	return len(data), err
+	if len(data) > 0 {
+		err = nil // the next call returns the error
+	}
+	return data, err
+}
+
+// lend records that the reader's user has memory of kept. The caller holds body.mu.
+func (r *Reader) lend() {
+	r.lent = true
+	r.body.lent++
+}
+
+// giveBack records that the user no longer reads that memory. The caller holds body.mu.
+func (r *Reader) giveBack() {
+	if r.lent {
+		r.lent = false
+		r.body.lent--
+	}
 }
 
 // keep adds data to the kept bytes, or drops all of them if they become too many. size
@@ -215,8 +286,15 @@ func (b *Body) keep(data []byte, must bool) {
 		b.forget()
 		return
 	}
+	b.add(size)
+	last := len(b.kept) - 1
+	b.kept[last] = append(b.kept[last], data...)
+}
+
+// add appends an empty chunk. Its size was taken from memory before.
+func (b *Body) add(size int) {
 	b.taken += size
-	b.kept = append(b.kept, append(b.memory.chunk(size), data...))
+	b.kept = append(b.kept, b.memory.chunk(size))
 }
 
 // chunkSize returns the size of a new chunk for the last n bytes read. The chunk has room
@@ -231,7 +309,7 @@ func (b *Body) chunkSize(n int) int {
 }
 
 // skip advances the reader by n bytes that it has read from source.
-func (r *reader) skip(n int) {
+func (r *Reader) skip(n int) {
 	r.offset += int64(n)
 	if r.body.lost {
 		return
@@ -245,7 +323,7 @@ func (r *reader) skip(n int) {
 
 // Close ends this reader. It does not wait for a Read in progress, so the next attempt can
 // begin at once. It does not close source.
-func (r *reader) Close() error {
+func (r *Reader) Close() error {
 	r.body.mu.Lock()
 	defer r.body.mu.Unlock()
 	r.closed = true

@@ -223,7 +223,7 @@ func attempts(random *rand.Rand, whole []byte, limit, left int64, source io.Read
 	m = memoryOf(left)
 	b = NewBody(source, length, m, limit)
 	var work sync.WaitGroup
-	steps, sizes := random.IntN(40), random.IntN(5000)+1
+	steps, sizes, nexts := random.IntN(40), random.IntN(5000)+1, random.IntN(2) == 0
 	first := b.Reader()
 	if random.IntN(3) == 0 { // as a transport does with a connection that is dead
 		_, _ = first.Read(make([]byte, random.IntN(100)+1))
@@ -233,7 +233,7 @@ func attempts(random *rand.Rand, whole []byte, limit, left int64, source io.Read
 	work.Go(func() {
 		defer first.Close()
 		for range steps {
-			if _, err := first.Read(make([]byte, sizes)); err != nil {
+			if _, err := read(first, make([]byte, sizes), whole, nexts); err != nil {
 				return
 			}
 		}
@@ -245,10 +245,80 @@ func attempts(random *rand.Rand, whole []byte, limit, left int64, source io.Read
 	if !b.Repeatable() {
 		err = http.ErrBodyReadAfterClose
 	} else {
-		got, err = io.ReadAll(b.Reader())
+		got, err = readAll(b.Reader(), whole, random.IntN(2) == 0)
 	}
 	work.Wait()
 	return m, b, got, err
+}
+
+// read reads by Read or by Next, and reports an error if what came is not in whole.
+func read(r *Reader, buffer, whole []byte, next bool) (piece []byte, err error) {
+	if next {
+		piece, err = r.Next(buffer)
+	} else {
+		var n int
+		n, err = r.Read(buffer)
+		piece = buffer[:n]
+	}
+	if !bytes.Contains(whole, piece) {
+		err = errors.New("the body has no such piece")
+	}
+	return piece, err
+}
+
+// readAll is io.ReadAll, by Read or by Next.
+func readAll(r *Reader, whole []byte, next bool) (got []byte, err error) {
+	for {
+		piece, err := read(r, make([]byte, 5000), whole, next)
+		got = append(got, piece...)
+		switch err {
+		case nil:
+		case io.EOF:
+			return got, nil
+		default:
+			return got, err
+		}
+	}
+}
+
+// A transport may still send what it got for the attempt before, after the request
+// has ended; another request's body must not take its place.
+func TestMemoryThatATransportStillReadsIsNotUsedForAnotherBody(t *testing.T) {
+	m := memoryOf(1 << 20)
+	whole := pattern(2 * maxChunk)
+	for range 100 {
+		b := NewBody(bytes.NewReader(whole), int64(len(whole)), m, 1<<20)
+		piece, err := b.Reader().Next(make([]byte, 1))
+		if err != nil || len(piece) != maxChunk {
+			t.Fatalf("%d bytes, %v", len(piece), err)
+		}
+		b.Close()
+		other := NewBody(bytes.NewReader(make([]byte, len(whole))), int64(len(whole)), m, 1<<20)
+		if _, err := readAll(other.Reader(), make([]byte, len(whole)), true); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(piece, whole[:maxChunk]) {
+			t.Fatal("the piece has changed")
+		}
+		other.Close()
+	}
+}
+
+// What was read to its end leaves its memory to the next body.
+func TestABodyThatWasReadWholeLendsNothing(t *testing.T) {
+	whole := pattern(3*maxChunk + 1)
+	for _, next := range []bool{false, true} {
+		b := NewBody(bytes.NewReader(whole), int64(len(whole)), memoryOf(1<<20), 1<<20)
+		for range 2 {
+			if got, err := readAll(b.Reader(), whole, next); err != nil || !bytes.Equal(got, whole) {
+				t.Fatalf("%d bytes, %v", len(got), err)
+			}
+			b.EndAttempt()
+		}
+		if b.lent != 0 || len(b.kept) != 4 {
+			t.Errorf("next %v: %d of %d chunks are lent", next, b.lent, len(b.kept))
+		}
+	}
 }
 
 func TestAnyInterleavingGivesTheSecondAttemptTheWholeBodyOrAnError(t *testing.T) {

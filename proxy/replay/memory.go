@@ -19,8 +19,9 @@ func NewMemory(size int64) *Memory {
 	return m
 }
 
-// maxChunk is the size of most chunks of a large body.
-const maxChunk = 32 << 10
+// maxChunk is the size of most chunks of a large body, in bytes: a bit less than
+// 32 KiB, which a chunk and what TLS adds to it are sent in.
+const maxChunk = 32<<10 - 512
 
 // chunk returns an empty chunk with room for size bytes.
 func (m *Memory) chunk(size int) []byte {

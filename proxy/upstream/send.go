@@ -108,13 +108,13 @@ func (e *exchange) copyBody(to io.Writer, length int64) error {
 	buffer := e.direct.buffers.get()
 	defer e.direct.buffers.put(buffer)
 	for copied := int64(0); ; {
-		n, err := e.request.Body.Read(buffer[:bufferSize-overhead])
-		copied += int64(n)
+		piece, err := next(e.request.Body, buffer[:bufferSize-overhead])
+		copied += int64(len(piece))
 		if length >= 0 && copied > length {
 			return errBodyLength // the server would parse the surplus as another request
 		}
-		if n > 0 {
-			if _, err := to.Write(buffer[:n]); err != nil {
+		if len(piece) > 0 {
+			if _, err := to.Write(piece); err != nil {
 				return nil // flush returns this error
 			}
 		}
@@ -130,6 +130,18 @@ func (e *exchange) copyBody(to io.Writer, length int64) error {
 			return nil
 		}
 	}
+}
+
+// next returns the next bytes of a body. They are in the body's own memory if it has a
+// method Next, as package replay's readers have, otherwise in buffer.
+func next(body io.Reader, buffer []byte) ([]byte, error) {
+	if pieces, ok := body.(interface {
+		Next(buffer []byte) ([]byte, error)
+	}); ok {
+		return pieces.Next(buffer)
+	}
+	n, err := body.Read(buffer)
+	return buffer[:n], err
 }
 
 // writeHeader writes the request's header (RFC 9112 section 3). Flush returns the
