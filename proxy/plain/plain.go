@@ -1,6 +1,6 @@
-// Package plain is what the benchmarks compare the proxy with: an
-// httputil.ReverseProxy over a transport, both tuned as their documentation
-// tells, and nothing else.
+// Package plain has the proxy that benchmarks compare the program with: an
+// httputil.ReverseProxy and an http.Transport, both tuned as their documentation
+// recommends, and nothing else.
 package plain
 
 import (
@@ -10,11 +10,11 @@ import (
 	"sync"
 )
 
-// New returns a proxy to the upstream, of which scheme and host count. Close
-// the idle connections of its transport in the end.
+// New returns a proxy to the scheme and host of upstream. The caller closes the idle
+// connections of its transport.
 func New(upstream *url.URL) *httputil.ReverseProxy {
 	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true) // which takes less than HTTP/2
+	protocols.SetHTTP1(true) // costs less CPU than HTTP/2
 	return &httputil.ReverseProxy{
 		Rewrite:    func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
 		Transport:  &http.Transport{Protocols: protocols, MaxIdleConnsPerHost: 512, DisableCompression: true},

@@ -21,17 +21,18 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// judge knows what was asked for, what has reached HubSpot, what was answered,
-// and which faults excuse it.
+// judge records which requests were sent, which of them reached HubSpot, and how they
+// were answered. It fails the test for each violation of a promise, unless a fault
+// excuses it.
 type judge struct {
 	t      *testing.T
-	owners sync.Map // of static credentials, also of former ones
+	owners sync.Map // the portal of each static credential, including replaced ones
 	calls  *tokenCalls
 
 	mu         sync.Mutex
-	asked      map[string]*asked // by id, until it is answered
-	kinds      map[string]int    // of answers
-	faults     map[string]int
+	asked      map[string]*asked // requests under way, by id
+	kinds      map[string]int    // the number of answers of each kind
+	faults     map[string]int    // the number of faults by name
 	windows    []*window
 	requests   int
 	repeated   int // writes that reached HubSpot twice
@@ -41,10 +42,10 @@ type judge struct {
 // asked is a request that is under way.
 type asked struct {
 	*request
-	credentials []string // with which it has reached HubSpot
+	credentials []string // the credential of each try that reached HubSpot
 }
 
-// violation fails the test.
+// violation counts a violation and fails the test. Only the first 20 are reported.
 func (j *judge) violation(format string, args ...any) {
 	j.mu.Lock()
 	j.violations++
@@ -55,10 +56,10 @@ func (j *judge) violation(format string, args ...any) {
 	}
 }
 
-// own notes whose a static credential is.
-func (j *judge) own(value, portal string) { j.owners.Store(value, portal) }
+// setOwner records the portal that a static credential belongs to.
+func (j *judge) setOwner(value, portal string) { j.owners.Store(value, portal) }
 
-// expect notes a request that is going to be sent.
+// expect records a request that is about to be sent.
 func (j *judge) expect(r *request) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -66,10 +67,10 @@ func (j *judge) expect(r *request) {
 	j.asked[r.id] = &asked{request: r}
 }
 
-// observe judges what reaches HubSpot.
+// observe checks a request that has reached HubSpot.
 func (j *judge) observe(e hubspottest.Echo) {
 	if text := fmt.Sprint(e.Target, e.Header); strings.Contains(text, clientCanary) {
-		j.violation("what a client has presented reaches HubSpot: %s", e.Target)
+		j.violation("a client's own credential reaches HubSpot: %s", e.Target)
 	}
 	for name := range e.Header {
 		if name == "X-Hubspot-Portal-Id" || strings.HasPrefix(name, "X-Hubspot-Auth-Proxy") {
@@ -88,17 +89,17 @@ func (j *judge) observe(e hubspottest.Echo) {
 	}
 }
 
-// arrived notes that a request has reached HubSpot, and returns what is wrong
-// with that.
+// arrived records that a request has reached HubSpot. It returns a description of the
+// violation, or "" if there is none.
 func (j *judge) arrived(id, credential, owner string) (fault string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	r := j.asked[id]
 	switch {
 	case r == nil:
-		return "it reaches HubSpot after it was answered"
+		return "the request reaches HubSpot after it was answered"
 	case strings.HasPrefix(r.expects, "40"):
-		return "its caller has no right to it"
+		return "the client has no right to send it"
 	case owner != r.portal.id:
 		return fmt.Sprintf("sent with the credential of portal %q, not %s", owner, r.portal.id)
 	case r.write() && slices.Contains(r.credentials, credential):
@@ -113,7 +114,7 @@ func (j *judge) arrived(id, credential, owner string) (fault string) {
 	return ""
 }
 
-// answered judges what the client saw.
+// answered checks the answer that the client got.
 func (j *judge) answered(r *request, a answer, began time.Time) {
 	if a.problem != "" {
 		j.violation("portal %s: %s", r.portal.id, a.problem)
@@ -131,25 +132,25 @@ func (j *judge) answered(r *request, a answer, began time.Time) {
 	excused := j.excused(r, a, sent, began, ended)
 	j.mu.Unlock()
 	if !excused {
-		j.violation("portal %s (%s) answers %s%s, not %s, and nothing excuses that: %s; faults: %s", r.portal.id, r.portal.kind, a.kind, a.category, r.expects, r.method, j.history(r.portal.id, ended))
+		j.violation("portal %s (%s) answers %s%s, not %s, and no fault excuses that: %s; faults: %s", r.portal.id, r.portal.kind, a.kind, a.category, r.expects, r.method, j.history(r.portal.id, ended))
 	}
 	if attempts, _ := strconv.Atoi(a.header.Get("X-Hubspot-Auth-Proxy-Attempts")); a.header != nil && r.write() && len(sent) > attempts {
 		j.violation("a write was sent %d times in %d attempts", len(sent), attempts)
 	}
-	r.body = nil // some requests are remembered
+	r.body = nil // j.asked keeps requests that were not answered
 }
 
-// excused reports whether the answer is the expected one, or something is to
-// blame for it: a fault, or the end of the credential that it was sent with.
+// excused reports whether the answer is the expected one, or was caused by a fault or
+// by the expiry of the credential that the request was sent with.
 func (j *judge) excused(r *request, a answer, sent []string, began, ended time.Time) bool {
 	switch {
 	case a.kind == r.expects, a.kind == stopped, a.kind == left && r.leaves > 0:
 		return true
 	case a.kind == reset && r.expects != ok:
-		return true // a refusal that came before the body's end (RFC 9112, section 9.6)
-	case a.kind == rejected && len(sent) > 0 && j.died(sent[len(sent)-1], began, ended):
-		// A body that is too long is not sent again, nor is anything with a
-		// token that was itself got for a 401 less than 30 s ago.
+		return true // the proxy refused before the body ended (RFC 9112 section 9.6)
+	case a.kind == rejected && len(sent) > 0 && j.expired(sent[len(sent)-1], began, ended):
+		// The proxy does not send a request again if its body is too long, or if
+		// its token was fetched because of a 401 less than 30 s ago.
 		return true
 	}
 	return slices.ContainsFunc(j.windows, func(w *window) bool {
@@ -157,25 +158,25 @@ func (j *judge) excused(r *request, a answer, sent []string, began, ended time.T
 	})
 }
 
-// died reports whether the access token's life ended while a request was under
-// way.
-func (j *judge) died(token string, began, ended time.Time) bool {
+// expired reports whether the access token expired while a request was under way.
+func (j *judge) expired(token string, began, ended time.Time) bool {
 	issued := j.calls.issuedAt(token)
-	death := issued.Add(tokenLife)
-	return !issued.IsZero() && began.Before(death) && ended.After(death)
+	expiry := issued.Add(tokenLife)
+	return !issued.IsZero() && began.Before(expiry) && ended.After(expiry)
 }
 
-// window is the time from a fault's begin until all is well again.
+// window is the time from the begin of a fault until the proxies have recovered.
 type window struct {
 	fault        string
-	portal       string // empty: all
-	redis        bool
-	allows       []string
-	began, ended time.Time // ended is zero until it is shut
+	portal       string    // "" means all portals
+	redis        bool      // Redis is unreachable
+	allows       []string  // the kinds of answers that the fault excuses
+	began, ended time.Time // ended is zero while the window is open
 }
 
-// concerns reports whether the fault can be the reason of such an answer for
-// the portal. What all portals suffer from keeps tokens from being renewed.
+// concerns reports whether the fault can cause an answer of this kind for the portal.
+// A fault that concerns all portals causes HubSpot's 401 only for OAuth portals, whose
+// tokens it keeps from being renewed.
 func (w *window) concerns(p *portal, kind string) bool {
 	return w.portal == p.id || w.portal == "" && (kind != rejected || p.kind == tokens.OAuth)
 }
@@ -184,7 +185,7 @@ func (w *window) overlaps(began, ended time.Time) bool {
 	return !ended.Before(w.began) && (w.ended.IsZero() || !began.After(w.ended))
 }
 
-// open begins a fault's window.
+// open counts a fault and opens its window.
 func (j *judge) open(fault, portal string, redis bool, allows ...string) *window {
 	j.fault(fault)
 	j.mu.Lock()
@@ -194,7 +195,7 @@ func (j *judge) open(fault, portal string, redis bool, allows ...string) *window
 	return w
 }
 
-// history tells of the faults that could concern the portal, for people.
+// history describes the last five faults that concerned the portal, for messages.
 func (j *judge) history(portal string, at time.Time) string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -211,28 +212,29 @@ func (j *judge) history(portal string, at time.Time) string {
 	return strings.Join(text[max(0, len(text)-5):], "; ")
 }
 
-// shut ends it.
-func (j *judge) shut(w *window) {
+// close ends a window.
+func (j *judge) close(w *window) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	w.ended = time.Now()
 }
 
-// fault counts one.
+// fault counts a fault.
 func (j *judge) fault(name string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.faults[name]++
 }
 
-// redisAway reports whether Redis was away at some time in between.
-func (j *judge) redisAway(began, ended time.Time) bool {
+// redisUnreachable reports whether Redis was unreachable at some time between began and
+// ended.
+func (j *judge) redisUnreachable(began, ended time.Time) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.ContainsFunc(j.windows, func(w *window) bool { return w.redis && w.overlaps(began, ended) })
 }
 
-// credentialOf returns the credential of a request that HubSpot has got.
+// credentialOf returns the credential of a request that HubSpot has received.
 func credentialOf(e hubspottest.Echo) string {
 	if token, is := strings.CutPrefix(e.Header.Get("Authorization"), "Bearer "); is {
 		return token
@@ -242,24 +244,24 @@ func credentialOf(e hubspottest.Echo) string {
 	return parameters.Get("hapikey")
 }
 
-// settled checks what has to be when all is over: every portal is served by
-// every proxy, and by one that knows nothing but Redis.
-func (w *world) settled() {
+// checkRecovery checks that after all faults, every portal is served by every proxy
+// and by a new proxy, which knows only what is in Redis.
+func (w *world) checkRecovery() {
 	w.fleet.add(w.startProxy())
-	// All refresh tokens are needed now.
+	// Each portal now needs its refresh token.
 	window := w.judge.open("all tokens expired", "", false, rejected)
 	for _, p := range w.portals {
 		w.hub.Expire(p.id)
 		w.calls.force(p.id, window.began, time.Now())
 	}
-	w.untilWell(time.Now(), w.portals)
-	w.judge.shut(window)
+	w.waitUntilServed(time.Now(), w.portals)
+	w.judge.close(window)
 	for _, m := range w.fleet.all() {
 		w.isIdle(m)
 	}
 }
 
-// judgeAll checks what was noted all the time, when the last proxy has ended.
+// judgeAll checks the totals after the last proxy has ended.
 func (w *world) judgeAll() {
 	for _, violation := range w.hub.Violations() {
 		w.judge.violation("HubSpot: %s", violation)
@@ -271,16 +273,18 @@ func (w *world) judgeAll() {
 		w.judge.violation("only %d requests of %d were answered 200", served, w.judge.requests)
 	}
 	if w.logs.leak != "" || w.logs.lines < w.judge.requests/2 {
-		w.judge.violation("the log has %d lines, and this with a secret: %q", w.logs.lines, w.logs.leak)
+		w.judge.violation("the log has %d lines; the first line with a secret is %q", w.logs.lines, w.logs.leak)
 	}
 }
 
-// isIdle fails the test unless the proxy's requests in flight get zero.
+// isIdle waits until the proxy has no request in flight, and fails the test if that
+// takes too long.
 func (w *world) isIdle(m *member) {
 	w.eventually("no request is in flight", func() bool { return m.gauge("requests_in_flight") == 0 })
 }
 
-// gauge returns the value of one of the proxy's gauges.
+// gauge returns the value of one of the proxy's gauges, and panics if there is none of
+// that name.
 func (m *member) gauge(name string) float64 {
 	families, _ := m.metrics.Gather()
 	for _, family := range families {
@@ -291,14 +295,14 @@ func (m *member) gauge(name string) float64 {
 	panic("there is no gauge " + name)
 }
 
-// logs searches what is logged, at level debug, for secrets.
+// logs searches the log of all proxies, at level debug, for secrets.
 type logs struct {
 	mu    sync.Mutex
 	lines int
-	leak  string // the first one that has a secret
+	leak  string // the first line with a secret
 }
 
-// Write implements io.Writer; it gets a line at a time.
+// Write implements io.Writer. zap writes one line at a time.
 func (l *logs) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -314,18 +318,20 @@ func (l *logs) logger() *zap.Logger {
 	return zap.New(zapcore.NewCore(encoder, zapcore.AddSync(l), zapcore.DebugLevel))
 }
 
-// footprint is what the process takes of the machine.
+// footprint is the number of open descriptors and the bytes of heap that the process
+// uses.
 type footprint struct {
 	descriptors int
 	heap        uint64
 }
 
 func measure(t *testing.T) footprint {
-	hubspottest.NewServer().Close() // what the first socket leaves is no leak
+	hubspottest.NewServer().Close() // the first socket of a process leaves descriptors open
 	return current()
 }
 
-// descriptors counts those that are open, -1 where that cannot be known.
+// descriptors returns the number of open descriptors, or -1 where the system does not
+// list them.
 func descriptors() int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -337,7 +343,7 @@ func descriptors() int {
 func current() footprint {
 	f := footprint{descriptors: descriptors()}
 	var stats runtime.MemStats
-	for range 2 { // what sync.Pool has survives one
+	for range 2 { // what is in a sync.Pool survives one collection
 		runtime.GC()
 	}
 	runtime.ReadMemStats(&stats)
@@ -345,10 +351,10 @@ func current() footprint {
 	return f
 }
 
-// isBack fails the test unless goroutines, descriptors and memory are again
-// what they were before, and returns both.
+// isBack fails the test unless goroutines, descriptors and memory are back to what they
+// were before. It returns both footprints as text.
 func (before footprint) isBack(t *testing.T) string {
-	const spare = 4 << 20 // of heap, for tables that packages keep
+	const spare = 4 << 20 // bytes of heap, for tables that packages keep
 	goleak.VerifyNone(t)
 	after := current()
 	for deadline := time.Now().Add(15 * time.Second); after.descriptors > before.descriptors || after.heap > before.heap+spare; after = current() {

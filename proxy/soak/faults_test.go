@@ -14,21 +14,21 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// healthy is the token endpoint without faults.
+// healthy is the behaviour of the token endpoint without faults.
 var healthy = hubspottest.TokenBehaviour{Life: tokenLife, Rotate: true}
 
-// What clients may see while a fault lasts.
+// The kinds of answers that clients may get during a fault.
 const (
 	unavailable  = "503 CREDENTIAL_UNAVAILABLE"
 	notConnected = "403 PORTAL_NOT_CONNECTED"
-	rejected     = "401 of HubSpot" // where it could not be renewed at once
+	rejected     = "401 of HubSpot" // the credential could not be renewed at once
 )
 
 // disaster is a fault that concerns all portals.
 type disaster struct {
 	name       string
-	redis      bool // it makes Redis away
-	allows     []string
+	redis      bool     // Redis is unreachable
+	allows     []string // the kinds of answers that the disaster excuses
 	begin, end func(*world)
 }
 
@@ -48,7 +48,7 @@ var disasters = []disaster{
 
 func (w *world) cutRedis() {
 	client := redis.NewClient(&redis.Options{Addr: w.redis.Addr})
-	defer client.Close() // now: what is open at the end is counted
+	defer client.Close() // not when the test ends, because open descriptors are counted before
 	for _, kind := range []string{"normal", "pubsub"} {
 		_ = client.ClientKillByFilter(context.Background(), "TYPE", kind).Err()
 	}
@@ -60,8 +60,8 @@ func tokenEndpoint(status int, latency time.Duration) func(*world) {
 	return func(w *world) { w.hub.SetToken(b) }
 }
 
-// strikeAll lets one or two disasters strike, and then another one when all is
-// well again, until the end.
+// strikeAll lets one or two disasters happen at a time, waits for recovery, and repeats
+// that until the end.
 func (w *world) strikeAll(end time.Time) {
 	dice := w.random(101)
 	for {
@@ -72,18 +72,18 @@ func (w *world) strikeAll(end time.Time) {
 			together = append(together, second)
 		}
 		w.strike(together, 500*time.Millisecond+upTo(dice, 3*time.Second))
-		<-time.After(time.Second) // of calm
+		<-time.After(time.Second) // without a disaster
 		if time.Now().After(end) {
 			return
 		}
 	}
 }
 
-// strike returns when all is well after the disasters.
+// strike lets the disasters happen together, and returns after recovery.
 func (w *world) strike(disasters []disaster, lasts time.Duration) {
 	redis := slices.ContainsFunc(disasters, func(d disaster) bool { return d.redis })
 	if redis {
-		w.operatorIsIn.Lock()
+		w.operatorMayWork.Lock()
 	}
 	var windows []*window
 	for _, d := range disasters {
@@ -97,18 +97,18 @@ func (w *world) strike(disasters []disaster, lasts time.Duration) {
 	if redis {
 		// go-redis reports the last failure for up to a second after Redis is back.
 		w.eventually("the operator reaches Redis", func() bool { return w.control.Ping(context.Background()).Err() == nil })
-		w.operatorIsIn.Unlock()
+		w.operatorMayWork.Unlock()
 	}
-	w.untilWell(time.Now(), w.portals)
+	w.waitUntilServed(time.Now(), w.portals)
 	w.eventually("renewed portals are stored", func() bool {
 		return !slices.ContainsFunc(w.fleet.all(), func(m *member) bool { return m.gauge("unsaved_portals") > 0 })
 	})
 	for _, window := range windows {
-		w.judge.shut(window)
+		w.judge.close(window)
 	}
 }
 
-// mishap is a fault of one portal, which is well again after a while.
+// mishap is a fault of one portal, which recovers by itself.
 type mishap struct {
 	name   string
 	kinds  []tokens.Kind
@@ -123,13 +123,13 @@ var (
 
 var mishaps = []mishap{
 	{"token expired early", renewed, []string{rejected}, func(w *world, p *portal) { w.hub.Expire(p.id) }},
-	// HubSpot's reason is none that a renewal cures, and it was renewed lately.
+	// HubSpot gives a reason that no renewal cures, and the last renewal is recent.
 	{"token revoked", renewed, []string{rejected}, func(w *world, p *portal) { w.hub.Revoke(p.id) }},
 	{"credential replaced", static, []string{rejected}, (*world).connect},
 	{"portal removed and connected again", slices.Concat(renewed, static), []string{notConnected, rejected}, (*world).reconnect},
 }
 
-// strikePortals lets mishaps befall the portals until the end.
+// strikePortals lets mishaps happen to random portals until the end.
 func (w *world) strikePortals(end time.Time) *sync.WaitGroup {
 	const strikers = 8
 	var striking sync.WaitGroup
@@ -137,8 +137,8 @@ func (w *world) strikePortals(end time.Time) *sync.WaitGroup {
 		dice := w.random(uint64(200 + i))
 		striking.Go(func() {
 			for time.Now().Before(end) {
-				p := w.portals[i+strikers*dice.IntN(portals/strikers)] // his own ones
-				w.befall(p, dice)
+				p := w.portals[i+strikers*dice.IntN(portals/strikers)] // each goroutine has its own portals
+				w.strikePortal(p, dice)
 				<-time.After(upTo(dice, 300*time.Millisecond))
 			}
 		})
@@ -146,30 +146,29 @@ func (w *world) strikePortals(end time.Time) *sync.WaitGroup {
 	return &striking
 }
 
-func (w *world) befall(p *portal, dice *rand.Rand) {
+func (w *world) strikePortal(p *portal, dice *rand.Rand) {
 	fitting := slices.DeleteFunc(slices.Clone(mishaps), func(m mishap) bool { return !slices.Contains(m.kinds, p.kind) })
 	m := fitting[dice.IntN(len(fitting))]
 	window := w.judge.open(m.name, p.id, false, m.allows...)
 	m.strike(w, p)
 	w.calls.force(p.id, window.began, time.Now())
-	w.untilWell(time.Now(), []*portal{p})
-	w.judge.shut(window)
+	w.waitUntilServed(time.Now(), []*portal{p})
+	w.judge.close(window)
 }
 
-// reconnect removes the portal, and connects it again.
+// reconnect removes the portal and connects it again.
 func (w *world) reconnect(p *portal) {
-	w.operatorIsIn.RLock()
-	defer w.operatorIsIn.RUnlock()
+	w.operatorMayWork.RLock()
+	defer w.operatorMayWork.RUnlock()
 	w.must("remove a portal", w.operator.Remove(context.Background(), p.id, "soak"))
 	<-time.After(100 * time.Millisecond)
 	w.set(p)
 }
 
-// connect gives the portal a credential, another one than before, in HubSpot
-// and in Redis.
+// connect gives the portal a new credential, in HubSpot and in Redis.
 func (w *world) connect(p *portal) {
-	w.operatorIsIn.RLock()
-	defer w.operatorIsIn.RUnlock()
+	w.operatorMayWork.RLock()
+	defer w.operatorMayWork.RUnlock()
 	w.set(p)
 }
 
@@ -179,10 +178,10 @@ func (w *world) set(p *portal) {
 	case tokens.OAuth:
 		value = w.calls.connect(w.hub, p.id)
 	case tokens.AccessToken:
-		w.judge.own(value.Reveal(), p.id)
+		w.judge.setOwner(value.Reveal(), p.id)
 		w.hub.SetAccessToken(p.id, value.Reveal())
 	case tokens.APIKey:
-		w.judge.own(value.Reveal(), p.id)
+		w.judge.setOwner(value.Reveal(), p.id)
 		w.hub.SetAPIKey(p.id, value.Reveal())
 	}
 	p.mu.Lock()
@@ -197,28 +196,28 @@ func (w *world) must(what string, err error) {
 	}
 }
 
-// untilWell returns when each proxy has served each of the portals with a
-// credential that is newer than since; of static ones, with the newest.
-func (w *world) untilWell(since time.Time, portals []*portal) {
+// waitUntilServed waits until each proxy has served each of the portals with a
+// credential that was issued after since, or with the newest static credential.
+func (w *world) waitUntilServed(since time.Time, portals []*portal) {
 	var mu sync.Mutex
-	unwell := make(map[*member][]*portal)
+	unserved := make(map[*member][]*portal)
 	w.eventually("every proxy serves every portal", func() bool {
 		var asking sync.WaitGroup
 		left := 0
 		for _, m := range w.fleet.all() {
 			asking.Go(func() {
 				mu.Lock()
-				ill, known := unwell[m]
+				remaining, known := unserved[m]
 				mu.Unlock()
 				if !known {
-					ill = slices.Clone(portals)
+					remaining = slices.Clone(portals)
 				}
-				ill = slices.DeleteFunc(ill, func(p *portal) bool { return w.mayBeWell(p, since) && w.serves(m, p, since) })
+				remaining = slices.DeleteFunc(remaining, func(p *portal) bool { return w.mayHaveNewCredential(p, since) && w.serves(m, p, since) })
 				mu.Lock()
 				defer mu.Unlock()
-				unwell[m] = ill
+				unserved[m] = remaining
 				if !m.stopping.Load() {
-					left += len(ill)
+					left += len(remaining)
 				}
 			})
 		}
@@ -227,15 +226,16 @@ func (w *world) untilWell(since time.Time, portals []*portal) {
 	})
 }
 
-// mayBeWell reports whether it is of use to ask for the portal: its token is
-// not one from before that serves for a while yet.
-func (w *world) mayBeWell(p *portal, since time.Time) bool {
+// mayHaveNewCredential reports whether a call for the portal can use a credential that
+// is newer than since. A call is of no use while the portal's token is older and not
+// due for renewal.
+func (w *world) mayHaveNewCredential(p *portal, since time.Time) bool {
 	issued := w.calls.lastIssued(p.id)
 	return p.kind != tokens.OAuth || issued.After(since) || time.Since(issued) > tokenLife/2
 }
 
-// serves asks the member for the portal, and reports whether the answer was
-// got with a credential that is newer than since.
+// serves calls the member for the portal, and reports whether HubSpot answered 200 and
+// got a credential that was issued after since, or the newest static credential.
 func (w *world) serves(m *member, p *portal, since time.Time) bool {
 	if m.stopping.Load() {
 		return false
@@ -253,13 +253,13 @@ func (w *world) serves(m *member, p *portal, since time.Time) bool {
 	return value == p.value
 }
 
-// eventually waits for a condition.
+// eventually waits up to two minutes for a condition.
 func (w *world) eventually(what string, condition func() bool) {
 	w.within(2*time.Minute, what, condition)
 }
 
-// within waits for a condition. Once one has not come true, nothing is waited
-// for any more.
+// within waits up to limit for a condition. After one condition has not come true,
+// within does not wait any more, so that the test ends soon.
 func (w *world) within(limit time.Duration, what string, condition func() bool) {
 	deadline := time.Now().Add(limit)
 	for !condition() && !w.gaveUp.Load() {

@@ -31,7 +31,7 @@ const (
 	tokenTimeout   = 15 * time.Second
 )
 
-// member is one proxy of the fleet, wired as the program does it.
+// member is one proxy of the fleet, wired as in the program.
 type member struct {
 	addr     string
 	redis    redis.UniversalClient
@@ -43,7 +43,7 @@ type member struct {
 	stopping atomic.Bool
 }
 
-// fleet is the members that clients are sent to.
+// fleet is the set of members that get requests. It is safe for concurrent use.
 type fleet struct {
 	mu      sync.Mutex
 	members []*member
@@ -72,7 +72,7 @@ func (f *fleet) any(dice *rand.Rand) *member {
 	return members[dice.IntN(len(members))]
 }
 
-// startProxy starts a proxy, and returns when it is ready.
+// startProxy starts a proxy and returns when it is ready.
 func (w *world) startProxy() *member {
 	m := &member{redis: w.openRedis(), metrics: prometheus.NewRegistry()}
 	log := w.logs.logger()
@@ -103,7 +103,7 @@ func (w *world) startProxy() *member {
 	return m
 }
 
-// stopProxy ends a proxy in good order, as the program does it.
+// stopProxy shuts a proxy down as the program does.
 func (w *world) stopProxy(m *member) {
 	m.stopping.Store(true)
 	m.proxy.Stopping()
@@ -111,7 +111,7 @@ func (w *world) stopProxy(m *member) {
 	ctx, cancel := w.timeout()
 	defer cancel()
 	if err := m.server.Shutdown(ctx); err != nil {
-		w.judge.violation("requests do not end when a proxy is to: %v", err)
+		w.judge.violation("requests do not end when a proxy shuts down: %v", err)
 		_ = m.server.Close()
 	}
 	w.isIdle(m)
@@ -120,13 +120,13 @@ func (w *world) stopProxy(m *member) {
 	ctx, cancel = w.timeout()
 	defer cancel()
 	if err := m.source.Close(ctx); err != nil {
-		w.judge.violation("a proxy loses a token at its end: %v", err)
+		w.judge.violation("a proxy loses a token when it shuts down: %v", err)
 	}
 	_ = m.redis.Close()
 }
 
-// replaceProxies stops a proxy now and then, and has another one in its place
-// before.
+// replaceProxies replaces a proxy every few seconds until the end. The new proxy starts
+// before the old one stops.
 func (w *world) replaceProxies(end time.Time) {
 	dice := w.random(100)
 	for {
@@ -150,7 +150,7 @@ func (w *world) openRedis() redis.UniversalClient {
 	return client
 }
 
-// timeout is the program's, and that of whatever must not take for ever.
+// timeout returns a context with the program's timeout.
 func (w *world) timeout() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), tokenTimeout)
 }

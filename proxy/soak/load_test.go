@@ -22,19 +22,19 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// clientCanary is part of whatever a client presents to the proxy, and must not
-// go further.
+// clientCanary is part of every credential that a client presents to the proxy. It must
+// not reach HubSpot or the log.
 const clientCanary = "soak-client"
 
 const workers = 8
 
-// caller is a client that has a key.
+// caller is a client with a key, and the portals that it may use.
 type caller struct {
 	key     string
 	portals []*portal
 }
 
-// addCallers adds callers that may use one portal, several, and all.
+// addCallers stores clients that may use one portal, several portals, or all.
 func (w *world) addCallers(store clients.Store) []caller {
 	var callers []caller
 	for i := range 30 {
@@ -56,7 +56,7 @@ func (w *world) addCallers(store clients.Store) []caller {
 	return callers
 }
 
-// request is what one client is about to do.
+// request is one request that a client is going to send.
 type request struct {
 	id      string
 	portal  *portal
@@ -65,9 +65,9 @@ type request struct {
 	header  http.Header
 	body    []byte
 	chunked bool
-	expects string        // the kind of answer, unless a fault strikes
-	leaves  time.Duration // after which the client leaves; zero: it stays
-	slowly  bool          // reads the answer
+	expects string        // the kind of answer without faults
+	leaves  time.Duration // the client disconnects after this time; 0 means never
+	slowly  bool          // the client reads the answer slowly
 }
 
 const (
@@ -80,7 +80,7 @@ const (
 
 func (r *request) write() bool { return r.method != http.MethodGet }
 
-// load lets clients come and go until it is stopped.
+// load lets clients connect, call and disconnect until stop is called.
 func (w *world) load() (stop func()) {
 	var working sync.WaitGroup
 	var over atomic.Bool
@@ -98,18 +98,18 @@ func (w *world) load() (stop func()) {
 	}
 }
 
-// visit is a client that comes, asks a few times, and goes.
+// visit is one client that connects, calls a few times, and disconnects.
 func (w *world) visit(dice *rand.Rand) {
-	way := &http.Transport{DisableCompression: true, DisableKeepAlives: dice.IntN(3) == 0}
-	defer way.CloseIdleConnections()
+	transport := &http.Transport{DisableCompression: true, DisableKeepAlives: dice.IntN(3) == 0}
+	defer transport.CloseIdleConnections()
 	for range 1 + dice.IntN(20) {
-		w.ask(way, w.fleet.any(dice), w.dream(dice))
+		w.ask(transport, w.fleet.any(dice), w.randomRequest(dice))
 		<-time.After(upTo(dice, 30*time.Millisecond))
 	}
 }
 
-// dream makes up a request.
-func (w *world) dream(dice *rand.Rand) *request {
+// randomRequest returns a request with random properties.
+func (w *world) randomRequest(dice *rand.Rand) *request {
 	r := w.newRequest(w.portals[dice.IntN(len(w.portals))])
 	r.method = []string{"GET", "GET", "POST", "PUT", "PATCH", "DELETE"}[dice.IntN(6)]
 	if r.write() && r.method != "DELETE" {
@@ -133,15 +133,16 @@ func (w *world) dream(dice *rand.Rand) *request {
 
 const downloadSize = 200_000
 
-// newRequest returns a simple one.
+// newRequest returns a GET for the portal that expects 200.
 func (w *world) newRequest(p *portal) *request {
 	id := strconv.FormatInt(w.lastID.Add(1), 10)
 	header := http.Header{"X-Soak-Id": {id}, "X-Hubspot-Auth-Proxy-Debug": {"1"}, "X-Hubspot-Portal-Id": {p.id}}
 	return &request{id: id, portal: p, method: "GET", target: "/crm/v3/objects/contacts?after=" + id, header: header, expects: ok}
 }
 
-// present chooses the caller of the request, and so perhaps another portal, or
-// one that the caller has no right to; and how the portal is named.
+// present chooses the client that sends the request, and how the request names its
+// portal. The portal may change to one that the client may use, or to one that it may
+// not use.
 func (w *world) present(r *request, dice *rand.Rand) {
 	key, named := clientCanary+"-credential", true
 	switch n := dice.IntN(100); {
@@ -151,7 +152,7 @@ func (w *world) present(r *request, dice *rand.Rand) {
 		c := w.callers[dice.IntN(len(w.callers))]
 		key, named = c.key, len(c.portals) > 1 || dice.IntN(2) == 0
 		if n < 4 && len(c.portals) < len(w.portals) {
-			// Callers have their portals in order, and the last one is nobody's.
+			// Only clients with all portals may use the last portal.
 			r.portal, named, r.expects = w.portals[len(w.portals)-1], true, "403 CLIENT_FORBIDDEN"
 		} else {
 			r.portal = c.portals[dice.IntN(len(c.portals))]
@@ -176,25 +177,25 @@ func (w *world) present(r *request, dice *rand.Rand) {
 	r.target += separator + "hapikey=" + key
 }
 
-// ask sends the request to the member, has the answer judged, and returns it.
-func (w *world) ask(way http.RoundTripper, m *member, r *request) answer {
+// ask sends the request to the member, lets the judge check the answer, and returns it.
+func (w *world) ask(transport http.RoundTripper, m *member, r *request) answer {
 	w.judge.expect(r)
 	began := time.Now()
-	a := exchange(way, m, r)
+	a := exchange(transport, m, r)
 	w.judge.answered(r, a, began)
 	return a
 }
 
-// answer is what a client saw.
+// answer is what a client got for a request.
 type answer struct {
 	kind     string
-	header   http.Header // nil: there was none
-	echo     hubspottest.Echo
-	problem  string // with the answer's contents
-	category string // of HubSpot's error
+	header   http.Header      // nil means that there was no answer
+	echo     hubspottest.Echo // zero unless HubSpot answered 200
+	problem  string           // what is wrong with the answer's contents
+	category string           // the category of HubSpot's error
 }
 
-func exchange(way http.RoundTripper, m *member, r *request) answer {
+func exchange(transport http.RoundTripper, m *member, r *request) answer {
 	ctx, leave := context.WithCancel(context.Background())
 	defer leave()
 	if r.leaves > 0 {
@@ -212,7 +213,7 @@ func exchange(way http.RoundTripper, m *member, r *request) answer {
 		panic(err)
 	}
 	q.Header = r.header
-	response, err := way.RoundTrip(q)
+	response, err := transport.RoundTrip(q)
 	if err != nil {
 		return failure(ctx, m, r, err)
 	}
@@ -230,7 +231,7 @@ func exchange(way http.RoundTripper, m *member, r *request) answer {
 	return a
 }
 
-// failure tells why there is no answer.
+// failure returns the reason for which there is no answer.
 func failure(ctx context.Context, m *member, r *request, err error) answer {
 	switch {
 	case ctx.Err() != nil:
@@ -243,7 +244,7 @@ func failure(ctx context.Context, m *member, r *request, err error) answer {
 	return answer{kind: "no answer", problem: err.Error()}
 }
 
-// read takes in an answer that came whole.
+// read fills in the answer from its status and complete body, and checks its contents.
 func (a *answer) read(r *request, status int, text []byte) {
 	a.kind = strconv.Itoa(status)
 	switch category := a.header.Get("X-Hubspot-Auth-Proxy-Error"); {
@@ -259,7 +260,7 @@ func (a *answer) read(r *request, status int, text []byte) {
 	}
 	if r.slowly {
 		if len(text) != downloadSize || text[downloadSize-1] != (downloadSize-1)%251 {
-			a.problem = "the download is another one"
+			a.problem = "the download has other contents"
 		}
 		return
 	}
@@ -279,7 +280,7 @@ func (a *answer) read(r *request, status int, text []byte) {
 	}
 }
 
-// slowReader reads a bit at a time, if slow.
+// slowReader reads at most 16 KiB every 2 ms if slow is set.
 type slowReader struct {
 	io.Reader
 	slow bool

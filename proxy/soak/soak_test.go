@@ -1,12 +1,14 @@
-// Package soak lets five proxies serve 200 portals while clients come and go
-// and faults strike at random, and checks all the time that nothing gets lost,
-// doubled or mixed up:
+// Package soak has tests only, which let faults happen at random.
+//
+// TestAFleetServesAllPortalsDuringASoak runs five proxies with 200 portals while clients
+// call. It checks each request and answer: none is lost, sent twice, or mixed up with
+// another.
 //
 //	go test -run Soak ./proxy/soak -v -soak 30m -timeout 0
 //
-// And it lets random faults befall real processes and a real Redis, which goes
-// back in time and loses its data, too, and checks after each round that no
-// grant was lost and no removal undone:
+// TestNoGrantIsLostAndNoRemovalUndone runs real processes with a real Redis, which also
+// loses data or returns to an earlier state. After each round the test checks that no
+// grant was lost and no removal undone.
 //
 //	go test -run NoGrantIsLost ./proxy/soak -v -struggle 10m -seed 1 -timeout 0
 package soak
@@ -36,7 +38,7 @@ import (
 
 var (
 	soakFlag = flag.Duration("soak", 20*time.Second, "how long the soak lasts")
-	seedFlag = flag.Uint64("seed", 0, "the seed of a run, to have its faults again; 0: a new one")
+	seedFlag = flag.Uint64("seed", 0, "the seed of a run whose faults are to be repeated; 0 means a new seed")
 )
 
 const (
@@ -44,13 +46,13 @@ const (
 	portals   = 200
 	tokenLife = 5 * time.Second
 
-	// recovery is how long before the end the last fault begins.
+	// recovery is the time between the begin of the last fault and the end.
 	recovery = 10 * time.Second
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestAFleetOutlivesASoak(t *testing.T) {
+func TestAFleetServesAllPortalsDuringASoak(t *testing.T) {
 	lasts, seed := *soakFlag, *seedFlag
 	if testing.Short() {
 		lasts = min(lasts, 8*time.Second)
@@ -59,23 +61,23 @@ func TestAFleetOutlivesASoak(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	if deadline, has := t.Deadline(); has && time.Until(deadline) < lasts+time.Minute {
-		t.Fatalf("go test ends a test after %v: give -timeout 0 too", time.Until(deadline).Round(time.Minute))
+		t.Fatalf("go test would end this test after %v; add -timeout 0", time.Until(deadline).Round(time.Minute))
 	}
 	before := measure(t)
 	t.Logf("%s (-seed %d)", soak(t, lasts, seed), seed)
 	t.Log(before.isBack(t))
 }
 
-// soak is the story. It returns its summary.
+// soak runs the whole soak and returns a summary.
 func soak(t *testing.T, lasts time.Duration, seed uint64) string {
-	t.Logf("seed %d", seed) // at once, whatever comes
+	t.Logf("seed %d", seed) // first, so that the log has it even if the test panics
 	end := time.Now().Add(lasts)
 	w := newWorld(t, seed)
 	for range proxies {
 		w.fleet.add(w.startProxy())
 	}
-	// That they serve is the first thing to be seen.
-	w.untilWell(time.Time{}, w.portals)
+	// Without faults, all proxies must serve all portals.
+	w.waitUntilServed(time.Time{}, w.portals)
 
 	faultsEnd := end.Add(-min(recovery, lasts/2))
 	stopLoad := w.load()
@@ -86,38 +88,39 @@ func soak(t *testing.T, lasts time.Duration, seed uint64) string {
 	<-time.After(time.Until(end))
 	stopLoad()
 
-	w.settled()
+	w.checkRecovery()
 	w.close()
 	w.judgeAll()
 	return w.summary(w.judgeTokenCalls())
 }
 
-// world is all there is: HubSpot, Redis, the fleet, and what is known of them.
+// world has the fake HubSpot, Redis, the fleet, and what the test knows of them.
 type world struct {
 	t       *testing.T
 	seed    uint64
 	hub     *hubspottest.Server
 	redis   *redistest.Server
-	control redis.UniversalClient // of Redis, for faults
+	control redis.UniversalClient // the operator's client of Redis
 	ring    seal.Ring
 	portals []*portal
 	callers []caller
 	fleet   fleet
 
-	// operator is who changes portals. He does not while Redis is away: what
-	// came of a command without an answer is another story.
-	operator     *tokens.Source
-	operatorIsIn sync.RWMutex
+	// operator changes portals. It holds operatorMayWork while it does so, because a
+	// change without an answer from Redis may have been stored or not, and the test
+	// could not know. A fault of Redis locks operatorMayWork for writing.
+	operator        *tokens.Source
+	operatorMayWork sync.RWMutex
 
-	judge    *judge
-	calls    *tokenCalls
-	logs     *logs
-	gaveUp   atomic.Bool // waiting for what does not come
-	lastID   atomic.Int64
-	probes   *http.Transport
-	tokenWay *http.Transport
+	judge          *judge
+	calls          *tokenCalls
+	logs           *logs
+	gaveUp         atomic.Bool // a condition did not come true; see within
+	lastID         atomic.Int64
+	probes         *http.Transport
+	tokenTransport *http.Transport
 
-	descriptors int // that were open at the start
+	descriptors int // the number that were open at the start
 }
 
 // portal is one portal at HubSpot.
@@ -126,18 +129,18 @@ type portal struct {
 	kind tokens.Kind
 
 	mu    sync.Mutex
-	value string // its credential, if that is a static one
+	value string // the static credential; "" for OAuth portals
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
-	redis.SetLogger(&logging.VoidLogger{}) // as the program does
+	redis.SetLogger(&logging.VoidLogger{}) // as in the program
 	w := &world{
 		descriptors: descriptors(),
 		t:           t, seed: seed, redis: redistest.Start(t, redistest.Persist()), hub: hubspottest.NewServer(),
-		logs: &logs{}, probes: new(http.Transport), tokenWay: new(http.Transport),
+		logs: &logs{}, probes: new(http.Transport), tokenTransport: new(http.Transport),
 	}
 	w.judge = &judge{t: t, asked: make(map[string]*asked), kinds: make(map[string]int), faults: make(map[string]int)}
-	w.calls = &tokenCalls{next: w.tokenWay, judge: w.judge, portals: make(map[string]string), issued: make(map[string]time.Time), last: make(map[string]time.Time)}
+	w.calls = &tokenCalls{next: w.tokenTransport, judge: w.judge, portals: make(map[string]string), issued: make(map[string]time.Time), last: make(map[string]time.Time)}
 	w.judge.calls = w.calls
 	w.hub.SetToken(healthy)
 	w.hub.Observe(w.judge.observe)
@@ -154,7 +157,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	return w
 }
 
-// close ends all.
+// close stops the fleet and closes everything else.
 func (w *world) close() {
 	var stopping sync.WaitGroup
 	for _, m := range w.fleet.all() {
@@ -162,7 +165,7 @@ func (w *world) close() {
 	}
 	stopping.Wait()
 	w.probes.CloseIdleConnections()
-	w.tokenWay.CloseIdleConnections()
+	w.tokenTransport.CloseIdleConnections()
 	ctx, cancel := w.timeout()
 	defer cancel()
 	if err := w.operator.Close(ctx); err != nil {
@@ -170,21 +173,22 @@ func (w *world) close() {
 	}
 	_ = w.control.Close()
 	w.redis.Kill()
-	// Idle connections that nobody closes end by themselves after a minute.
+	// An idle connection that the program left open would be closed after a minute,
+	// so 30 s is short enough to find it.
 	w.within(30*time.Second, "nothing is open but HubSpot's listener", func() bool { return descriptors() <= w.descriptors+1 })
 	w.hub.Close()
 }
 
-// random returns the dice of one actor: what they show depends on the seed
-// only.
+// random returns the source of random numbers of one actor. The numbers depend on the
+// seed and the actor only.
 func (w *world) random(actor uint64) *rand.Rand { return rand.New(rand.NewPCG(w.seed, actor)) }
 
-// upTo returns a random duration.
+// upTo returns a random duration of at least 0 and less than d.
 func upTo(dice *rand.Rand, d time.Duration) time.Duration {
 	return time.Duration(dice.Int64N(int64(d)))
 }
 
-// newSecret returns a value that searches of the log find.
+// newSecret returns a new secret that contains the canary.
 func newSecret(of string) secret.Text {
 	return secret.New(hubspottest.Canary + "-" + of + "-" + clients.NewKey().Reveal()[len(wire.KeyPrefix):])
 }

@@ -17,28 +17,28 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// tokenCalls notes each call of the token endpoint, on its way from all
-// proxies.
+// tokenCalls is the transport by which all proxies call the token endpoint. It records
+// each call.
 type tokenCalls struct {
 	next  http.RoundTripper
 	judge *judge
 
 	mu      sync.Mutex
 	calls   []tokenCall
-	portals map[string]string    // by refresh token
-	issued  map[string]time.Time // by access token: when its call began
-	last    map[string]time.Time // by portal: when the call began that gave the one that serves
-	forced  []tokenCall          // when a portal needs another one before the time
+	portals map[string]string    // by refresh token: its portal
+	issued  map[string]time.Time // by access token: the begin of the call that returned it
+	last    map[string]time.Time // by portal: the begin of the call that returned its valid token
+	forced  []tokenCall          // the times at which a portal's token became invalid early
 }
 
 // tokenCall is one call of the token endpoint.
 type tokenCall struct {
 	portal       string
 	began, ended time.Time
-	gave         bool // a token
+	gave         bool // the call returned a token
 }
 
-// connect gives the portal a grant.
+// connect gives the portal a new grant at HubSpot, and returns its refresh token.
 func (c *tokenCalls) connect(hub *hubspottest.Server, portal string) (refresh secret.Text) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -47,7 +47,7 @@ func (c *tokenCalls) connect(hub *hubspottest.Server, portal string) (refresh se
 	return refresh
 }
 
-// force notes that a portal's token was taken away in between.
+// force records that the portal's token became invalid between began and ended.
 func (c *tokenCalls) force(portal string, began, ended time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,22 +55,23 @@ func (c *tokenCalls) force(portal string, began, ended time.Time) {
 	delete(c.last, portal)
 }
 
-// issuedAt returns when the call began that gave the access token.
+// issuedAt returns the begin of the call that returned the access token, or the zero
+// time if there was none.
 func (c *tokenCalls) issuedAt(access string) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.issued[access]
 }
 
-// lastIssued returns when the call began that gave the portal the token that
-// serves now, zero if there may be none.
+// lastIssued returns the begin of the call that returned the portal's valid token, or
+// the zero time if the portal may have no valid token.
 func (c *tokenCalls) lastIssued(portal string) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.last[portal]
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements [http.RoundTripper].
 func (c *tokenCalls) RoundTrip(r *http.Request) (*http.Response, error) {
 	form, _ := io.ReadAll(r.Body)
 	_ = r.Body.Close()
@@ -93,7 +94,7 @@ func (c *tokenCalls) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// note notes a call that has ended.
+// note records a call that has ended.
 func (c *tokenCalls) note(former, refresh, access string, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,7 +107,8 @@ func (c *tokenCalls) note(former, refresh, access string, began time.Time) {
 	}
 }
 
-// judgeTokenCalls fails the test if a call had no reason.
+// judgeTokenCalls fails the test if there was no reason for a call. It returns the
+// number of calls for each reason.
 func (w *world) judgeTokenCalls() string {
 	w.calls.mu.Lock()
 	defer w.calls.mu.Unlock()
@@ -131,14 +133,14 @@ func (w *world) judgeTokenCalls() string {
 	return fmt.Sprintf("%d token calls: %s", len(w.calls.calls), list(reasons))
 }
 
-// reason returns why a call of the token endpoint came after those that the
-// portal had before, empty if there is none. One renewal in the second half of
-// a token's life, when it is due, is what is promised; the rest are allowances.
+// reason returns the reason of a portal's token call, given the calls before, or "" if
+// there is no reason. The program promises one renewal in the second half of a token's
+// life, when it is due. The other reasons are allowances for faults.
 func (w *world) reason(before []tokenCall, call tokenCall) string {
 	if len(before) == 0 {
 		return "first"
 	}
-	var given time.Time // when the portal's token was
+	var given time.Time // the begin of the call that returned the portal's token
 	for _, former := range before {
 		if former.gave {
 			given = former.began
@@ -154,20 +156,20 @@ func (w *world) reason(before []tokenCall, call tokenCall) string {
 	}):
 		return "token taken away"
 	case !before[len(before)-1].gave:
-		return "after a failed one"
-	case w.judge.redisAway(call.began, call.ended):
-		return "Redis was away"
+		return "after a failed call"
+	case w.judge.redisUnreachable(call.began, call.ended):
+		return "Redis was unreachable"
 	}
 	return ""
 }
 
-// summary tells what has happened.
+// summary describes the run in one line.
 func (w *world) summary(calls string) string {
 	return fmt.Sprintf("%d requests; %s; faults: %s; answers: %s; %d writes sent again after a 401",
 		w.judge.requests, calls, list(w.judge.faults), list(w.judge.kinds), w.judge.repeated)
 }
 
-// list writes counts out.
+// list returns the counts as text, sorted by name.
 func list(counts map[string]int) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(counts)) {

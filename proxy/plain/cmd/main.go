@@ -1,8 +1,9 @@
-// Command cmd serves the plain proxy for benchmarks, in a process of its own:
+// Command cmd serves the plain proxy in a process of its own, for benchmarks:
 //
 //	cmd UPSTREAM_URL
 //
-// prints the loopback address that it listens on.
+// The command listens on a free port of the loopback address, prints that address, and
+// serves until it is killed.
 package main
 
 import (

@@ -18,16 +18,16 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-var struggleFlag = flag.Duration("struggle", time.Minute, "how long faults befall processes and Redis")
+var struggleFlag = flag.Duration("struggle", time.Minute, "how long processes and Redis have faults")
 
-// quietTime is how long all may take to be well again when nothing fails any
-// more. The last wait of a process that retries is a part of it.
+// quietTime limits the time from the end of all faults until recovery. It includes the
+// longest wait between two tries of a process.
 const quietTime = 40 * time.Second
 
-// TestNoGrantIsLostAndNoRemovalUndone lets random faults befall real processes
-// and a real Redis, round after round. After each, when nothing fails any more,
-// every portal that was not removed is served by every process and by a new
-// one, no removed one is, and HubSpot has seen no credential of another portal.
+// TestNoGrantIsLostAndNoRemovalUndone lets random faults happen to real processes and a
+// real Redis, round after round. After each round, every portal that was not removed
+// must be served by every process and by a new one, and no removed portal may be.
+// HubSpot must never get the credential of another portal.
 func TestNoGrantIsLostAndNoRemovalUndone(t *testing.T) {
 	lasts, seed := *struggleFlag, *seedFlag
 	if testing.Short() {
@@ -37,7 +37,7 @@ func TestNoGrantIsLostAndNoRemovalUndone(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	if deadline, has := t.Deadline(); has && time.Until(deadline) < lasts+2*quietTime {
-		t.Fatalf("go test ends a test after %v: give -timeout 0 too", time.Until(deadline).Round(time.Minute))
+		t.Fatalf("go test would end this test after %v; add -timeout 0", time.Until(deadline).Round(time.Minute))
 	}
 	t.Logf("seed %d", seed)
 	s := newStruggle(t, seed)
@@ -48,19 +48,19 @@ func TestNoGrantIsLostAndNoRemovalUndone(t *testing.T) {
 	t.Logf("%d rounds (-seed %d): %s; %d calls, of which %d were served", rounds, seed, list(s.counts), s.calls, s.served)
 }
 
-// struggle is the processes, Redis and HubSpot of that test, and what the
-// portals are to be.
+// struggle has the processes, Redis and HubSpot of TestNoGrantIsLostAndNoRemovalUndone,
+// and the state that each portal should have.
 type struggle struct {
 	t         *testing.T
 	dice      *rand.Rand
 	path      string
 	hub       *hubspottest.Server
 	servers   [2]*redistest.Server // the first one is the master
-	processes []*contender
+	processes []*process
 	settings  []string
 	removed   map[string]bool // by portal
 	counts    map[string]int
-	log       []string // of this round's faults
+	log       []string // the faults of this round
 	client    *http.Client
 
 	mu            sync.Mutex
@@ -68,18 +68,19 @@ type struggle struct {
 	load          sync.WaitGroup
 }
 
-// contender is one process, and its way to Redis.
-type contender struct {
+// process is one process of the program, and its connection to Redis.
+type process struct {
 	*testkit.Program
 	wire    *redistest.Wire
 	stopped bool
 	cut     bool
 }
 
-// The first ones are OAuth portals.
-var struggled = []string{"71001", "71002", "71003", "71004", "71005", "71006"}
+// grantPortals are the portals of the test. The first grantPortalsOAuth of them are
+// OAuth portals.
+var grantPortals = []string{"71001", "71002", "71003", "71004", "71005", "71006"}
 
-const struggledOAuth = 4
+const grantPortalsOAuth = 4
 
 func newStruggle(t *testing.T, seed uint64) *struggle {
 	s := &struggle{
@@ -90,7 +91,7 @@ func newStruggle(t *testing.T, seed uint64) *struggle {
 	t.Cleanup(s.hub.Close)
 	s.hub.Observe(func(e hubspottest.Echo) {
 		if portal := strings.TrimPrefix(e.Target, "/crm/v3/objects/"); portal != e.Target && e.Portal != "" && !strings.HasPrefix(portal, e.Portal+"/") {
-			t.Errorf("HubSpot sees portal %s's credential for %s", e.Portal, e.Target)
+			t.Errorf("HubSpot gets portal %s's credential for %s", e.Portal, e.Target)
 		}
 	})
 	s.servers = [2]*redistest.Server{redistest.Start(t), redistest.Start(t)}
@@ -101,22 +102,22 @@ func newStruggle(t *testing.T, seed uint64) *struggle {
 	for range 3 {
 		s.launch()
 	}
-	for _, portal := range struggled {
+	for _, portal := range grantPortals {
 		s.set(portal)
 	}
 	return s
 }
 
-// launch starts a process, with a way of its own to the master.
-func (s *struggle) launch() *contender {
+// launch starts a process that has its own connection to the master.
+func (s *struggle) launch() *process {
 	wire := s.servers[0].Wire(s.t)
-	c := &contender{wire: wire, Program: testkit.Launch(s.t, s.path, append(slices.Clone(s.settings), "REDIS_URL="+wire.URL())...)}
+	c := &process{wire: wire, Program: testkit.Launch(s.t, s.path, append(slices.Clone(s.settings), "REDIS_URL="+wire.URL())...)}
 	s.processes = append(s.processes, c)
 	return c
 }
 
-// command runs a command of the program with the master, again until it is
-// done: one that meets a Redis which has just lost its data fails.
+// command runs a command of the program with the master, and repeats it until it
+// succeeds. A command fails, for example, if Redis has just lost its data.
 func (s *struggle) command(stdin string, args ...string) {
 	for deadline := time.Now().Add(quietTime); ; <-time.After(200 * time.Millisecond) {
 		command := exec.Command(s.path, args...)
@@ -132,12 +133,12 @@ func (s *struggle) command(stdin string, args ...string) {
 	}
 }
 
-// set gives a portal another credential, and waits until all processes that
-// hear of it use it: what none of them holds is lost with Redis' data.
+// set gives a portal a new credential, and waits until all connected processes use it,
+// because Redis may lose its data: a credential that no process holds is lost then.
 func (s *struggle) set(portal string) {
-	i := slices.Index(struggled, portal)
+	i := slices.Index(grantPortals, portal)
 	switch value := fmt.Sprintf("%s-%d-%d", hubspottest.Canary, i, s.dice.Uint64()); {
-	case i < struggledOAuth:
+	case i < grantPortalsOAuth:
 		s.command(s.hub.Connect(portal), "portal", "set", portal, "refresh_token")
 	case i%2 == 0:
 		s.hub.SetAccessToken(portal, value)
@@ -147,7 +148,7 @@ func (s *struggle) set(portal string) {
 		s.command(value, "portal", "set", portal, "api_key")
 	}
 	s.removed[portal] = false
-	s.known(portal)
+	s.waitUntilKnown(portal)
 }
 
 func (s *struggle) remove(portal string) {
@@ -156,27 +157,28 @@ func (s *struggle) remove(portal string) {
 	}
 	s.command("", "portal", "remove", portal)
 	s.removed[portal] = true
-	s.known(portal)
+	s.waitUntilKnown(portal)
 }
 
-// known waits until each process that can hear of a change has heard of it.
-func (s *struggle) known(portal string) {
-	s.await("a change is known everywhere", s.hearing(), []string{portal})
+// waitUntilKnown waits until each connected process knows of a change of the portal.
+func (s *struggle) waitUntilKnown(portal string) {
+	s.await("after a change", s.connected(), []string{portal})
 }
 
-// hearing returns the processes that neither stand still nor are cut off.
-func (s *struggle) hearing() []*contender {
-	var hearing []*contender
+// connected returns the processes that are neither stopped nor cut off from Redis.
+func (s *struggle) connected() []*process {
+	var connected []*process
 	for _, c := range s.processes {
 		if !c.stopped && !c.cut {
-			hearing = append(hearing, c)
+			connected = append(connected, c)
 		}
 	}
-	return hearing
+	return connected
 }
 
-// ask calls for a portal, and returns the status; 0: there was no answer.
-func (s *struggle) ask(c *contender, portal string) int {
+// ask calls the process for a portal and returns the status, or 0 if there was no
+// answer.
+func (s *struggle) ask(c *process, portal string) int {
 	response, err := s.client.Get("http://" + c.Address + "/portals/" + portal + "/crm/v3/objects/" + portal + "/x")
 	if err != nil {
 		return 0
@@ -195,8 +197,9 @@ func (s *struggle) ask(c *contender, portal string) int {
 	return response.StatusCode
 }
 
-// await waits until each of the processes answers for the portals as they are.
-func (s *struggle) await(what string, processes []*contender, portals []string) {
+// await waits until each process serves each portal, or refuses it if the portal is
+// removed. what says when that is expected, for the message.
+func (s *struggle) await(what string, processes []*process, portals []string) {
 	s.t.Helper()
 	var wrong string
 	for deadline := time.Now().Add(quietTime); ; <-time.After(100 * time.Millisecond) {
@@ -219,7 +222,7 @@ func (s *struggle) await(what string, processes []*contender, portals []string) 
 			for _, c := range s.processes {
 				s.t.Logf("the process at %s printed\n%s", c.Address, &c.Printed)
 			}
-			s.t.Fatalf("%s, not within %v: %s; faults of this round: %s", what, quietTime, wrong, strings.Join(s.log, "; "))
+			s.t.Fatalf("%s, not recovered within %v: %s; faults of this round: %s", what, quietTime, wrong, strings.Join(s.log, "; "))
 		}
 	}
 }

@@ -12,21 +12,23 @@ import (
 	"hubspot-auth-proxy/tokens/redistest"
 )
 
-// struggleLife is that of access tokens: short, so that faults meet renewals.
+// struggleLife is the lifetime of access tokens. It is short, so that faults happen
+// during renewals.
 const struggleLife = 6 * time.Second
 
-// struggleFaults are what may happen in a round, and how often.
+// struggleFaults are the faults that may happen in a round. A fault with more times is
+// chosen more often.
 var struggleFaults = []struct {
 	name  string
 	times int
 	begin func(*struggle)
 }{
 	{"a process stops", 3, (*struggle).stopOne},
-	{"a process is cut off", 4, (*struggle).cutOne},
-	{"a way to Redis is slow", 2, (*struggle).slowOne},
+	{"a process is cut off from Redis", 4, (*struggle).cutOne},
+	{"a connection to Redis is slow", 2, (*struggle).slowOne},
 	{"a process is killed", 2, (*struggle).killOne},
 	{"Redis stalls", 3, (*struggle).stallRedis},
-	{"Redis goes back to its last snapshot", 4, (*struggle).rollBack},
+	{"Redis returns to its last snapshot", 4, (*struggle).rollBack},
 	{"Redis is flushed", 2, (*struggle).flush},
 	{"Redis takes no writes", 2, (*struggle).refuseWrites},
 	{"a replica that lags behind becomes the master", 4, (*struggle).failOver},
@@ -35,13 +37,13 @@ var struggleFaults = []struct {
 	{"a portal is removed", 2, (*struggle).removeOne},
 	{"a process misses a change, and Redis loses it", 5, (*struggle).missOne},
 	{"tokens expire", 3, (*struggle).expireAll},
-	{"HubSpot begins or ceases to rotate", 2, (*struggle).turnRotation},
+	{"HubSpot starts or stops rotating refresh tokens", 2, (*struggle).chooseRotation},
 }
 
-// round lets some faults happen while clients call, and then judges.
+// round lets some faults happen while clients call, and then checks all portals.
 func (s *struggle) round() {
 	s.log = nil
-	s.turnRotation()
+	s.chooseRotation()
 	ctx, end := context.WithCancel(context.Background())
 	for _, c := range s.processes {
 		s.load.Go(func() { s.callAll(ctx, c) })
@@ -69,10 +71,10 @@ func (s *struggle) round() {
 	s.judge()
 }
 
-// callAll calls for all portals until ctx ends.
-func (s *struggle) callAll(ctx context.Context, c *contender) {
+// callAll calls the process for one portal after another until ctx ends.
+func (s *struggle) callAll(ctx context.Context, c *process) {
 	for i := 0; ctx.Err() == nil; i++ {
-		s.ask(c, struggled[i%len(struggled)])
+		s.ask(c, grantPortals[i%len(grantPortals)])
 		select {
 		case <-ctx.Done():
 		case <-time.After(30 * time.Millisecond):
@@ -80,7 +82,7 @@ func (s *struggle) callAll(ctx context.Context, c *contender) {
 	}
 }
 
-// mend ends all faults that last.
+// mend ends all lasting faults.
 func (s *struggle) mend() {
 	for _, c := range s.processes {
 		c.Continue()
@@ -91,39 +93,40 @@ func (s *struggle) mend() {
 	s.servers[0].Do("config", "set", "min-replicas-to-write", "0")
 }
 
-// judge wants every process, and a new one, to answer for each portal as it is,
-// with the tokens at hand and with new ones.
+// judge checks that every process, and a new one, serves each portal unless the portal
+// is removed: with the tokens that exist, and with new ones.
 func (s *struggle) judge() {
-	s.await("all is well again", s.processes, struggled)
-	for len(s.processes) >= 4 { // the oldest one makes room
+	s.await("after all faults", s.processes, grantPortals)
+	for len(s.processes) >= 4 { // at most four processes, with the new one
 		s.retire(s.processes[0])
 	}
 	s.launch()
-	s.await("a new process is as the others", s.processes, struggled)
-	for i, portal := range struggled[:struggledOAuth] {
+	s.await("with a new process", s.processes, grantPortals)
+	for i, portal := range grantPortals[:grantPortalsOAuth] {
 		if !s.removed[portal] {
-			s.hub.Expire(struggled[i])
+			s.hub.Expire(grantPortals[i])
 		}
 	}
-	s.await("all refresh tokens are there", s.processes, struggled)
+	s.await("after all tokens have expired", s.processes, grantPortals)
 	if v := s.hub.Violations(); len(v) > 0 {
 		s.t.Fatalf("HubSpot: %q", v)
 	}
 }
 
-// retire kills a process that knows nothing that the others do not know, with
-// Redis' data safe from being rolled back beyond that.
-func (s *struggle) retire(c *contender) {
+// retire kills a process once everything that the process knows is stored, and takes a
+// snapshot before, so that Redis cannot return to an earlier state.
+func (s *struggle) retire(c *process) {
 	for s.unsaved(c) > 0 {
 		<-time.After(50 * time.Millisecond)
 	}
 	s.snapshot()
 	c.Kill()
-	s.processes = slices.DeleteFunc(s.processes, func(other *contender) bool { return other == c })
+	s.processes = slices.DeleteFunc(s.processes, func(other *process) bool { return other == c })
 }
 
-// unsaved returns how many portals the process has renewed and not stored.
-func (s *struggle) unsaved(c *contender) int {
+// unsaved returns the number of portals that the process has renewed and not stored. It
+// returns 1 if that cannot be read.
+func (s *struggle) unsaved(c *process) int {
 	response, err := s.client.Get("http://" + c.Admin + "/metrics")
 	if err != nil {
 		return 1
@@ -138,17 +141,17 @@ func (s *struggle) unsaved(c *contender) int {
 	return n
 }
 
-func (s *struggle) any() *contender { return s.processes[s.dice.IntN(len(s.processes))] }
+func (s *struggle) any() *process { return s.processes[s.dice.IntN(len(s.processes))] }
 
 func (s *struggle) stopOne() {
-	if c := s.any(); len(s.hearing()) > 1 {
+	if c := s.any(); len(s.connected()) > 1 {
 		c.stopped = true
 		c.Stop()
 	}
 }
 
 func (s *struggle) cutOne() {
-	if c := s.any(); len(s.hearing()) > 1 {
+	if c := s.any(); len(s.connected()) > 1 {
 		c.cut = true
 		c.wire.Cut()
 	}
@@ -158,18 +161,18 @@ func (s *struggle) slowOne() {
 	s.any().wire.Delay(time.Duration(s.dice.Int64N(int64(2500 * time.Millisecond))))
 }
 
-// killOne kills a process in the midst of its work, without a rotation that
-// only it has seen: what no process knows that lives, may be lost.
+// killOne kills a process and starts another. HubSpot does not rotate meanwhile, because
+// a refresh token that only the killed process knows is lost.
 func (s *struggle) killOne() {
-	if len(s.hearing()) < len(s.processes) {
+	if len(s.connected()) < len(s.processes) {
 		return
 	}
 	s.hub.SetToken(hubspottest.TokenBehaviour{Life: struggleLife})
 	s.mend()
-	s.await("all is well before a process is killed", s.processes, struggled)
+	s.await("before a process is killed", s.processes, grantPortals)
 	s.retire(s.any())
 	next := s.launch()
-	s.await("the next process is as the others", []*contender{next}, struggled)
+	s.await("after a process was killed and replaced", []*process{next}, grantPortals)
 }
 
 func (s *struggle) stallRedis() {
@@ -192,8 +195,9 @@ func (s *struggle) refuseWrites() {
 	s.servers[0].Do("config", "set", "min-replicas-to-write", "0")
 }
 
-// failOver makes a replica the master that does not get what the old one is
-// still given, until the last process has turned to the new one.
+// failOver makes a replica the master while processes still write to the old master.
+// The processes switch to the new master one after another. What was written to the old
+// master meanwhile is lost.
 func (s *struggle) failOver() {
 	from, to := s.servers[0], s.servers[1]
 	host, port, _ := strings.Cut(from.Addr, ":")
@@ -219,19 +223,20 @@ func (s *struggle) setOne() { s.changeOne(s.set) }
 
 func (s *struggle) removeOne() { s.changeOne(s.remove) }
 
-// changeOne changes a portal with the command, while Redis takes it and some
-// process hears of it.
+// changeOne changes a random portal by a command, unless no process would learn of the
+// change.
 func (s *struggle) changeOne(change func(string)) {
-	if len(s.hearing()) > 0 {
-		change(struggled[s.dice.IntN(len(struggled))])
+	if len(s.connected()) > 0 {
+		change(grantPortals[s.dice.IntN(len(grantPortals))])
 	}
 }
 
-// missOne cuts a process off while a portal is changed. Redis loses the change,
-// and that process comes back before those that know of it, or after.
+// missOne cuts a process off from Redis while a portal is changed. Then Redis loses the
+// change, and the process reaches Redis again before or after the processes that know of
+// the change.
 func (s *struggle) missOne() {
 	c := s.any()
-	if len(s.hearing()) < 2 || c.stopped || c.cut {
+	if len(s.connected()) < 2 || c.stopped || c.cut {
 		return
 	}
 	c.cut = true
@@ -241,7 +246,7 @@ func (s *struggle) missOne() {
 	} else {
 		s.removeOne()
 	}
-	others := s.hearing()
+	others := s.connected()
 	for _, other := range others {
 		other.cut = true
 		other.wire.Cut()
@@ -251,24 +256,24 @@ func (s *struggle) missOne() {
 	} else {
 		s.rollBack()
 	}
-	order := append([]*contender{c}, others...)
+	order := append([]*process{c}, others...)
 	if s.dice.IntN(2) == 0 {
 		slices.Reverse(order)
 	}
 	for _, next := range order {
 		next.cut = false
 		next.wire.Mend()
-		// Long enough, most often, for it to write back what it holds.
+		// This is usually long enough for the process to write back what it holds.
 		<-time.After(2*time.Second + time.Duration(s.dice.Int64N(int64(time.Second))))
 	}
 }
 
 func (s *struggle) expireAll() {
-	for _, portal := range struggled[:struggledOAuth] {
+	for _, portal := range grantPortals[:grantPortalsOAuth] {
 		s.hub.Expire(portal)
 	}
 }
 
-func (s *struggle) turnRotation() {
+func (s *struggle) chooseRotation() {
 	s.hub.SetToken(hubspottest.TokenBehaviour{Life: struggleLife, Rotate: s.dice.IntN(2) == 0})
 }
