@@ -38,6 +38,7 @@ const (
 	authorizeURL = "HUBSPOT_AUTHORIZE_URL"
 	scopes       = "HUBSPOT_SCOPES"
 	optScopes    = "HUBSPOT_OPTIONAL_SCOPES"
+	marketplace  = "HUBSPOT_MARKETPLACE_INSTALL"
 )
 
 // check looks at every setting, and at those that must go together.

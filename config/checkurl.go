@@ -46,6 +46,9 @@ func hasHost(u *url.URL) bool {
 // URL; who sets them wants the flow, and would find it missing.
 func (l *loader) checkConnect() {
 	l.require([]string{redirectURL}, scopes, optScopes)
+	if l.HubSpotMarketplaceInstall {
+		l.require([]string{redirectURL}, marketplace)
+	}
 	if l.given(redirectURL) && l.HubSpotRedirectURL != nil {
 		l.checkServer(redirectURL, l.HubSpotRedirectURL)
 		l.checkNoFragment(redirectURL, l.HubSpotRedirectURL)

@@ -121,6 +121,10 @@ type Config struct {
 	HubSpotScopes         string `env:"HUBSPOT_SCOPES"`
 	HubSpotOptionalScopes string `env:"HUBSPOT_OPTIONAL_SCOPES"`
 
+	// HubSpotMarketplaceInstall takes installations that begin in HubSpot's
+	// marketplace. True only if HubSpotRedirectURL is set.
+	HubSpotMarketplaceInstall bool `env:"HUBSPOT_MARKETPLACE_INSTALL" envDefault:"false"`
+
 	// HubSpotAuthorizeURL is HubSpot's consent page: https, or http to
 	// loopback, without a query or a fragment. Never nil.
 	HubSpotAuthorizeURL *url.URL `env:"HUBSPOT_AUTHORIZE_URL" envDefault:"https://app.hubspot.com/oauth/authorize"`

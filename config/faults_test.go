@@ -146,6 +146,8 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{app + "HUBSPOT_REDIRECT_URL=https://u@h/callback", "HUBSPOT_REDIRECT_URL: " + user},
 		{app + "HUBSPOT_REDIRECT_URL=https://h/callback#a", "HUBSPOT_REDIRECT_URL: " + fragment},
 		{"HUBSPOT_SCOPES=oauth", "HUBSPOT_REDIRECT_URL: is not set, but needed with HUBSPOT_SCOPES; set it too, or unset HUBSPOT_SCOPES"},
+		{"HUBSPOT_MARKETPLACE_INSTALL=true", "HUBSPOT_REDIRECT_URL: is not set, but needed with HUBSPOT_MARKETPLACE_INSTALL; set it too, or unset HUBSPOT_MARKETPLACE_INSTALL"},
+		{"HUBSPOT_MARKETPLACE_INSTALL=yes", `HUBSPOT_MARKETPLACE_INSTALL: "yes"` + truth},
 		{"HUBSPOT_SCOPES=a HUBSPOT_OPTIONAL_SCOPES=b", "HUBSPOT_REDIRECT_URL: is not set, but needed with HUBSPOT_SCOPES and HUBSPOT_OPTIONAL_SCOPES; set it too, or unset HUBSPOT_SCOPES and HUBSPOT_OPTIONAL_SCOPES"},
 		{app + "HUBSPOT_REDIRECT_URL=https://h HUBSPOT_SCOPES=a,b", `HUBSPOT_SCOPES: "a,b" is not a scope; give scopes separated by spaces, such as oauth crm.objects.contacts.read`},
 		{"HUBSPOT_AUTHORIZE_URL=http://h/a", "HUBSPOT_AUTHORIZE_URL: " + clear},

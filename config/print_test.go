@@ -51,6 +51,7 @@ HUBSPOT_CLIENT_SECRET [redacted] environment
 HUBSPOT_REDIRECT_URL https://h/callback environment
 HUBSPOT_SCOPES oauth tickets environment
 HUBSPOT_OPTIONAL_SCOPES unset
+HUBSPOT_MARKETPLACE_INSTALL false default
 HUBSPOT_AUTHORIZE_URL https://app.hubspot.com/oauth/authorize default
 HUBSPOT_TOKEN_URL http://localhost:1/oauth/2026-03/token default
 REFRESH_AHEAD 5m0s default

@@ -19,6 +19,14 @@ var (
 	// any portal does not replace.
 	ErrNotNamed = errors.New("the portal has a static credential, and the request to connect it does not name the portal")
 
+	// ErrConnected: the portal has a grant that lives, or a record that cannot be
+	// read, and nobody here has asked to connect it again.
+	ErrConnected = errors.New("the portal is connected, and nobody here has asked to connect it again")
+
+	// ErrWasRemoved: the portal was removed, and nobody here has asked to connect it
+	// again.
+	ErrWasRemoved = errors.New("the portal was removed, and nobody here has asked to connect it again")
+
 	// ErrNonceLost: Redis has lost its data after the nonce was made, so that
 	// nobody knows whether it was used.
 	ErrNonceLost = errors.New("the data in Redis was lost after the nonce was made")
@@ -33,18 +41,41 @@ type ConnectRequest struct {
 	// AnyPortal means that the request names no portal, so that the person
 	// chose one. Static credentials are not replaced then.
 	AnyPortal bool
+
+	// Unasked means that the request began at HubSpot, and nobody here has asked for
+	// it. It connects a portal that has no record or whose grant has ended, and no
+	// other one. Issued does not count then.
+	Unasked bool
 }
 
 // mayReplace returns nil if the request is good for replacing the record, which
-// is the zero one where there is none.
-func (q ConnectRequest) mayReplace(r store.Record) error {
+// is the zero one where none is known.
+func (q ConnectRequest) mayReplace(r store.Record, known bool) error {
+	if q.Unasked && known {
+		return mayReplaceUnasked(r)
+	}
 	switch {
+	case q.Unasked:
+		return nil
 	case since(r).After(q.Issued):
 		return ErrChangedSince
 	case q.AnyPortal && r.State != Removed && (r.Kind == AccessToken || r.Kind == APIKey):
 		return ErrNotNamed
 	}
 	return nil
+}
+
+// mayReplaceUnasked is mayReplace for a request that nobody here has made.
+func mayReplaceUnasked(r store.Record) error {
+	switch {
+	case r.State == Removed:
+		return ErrWasRemoved
+	case r.Kind == AccessToken || r.Kind == APIKey:
+		return ErrNotNamed
+	case r.State == Ended:
+		return nil
+	}
+	return ErrConnected
 }
 
 // since returns when the credential was set, seeded, connected or removed; zero
@@ -58,8 +89,8 @@ func since(r store.Record) time.Time {
 }
 
 // Connect stores the first tokens of a portal's grant, in the place of what
-// the request may replace: the error is [ErrChangedSince] or [ErrNotNamed]
-// where it may not.
+// the request may replace: the error is [ErrChangedSince], [ErrNotNamed],
+// [ErrConnected] or [ErrWasRemoved] where it may not.
 func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token, request ConnectRequest, actor string) error {
 	for range 5 {
 		former, err := s.store.Load(ctx, portal)
@@ -72,7 +103,12 @@ func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token
 		if IsRedisError(err) {
 			return fmt.Errorf("portal %s: %w", portal, err)
 		}
-		if err := request.mayReplace(former); err != nil {
+		known := !errors.Is(err, store.ErrNoRecord)
+		judged := former
+		if h := s.holds(portal); !known && h != nil {
+			judged, known = h.Record, true // which Redis has lost
+		}
+		if err := request.mayReplace(judged, known); err != nil {
 			return fmt.Errorf("portal %s: %w", portal, err)
 		}
 		c.Record = store.Record{
@@ -85,6 +121,15 @@ func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token
 		}
 	}
 	return fmt.Errorf("portal %s changes too fast to be connected", portal)
+}
+
+// holds returns what the process holds of the portal, nil if nothing.
+func (s *Source) holds(portal string) *held {
+	e, known := s.portals.GetIfPresent(portal)
+	if !known {
+		return nil
+	}
+	return e.current.Load()
 }
 
 // Begin learns Redis' epoch, and begins one if Redis is new: nonces that were

@@ -15,28 +15,41 @@ func TestWhatARequestToConnectMayReplace(t *testing.T) {
 	for name, tt := range map[string]struct {
 		r          store.Record
 		named, any error // for a request that names the portal, or none
+		unasked    error
 	}{
-		"nothing":                     {store.Record{}, nil, nil},
-		"OAuth, earlier":              {store.Record{Kind: OAuth, State: Active, SetAt: ago, Generation: ahead.UnixMicro()}, nil, nil},
-		"OAuth, ended":                {store.Record{Kind: OAuth, State: Ended, SetAt: ago}, nil, nil},
-		"OAuth, later":                {store.Record{Kind: OAuth, State: Active, SetAt: ahead}, ErrChangedSince, ErrChangedSince},
-		"OAuth, not known when":       {store.Record{Kind: OAuth, State: Active, Generation: ahead.UnixMicro()}, nil, nil},
-		"token, earlier":              {store.Record{Kind: AccessToken, State: Active, SetAt: ago}, nil, ErrNotNamed},
-		"key, earlier":                {store.Record{Kind: APIKey, State: Active, SetAt: ago}, nil, ErrNotNamed},
-		"token, later":                {store.Record{Kind: AccessToken, State: Active, SetAt: ahead}, ErrChangedSince, ErrChangedSince},
-		"token, by its generation":    {store.Record{Kind: AccessToken, State: Active, Generation: ahead.UnixMicro()}, ErrChangedSince, ErrChangedSince},
-		"removed earlier":             {store.Record{State: Removed, SetAt: ago}, nil, nil},
-		"removed later":               {store.Record{State: Removed, SetAt: ahead}, ErrChangedSince, ErrChangedSince},
-		"removed, by its generation":  {store.Record{State: Removed, Generation: ahead.UnixMicro()}, ErrChangedSince, ErrChangedSince},
-		"a token that does not open":  {store.Record{Kind: AccessToken, SetAt: ago}, nil, ErrNotNamed},
-		"a grant that does not open":  {store.Record{Kind: OAuth, SetAt: ahead}, ErrChangedSince, ErrChangedSince},
-		"a record that tells nothing": {store.Record{}, nil, nil},
+		"nothing":                     {store.Record{}, nil, nil, ErrConnected},
+		"OAuth, earlier":              {store.Record{Kind: OAuth, State: Active, SetAt: ago, Generation: ahead.UnixMicro()}, nil, nil, ErrConnected},
+		"OAuth, ended":                {store.Record{Kind: OAuth, State: Ended, SetAt: ago}, nil, nil, nil},
+		"OAuth, later":                {store.Record{Kind: OAuth, State: Active, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrConnected},
+		"OAuth, not known when":       {store.Record{Kind: OAuth, State: Active, Generation: ahead.UnixMicro()}, nil, nil, ErrConnected},
+		"token, earlier":              {store.Record{Kind: AccessToken, State: Active, SetAt: ago}, nil, ErrNotNamed, ErrNotNamed},
+		"key, earlier":                {store.Record{Kind: APIKey, State: Active, SetAt: ago}, nil, ErrNotNamed, ErrNotNamed},
+		"token, later":                {store.Record{Kind: AccessToken, State: Active, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrNotNamed},
+		"token, by its generation":    {store.Record{Kind: AccessToken, State: Active, Generation: ahead.UnixMicro()}, ErrChangedSince, ErrChangedSince, ErrNotNamed},
+		"removed earlier":             {store.Record{State: Removed, SetAt: ago}, nil, nil, ErrWasRemoved},
+		"removed later":               {store.Record{State: Removed, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrWasRemoved},
+		"removed, by its generation":  {store.Record{State: Removed, Generation: ahead.UnixMicro()}, ErrChangedSince, ErrChangedSince, ErrWasRemoved},
+		"a token that does not open":  {store.Record{Kind: AccessToken, SetAt: ago}, nil, ErrNotNamed, ErrNotNamed},
+		"a grant that does not open":  {store.Record{Kind: OAuth, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrConnected},
+		"a record that tells nothing": {store.Record{}, nil, nil, ErrConnected},
 	} {
-		if err := (ConnectRequest{Issued: noon}).mayReplace(tt.r); !errors.Is(err, tt.named) {
+		if err := (ConnectRequest{Issued: noon}).mayReplace(tt.r, true); !errors.Is(err, tt.named) {
 			t.Errorf("%s: %v, want %v", name, err, tt.named)
 		}
-		if err := (ConnectRequest{Issued: noon, AnyPortal: true}).mayReplace(tt.r); !errors.Is(err, tt.any) {
+		if err := (ConnectRequest{Issued: noon, AnyPortal: true}).mayReplace(tt.r, true); !errors.Is(err, tt.any) {
 			t.Errorf("%s, any portal: %v, want %v", name, err, tt.any)
+		}
+		if err := (ConnectRequest{Unasked: true}).mayReplace(tt.r, true); !errors.Is(err, tt.unasked) {
+			t.Errorf("%s, not asked for: %v, want %v", name, err, tt.unasked)
+		}
+	}
+}
+
+func TestANewPortalMayBeConnectedByEachRequest(t *testing.T) {
+	t.Parallel()
+	for _, request := range []ConnectRequest{{}, {AnyPortal: true}, {Unasked: true}} {
+		if err := request.mayReplace(store.Record{}, false); err != nil {
+			t.Errorf("%+v: %v", request, err)
 		}
 	}
 }

@@ -285,3 +285,46 @@ func TestConnectingAgainRepairsAPortal(t *testing.T) {
 	wantNoSecret(t, a.end())
 	wantNoSecret(t, b.end())
 }
+
+func TestAPortalIsConnectedByAnInstallationFromTheMarketplace(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	a, admin := s.connectable("HUBSPOT_MARKETPLACE_INSTALL=true", "LOG_LEVEL=debug")
+	off, adminOff := s.connectable()
+	a.address()
+	off.address()
+	someone := &person{t: t}
+	install := func(portal string, signIn bool, admin string) string {
+		address, err := s.hub.Install(admin+"/callback", portal, signIn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return address
+	}
+	if status, page, _ := someone.open(install("62515", false, adminOff)); status != http.StatusBadRequest || !strings.Contains(page, "HUBSPOT_MARKETPLACE_INSTALL=true") {
+		t.Errorf("switched off: status %d\n%s", status, page)
+	}
+	if status, page, location := someone.open(install("62515", false, admin)); status != http.StatusFound || !strings.HasPrefix(location, hubspottest.MarketplaceOrigin) {
+		t.Errorf("without sign-in: status %d, Location %q\n%s", status, location, page)
+	}
+	_, _, returned := someone.open(install("62516", true, admin))
+	finalize, err := s.hub.Finalize(returned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, page, _ := (&person{t: t}).open(finalize); status != http.StatusBadRequest || !strings.Contains(page, "another browser") {
+		t.Errorf("in another browser: status %d\n%s", status, page)
+	}
+	if status, page, location := someone.open(finalize); status != http.StatusFound || !strings.HasPrefix(location, hubspottest.MarketplaceOrigin) {
+		t.Errorf("with sign-in: status %d, Location %q\n%s", status, location, page)
+	}
+	for _, portal := range []string{"62515", "62516"} {
+		if r := off.portal(portal, ""); !r.served(portal) || r.echo.Credential != hubspottest.CredentialOAuth {
+			t.Errorf("portal %s in another process: %v", portal, r)
+		}
+	}
+	for _, p := range []*process{a, off} {
+		wantNoSecret(t, p.end())
+	}
+	wantNoSecret(t, someone.shown.String())
+}

@@ -63,6 +63,10 @@ type Options struct {
 	// spaces.
 	Scopes, OptionalScopes string
 
+	// MarketplaceInstall makes /callback take installations that begin in HubSpot's
+	// marketplace.
+	MarketplaceInstall bool
+
 	// Portals is where portals are stored. Needed with an App; nil otherwise
 	// means that the status page shows none.
 	Portals Portals
@@ -106,8 +110,10 @@ type Admin struct {
 	tries   tries // of passwords
 
 	// Of the connect flow, if that is set up:
-	states   *States
-	redirect *url.URL // RedirectURL
+	states    *States
+	redirect  *url.URL // RedirectURL
+	installed turns    // of installations without a state
+	finalized turns    // of those with one
 }
 
 const (
@@ -214,7 +220,9 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// an ingress that hands on the public name, which HubSpot sends browsers
 	// to. Nor does a page that was led here by its own name (DNS rebinding)
 	// gain by that: without a state that was signed here, and the cookie or
-	// link that goes with it, /callback does nothing and tells nothing.
+	// link that goes with it, /callback does nothing and tells nothing, except
+	// that it connects a portal's first installation from HubSpot's marketplace,
+	// where that is switched on.
 	if a.options.Loopback && r.URL.Path != callbackPath && !wire.IsLoopbackHost(r.Host) {
 		http.Error(w, "This listener answers to localhost and loopback addresses only.", http.StatusForbidden)
 		return

@@ -44,19 +44,23 @@ type chrome struct {
 	fitted int // pages that were checked by fits
 }
 
-// newChrome starts one. The names lead to 127.0.0.1.
+// newChrome starts one. The names lead to 127.0.0.1, or, with an address after a
+// space, to that.
 func newChrome(t *testing.T, names ...string) *chrome {
 	t.Helper()
 	path := testkit.Need(t, "chromium", "chromium-browser", "google-chrome")
 	rules := "" // nothing but loopback can be reached
 	for _, name := range names {
-		rules += "MAP " + name + " 127.0.0.1 , "
+		if !strings.Contains(name, " ") {
+			name += " 127.0.0.1"
+		}
+		rules += "MAP " + name + " , "
 	}
 	bounded, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	t.Cleanup(cancel)
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("ignore-certificate-errors", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true),
 		chromedp.Flag("host-resolver-rules", rules+"MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost"))
 	allocator, end := chromedp.NewExecAllocator(bounded, options...)
 	t.Cleanup(end)

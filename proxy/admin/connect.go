@@ -22,7 +22,8 @@ import (
 type Portals interface {
 	// Connect stores the token as the portal's credential, in place of what
 	// the request may replace, and writes to the log who did it. The error is
-	// tokens.ErrChangedSince or tokens.ErrNotNamed where it may not.
+	// tokens.ErrChangedSince, tokens.ErrNotNamed, tokens.ErrConnected or
+	// tokens.ErrWasRemoved where it may not.
 	Connect(ctx context.Context, portal string, token hubspot.Token, request tokens.ConnectRequest, actor string) error
 
 	// Burn reports whether it is the first call with this nonce, by any
@@ -41,8 +42,12 @@ type Portals interface {
 // callbackPath is where HubSpot sends the browser.
 const callbackPath = "/callback"
 
-// cookieName is of the cookie that binds a state to a browser.
-const cookieName = "hubspot_connect"
+// The names of the cookies that bind a state to a browser: one of /connect, one of
+// an installation, which another site may begin and so must not end the other.
+const (
+	cookieName        = "hubspot_connect"
+	installCookieName = "hubspot_install"
+)
 
 // whatToSet is what the connect flow needs.
 const whatToSet = "HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET, HUBSPOT_SCOPES and HUBSPOT_REDIRECT_URL " +
@@ -95,7 +100,7 @@ func (a *Admin) connect(w http.ResponseWriter, r *http.Request) {
 	}
 	browser := rand.Text()
 	state := a.states.Sign(State{Purpose: PurposeConnect, Portal: portal, Browser: browserHash(browser)})
-	a.setCookie(w, browser, int(connectLife/time.Second))
+	a.setCookie(w, cookieName, browser, int(connectLife/time.Second))
 	guardHeaders(w.Header())
 	w.Header().Set("Location", a.options.App.AuthorizeURL(a.options.AuthorizeURL, a.options.RedirectURL,
 		a.options.Scopes, a.options.OptionalScopes, state))
@@ -135,15 +140,19 @@ func (a *Admin) sendHome(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // setCookie sets the cookie for age seconds; a negative age deletes it.
-func (a *Admin) setCookie(w http.ResponseWriter, value string, age int) {
+func (a *Admin) setCookie(w http.ResponseWriter, name, value string, age int) {
+	sameSite := http.SameSiteLaxMode // Strict would not come along from HubSpot's page
+	if name == installCookieName && a.redirect.Scheme == "https" {
+		sameSite = http.SameSiteNoneMode // as HubSpot wants it for installations
+	}
 	http.SetCookie(w, &http.Cookie{
-		Name:     cookieName,
+		Name:     name,
 		Value:    value,
 		Path:     cmp.Or(a.redirect.EscapedPath(), "/"), // /callback, as browsers see it
 		MaxAge:   age,
 		Secure:   a.redirect.Scheme == "https",
 		HttpOnly: true,
-		SameSite: http.SameSiteLaxMode, // Strict would not come along from HubSpot's page
+		SameSite: sameSite,
 	})
 }
 
@@ -156,8 +165,8 @@ func browserHash(cookie string) string {
 
 // isBrowserOf reports whether the request comes from the browser that the
 // state was given to.
-func isBrowserOf(state State, r *http.Request) bool {
-	for _, cookie := range r.CookiesNamed(cookieName) {
+func isBrowserOf(state State, r *http.Request, name string) bool {
+	for _, cookie := range r.CookiesNamed(name) {
 		if subtle.ConstantTimeCompare([]byte(browserHash(cookie.Value)), []byte(state.Browser)) == 1 {
 			return true
 		}

@@ -24,6 +24,10 @@ const (
 	// PurposeLink is of `portal link`: whoever has the link may use it.
 	PurposeLink = "link"
 
+	// PurposeInstall is of an installation that begins in HubSpot's marketplace: the
+	// browser that got it brings it back with step=finalize.
+	PurposeInstall = "install"
+
 	// purposeHome is of the redirect from one loopback name to another, within
 	// /connect: that the browser was sent there by this listener.
 	purposeHome = "home"
@@ -49,14 +53,14 @@ var (
 	ErrStateApp = errors.New("the state is for another client id or redirect URL")
 
 	// ErrStatePurpose: it was signed here for something else than connecting a
-	// portal.
+	// portal in this way.
 	ErrStatePurpose = errors.New("the state is for another purpose")
 )
 
 // A State is what travels with a person to HubSpot's authorize page and back.
 // It is signed, not secret: it goes through the browser's address bar.
 type State struct {
-	// Purpose is PurposeConnect or PurposeLink.
+	// Purpose is PurposeConnect, PurposeLink or PurposeInstall.
 	Purpose string
 
 	// Nonce makes it serve once.
@@ -151,7 +155,7 @@ func lifeOf(purpose string) time.Duration {
 	return connectLife
 }
 
-// Open returns the state that Sign returned as text. The error is
+// Open returns the state of /connect or a link that Sign returned as text. The error is
 // ErrStateForged, ErrStateExpired, ErrStateApp or ErrStatePurpose; there is no
 // state then.
 //

@@ -151,7 +151,7 @@ type authorizePageData struct {
 	Portal  string
 }
 
-// node returns the page, which posts to its own address, parameters and all.
+// node returns the content of the page, which posts to its own address, parameters and all.
 func (d authorizePageData) node() g.Node {
 	content := g.Group{
 		h.P(g.Textf("An app asks for %s. It will be sent to %s.", strings.Join(d.Scopes, ", "), d.Host)),
@@ -164,15 +164,7 @@ func (d authorizePageData) node() g.Node {
 	if d.Problem != "" {
 		content = g.Group{h.P(g.Textf("This authorization cannot go on: %s.", d.Problem))}
 	}
-	return h.Doctype(h.HTML(h.Lang("en"),
-		h.Head(
-			h.Meta(h.Charset("utf-8")),
-			h.Meta(h.Name("viewport"), h.Content("width=device-width, initial-scale=1")),
-			h.Link(h.Rel("icon"), h.Href("data:,")),
-			h.TitleEl(g.Text("Fake HubSpot")),
-		),
-		h.Body(h.H1(g.Text("Fake HubSpot")), content),
-	))
+	return content
 }
 
 // serveAuthorize shows the authorize page, and takes its form.
@@ -200,10 +192,7 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 }
 
 func writeAuthorizePage(w http.ResponseWriter, status int, data authorizePageData) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_ = data.node().Render(w)
+	writePage(w, status, "Fake HubSpot", data.node())
 }
 
 // anyPortal returns what the page proposes: the known portal with the least

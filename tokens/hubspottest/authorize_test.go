@@ -1,6 +1,7 @@
 package hubspottest_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -247,4 +248,55 @@ func TestAccountInfoTellsWhoseCredentialItIs(t *testing.T) {
 		}
 	}
 	check401(t, do(t, client, "GET", hub.URL+"/account-info/v3/details", "", nil), "INVALID_AUTHENTICATION")
+}
+
+func TestAnInstallationBeginsInTheMarketplace(t *testing.T) {
+	hub := newHub(t)
+	const redirect = "http://localhost:1/callback"
+	query := func(address string) url.Values {
+		u, err := url.Parse(address)
+		if err != nil || !strings.HasPrefix(address, redirect+"?") {
+			t.Fatalf("the browser is sent to %s", address)
+		}
+		return u.Query()
+	}
+	exchange := func(code string) string {
+		form := url.Values{"grant_type": {"authorization_code"}, "client_id": {hubspottest.ClientID}, "client_secret": {hubspottest.ClientSecret},
+			"redirect_uri": {redirect}, "code": {code}}
+		body := fields(t, post(t, hub, hub.TokenURL(), form.Encode(), nil).body)
+		return fmt.Sprint(body["hub_id"], body["status"])
+	}
+	address, err := hub.Install(redirect, portal, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := query(address)
+	if plain.Has("state") || plain.Has("step") || !strings.HasPrefix(plain.Get("returnUrl"), hubspottest.MarketplaceOrigin+"/") {
+		t.Errorf("without sign-in: %v", plain)
+	}
+	if got := exchange(plain.Get("code")); got != "62515 <nil>" {
+		t.Errorf("its code gives %s", got)
+	}
+	if address, err = hub.Install(redirect, "7", true); err != nil {
+		t.Fatal(err)
+	}
+	begun := query(address)
+	if begun.Get("step") != "authorize" || begun.Has("code") || begun.Has("state") {
+		t.Errorf("with sign-in: %v", begun)
+	}
+	for _, returned := range []string{begun.Get("returnUrl"), hubspottest.MarketplaceOrigin + "/?state=x", plain.Get("returnUrl") + "&state=x"} {
+		if address, err := hub.Finalize(returned); err == nil {
+			t.Errorf("%s leads to %s", returned, address)
+		}
+	}
+	if address, err = hub.Finalize(begun.Get("returnUrl") + "&state=x"); err != nil {
+		t.Fatal(err)
+	}
+	final := query(address)
+	if final.Get("step") != "finalize" || final.Get("state") != "x" || final.Get("returnUrl") != begun.Get("returnUrl") {
+		t.Errorf("finally: %v", final)
+	}
+	if got := exchange(final.Get("code")); got != "7 <nil>" {
+		t.Errorf("its code gives %s", got)
+	}
 }

@@ -38,7 +38,9 @@ type ledger struct {
 	grants  map[string]*grant       // by refresh token
 	bearers map[string]*accessToken // by token, static ones too
 	apiKeys map[string]*portal      // by hapikey
-	codes   map[string]*code        // of the authorize page, by code
+	codes   map[string]*code        // of the authorize page and the marketplace, by code
+
+	installations map[string]*installation // by their id
 }
 
 type portal struct {
@@ -81,6 +83,8 @@ func newLedger() ledger {
 		bearers: map[string]*accessToken{},
 		apiKeys: map[string]*portal{},
 		codes:   map[string]*code{},
+
+		installations: map[string]*installation{},
 	}
 }
 

@@ -4,7 +4,7 @@
 // request and echoes what it received.
 //
 // A test makes a [Server], gives it portals ([Server.Connect],
-// [Server.Authorize], [Server.SetAccessToken], [Server.SetAPIKey]), points the
+// [Server.Authorize], [Server.Install], [Server.SetAccessToken], [Server.SetAPIKey]), points the
 // program under test at its URL, lets things go wrong ([Server.Expire],
 // [Server.SetToken], [Server.SetEarly401], [Server.SetLimits], the paths below), and asserts with
 // [DecodeEcho] and the counters what arrived. Bodies and headers of its errors
@@ -12,10 +12,12 @@
 //
 // # Paths
 //
-// Every path except /oauth/…, /fake/expire/… and /fake/fail-next/… wants a
+// Every path except /oauth/…, /fake/marketplace…, /fake/expire/… and /fake/fail-next/… wants a
 // credential, and every path not in this list answers an [Echo].
 //
 //	/oauth/authorize                       the authorize page; POST: its form
+//	/fake/marketplace?install_url=URL      the page on which an installation begins; POST: its form
+//	/fake/marketplace/return               where the app sends the browser back to
 //	/oauth/{v1,v3,2026-03,2026-09}/token   the token endpoint
 //	/oauth/{…, not v1}/token/introspect    POST: whose token it is
 //	/oauth/{…, not v1}/token/revoke        POST: ends a refresh token's grant
@@ -231,6 +233,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.serveRevoke(w, r)
 	case r.URL.Path == privateAppPath:
 		s.servePrivateApp(w, r)
+	case r.URL.Path == marketplacePath:
+		s.serveMarketplace(w, r)
+	case r.URL.Path == returnPath:
+		s.serveReturn(w, r)
 	case r.URL.Path == authorizePath:
 		s.serveAuthorize(w, r)
 	default:

@@ -1,0 +1,205 @@
+package admin
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"hubspot-auth-proxy/proxy/connlimit"
+	"hubspot-auth-proxy/tokens"
+)
+
+// The steps of an installation with partner sign-in. One without it has no step.
+// https://developers.hubspot.com/docs/apps/developer-platform/list-apps/understand-app-install-flow
+const (
+	stepAuthorize = "authorize"
+	stepFinalize  = "finalize"
+)
+
+// installsOff is for the page that refuses an installation while they are off.
+const installsOff = "If you have begun an installation in HubSpot's marketplace: the proxy takes none. Its operator can set HUBSPOT_MARKETPLACE_INSTALL=true and restart it."
+
+// isInstall reports whether a callback is part of an installation that began in
+// HubSpot's marketplace.
+func isInstall(query url.Values) bool {
+	switch query.Get("step") {
+	case stepAuthorize, stepFinalize:
+		return true
+	}
+	return query.Has("code") && query.Has("returnUrl") && !query.Has("state")
+}
+
+// install answers a callback that is part of an installation. The browser goes back
+// to HubSpot at the end, because HubSpot would begin anew otherwise.
+func (a *Admin) install(ctx context.Context, w http.ResponseWriter, r *http.Request, query url.Values) {
+	back, ok := parseReturnURL(query["returnUrl"])
+	if !ok {
+		a.deny(w, stateDenial(atMarketplace, "return_url_invalid", "It does not lead back to HubSpot: its returnUrl is missing, or not an address of https://app.hubspot.com."))
+		return
+	}
+	if query.Get("step") == stepAuthorize {
+		a.beginInstall(w, back)
+		return
+	}
+	v, denied := a.admitInstall(ctx, r, query)
+	if denied == nil {
+		connlimit.Keep(r.Context())
+		if !v.request.Unasked {
+			a.setCookie(w, installCookieName, "", -1)
+		}
+		_, denied = a.connectPortal(ctx, v)
+	}
+	if denied != nil {
+		a.deny(w, denied)
+		return
+	}
+	leadTo(w, back)
+}
+
+// beginInstall sends the browser back to HubSpot with a state, which HubSpot sends
+// back when the person has chosen the portal.
+func (a *Admin) beginInstall(w http.ResponseWriter, back url.URL) {
+	browser := rand.Text()
+	query := back.Query()
+	query.Set("state", a.states.Sign(State{Purpose: PurposeInstall, Browser: browserHash(browser)}))
+	back.RawQuery = query.Encode()
+	a.setCookie(w, installCookieName, browser, int(connectLife/time.Second))
+	leadTo(w, back)
+}
+
+// leadTo redirects the browser to HubSpot.
+func leadTo(w http.ResponseWriter, u url.URL) {
+	guardHeaders(w.Header())
+	w.Header().Set("Location", u.String())
+	w.WriteHeader(http.StatusFound)
+}
+
+// admitInstall is admit for the request of an installation that brings the code.
+func (a *Admin) admitInstall(ctx context.Context, r *http.Request, query url.Values) (visit, *denial) {
+	v := visit{code: query.Get("code"), state: query.Get("state"), actor: installActor, restart: atMarketplace}
+	if query.Has("error") || query.Has("error_description") {
+		d := declined(query)
+		d.message.Again = false
+		return v, d
+	}
+	if v.code == "" {
+		return v, stateDenial(atMarketplace, "code_missing", "HubSpot sent no code with it.")
+	}
+	if query.Get("step") == stepFinalize {
+		state, denied := a.openInstall(r, v.state)
+		if denied != nil {
+			return v, denied
+		}
+		if denied := a.takeTurn(ctx, &a.finalized, "finalize"); denied != nil {
+			return v, denied
+		}
+		v.request = tokens.ConnectRequest{Issued: state.Issued, AnyPortal: true}
+		return v, a.burn(ctx, atMarketplace, state.Nonce, state.Issued, state.Expiry.Sub(a.now())+burnMargin)
+	}
+	if denied := a.takeTurn(ctx, &a.installed, "install"); denied != nil {
+		return v, denied
+	}
+	v.request = tokens.ConnectRequest{Unasked: true}
+	// The code is all that says whether this is the first time.
+	sum := sha256.Sum256([]byte(v.code))
+	return v, a.burn(ctx, atMarketplace, "code-"+encoding.EncodeToString(sum[:]), a.now(), codeLife)
+}
+
+// codeLife is how long a code of an installation is remembered. HubSpot takes a code
+// once, and for minutes only.
+const codeLife = 24 * time.Hour
+
+// openInstall opens the state that step=authorize has given to the browser.
+func (a *Admin) openInstall(r *http.Request, text string) (State, *denial) {
+	state, err := a.states.open(text, PurposeInstall)
+	if err != nil {
+		return state, unopened(atMarketplace, err)
+	}
+	if !isBrowserOf(state, r, installCookieName) {
+		return state, stateDenial(atMarketplace, "foreign_browser", "It was begun in another browser, or begun once more since.")
+	}
+	return state, nil
+}
+
+// installsPerMinute is how many installations of each flow are tried each minute by
+// all processes together, because anybody can make the proxy try one.
+const installsPerMinute = 10
+
+// turns are those of a flow that this process has asked for.
+type turns struct {
+	mu     sync.Mutex
+	minute int64
+	asked  int
+}
+
+// next returns the number of the next turn of the minute to ask for, and false if
+// there is none left.
+func (t *turns) next(minute int64) (turn int, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.minute != minute {
+		t.minute, t.asked = minute, 0
+	}
+	if t.asked == installsPerMinute {
+		return 0, false
+	}
+	t.asked++
+	return t.asked - 1, true
+}
+
+// takeTurn takes one of the minute's turns of a flow, which are nonces in Redis, so that all
+// processes share them. A process asks for each turn once.
+func (a *Admin) takeTurn(ctx context.Context, flow *turns, name string) *denial {
+	now := a.now()
+	minute := now.Unix() / 60
+	for {
+		turn, ok := flow.next(minute)
+		if !ok {
+			return &denial{status: http.StatusTooManyRequests, reason: "too_many_installs", wait: 60 - int(now.Unix()%60), message: message{
+				Title: "Not connected yet",
+				Text:  []string{"Too many installations have begun within a minute. Nothing was done. Reload this page in a minute."},
+			}}
+		}
+		nonce := name + "-" + strconv.FormatInt(minute, 10) + "-" + strconv.Itoa(turn)
+		first, err := a.options.Portals.Burn(ctx, nonce, now, burnMargin)
+		switch {
+		case err != nil:
+			return storeAway(atMarketplace)
+		case first:
+			return nil
+		}
+	}
+}
+
+// returnURL is what the address to go back to begins with: a page of HubSpot's, in
+// any of its regions.
+var returnURL = regexp.MustCompile(`^https://app(-[a-z]{2}[0-9]{1,2})?\.hubspot\.com(/|\?|$)`)
+
+// parseReturnURL returns the address of HubSpot's to go back to. The answer of the
+// proxy leads there, so that nothing else may be such an address: it is made anew
+// of the parts of the one that was sent.
+func parseReturnURL(sent []string) (back url.URL, ok bool) {
+	if len(sent) != 1 || !returnURL.MatchString(sent[0]) || strings.ContainsFunc(sent[0], isForeignInReturnURL) {
+		return url.URL{}, false
+	}
+	u, err := url.Parse(sent[0])
+	if err != nil || u.Scheme != "https" || u.User != nil || u.Port() != "" || u.Opaque != "" || !returnURL.MatchString("https://"+u.Host) {
+		return url.URL{}, false
+	}
+	if _, err := url.ParseQuery(u.RawQuery); err != nil {
+		return url.URL{}, false
+	}
+	return url.URL{Scheme: "https", Host: u.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}, true
+}
+
+// isForeignInReturnURL reports whether no address to go back to has the character.
+func isForeignInReturnURL(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`@\#`, r)
+}
