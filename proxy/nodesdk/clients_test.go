@@ -10,11 +10,11 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// site is two proxies before one fake HubSpot.
+// site is two proxies that use one fake HubSpot.
 type site struct {
 	hub         *hubspottest.Server
-	proxy, open string // URLs: of one that wants client keys, and of one that wants none
-	ca          string // the file that clients trust
+	proxy, open string // the URLs of the proxy that requires client keys, and of the other
+	ca          string // the file with the certificate authority that clients trust
 }
 
 func newSite(t *testing.T) site {
@@ -22,7 +22,7 @@ func newSite(t *testing.T) site {
 	s := site{hub: newHub(t)}
 	t.Cleanup(func() {
 		if violations := s.hub.Violations(); len(violations) > 0 {
-			t.Errorf("HubSpot received what no well-behaved client sends: %q", violations)
+			t.Errorf("HubSpot received requests that no well-behaved client sends: %q", violations)
 		}
 	})
 	program, folder := build(t), t.TempDir()
@@ -36,7 +36,7 @@ func newSite(t *testing.T) site {
 	return s
 }
 
-// base returns the base URL of a client.
+// base returns the base URL of a client that reaches its portal in that way.
 func (s site) base(w way) string {
 	address := s.proxy
 	switch {
@@ -51,7 +51,8 @@ func (s site) base(w way) string {
 	return address
 }
 
-// settings are those of a script whose client comes in that way.
+// settings returns the environment of a script whose client reaches its portal in that
+// way.
 func (s site) settings(w way) []string {
 	settings := []string{"HUB=" + s.hub.URL, "PORTAL=" + w.portal}
 	if w.proxied {
@@ -64,7 +65,7 @@ func (s site) settings(w way) []string {
 	return append(settings, "BASE="+s.base(w), "TOKEN="+w.token)
 }
 
-// everyWay are the ways that other clients than the SDK are tried in.
+// everyWay returns the names of the ways in which clients other than the SDK are tested.
 func everyWay() []string {
 	return []string{"by prefix, with a client key", "by host, with a client key", "by client key", "intercepted"}
 }
@@ -77,7 +78,7 @@ func TestOtherClientsOfNPMWorkUnchanged(t *testing.T) {
 			t.Run(script+" "+name, func(t *testing.T) {
 				w, seen := ways[name], watch(s.hub)
 				settings := append(s.settings(w), "APP_ID="+hubspottest.ClientID, "APP_SECRET="+hubspottest.ClientSecret,
-					"REFRESH_TOKEN="+s.hub.Connect("900")) // of a portal that the proxy does not know
+					"REFRESH_TOKEN="+s.hub.Connect("900")) // the proxy does not know this portal
 				runScript(t, script, settings...)
 				seen.wantUnchanged(t, "", least, w)
 			})

@@ -1,5 +1,5 @@
-// The client that npm has as hubspot, unmodified, through the proxy to the fake
-// HubSpot: run by clients_test.go. HTTPS_PROXY it reads by itself.
+// The unmodified client `hubspot` from npm, through the proxy to the fake HubSpot.
+// clients_test.go runs this script. The client reads HTTPS_PROXY by itself.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import Hubspot from 'hubspot'
@@ -25,7 +25,7 @@ test('an object is created, read and archived while tokens expire', async () => 
   await assert.rejects(byToken.apiRequest({ path: `/crm/v3/objects/contacts/${id}` }), { statusCode: 404 })
 })
 
-test('each way to give the token or key works, and gets the portal', async () => {
+test('the client key works in each place where the client puts it', async () => {
   for (const client of [byToken, byKey, byOAuth1]) {
     const echo = await client.contacts.getByEmail('b@example.com')
     assert.equal(echo.Portal, PORTAL)
@@ -36,7 +36,7 @@ test('each way to give the token or key works, and gets the portal', async () =>
   }
 })
 
-test('its own OAuth call carries its own credentials', async () => {
+test("the client's own OAuth call carries its own credentials", async () => {
   const client = new Hubspot({ ...options, clientId: APP_ID, clientSecret: APP_SECRET, redirectUri: 'https://app.example.com/callback', refreshToken: REFRESH_TOKEN })
   const { access_token: token } = await client.refreshAccessToken()
   assert.ok(token)

@@ -1,5 +1,5 @@
-// HubSpot's MCP server, unmodified, through the proxy to the fake HubSpot: run by
-// clients_test.go, and asked as a model's program asks it.
+// HubSpot's unmodified MCP server, through the proxy to the fake HubSpot.
+// clients_test.go runs this script, which calls the server's tools as an MCP client.
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
@@ -16,7 +16,7 @@ await client.connect(new StdioClientTransport({
 }))
 after(() => client.close())
 
-// call returns what a tool has answered.
+// call returns the text of a tool's answer.
 async function call(name, args) {
   const { content, isError } = await client.callTool({ name, arguments: args })
   assert.ok(!isError, `${name}: ${content[0].text}`)
@@ -39,13 +39,13 @@ test('objects are created, listed and found while tokens expire', async () => {
   assert.doesNotMatch(found, /a@example\.com/)
 })
 
-test('the tool that has to come first, which sends the token in a body', async () => {
+test('the tool that a model has to call first works, which sends the token in a body', async () => {
   const about = await call('hubspot-get-user-details', {})
   assert.match(about, new RegExp(`"hubId": ${PORTAL}\\b`))
   assert.match(about, new RegExp(`"portalId": ${PORTAL}\\b`))
 })
 
-test('a refusal reaches the model', async () => {
+test("HubSpot's error reaches the model", async () => {
   const { content } = await client.callTool({ name: 'hubspot-batch-read-objects', arguments: { objectType: 'unknown-objects', inputs: [{ id: '1' }], properties: [] } })
   assert.ok(content[0].text)
 })

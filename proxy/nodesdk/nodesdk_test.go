@@ -1,10 +1,10 @@
-// Package nodesdk_test runs HubSpot's official SDK for Node, @hubspot/api-client
-// of the version in package-lock.json, through the built program to the fake
-// HubSpot. The SDK is told its base path and its token, and nothing else.
+// Package nodesdk_test runs HubSpot's official SDK for Node (@hubspot/api-client) and
+// other clients from npm, in the versions of package-lock.json, through the built program
+// to the fake HubSpot. Only the base path and the token of each client are configured.
 //
-// The scripts check what the SDK's user gets, and this package what HubSpot
-// received. They are skipped where Node is missing, or the SDK: `npm ci` in
-// this folder installs it.
+// The scripts check what the client's user gets. The Go tests check what HubSpot
+// received. The tests are skipped where Node or the SDK is missing, except in CI, where
+// they fail. `npm ci` in this folder installs the SDK.
 package nodesdk_test
 
 import (
@@ -26,11 +26,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// userAgent is the SDK's.
+// userAgent is the User-Agent header field that the SDK sends.
 const userAgent = "hubspot-api-client-nodejs; 14.0.1"
 
-// The client keys of the seed, and a token for where none is needed. All
-// contain the canary, so that leaks show.
+// The client keys of the seed, and a placeholder for clients that need no key. All
+// contain the canary, so that the tests find leaks.
 const (
 	keyOfMany = "hap_" + hubspottest.Canary + "-many-portals-0123456789abcdef"
 	keyOfOne  = "hap_" + hubspottest.Canary + "-one-portal-0123456789abcdef"
@@ -42,12 +42,12 @@ const (
 // way is how an app reaches a portal.
 type way struct {
 	portal     string
-	credential string // what the proxy attaches, an Echo.Credential
-	anonymous  bool   // by the proxy that wants no client key
+	credential string // the kind of credential that the proxy attaches, as in Echo.Credential
+	anonymous  bool   // through the proxy that requires no client key
 	prefix     bool   // /portals/ID in the base path
 	host       bool   // ID.localhost in the base path
-	proxied    bool   // no base path, but an HTTPS proxy
-	token      string // what the SDK is told to be its token
+	proxied    bool   // through HTTPS_PROXY, with HubSpot's own base path
+	token      string // the SDK's access token
 }
 
 var ways = map[string]way{
@@ -60,8 +60,8 @@ var ways = map[string]way{
 	"by client key, a developer API key": {portal: "62518", credential: hubspottest.CredentialAPIKey, token: keyOfKey},
 }
 
-// seed has the portals of the ways, for both proxies: each OAuth portal is
-// used by one of them only.
+// seed writes the seed file of both proxies, with the portals of all ways. Only one of
+// the proxies uses each OAuth portal, because they do not share a Redis.
 func seed(t *testing.T, hub *hubspottest.Server) (path string) {
 	t.Helper()
 	hub.SetAccessToken("62517", "pat-na1-"+hubspottest.Canary)
@@ -102,17 +102,17 @@ func TestTheOfficialNodeSDKWorksUnchanged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			seen := watch(hub)
 			unauthorized, tokenCalls := hub.Unauthorized(), hub.TokenCalls(w.portal)
-			keyNeeded := "yes" // with each request; a tunnel has it
+			keyNeeded := "yes" // each request needs the key, except in a tunnel
 			if w.anonymous || w.proxied {
 				keyNeeded = ""
 			}
 			runScript(t, "sdk.mjs", append(ownOAuth(t, hub), append(s.settings(w), "KIND="+w.credential, "KEY_NEEDED="+keyNeeded)...)...)
 			seen.wantUnchanged(t, userAgent, 40, w)
 
-			// Else the tokens did not expire under it.
+			// The scripts let the tokens expire at least nine times.
 			unauthorized, tokenCalls = hub.Unauthorized()-unauthorized, hub.TokenCalls(w.portal)-tokenCalls
 			if w.credential == hubspottest.CredentialOAuth && (unauthorized < 9 || tokenCalls < 9) {
-				t.Errorf("%d requests with a dead token, and %d renewals", unauthorized, tokenCalls)
+				t.Errorf("%d requests with an expired token, and %d renewals", unauthorized, tokenCalls)
 			}
 		})
 	}
@@ -131,8 +131,8 @@ func TestTheOfficialNodeSDKWorksUnchanged(t *testing.T) {
 	})
 }
 
-// newHub starts a fake HubSpot whose access tokens live 2 seconds, and whose
-// refresh tokens serve once.
+// newHub starts a fake HubSpot whose access tokens live 2 seconds, and whose refresh
+// tokens can be used once.
 func newHub(t *testing.T) *hubspottest.Server {
 	t.Helper()
 	hub := hubspottest.NewServer()
@@ -142,7 +142,7 @@ func newHub(t *testing.T) *hubspottest.Server {
 	return hub
 }
 
-// ownOAuth are the settings of the SDK's own calls of HubSpot's OAuth service,
+// ownOAuth returns the environment for the SDK's own calls of HubSpot's OAuth service,
 // for a portal that the proxy does not know.
 func ownOAuth(t *testing.T, hub *hubspottest.Server) []string {
 	t.Helper()
@@ -158,7 +158,7 @@ func ownOAuth(t *testing.T, hub *hubspottest.Server) []string {
 	}
 }
 
-// needNode skips the test where it cannot run.
+// needNode skips the test if Node or the SDK is not installed. In CI it fails the test.
 func needNode(t *testing.T) {
 	t.Helper()
 	testkit.Need(t, "node")
@@ -167,10 +167,11 @@ func needNode(t *testing.T) {
 	}
 }
 
-// runScript runs a script of this folder in Node, to its end.
+// runScript runs a script of this folder in Node, and fails the test if the script
+// fails.
 func runScript(t *testing.T, script string, settings ...string) {
 	t.Helper()
-	if _, err := os.Stat(script); err != nil { // also tells go test that the result depends on it
+	if _, err := os.Stat(script); err != nil { // makes go test run the test again when the script changes
 		t.Fatal(err)
 	}
 	node := exec.CommandContext(t.Context(), "node", script)
@@ -180,19 +181,19 @@ func runScript(t *testing.T, script string, settings ...string) {
 	}
 }
 
-// wantUnchanged checks every request that HubSpot received of clients that came in
-// these ways. An empty agent is any.
+// wantUnchanged checks every request that HubSpot received from clients that used these
+// ways. An empty agent means any User-Agent. least is the smallest number of requests.
 func (seen *requests) wantUnchanged(t *testing.T, agent string, least int, of ...way) {
 	t.Helper()
 	all := seen.list()
 	if len(all) < least {
-		t.Errorf("HubSpot received %d requests only", len(all))
+		t.Errorf("HubSpot received only %d requests", len(all))
 	}
 	for _, e := range all {
 		text := fmt.Sprint(e.Target, e.Header)
 		path, _, _ := strings.Cut(e.Target, "?")
 		if path == "/oauth/2026-03/token" {
-			continue // the proxy's own
+			continue // a token call of the proxy
 		}
 		for _, key := range []string{keyOfMany, keyOfOne, keyOfPAT, keyOfKey, noKey} {
 			if strings.Contains(text, key) {

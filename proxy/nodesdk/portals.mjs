@@ -1,6 +1,6 @@
-// Two portals at once in one process, each by its own client: run by
-// nodesdk_test.go. In the fake HubSpot both give their objects the same ids, so
-// that a request with the wrong credential finds the wrong object.
+// Two portals at once in one process, each with a client of its own. nodesdk_test.go
+// runs this script. In the fake HubSpot, the objects of both portals have the same ids,
+// so a request with the wrong credential finds the wrong object.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Client } from '@hubspot/api-client'

@@ -7,21 +7,21 @@ import (
 	"sync"
 	"testing"
 
-	// For go test, which does not know what the program is built of, to run these
-	// again when that has changed.
+	// go test caches results and does not know which packages the program is built
+	// from. These imports make it run the tests again when those packages change.
 	_ "hubspot-auth-proxy/config"
 	_ "hubspot-auth-proxy/proxy/admin"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// requests are those that HubSpot has received.
+// requests records the requests that HubSpot has received.
 type requests struct {
 	mu  sync.Mutex
 	all []hubspottest.Echo
 }
 
-// watch begins a new list of requests.
+// watch records the requests that HubSpot receives from now on, until the next watch.
 func watch(hub *hubspottest.Server) *requests {
 	seen := new(requests)
 	hub.Observe(func(e hubspottest.Echo) {
@@ -38,12 +38,13 @@ func (seen *requests) list() []hubspottest.Echo {
 	return seen.all
 }
 
-// build builds the program, and returns its path.
+// build builds the program and returns its path.
 func build(t *testing.T) string {
 	t.Helper()
 	const command = "hubspot-auth-proxy/cmd/hubspot-auth-proxy"
 	path := testkit.Build(t)
-	// Reading its sources' folders tells go test that the result depends on them.
+	// Because the test reads the folders of the program's sources, go test runs it again
+	// when a file is added or removed.
 	folders, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}", command).Output()
 	if err != nil {
 		t.Fatal(err)
@@ -56,8 +57,8 @@ func build(t *testing.T) string {
 	return path
 }
 
-// start runs the program on a free port, with its own Redis embedded, until
-// the test ends. It returns the address of its URL.
+// start runs the program with its embedded Redis on a free port until the test ends,
+// and returns its URL. The program must exit with status 0 and print no canary.
 func start(t *testing.T, program string, hub *hubspottest.Server, settings ...string) (url string) {
 	t.Helper()
 	p := testkit.Launch(t, program, append(settings, "LOG_FORMAT=json", "UPSTREAM_URL="+hub.URL,

@@ -1,5 +1,5 @@
-// Stands in for a resolver that knows names below localhost (RFC 6761 section
-// 6.3), which not every system has: run by `node --require ./resolve.cjs`.
+// Resolves names below localhost to the loopback address (RFC 6761 section 6.3), because
+// not every system's resolver does: `node --require ./resolve.cjs`.
 const dns = require('node:dns')
 
 const { lookup } = dns

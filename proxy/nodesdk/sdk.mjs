@@ -1,6 +1,6 @@
-// HubSpot's official SDK, unmodified, through the proxy to the fake HubSpot.
-// Run by nodesdk_test.go, which starts both and checks what arrived. This
-// checks what the SDK's user gets.
+// HubSpot's unmodified official SDK, through the proxy to the fake HubSpot.
+// nodesdk_test.go starts both, runs this script, and checks what HubSpot received. This
+// script checks what the SDK's user gets.
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { test } from 'node:test'
@@ -10,24 +10,25 @@ import './proxied.mjs'
 
 const { HUB, BASE, TOKEN, PORTAL, KIND, APP_ID, APP_SECRET, CODE, REDIRECT_URL, KEY_NEEDED, HTTPS_PROXY } = process.env
 
-// So often an SDK method tries in all. All clients have the same, for the SDK
-// keeps it for the whole process.
+// The number of tries of an SDK method, including the first. All clients have the same
+// number, because the SDK keeps one for the whole process.
 const numberOfApiCallRetries = 2
 
-// Behind an HTTPS proxy its API methods take an agent, and apiRequest does not:
-// that is Node's fetch.
+// Behind an HTTPS proxy, the SDK's API methods need an agent. apiRequest needs none,
+// because it uses Node's fetch.
 const how = HTTPS_PROXY ? { httpAgent: new HttpsProxyAgent(HTTPS_PROXY), numberOfApiCallRetries } : { basePath: BASE, numberOfApiCallRetries }
 
 const hubspot = new Client({ accessToken: TOKEN, ...how })
 const { contacts, companies, associations } = hubspot.crm
 
-// The fake HubSpot is told to misbehave directly, not through the proxy.
-async function tell(path) {
+// control calls the fake HubSpot directly, not through the proxy, to change its
+// behaviour.
+async function control(path) {
   const response = await fetch(HUB + path, { method: 'POST' })
   assert.equal(response.status, 200, path)
 }
-const expireTokens = () => tell(`/fake/expire/${PORTAL}`)
-const failNext = (n, code) => tell(`/fake/fail-next/${PORTAL}?n=${n}&code=${code}`)
+const expireTokens = () => control(`/fake/expire/${PORTAL}`)
+const failNext = (n, code) => control(`/fake/fail-next/${PORTAL}?n=${n}&code=${code}`)
 
 const email = (name) => `${name}@${PORTAL}.example.com`
 
@@ -57,7 +58,7 @@ test("an error of HubSpot's comes out as the SDK's exception, with its body", as
     assert.equal(error.body.message, 'resource not found')
     assert.equal(error.body.category, 'OBJECT_NOT_FOUND')
     assert.equal(error.headers['x-hubspot-correlation-id'], error.body.correlationId)
-    assert.ok(!error.headers['x-hubspot-auth-proxy-error'], "not the proxy's own")
+    assert.ok(!error.headers['x-hubspot-auth-proxy-error'], "the error is not one of the proxy's own")
     return true
   })
 })
@@ -133,7 +134,7 @@ test('objects are associated', async () => {
   assert.deepEqual(await toIDs(), [two.id])
 })
 
-// upload returns what HubSpot made of it.
+// upload uploads the bytes and returns the file as HubSpot stores it.
 async function upload(bytes) {
   const file = await hubspot.files.filesApi.upload(
     { data: bytes, name: 'bytes.bin' }, undefined, '/from the sdk', 'renamed.bin', undefined, JSON.stringify({ access: 'PRIVATE' }))
@@ -146,7 +147,7 @@ function wantUploaded(file, bytes) {
   assert.equal(file.path, '/from the sdk/renamed.bin')
 }
 
-test('an upload under an expired token arrives whole', async () => {
+test('an upload with an expired token arrives whole', async () => {
   const bytes = randomBytes(500_000)
   await expireTokens()
   wantUploaded(await upload(bytes), bytes)
@@ -162,11 +163,11 @@ test('an upload too long to be kept gets the 401, and arrives whole the next tim
       return true
     })
   }
-  await contacts.basicApi.getPage(1) // waits for the renewal, which an upload does not
+  await contacts.basicApi.getPage(1) // waits for the renewal, as an upload of this size does not
   wantUploaded(await upload(bytes), bytes)
 })
 
-test("HubSpot's 429 reaches the SDK as it is, which waits and tries again", async () => {
+test("HubSpot's 429 reaches the SDK unchanged, and the SDK waits and tries again", async () => {
   await failNext(1, 429)
   const raw = await hubspot.apiRequest({ path: '/crm/v3/objects/contacts' }) // does not try again
   assert.equal(raw.status, 429)
@@ -180,7 +181,7 @@ test("HubSpot's 429 reaches the SDK as it is, which waits and tries again", asyn
   assert.ok(performance.now() - begin > 900, 'the SDK waits a second')
 })
 
-test("HubSpot's 502 reaches the SDK, which tries so often as it was told to", async () => {
+test("HubSpot's 502 reaches the SDK, and the SDK tries as often as configured", async () => {
   await failNext(numberOfApiCallRetries - 1, 502)
   await contacts.basicApi.getPage(1)
   await failNext(numberOfApiCallRetries, 502)

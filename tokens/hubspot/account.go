@@ -11,18 +11,18 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// An AccountError is why HubSpot does not say whose a credential is. It has
-// neither the address, which may have an API key in it, nor what was answered,
-// which may be an echo of what was sent.
+// An AccountError is the reason for which [Account] found no portal. The error's text
+// contains neither the request's address, which may have an API key in it, nor HubSpot's
+// answer, which may repeat what was sent.
 type AccountError struct {
-	// Status is the HTTP status. Zero: there was no answer. 200: it names no
-	// portal.
+	// Status is the HTTP status. 0 means that there was no answer, and 200 that the
+	// answer names no portal.
 	Status int
 
 	cause error
 }
 
-// Error says what HubSpot answered.
+// Error describes HubSpot's answer in one line without secrets.
 func (e *AccountError) Error() string {
 	switch e.Status {
 	case 0:
@@ -30,15 +30,16 @@ func (e *AccountError) Error() string {
 	case http.StatusOK:
 		return "HubSpot's answer names no portal"
 	case http.StatusUnauthorized:
-		return "HubSpot does not take the credential (HTTP 401)"
+		return "HubSpot does not accept the credential (HTTP 401)"
 	default:
-		return fmt.Sprintf("HubSpot does not tell whose the credential is (HTTP %d)", e.Status)
+		return fmt.Sprintf("HubSpot does not report the credential's portal (HTTP %d)", e.Status)
 	}
 }
 
-// Account asks HubSpot, at upstream, for the portal that a credential belongs
-// to: an access token, or a developer API key. The client must not follow
-// redirects. The error is an [*AccountError].
+// Account returns the portal of a credential, by one call of HubSpot at upstream. The
+// credential is a developer API key if isKey is set, otherwise an access token. The
+// client must not follow redirects, which would carry the credential to another server.
+// The error is an [*AccountError].
 func Account(ctx context.Context, client *http.Client, upstream *url.URL, credential secret.Text, isKey bool) (portal string, err error) {
 	address := upstream.JoinPath("account-info", "v3", "details")
 	header := http.Header{"Accept": {"application/json"}}

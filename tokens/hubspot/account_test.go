@@ -15,7 +15,7 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-func TestAnAccountIsWhoseCredentialItIs(t *testing.T) {
+func TestAccountReturnsThePortalOfACredential(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	t.Cleanup(hub.Close)
@@ -33,15 +33,15 @@ func TestAnAccountIsWhoseCredentialItIs(t *testing.T) {
 		hubspottest.Canary + "-other": {"", false, http.StatusUnauthorized},
 	} {
 		portal, err := hubspot.Account(t.Context(), client, upstream, secret.New(value), want.isKey)
-		var failure *hubspot.AccountError
-		if portal != want.portal || errors.As(err, &failure) != (want.status != 0) || failure != nil && failure.Status != want.status {
+		failure, failed := errors.AsType[*hubspot.AccountError](err)
+		if portal != want.portal || failed != (want.status != 0) || failed && failure.Status != want.status {
 			t.Errorf("%s: %q, %v", value, portal, err)
 		}
 	}
 }
 
-// Whatever answers, no error repeats it: it may be an echo.
-func TestNoErrorOfAnAccountHasWhatWasSent(t *testing.T) {
+// A server's answer may repeat the request, so no error contains the answer.
+func TestNoErrorOfAccountContainsTheCredential(t *testing.T) {
 	t.Parallel()
 	const key = hubspottest.Canary + "-key"
 	client := hubspot.NewClient(&http.Transport{DisableKeepAlives: true}, 5*time.Second)

@@ -10,10 +10,11 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// AuthorizeURL returns the page of HubSpot's on which a person lets the app
-// into a portal; page is its address without parameters. Scopes are separated
-// by spaces; optional ones are asked for if the portal has them. HubSpot sends
-// the browser to the redirect URL then, with state and a code.
+// AuthorizeURL returns the URL of HubSpot's page on which a person gives the app access
+// to a portal. page is the address of that page without parameters. Scopes and optional
+// scopes are separated by spaces; HubSpot grants an optional scope only if the portal has
+// that feature. Afterwards HubSpot redirects the browser to redirectURL with the state
+// and a code for [App.Exchange].
 // https://developers.hubspot.com/docs/apps/legacy-apps/authentication/working-with-oauth
 func (a *App) AuthorizeURL(page, redirectURL, scopes, optionalScopes, state string) string {
 	query := url.Values{
@@ -25,13 +26,14 @@ func (a *App) AuthorizeURL(page, redirectURL, scopes, optionalScopes, state stri
 	if optionalScopes != "" {
 		query.Set("optional_scope", optionalScopes)
 	}
-	// HubSpot's page wants %20 between scopes, where Encode writes a plus.
+	// HubSpot's page needs %20 between scopes, and Encode writes a plus.
 	return page + "?" + strings.ReplaceAll(query.Encode(), "+", "%20")
 }
 
-// Exchange gives the code that HubSpot sent with the browser for a grant's
-// first tokens. The redirect URL must be the one of the authorize URL. The
-// error is an [*Error].
+// Exchange exchanges the code that HubSpot sent with the browser for the first tokens of
+// a grant, by one call of the token endpoint. redirectURL must be the one that was given
+// to [App.AuthorizeURL]. An answer without a refresh token is an error. The error is an
+// [*Error].
 func (a *App) Exchange(ctx context.Context, code, redirectURL string) (Token, error) {
 	token, err := a.call(ctx, url.Values{
 		"grant_type":   {"authorization_code"},
@@ -44,7 +46,7 @@ func (a *App) Exchange(ctx context.Context, code, redirectURL string) (Token, er
 	return token, err
 }
 
-// Introspect returns the portal whose access token it is. The error is an
+// Introspect returns the portal of an access token that is valid now. The error is an
 // [*Error].
 func (a *App) Introspect(ctx context.Context, access secret.Text) (portal string, err error) {
 	body, _, err := a.post(ctx, a.besideToken("introspect"), url.Values{
@@ -54,7 +56,7 @@ func (a *App) Introspect(ctx context.Context, access secret.Text) (portal string
 	if err != nil {
 		return "", err
 	}
-	// The answer repeats the token: nothing of it goes into an error.
+	// The answer repeats the token, so no part of the answer goes into an error.
 	var answer struct {
 		Active bool            `json:"active"`
 		HubID  json.RawMessage `json:"hub_id"`
@@ -64,14 +66,14 @@ func (a *App) Introspect(ctx context.Context, access secret.Text) (portal string
 	}
 	portal = digits(answer.HubID)
 	if !answer.Active || portal == "" {
-		return "", &Error{Status: 200, Problem: "the token is not one of a portal's"}
+		return "", &Error{Status: 200, Problem: "the token is not a valid token of a portal"}
 	}
 	return portal, nil
 }
 
-// Revoke makes HubSpot forget a refresh token, so that no access token is given for it
-// any more. Those that were given live on until they expire. The error is an
-// [*Error].
+// Revoke revokes a refresh token at HubSpot, which then issues no further access tokens
+// for it. Access tokens that were issued before stay valid until they expire. The error
+// is an [*Error].
 func (a *App) Revoke(ctx context.Context, refresh secret.Text) error {
 	_, _, err := a.post(ctx, a.besideToken("revoke"), url.Values{
 		"token":           {refresh.Reveal()},
@@ -80,12 +82,13 @@ func (a *App) Revoke(ctx context.Context, refresh secret.Text) error {
 	return err
 }
 
-// besideToken returns an endpoint beside the token endpoint. HubSpot's v1 has none
-// that takes the token in the body; the next version serves its tokens as well.
+// besideToken returns the URL of an endpoint below the token endpoint. HubSpot's v1 has
+// no such endpoint that takes the token in the body, so besideToken returns that of v3,
+// which accepts the tokens of v1.
 func (a *App) besideToken(name string) string {
 	u, err := url.Parse(a.TokenURL)
 	if err != nil {
-		return a.TokenURL // and fails as that does
+		return a.TokenURL // post reports that this URL is not valid
 	}
 	if path.Base(path.Dir(u.Path)) == "v1" {
 		u.Path = path.Join(path.Dir(path.Dir(u.Path)), "v3", "token")

@@ -11,9 +11,9 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// FuzzConnecting: whatever the token service answers, a code gives a grant
-// whose tokens can be used, a token is a numbered portal's, or there is an
-// *Error, which quotes nothing of the answer.
+// FuzzConnecting checks that for every answer of the token service, Exchange returns a
+// grant with usable tokens, and Introspect a portal id, or both return an *Error that
+// quotes nothing of the answer.
 func FuzzConnecting(f *testing.F) {
 	f.Add(200, "application/json", `{"access_token":"a","refresh_token":"r","expires_in":1800,"hub_id":62515,"active":true}`)
 	f.Add(200, "", `{"access_token":"a\n","refresh_token":"r","expires_in":1800}`)
@@ -33,7 +33,7 @@ func FuzzConnecting(f *testing.F) {
 		isError(t, err)
 		portal, err := app.Introspect(t.Context(), secret.New("a"))
 		if _, number := strconv.ParseUint(portal, 10, 63); err == nil && (number != nil || status != 200) {
-			t.Errorf("the token is portal %q's, by status %d", portal, status)
+			t.Errorf("Introspect returned portal %q for status %d", portal, status)
 		}
 		isError(t, err)
 	})
@@ -41,7 +41,7 @@ func FuzzConnecting(f *testing.F) {
 
 func isError(t *testing.T, err error) {
 	t.Helper()
-	if refusal := (*hubspot.Error)(nil); err != nil && (!errors.As(err, &refusal) || refusal.Unwrap() == nil && len(err.Error()) > 150) {
+	if refusal, is := errors.AsType[*hubspot.Error](err); err != nil && (!is || refusal.Unwrap() == nil && len(err.Error()) > 150) {
 		t.Errorf("%T: %v", err, err)
 	}
 }

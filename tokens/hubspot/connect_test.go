@@ -21,7 +21,7 @@ const (
 	scopes      = "oauth crm.objects.contacts.read"
 )
 
-// newApp returns a fake HubSpot and its app, whose client ends with the test.
+// newApp returns a fake HubSpot and its app. Both are closed when the test ends.
 func newApp(t *testing.T) (*hubspottest.Server, *hubspot.App) {
 	t.Helper()
 	hub := hubspottest.NewServer()
@@ -36,7 +36,8 @@ func newApp(t *testing.T) (*hubspottest.Server, *hubspot.App) {
 	}
 }
 
-// code is what the browser brings back after the portal let the app in.
+// code returns the code with which HubSpot redirects the browser after portal 62515 has
+// given the app access.
 func code(t *testing.T, hub *hubspottest.Server, app *hubspot.App) string {
 	t.Helper()
 	redirect, err := hub.Authorize(app.AuthorizeURL(hub.AuthorizeURL(), redirectURL, scopes, "", "s"), "62515")
@@ -50,7 +51,7 @@ func code(t *testing.T, hub *hubspottest.Server, app *hubspot.App) string {
 	return u.Query().Get("code")
 }
 
-func TestTheAuthorizeURLHasSpacesAsHubSpotWantsThem(t *testing.T) {
+func TestTheAuthorizeURLEncodesSpacesAsHubSpotExpects(t *testing.T) {
 	app := &hubspot.App{ClientID: "id"}
 	got := app.AuthorizeURL("https://app.hubspot.com/oauth/authorize", redirectURL, "a b", "c+d e", "x&y=z")
 	want := "https://app.hubspot.com/oauth/authorize?client_id=id&optional_scope=c%2Bd%20e" +
@@ -74,7 +75,7 @@ func TestACodeIsExchangedForAGrant(t *testing.T) {
 	}
 }
 
-func TestACodeThatIsRefusedTellsHubSpotsMessageOutsideItsText(t *testing.T) {
+func TestTheErrorOfARefusedCodeHasHubSpotsMessageButNotInItsText(t *testing.T) {
 	hub, app := newApp(t)
 	used := code(t, hub, app)
 	if _, err := app.Exchange(t.Context(), used, redirectURL); err != nil {
@@ -85,8 +86,8 @@ func TestACodeThatIsRefusedTellsHubSpotsMessageOutsideItsText(t *testing.T) {
 		{"another redirect URL", code(t, hub, app), redirectURL + "/", "missing or invalid redirect uri"},
 	} {
 		_, err := app.Exchange(t.Context(), tt.code, tt.redirectURL)
-		var e *hubspot.Error
-		if !errors.As(err, &e) || e.Status != 400 || e.Code == "" || e.Message != tt.want {
+		e, is := errors.AsType[*hubspot.Error](err)
+		if !is || e.Status != 400 || e.Code == "" || e.Message != tt.want {
 			t.Errorf("%s: error %v", tt.name, err)
 			continue
 		}
@@ -96,7 +97,7 @@ func TestACodeThatIsRefusedTellsHubSpotsMessageOutsideItsText(t *testing.T) {
 	}
 }
 
-func TestAGrantWithoutARefreshTokenIsNone(t *testing.T) {
+func TestExchangeFailsIfTheAnswerHasNoRefreshToken(t *testing.T) {
 	hub, app := newApp(t)
 	hub.SetToken(hubspottest.TokenBehaviour{OmitRefreshToken: true})
 	token, err := app.Exchange(t.Context(), code(t, hub, app), redirectURL)
@@ -105,7 +106,7 @@ func TestAGrantWithoutARefreshTokenIsNone(t *testing.T) {
 	}
 }
 
-func TestIntrospectionTellsThePortalInEveryVersion(t *testing.T) {
+func TestIntrospectReturnsThePortalInEveryVersion(t *testing.T) {
 	hub, app := newApp(t)
 	access := secret.New(hub.Issue("62515", time.Hour))
 	for _, version := range []string{"v1", "v3", "2026-03", "2026-09"} {
@@ -114,20 +115,19 @@ func TestIntrospectionTellsThePortalInEveryVersion(t *testing.T) {
 			t.Errorf("%s: portal %q, error %v", version, portal, err)
 		}
 	}
-	for name, token := range map[string]string{"unknown": "x", "dead": hub.Issue("62515", 0), "no portal's": hub.Issue("none", time.Hour)} {
+	for name, token := range map[string]string{"unknown": "x", "expired": hub.Issue("62515", 0), "no portal's": hub.Issue("none", time.Hour)} {
 		if portal, err := app.Introspect(t.Context(), secret.New(token)); portal != "" || err == nil {
 			t.Errorf("%s: portal %q, error %v", name, portal, err)
 		}
 	}
 	app.ClientSecret = secret.New("wrong")
 	_, err := app.Introspect(t.Context(), access)
-	var e *hubspot.Error
-	if !errors.As(err, &e) || e.Kind != hubspot.AppRefused {
+	if e, is := errors.AsType[*hubspot.Error](err); !is || e.Kind != hubspot.AppRefused {
 		t.Errorf("wrong secret: %v", err)
 	}
 }
 
-func TestIntrospectionNeverRepeatsTheToken(t *testing.T) {
+func TestAnErrorOfIntrospectNeverContainsTheToken(t *testing.T) {
 	var path string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path = r.RequestURI

@@ -13,8 +13,8 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// echoing is a token endpoint that answers one call with those bytes, in which
-// FORM stands for what it was sent.
+// echoing returns the app of a token endpoint that answers one call with these bytes.
+// The endpoint replaces FORM by the form that it received.
 func echoing(t *testing.T, answer string) *hubspot.App {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -44,31 +44,31 @@ func echoing(t *testing.T, answer string) *hubspot.App {
 	return appAt(t, "http://"+listener.Addr().String()+"/oauth/v3/token")
 }
 
-func TestNoErrorQuotesAnEchoOfWhatWasSent(t *testing.T) {
+func TestNoErrorContainsTheFormThatTheAnswerRepeats(t *testing.T) {
 	t.Parallel()
 	const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
 	for name, tt := range map[string]struct{ answer, problem string }{
 		"a status line that is not HTTP":  {"FORM\r\n\r\n", "no answer"},
-		"a status that is no number":      {"HTTP/1.1 FORM\r\n\r\n", "no answer"},
-		"a version that is none":          {"HTTP/FORM 200 OK\r\n\r\n", "no answer"},
+		"a status that is not a number":   {"HTTP/1.1 FORM\r\n\r\n", "no answer"},
+		"an invalid version":              {"HTTP/FORM 200 OK\r\n\r\n", "no answer"},
 		"a header line without a colon":   {"HTTP/1.1 200 OK\r\nFORM\r\n\r\n", "no answer"},
 		"a Content-Length":                {"HTTP/1.1 200 OK\r\nContent-Length: FORM\r\n\r\n", "no answer"},
 		"a Transfer-Encoding":             {"HTTP/1.1 200 OK\r\nTransfer-Encoding: FORM\r\n\r\n", "no answer"},
 		"a trailer without a colon":       {chunked + "0\r\nFORM\r\n\r\n", "the answer broke off"},
 		"a chunk's length":                {chunked + "FORM\r\n", "the answer broke off"},
-		"a Location that is none":         {"HTTP/1.1 302 Found\r\nLocation: http://x/%zz?FORM\r\nContent-Length: 0\r\n\r\n", "no answer"},
+		"an invalid Location":             {"HTTP/1.1 302 Found\r\nLocation: http://x/%zz?FORM\r\nContent-Length: 0\r\n\r\n", "no answer"},
 		"a Location with another scheme":  {"HTTP/1.1 307 R\r\nLocation: FORM://x/\r\nContent-Length: 0\r\n\r\n", "no answer"},
 		"a reason phrase":                 {"HTTP/1.1 500 FORM\r\nContent-Length: 0\r\n\r\n", ""},
 		"a Location that is not followed": {"HTTP/1.1 308 R\r\nLocation: http://x/?FORM\r\nContent-Length: 0\r\n\r\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := refusalOf(t, echoing(t, tt.answer), hubspottest.Canary+"-refresh") // looks for secrets
+			got := refusalOf(t, echoing(t, tt.answer), hubspottest.Canary+"-refresh") // fails the test if the error has a secret
 			if got.Problem != tt.problem || got.Kind != hubspot.Transient {
 				t.Errorf("got %+v, want the problem %q", got, tt.problem)
 			}
 			if strings.Contains(got.Error(), "refresh_token") {
-				t.Errorf("it quotes the form: %v", got)
+				t.Errorf("the error quotes the form: %v", got)
 			}
 		})
 	}

@@ -10,54 +10,55 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// An Error is a call of the token endpoint that gave no token. Its text holds
-// no secret: nothing of what HubSpot answered but its code, and that only if
-// it looks like one.
+// An Error describes a call of HubSpot's OAuth endpoints that failed. Its text contains
+// no secret: of HubSpot's answer, the text has the code only.
 type Error struct {
-	// Status is the HTTP status, 0 if there was no answer.
+	// Status is the HTTP status. 0 means that there was no answer.
 	Status int
 
-	// Code is HubSpot's `status`, such as BAD_REFRESH_TOKEN, else OAuth's
-	// `error` (RFC 6749 section 5.2), else empty.
+	// Code is the answer's `status`, such as BAD_REFRESH_TOKEN, or otherwise its
+	// `error` (RFC 6749 section 5.2). Empty means that the answer has neither. A code
+	// has at most 40 ASCII letters and underscores.
 	Code string
 
-	// Message is HubSpot's own, for the person who connects a portal. It is no
-	// part of the error's text, and not to be logged: HubSpot may put anything
-	// into it.
+	// Message is HubSpot's message for the person who connects a portal. Do not log
+	// it, because HubSpot may put anything into it. The error's text does not contain
+	// it.
 	Message string
 
-	// RetryAfter is how long HubSpot asked to be left alone, 0 if it did not
-	// say.
+	// RetryAfter is the time that HubSpot's Retry-After header field asks to wait. 0
+	// means that the answer has none.
 	RetryAfter time.Duration
 
-	// Problem says what was wrong where there is no Code.
+	// Problem describes the failure if there is no Code. It quotes nothing of the
+	// answer.
 	Problem string
 
-	// Kind is what the error means for renewing.
+	// Kind is what the error means for further renewals.
 	Kind Kind
 
 	cause error
 }
 
-// Kind is what an [Error] means for whoever renews a token.
+// Kind is what an [Error] means for further renewals.
 type Kind int
 
 const (
-	// Transient: a later call may succeed. The zero value: what nobody knows
-	// to be lasting is worth another try.
+	// Transient means that a later call may succeed. Transient is the zero value:
+	// every error that is not known to be permanent.
 	Transient Kind = iota
 
-	// GrantEnded: HubSpot will not take this refresh token again. The app was
-	// removed from the portal, or its grant revoked; a person has to connect
-	// the portal anew.
+	// GrantEnded means that HubSpot refuses the refresh token. Usually the app was
+	// removed from the portal or its grant was revoked, and a person has to connect
+	// the portal again.
 	GrantEnded
 
-	// AppRefused: the client id or client secret is wrong, for every portal
-	// alike, until the operator mends it.
+	// AppRefused means that HubSpot refuses the client id or the client secret.
+	// Calls for all portals fail until the operator corrects the settings.
 	AppRefused
 )
 
-// Error says what happened, in one line.
+// Error describes the failure in one line without secrets.
 func (e *Error) Error() string {
 	text := "HubSpot's token endpoint: "
 	switch {
@@ -76,13 +77,14 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Unwrap returns the network's error, if it was one.
+// Unwrap returns the error of the connection or of the context. nil means that HubSpot
+// answered.
 func (e *Error) Unwrap() error { return e.cause }
 
-// refusal makes an error of an answer that is not 200. HubSpot answers in two
-// shapes: {"status":…,"message":…} of old, and the same with OAuth's "error"
-// and "error_description" since January 2026. The message's text has changed
-// over the years, so nothing depends on it.
+// refusal returns the error for an answer whose status is not 200. HubSpot's answers have
+// two forms: {"status":…,"message":…}, and since January 2026 also OAuth's "error" and
+// "error_description". HubSpot has changed the texts of messages, so nothing depends on
+// them.
 // https://developers.hubspot.com/changelog/new-oauth-v3-api-endpoints-and-standardized-error-responses
 func refusal(res *http.Response, body []byte) *Error {
 	e := &Error{Status: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"))}
@@ -91,7 +93,7 @@ func refusal(res *http.Response, body []byte) *Error {
 		Error   string `json:"error"`
 		Message string `json:"message"`
 	}
-	// Answers that are no JSON, such as an edge's web page, have no code.
+	// An answer that is not JSON, such as the web page of HubSpot's edge, has no code.
 	_ = json.Unmarshal(body, &answer)
 	e.Message = answer.Message
 	for _, code := range []string{answer.Status, answer.Error} {
@@ -109,7 +111,7 @@ func refusal(res *http.Response, body []byte) *Error {
 	return e
 }
 
-// kinds has the codes that a later call of the same kind cannot cure.
+// kinds has the codes of permanent errors: a later call cannot succeed.
 var kinds = map[string]Kind{
 	"BAD_REFRESH_TOKEN":   GrantEnded,
 	"BAD_HUB":             GrantEnded,
@@ -120,13 +122,14 @@ var kinds = map[string]Kind{
 	"unauthorized_client": AppRefused,
 }
 
-// lasting reports whether an answer of that status may be taken as HubSpot's
-// last word. A 429 or 5xx is about the moment, whatever its body says.
+// lasting reports whether an answer with this status can be a permanent error. A 429 or
+// 5xx is transient, whatever code the body has.
 func lasting(status int) bool {
 	return status >= 400 && status < 500 && status != http.StatusTooManyRequests
 }
 
-// looksLikeCode keeps anything but a short code out of error texts and logs.
+// looksLikeCode reports whether s is a short code, which may be logged. Other texts may
+// contain secrets.
 func looksLikeCode(s string) bool {
 	if s == "" || len(s) > 40 {
 		return false
@@ -139,8 +142,8 @@ func looksLikeCode(s string) bool {
 	return true
 }
 
-// retryAfter reads the header of that name, in seconds or as a date (RFC 9110
-// section 10.2.3). What is not understood is 0.
+// retryAfter parses a Retry-After header field, in seconds or as a date (RFC 9110 section
+// 10.2.3). It returns 0 for an invalid value and for a date in the past.
 func retryAfter(value string) time.Duration {
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second

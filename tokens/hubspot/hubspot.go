@@ -1,10 +1,9 @@
-// Package hubspot speaks with HubSpot's OAuth token endpoint, and tells what
-// its errors mean for whoever has to act on them.
+// Package hubspot calls HubSpot's OAuth endpoints and its account information, and
+// classifies their errors.
 //
-// It is a client of its own rather than golang.org/x/oauth2, which tells
-// neither a lasting error from a passing one nor what to do about it, may send
-// a refresh twice to find out how to authenticate, and puts the answer's body,
-// tokens and all, into its error texts.
+// The package does not use golang.org/x/oauth2, which does not distinguish transient
+// errors from permanent ones, may send a refresh token twice to find out how to
+// authenticate, and puts the answer's body, with its tokens, into the text of its errors.
 package hubspot
 
 import (
@@ -28,34 +27,34 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// maxBody is how much of the token endpoint's answer is read, in bytes. Real
-// answers have about 1 KB.
+// maxBody is the longest answer that is accepted, in bytes. HubSpot's answers have about
+// 1 KB.
 const maxBody = 64 << 10
 
-// An App is the HubSpot app on whose behalf tokens are renewed. Its fields are
-// not to be changed once it is in use; it is then safe for concurrent use. Only
-// [App.SetSecret] changes an app in use.
+// An App is the HubSpot app whose tokens are renewed. An App is safe for concurrent use
+// if its fields are not changed. While it is in use, only [App.SetSecret] may change its
+// client secret.
 type App struct {
 	ClientID     string
 	ClientSecret secret.Text
 
-	// TokenURL is the token endpoint, of any version: HubSpot's
-	// /oauth/v1/token, /oauth/v3/token and dated ones take the same form and
-	// answer with the same fields.
+	// TokenURL is the URL of the token endpoint, in any version: HubSpot's
+	// /oauth/v1/token, /oauth/v3/token and dated versions such as
+	// /oauth/2026-03/token take the same form and answer with the same fields.
 	// https://developers.hubspot.com/docs/api-reference/legacy/authentication/oauth-tokens/v1/migration-guide
 	TokenURL string
 
-	// Client sends the requests. It must not follow redirects, which would
-	// carry the client secret to another place; [NewClient] makes one.
+	// Client sends the requests. It must not follow redirects, which would carry the
+	// client secret to another server. [NewClient] returns such a client.
 	Client *http.Client
 
-	changed atomic.Pointer[secret.Text] // the client secret, if it was changed
+	changed atomic.Pointer[secret.Text] // the client secret that SetSecret has set
 }
 
 // SetSecret changes the client secret of an app that is in use.
 func (a *App) SetSecret(to secret.Text) { a.changed.Store(&to) }
 
-// Secret returns the client secret as it is now.
+// Secret returns the current client secret.
 func (a *App) Secret() secret.Text {
 	if changed := a.changed.Load(); changed != nil {
 		return *changed
@@ -63,15 +62,16 @@ func (a *App) Secret() secret.Text {
 	return a.ClientSecret
 }
 
-// Fingerprint distinguishes client ids and secrets from each other, without
-// revealing a secret: those are too random to be found from it.
+// Fingerprint returns a short hash of the client id and the current client secret. Apps
+// with another id or secret have another fingerprint. The secret cannot be found from the
+// fingerprint, because client secrets are long and random.
 func (a *App) Fingerprint() string {
 	sum := sha256.Sum256([]byte("app\x00" + a.ClientID + "\x00" + a.Secret().Reveal()))
 	return hex.EncodeToString(sum[:8])
 }
 
-// NewClient returns a client for an [App]: it follows no redirect, and gives a
-// call up after timeout.
+// NewClient returns a client for an [App]. The client follows no redirects, and each call
+// fails after timeout. 0 means no timeout.
 func NewClient(transport http.RoundTripper, timeout time.Duration) *http.Client {
 	return &http.Client{
 		Transport:     transport,
@@ -80,31 +80,32 @@ func NewClient(transport http.RoundTripper, timeout time.Duration) *http.Client 
 	}
 }
 
-// A Token is what the token endpoint gave.
+// A Token is an answer of the token endpoint.
 type Token struct {
+	// Access is the access token. It is never empty, and valid in a header field.
 	Access secret.Text
 
-	// Refresh is empty if the answer had none: the former one then stays
-	// valid.
+	// Refresh is the refresh token. Empty means that the answer has none and the
+	// former refresh token stays valid.
 	Refresh secret.Text
 
-	// Life is how long the access token is valid from the moment it was
-	// issued: 30 minutes, as HubSpot does it today.
+	// Life is the time for which the access token is valid from when it was issued.
+	// HubSpot's tokens live 30 minutes today.
 	Life time.Duration
 
-	// Portal is whose token it is, empty if the answer did not say.
+	// Portal is the id of the token's portal. Empty means that the answer has none.
 	Portal string
 
-	// App is the client id of the app that it was given to.
+	// App is the client id of the app that the token was issued to.
 	App string
 
-	// Scopes are those that were granted, with spaces in between; empty if the
-	// answer did not say.
+	// Scopes are the granted scopes, sorted and separated by spaces. Empty means that
+	// the answer has none.
 	Scopes string
 }
 
-// Refresh exchanges a refresh token for a new access token, by one call of the
-// token endpoint. The error is an [*Error], whatever went wrong.
+// Refresh exchanges a refresh token for a new access token, by one call of the token
+// endpoint. Every error is an [*Error].
 func (a *App) Refresh(ctx context.Context, refresh secret.Text) (Token, error) {
 	return a.call(ctx, url.Values{
 		"grant_type":    {"refresh_token"},
@@ -112,7 +113,7 @@ func (a *App) Refresh(ctx context.Context, refresh secret.Text) (Token, error) {
 	})
 }
 
-// call asks the token endpoint for a token.
+// call calls the token endpoint with the form and returns the token of its answer.
 func (a *App) call(ctx context.Context, form url.Values) (Token, error) {
 	body, contentType, err := a.post(ctx, a.TokenURL, form)
 	if err != nil {
@@ -123,9 +124,9 @@ func (a *App) call(ctx context.Context, form url.Values) (Token, error) {
 	return token, err
 }
 
-// post posts the form, with the app's credentials in it: HubSpot takes them in
-// the body only, not by HTTP Basic. It returns the body of an answer with
-// status 200.
+// post adds the app's credentials to the form and sends it to the endpoint. HubSpot
+// accepts the credentials in the body only, not by HTTP Basic. post returns the body of an
+// answer with status 200. The error is an [*Error].
 func (a *App) post(ctx context.Context, endpoint string, form url.Values) (body []byte, contentType string, err error) {
 	form.Set("client_id", a.ClientID)
 	form.Set("client_secret", a.Secret().Reveal())
@@ -152,9 +153,8 @@ func (a *App) post(ctx context.Context, endpoint string, form url.Values) (body 
 	return body, res.Header.Get("Content-Type"), nil
 }
 
-// parseToken takes the answer of a call that succeeded apart. An answer that
-// lacks something is an error that passes: better to ask again than to store a
-// credential that does not work.
+// parseToken parses an answer with status 200. An answer without a usable token is a
+// transient error, because a credential that does not work must not be stored.
 func parseToken(contentType string, body []byte) (Token, error) {
 	problem := func(what string) (Token, error) {
 		return Token{}, &Error{Status: http.StatusOK, Problem: what}
@@ -191,13 +191,15 @@ func parseToken(contentType string, body []byte) (Token, error) {
 	}, nil
 }
 
-// maxScopes is how many bytes of scopes are kept. HubSpot has some 200 scopes.
+// maxScopes is the longest text of scopes that is kept, in bytes. HubSpot has about 200
+// scopes.
 const maxScopes = 16 << 10
 
 var scope = regexp.MustCompile(`^[A-Za-z0-9._:-]+$`)
 
-// scopesOf returns a JSON array of scopes as text, or nothing if it is none: they are
-// for people, and a renewal does not fail because of them.
+// scopesOf returns the scopes of a JSON array, sorted and separated by spaces, or "" if
+// list is not such an array or is too long. Scopes are only shown to people, so a renewal
+// does not fail because of them.
 func scopesOf(list json.RawMessage) string {
 	var scopes []string
 	if len(list) > 2*maxScopes || json.Unmarshal(list, &scopes) != nil {
@@ -212,8 +214,8 @@ func scopesOf(list json.RawMessage) string {
 	return text
 }
 
-// digits returns a JSON number's text, or nothing if it is none: who renews a
-// token can do without a hub_id.
+// digits returns the text of a JSON number, or "" if number is not an unsigned integer. A
+// renewal needs no hub_id, so it does not fail because of an invalid one.
 func digits(number json.RawMessage) string {
 	if _, err := strconv.ParseUint(string(number), 10, 63); err != nil {
 		return ""
@@ -221,6 +223,6 @@ func digits(number json.RawMessage) string {
 	return string(number)
 }
 
-// maxLife keeps a nonsensical expires_in, in seconds, from overflowing a
-// time.Duration: ten years.
+// maxLife is the longest expires_in that is accepted, in seconds: ten years. A longer one
+// might overflow a time.Duration.
 const maxLife = 10 * 365 * 24 * 60 * 60

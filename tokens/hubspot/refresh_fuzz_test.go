@@ -12,7 +12,7 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// fixed is a transport that always gives the same answer.
+// fixed is a transport that always returns the same answer.
 type fixed struct {
 	status      int
 	contentType string
@@ -28,16 +28,16 @@ func (f fixed) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// known are the error texts that have nothing of the answer, but for the code
-// and the status, which are cut out.
+// known are the problems that an error's text may have, which contain nothing of the
+// answer.
 var known = []string{
 	"the answer is a web page", "the answer is not JSON", "the answer has no access_token",
 	"the answer has a token that no header can carry", "the answer has no usable expires_in",
 	"the answer is longer than 65536 bytes",
 }
 
-// FuzzRefresh: whatever the token endpoint answers, it is a token that can be
-// used, or an error whose text has nothing of the answer but a code.
+// FuzzRefresh checks that for every answer of the token endpoint, Refresh returns a usable
+// token, or an error whose text has nothing of the answer except a code.
 func FuzzRefresh(f *testing.F) {
 	f.Add(200, "application/json", `{"access_token":"a","refresh_token":"r","expires_in":1800}`)
 	f.Add(200, "application/json;charset=utf-8", `{"access_token":"","expires_in":"1"}`)
@@ -55,12 +55,12 @@ func FuzzRefresh(f *testing.F) {
 			}
 			return
 		}
-		var refusal *hubspot.Error
-		if !errors.As(err, &refusal) {
-			t.Fatalf("%T is no *hubspot.Error", err)
+		refusal, is := errors.AsType[*hubspot.Error](err)
+		if !is {
+			t.Fatalf("%T is not a *hubspot.Error", err)
 		}
 		if len(refusal.Code) > 40 || strings.Trim(refusal.Code, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_") != "" {
-			t.Errorf("%q is no code", refusal.Code)
+			t.Errorf("%q is not a code", refusal.Code)
 		}
 		bare := *refusal
 		bare.Code = ""

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var versions = []string{"v1", "v3", "2026-03"}
 
-// appAt returns the fake's app, with that token endpoint.
+// appAt returns the fake HubSpot's app with this token endpoint.
 func appAt(t *testing.T, tokenURL string) *hubspot.App {
 	t.Helper()
 	transport := &http.Transport{}
@@ -45,7 +45,7 @@ func newHub(t *testing.T) *hubspottest.Server {
 	return hub
 }
 
-// answering serves one fixed answer to every call.
+// answering returns the app of a token endpoint that gives the same answer to every call.
 func answering(t *testing.T, status int, header http.Header, body string) *hubspot.App {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -57,27 +57,27 @@ func answering(t *testing.T, status int, header http.Header, body string) *hubsp
 	return appAt(t, server.URL)
 }
 
-// refusalOf returns the call's error, and fails the test if it has a secret.
+// refusalOf returns the error of a Refresh, and fails the test if the error has a secret.
 func refusalOf(t *testing.T, app *hubspot.App, refresh string) *hubspot.Error {
 	t.Helper()
 	token, err := app.Refresh(t.Context(), secret.New(refresh))
-	var refusal *hubspot.Error
-	if !errors.As(err, &refusal) {
-		t.Fatalf("%T %v is no *hubspot.Error", err, err)
+	refusal, is := errors.AsType[*hubspot.Error](err)
+	if !is {
+		t.Fatalf("%T %v is not a *hubspot.Error", err, err)
 	}
 	if strings.Contains(err.Error(), hubspottest.Canary) {
 		t.Errorf("the error has a secret: %v", err)
 	}
 	if !token.Access.IsZero() || !token.Refresh.IsZero() || token.Life != 0 {
-		t.Error("there is a token besides the error")
+		t.Error("Refresh returned a token and an error")
 	}
 	return refusal
 }
 
-// onlyMeaning leaves out what is for people.
-var onlyMeaning = cmp.Options{cmpopts.IgnoreUnexported(hubspot.Error{}), cmpopts.IgnoreFields(hubspot.Error{}, "Message")}
+// withoutMessage leaves HubSpot's message and the cause out of comparisons.
+var withoutMessage = cmp.Options{cmpopts.IgnoreUnexported(hubspot.Error{}), cmpopts.IgnoreFields(hubspot.Error{}, "Message")}
 
-func TestRefreshGivesATokenInEveryVersion(t *testing.T) {
+func TestRefreshReturnsATokenInEveryVersion(t *testing.T) {
 	t.Parallel()
 	for _, version := range versions {
 		for name, behaviour := range map[string]hubspottest.TokenBehaviour{
@@ -111,7 +111,7 @@ func TestRefreshGivesATokenInEveryVersion(t *testing.T) {
 	}
 }
 
-func TestRefreshSendsItsSecretsInTheBodyOnly(t *testing.T) {
+func TestRefreshSendsSecretsInTheBodyOnly(t *testing.T) {
 	t.Parallel()
 	calls := make(chan *http.Request, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -151,7 +151,7 @@ func TestARefusalIsClassifiedByItsCode(t *testing.T) {
 				hub.SetToken(hubspottest.TokenBehaviour{Code: code, OldShape: old})
 				got := refusalOf(t, appAt(t, hub.URL+"/oauth/"+version+"/token"), hub.Connect("1"))
 				want := &hubspot.Error{Status: 400, Code: code, Kind: kind}
-				if diff := cmp.Diff(want, got, onlyMeaning); diff != "" {
+				if diff := cmp.Diff(want, got, withoutMessage); diff != "" {
 					t.Errorf("%s, old shape %t, %s: -want +got\n%s", code, old, version, diff)
 				}
 			}
@@ -159,7 +159,7 @@ func TestARefusalIsClassifiedByItsCode(t *testing.T) {
 	}
 }
 
-func TestOtherAnswersAreErrorsThatPass(t *testing.T) {
+func TestOtherAnswersAreClassifiedToo(t *testing.T) {
 	t.Parallel()
 	jsonType := http.Header{"Content-Type": {"application/json"}}
 	token := `"access_token":"` + hubspottest.Canary + `"`
@@ -178,7 +178,7 @@ func TestOtherAnswersAreErrorsThatPass(t *testing.T) {
 		"a nonsensical Retry-After":     {429, http.Header{"Retry-After": {"-1"}}, "", hubspot.Error{Status: 429}},
 		"an enormous Retry-After":       {429, http.Header{"Retry-After": {"99999999999999999999"}}, "", hubspot.Error{Status: 429}},
 		"a Retry-After of the past":     {429, http.Header{"Retry-After": {"Mon, 02 Jan 2006 15:04:05 GMT"}}, "", hubspot.Error{Status: 429}},
-		"a code that is none":           {400, jsonType, `{"status":"` + hubspottest.Canary + `"}`, hubspot.Error{Status: 400}},
+		"an invalid code":               {400, jsonType, `{"status":"` + hubspottest.Canary + `"}`, hubspot.Error{Status: 400}},
 		"a web page":                    {502, http.Header{"Content-Type": {"text/html"}}, "<html>" + hubspottest.Canary, hubspot.Error{Status: 502}},
 		"a redirect":                    {307, http.Header{"Location": {"/other"}}, "", hubspot.Error{Status: 307}},
 		"a web page with 200":           {200, http.Header{"Content-Type": {"text/html; charset=utf-8"}}, `{` + token + `,"expires_in":1800}`, hubspot.Error{Status: 200, Problem: "the answer is a web page"}},
@@ -196,14 +196,14 @@ func TestOtherAnswersAreErrorsThatPass(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := refusalOf(t, answering(t, tt.status, tt.header, tt.body), hubspottest.Canary)
-			if diff := cmp.Diff(&tt.want, got, onlyMeaning); diff != "" {
+			if diff := cmp.Diff(&tt.want, got, withoutMessage); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestAnAnswerOf64KiBIsTaken(t *testing.T) {
+func TestAnAnswerOf64KiBIsAccepted(t *testing.T) {
 	t.Parallel()
 	body := `{"access_token":"a","expires_in":"1800"}`
 	app := answering(t, 200, http.Header{}, body+strings.Repeat(" ", 64<<10-len(body)))
@@ -231,11 +231,11 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	if hub.TokenCallsTotal() != 0 {
-		t.Error("the secrets went to another place")
+		t.Error("the secrets were sent to the redirect's target")
 	}
 }
 
-func TestNoAnswerIsAnErrorThatPasses(t *testing.T) {
+func TestNoAnswerIsATransientError(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		behaviour hubspottest.TokenBehaviour
@@ -243,9 +243,9 @@ func TestNoAnswerIsAnErrorThatPasses(t *testing.T) {
 		close     bool
 		cause     error
 	}{
-		"it hangs":             {hubspottest.TokenBehaviour{Hang: true}, 50 * time.Millisecond, false, context.DeadlineExceeded},
-		"it is reset":          {hubspottest.TokenBehaviour{Reset: true}, time.Minute, false, nil},
-		"nobody listens there": {hubspottest.TokenBehaviour{}, time.Minute, true, nil},
+		"no answer":            {hubspottest.TokenBehaviour{Hang: true}, 50 * time.Millisecond, false, context.DeadlineExceeded},
+		"a reset connection":   {hubspottest.TokenBehaviour{Reset: true}, time.Minute, false, nil},
+		"a refused connection": {hubspottest.TokenBehaviour{}, time.Minute, true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -258,7 +258,7 @@ func TestNoAnswerIsAnErrorThatPasses(t *testing.T) {
 				hub.Close()
 			}
 			got := refusalOf(t, app, refresh)
-			if diff := cmp.Diff(&hubspot.Error{Problem: "no answer"}, got, onlyMeaning); diff != "" {
+			if diff := cmp.Diff(&hubspot.Error{Problem: "no answer"}, got, withoutMessage); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
 			if got.Unwrap() == nil || tt.cause != nil && !errors.Is(got, tt.cause) {
@@ -268,28 +268,29 @@ func TestNoAnswerIsAnErrorThatPasses(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatBreaksOffIsAnErrorThatPasses(t *testing.T) {
+func TestAnAnswerThatBreaksOffIsATransientError(t *testing.T) {
 	t.Parallel()
 	app := answering(t, 200, http.Header{"Content-Length": {"1000"}}, `{"access_token":"`+hubspottest.Canary)
 	got := refusalOf(t, app, "r")
-	if diff := cmp.Diff(&hubspot.Error{Status: 200, Problem: "the answer broke off"}, got, onlyMeaning); diff != "" {
+	if diff := cmp.Diff(&hubspot.Error{Status: 200, Problem: "the answer broke off"}, got, withoutMessage); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 }
 
-func TestATokenURLThatIsNoneIsAnError(t *testing.T) {
+func TestAnInvalidTokenURLIsAnError(t *testing.T) {
 	t.Parallel()
 	if got := refusalOf(t, appAt(t, "http://[::1"), "r"); got.Problem != "the token URL is not valid" {
 		t.Errorf("got %v", got)
 	}
 }
 
-// So that a grant which HubSpot refused is tried with the new secret, at once.
-func TestAChangedSecretIsAnotherFingerprint(t *testing.T) {
+// A grant that HubSpot has refused is tried at once with a new client secret, which is
+// recognized by the fingerprint.
+func TestAChangedSecretChangesTheFingerprint(t *testing.T) {
 	app, other := hubspot.App{ClientID: "1", ClientSecret: secret.New("a")}, hubspot.App{ClientID: "1", ClientSecret: secret.New("b")}
 	before := app.Fingerprint()
 	app.SetSecret(secret.New("b"))
 	if after := app.Fingerprint(); after == before || after != other.Fingerprint() {
-		t.Errorf("%s, then %s; an app that has begun with the secret: %s", before, after, other.Fingerprint())
+		t.Errorf("%s, then %s; an app that was made with the new secret: %s", before, after, other.Fingerprint())
 	}
 }
