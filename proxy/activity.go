@@ -166,11 +166,7 @@ func (a *Activity) seeLimit(portal string, header http.Header, now time.Time) {
 
 // numberIn returns the number that a header field has, -1 if it has none.
 func numberIn(header http.Header, name string) int {
-	values := header[name]
-	if len(values) == 0 {
-		return -1
-	}
-	n, err := strconv.ParseUint(values[0], 10, 31)
+	n, err := strconv.ParseUint(first(header, name), 10, 31)
 	if err != nil {
 		return -1
 	}

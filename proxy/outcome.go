@@ -63,15 +63,25 @@ func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 	case c.refused != "", c.connected:
 		o.answeredBy = "proxy"
 	default:
-		o.correlation = a.Header().Get("X-Hubspot-Correlation-Id")
-		o.remaining = a.Header().Get("X-Hubspot-Ratelimit-Remaining")
-		o.daily, o.dailyLeft = a.Header().Get("X-Hubspot-Ratelimit-Daily"), a.Header().Get("X-Hubspot-Ratelimit-Daily-Remaining")
+		header := a.Header()
+		o.correlation = first(header, "X-Hubspot-Correlation-Id")
+		o.remaining = first(header, "X-Hubspot-Ratelimit-Remaining")
+		o.daily, o.dailyLeft = first(header, "X-Hubspot-Ratelimit-Daily"), first(header, "X-Hubspot-Ratelimit-Daily-Remaining")
 		if a.keepsError() {
-			e := parseError(a.problem, a.Header())
+			e := parseError(a.problem, header)
 			o.policy, o.problem = policyOf(a.status, e), categoryOf(e)
 		}
 	}
 	return o
+}
+
+// first returns the first value of a field, or "" if there is none. The name must be in
+// canonical form: unlike http.Header.Get, first does not convert it.
+func first(header http.Header, name string) string {
+	if values := header[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 // failed reports whether the outcome counts as an error in the history.

@@ -7,7 +7,7 @@ import (
 
 // garbageBudget is how much garbage may be lying about before it is collected,
 // besides as much as is in use, in bytes.
-const garbageBudget = 8 << 20
+const garbageBudget = 16 << 20
 
 // collectLess lets more garbage gather than Go does by itself, which collects
 // the 4 MiB of a small program's heap a hundred times a second under load. It
