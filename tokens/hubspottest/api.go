@@ -11,12 +11,12 @@ import (
 
 const jsonType = "application/json;charset=utf-8"
 
-// SetEarly401 says when a 401 is sent: true, before the request body is read;
-// false, which is the default, after the whole of it was read.
+// SetEarly401 sets when the API sends a 401: with true before it reads the request's
+// body, with false, the default, after it has read the whole body.
 func (s *Server) SetEarly401(early bool) { s.early401.Store(early) }
 
-// SetGzip401 says whether the body of a 401 is gzipped if the request accepts
-// that. The default is false.
+// SetGzip401 sets whether the body of a 401 is gzipped if the request accepts gzip. The
+// default is false.
 func (s *Server) SetGzip401(gzipped bool) { s.gzip401.Store(gzipped) }
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
@@ -41,10 +41,10 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 // refuse answers 401.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, body any) {
 	if s.early401.Load() {
-		// Without full duplex, net/http reads on before it sends the head.
+		// Without full duplex, net/http reads the body before it sends the header.
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		if r.ProtoMajor == 1 {
-			// And it must not read the rest for another request.
+			// The rest of the body must not be read as the next request.
 			w.Header().Set("Connection", "close")
 		}
 	} else {
@@ -72,15 +72,15 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 func writeGzippedJSON(w http.ResponseWriter, status int, body any) {
 	var buffer bytes.Buffer
 	zipped := gzip.NewWriter(&buffer)
-	_, _ = zipped.Write(marshal(body)) // a bytes.Buffer takes everything
+	_, _ = zipped.Write(marshal(body)) // a bytes.Buffer never fails
 	_ = zipped.Close()
 	w.Header().Set("Content-Encoding", "gzip")
 	w.Header().Set("Vary", "origin, Accept-Encoding")
 	writeBody(w, status, body, buffer.Bytes())
 }
 
-// writeBody sends body as encoded. Its header names the same correlation as
-// the body does, as HubSpot's answers do.
+// writeBody sends encoded, which is the encoded body. As in HubSpot's answers, the header
+// has the same correlation id as the body.
 func writeBody(w http.ResponseWriter, status int, body any, encoded []byte) {
 	correlation := newCorrelationID()
 	if e, ok := body.(apiError); ok {
@@ -95,18 +95,19 @@ func writeBody(w http.ResponseWriter, status int, body any, encoded []byte) {
 	_, _ = w.Write(encoded)
 }
 
-// marshal leaves & and < alone, so that people with curl can read targets.
+// marshal returns body as JSON. It does not escape & and <, so that people who use curl
+// can read targets.
 func marshal(body any) []byte {
 	var buffer bytes.Buffer
 	encoder := json.NewEncoder(&buffer)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(body); err != nil {
-		panic("hubspottest: " + err.Error()) // only ours come here
+		panic("hubspottest: " + err.Error()) // all bodies are the fake's own
 	}
 	return buffer.Bytes()
 }
 
-// acceptsGzip reports whether the request names gzip, and not with q=0.
+// acceptsGzip reports whether the request's Accept-Encoding names gzip without q=0.
 func acceptsGzip(r *http.Request) bool {
 	for _, header := range r.Header.Values("Accept-Encoding") {
 		for coding := range strings.SplitSeq(header, ",") {

@@ -15,15 +15,15 @@ import (
 	h "maragu.dev/gomponents/html"
 )
 
-// RequiredScope is the scope that the fake app's settings have ticked as
-// required: the authorize page refuses a request without it.
+// RequiredScope is the scope that the fake app requires: the authorize page refuses a
+// request without it.
 const RequiredScope = "oauth"
 
-// authorizePath is where a person lets the app into a portal.
+// authorizePath is the path of the page on which a person gives the app access to a
+// portal.
 const authorizePath = "/oauth/authorize"
 
-// code is what a browser carries from the authorize page to the app. It stays
-// known after its use.
+// code is a code that the authorize page has issued. Used codes are kept.
 type code struct {
 	portal      string
 	redirectURI string
@@ -32,13 +32,13 @@ type code struct {
 	expired     bool
 }
 
-// AuthorizeURL is the address of the authorize page, without parameters.
+// AuthorizeURL returns the address of the authorize page, without parameters.
 func (s *Server) AuthorizeURL() string { return s.URL + authorizePath }
 
-// Authorize does what a person does who opens the address of the authorize
-// page, chooses the portal, and connects: it returns where HubSpot would send
-// the browser, with a code and the state. The error says what the page would
-// say instead.
+// Authorize acts as a person who opens address, which is the authorize page with
+// parameters, chooses the portal, and connects it. Authorize returns the address to which
+// HubSpot redirects the browser, with a code and the state. The error has the message of
+// the page if HubSpot would show an error page.
 func (s *Server) Authorize(address, portal string) (redirect string, err error) {
 	request, err := s.authorizeRequestOf(address)
 	if err != nil {
@@ -47,9 +47,9 @@ func (s *Server) Authorize(address, portal string) (redirect string, err error) 
 	return s.allow(request, portal)
 }
 
-// Decline is Authorize for a person who cancels: the address it returns has
-// error=access_denied and an error_description. It has no state, which
-// HubSpot's documentation does not promise there.
+// Decline acts as a person who opens address and cancels. The address that it returns has
+// error=access_denied and an error_description. It has no state, because HubSpot's
+// documentation does not promise a state there.
 func (s *Server) Decline(address string) (redirect string, err error) {
 	request, err := s.authorizeRequestOf(address)
 	if err != nil {
@@ -58,8 +58,8 @@ func (s *Server) Decline(address string) (redirect string, err error) {
 	return request.decline(), nil
 }
 
-// ExpireCodes makes every code given out so far expired: the token endpoint
-// answers 400 EXPIRED_AUTH_CODE to it, unless it was used.
+// ExpireCodes makes every code that was issued so far expire. The token endpoint answers
+// 400 EXPIRED_AUTH_CODE to an expired code, unless the code was used.
 func (s *Server) ExpireCodes() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,10 +68,10 @@ func (s *Server) ExpireCodes() {
 	}
 }
 
-// authorizeRequest is what an app asks a person for.
+// authorizeRequest is the parameters of the authorize page.
 type authorizeRequest struct {
 	redirect *url.URL
-	given    string // redirect, as it was sent
+	given    string // the redirect_uri as it was sent
 	scopes   []string
 	state    string
 }
@@ -84,7 +84,7 @@ func (s *Server) authorizeRequestOf(address string) (authorizeRequest, error) {
 	return parseAuthorizeRequest(u.Query())
 }
 
-// parseAuthorizeRequest returns an error where HubSpot shows an error page.
+// parseAuthorizeRequest returns an error if HubSpot would show an error page.
 func parseAuthorizeRequest(query url.Values) (authorizeRequest, error) {
 	a := authorizeRequest{
 		given:  query.Get("redirect_uri"),
@@ -101,12 +101,13 @@ func parseAuthorizeRequest(query url.Values) (authorizeRequest, error) {
 	case !slices.Contains(a.scopes, RequiredScope):
 		return a, errors.New("the app requires a scope that scope does not have: " + RequiredScope)
 	}
-	// The fake's portals have all that an app may ask for.
+	// The fake's portals have every optional scope.
 	a.scopes = append(a.scopes, strings.Fields(query.Get("optional_scope"))...)
 	return a, nil
 }
 
-// mayRedirect is more lenient than HubSpot, which takes localhost, but no IP.
+// mayRedirect reports whether u is a valid redirect URL. Unlike HubSpot, which accepts
+// http only for localhost, mayRedirect also accepts loopback addresses.
 func mayRedirect(u *url.URL) bool {
 	if u.Host == "" || u.Fragment != "" {
 		return false
@@ -115,7 +116,8 @@ func mayRedirect(u *url.URL) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || err == nil && ip.IsLoopback())
 }
 
-// allow makes a code for the portal, and returns where to go with it.
+// allow issues a code for the portal, and returns the address to which the browser is
+// redirected.
 func (s *Server) allow(a authorizeRequest, portal string) (redirect string, err error) {
 	if portal == "" {
 		return "", errors.New("no portal was chosen")
@@ -131,7 +133,7 @@ func (a authorizeRequest) decline() string {
 	return a.back("error", "access_denied", "error_description", "The user declined to connect the app.")
 }
 
-// back returns the redirect address with parameters added, but for empty ones.
+// back returns the redirect address with the parameters added, except for empty ones.
 func (a authorizeRequest) back(namesAndValues ...string) string {
 	u := *a.redirect
 	query := u.Query()
@@ -151,7 +153,8 @@ type authorizePageData struct {
 	Portal  string
 }
 
-// node returns the content of the page, which posts to its own address, parameters and all.
+// node returns the content of the page. Its form is posted to the page's own address with
+// all parameters.
 func (d authorizePageData) node() g.Node {
 	content := g.Group{
 		h.P(g.Textf("An app asks for %s. It will be sent to %s.", strings.Join(d.Scopes, ", "), d.Host)),
@@ -167,9 +170,9 @@ func (d authorizePageData) node() g.Node {
 	return content
 }
 
-// serveAuthorize shows the authorize page, and takes its form.
+// serveAuthorize serves the authorize page and its form.
 func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
-	s.admit(r) // counts it
+	s.admit(r) // counts the request
 	request, err := parseAuthorizeRequest(r.URL.Query())
 	if err != nil {
 		writeAuthorizePage(w, http.StatusBadRequest, authorizePageData{Problem: err.Error()})
@@ -195,8 +198,8 @@ func writeAuthorizePage(w http.ResponseWriter, status int, data authorizePageDat
 	writePage(w, status, "Fake HubSpot", data.node())
 }
 
-// anyPortal returns what the page proposes: the known portal with the least
-// number, if there is one.
+// anyPortal returns the portal that the page proposes: the known portal with the smallest
+// number, or 62515 if there is none.
 func (s *Server) anyPortal() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,7 +29,8 @@ func authorizeURL(hub *hubspottest.Server, change func(url.Values)) string {
 	return hub.AuthorizeURL() + "?" + query.Encode()
 }
 
-// authorize returns the code that the browser would carry.
+// authorize connects the portal and returns the code with which HubSpot would redirect the
+// browser.
 func authorize(t *testing.T, hub *hubspottest.Server) string {
 	t.Helper()
 	redirect, err := hub.Authorize(authorizeURL(hub, nil), portal)
@@ -88,7 +89,7 @@ func TestACodeGivesAGrantOnce(t *testing.T) {
 	}
 }
 
-func TestAWrongExchangeGetsHubSpots400(t *testing.T) {
+func TestAnInvalidExchangeGetsHubSpots400(t *testing.T) {
 	for _, tt := range []struct{ name, field, value, code, oauth string }{
 		{"unknown code", "code", "x", "BAD_AUTH_CODE", "invalid_grant"},
 		{"another redirect URI", "redirect_uri", redirectURI + "/", "BAD_REDIRECT_URI", "invalid_grant"},
@@ -118,7 +119,7 @@ func TestAWrongExchangeGetsHubSpots400(t *testing.T) {
 	}
 }
 
-func TestAnExchangeMayLeaveOutWhatIsTold(t *testing.T) {
+func TestAnExchangeLeavesOutTheConfiguredFields(t *testing.T) {
 	hub := newHub(t)
 	hub.SetToken(hubspottest.TokenBehaviour{OmitHubID: true, OmitRefreshToken: true})
 	body := fields(t, post(t, hub, hub.TokenURL(), exchangeForm(authorize(t, hub)).Encode(), nil).body)
@@ -139,7 +140,7 @@ func TestDecliningGivesNoCode(t *testing.T) {
 	}
 }
 
-func TestTheAuthorizePageTakesItsForm(t *testing.T) {
+func TestTheAuthorizePageAcceptsItsForm(t *testing.T) {
 	hub := newHub(t)
 	client := newClient(t, hub)
 	address := authorizeURL(hub, func(v url.Values) { v.Set("scope", "oauth <b>") })
@@ -162,7 +163,7 @@ func TestTheAuthorizePageTakesItsForm(t *testing.T) {
 	}
 }
 
-func TestAWrongAuthorizeURLGetsAnErrorPage(t *testing.T) {
+func TestAnInvalidAuthorizeURLGetsAnErrorPage(t *testing.T) {
 	for name, change := range map[string]func(url.Values){
 		"no client":           func(v url.Values) { v.Del("client_id") },
 		"unknown client":      func(v url.Values) { v.Set("client_id", "x") },
@@ -187,11 +188,11 @@ func TestAWrongAuthorizeURLGetsAnErrorPage(t *testing.T) {
 	}
 	hub := newHub(t)
 	if _, err := hub.Authorize("https://app.hubspot.com/oauth/authorize", portal); err == nil {
-		t.Error("another server's page is taken")
+		t.Error("the page of another server is accepted")
 	}
 }
 
-func TestIntrospectionTellsWhoseTokenItIs(t *testing.T) {
+func TestIntrospectionReturnsThePortalOfAToken(t *testing.T) {
 	hub := newHub(t)
 	refreshToken := hub.Connect(portal)
 	hub.SetAccessToken(portal, "pat-"+hubspottest.Canary)
@@ -213,7 +214,7 @@ func TestIntrospectionTellsWhoseTokenItIs(t *testing.T) {
 		}
 	}
 	inactive := map[string]any{"active": false}
-	for name, token := range map[string]string{"unknown": "x", "dead": hub.Issue(portal, 0), "static": "pat-" + hubspottest.Canary, "none": ""} {
+	for name, token := range map[string]string{"unknown": "x", "expired": hub.Issue(portal, 0), "static": "pat-" + hubspottest.Canary, "none": ""} {
 		if diff := cmp.Diff(inactive, ask("v3", token, nil)); diff != "" {
 			t.Errorf("%s: -want +got\n%s", name, diff)
 		}
@@ -227,7 +228,7 @@ func TestIntrospectionTellsWhoseTokenItIs(t *testing.T) {
 	}
 }
 
-func TestAccountInfoTellsWhoseCredentialItIs(t *testing.T) {
+func TestAccountInfoReturnsThePortalOfACredential(t *testing.T) {
 	hub := newHub(t)
 	client := newClient(t, hub)
 	hub.SetAccessToken("62516", "pat-"+hubspottest.Canary)

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// newCertificate makes a certificate for 127.0.0.1 and localhost that signs
-// itself, and a pool that trusts it. It is made anew for each server, so that
-// none can expire in the source.
+// newCertificate makes a self-signed certificate for 127.0.0.1 and localhost, and a pool
+// that trusts it. Each server has a new certificate, because a certificate in the source
+// would expire.
 func newCertificate() (tls.Certificate, *x509.CertPool) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -8,12 +8,11 @@ import (
 	"regexp"
 )
 
-// clientKey is the form of the proxy's client keys, none of which may ever get
-// here.
+// clientKey matches the proxy's client keys, which must never reach HubSpot.
 var clientKey = regexp.MustCompile(`hap_[A-Za-z0-9_-]{20}`)
 
-// watch notes it as a violation if the request has a client key anywhere, in
-// its body and trailers too as they are read. [Server.Close] panics then.
+// watch records a violation if the request has a client key anywhere. The body and the
+// trailers are searched when they are read. After such a violation, [Server.Close] panics.
 func (s *Server) watch(r *http.Request) {
 	target, err := url.PathUnescape(r.RequestURI)
 	if err != nil {
@@ -32,12 +31,12 @@ func (s *Server) seeKey(r *http.Request, part string) {
 	})
 }
 
-// AllowClientKeys lets [Server.Close] return although client keys arrived: where
-// people may send requests by hand.
+// AllowClientKeys makes [Server.Close] return although client keys have arrived. Use it
+// where people may send requests by hand.
 func (s *Server) AllowClientKeys() { s.allowKeys.Store(true) }
 
-// refuseKeys panics if a client key has arrived. That the caller looks at
-// violations is not relied on: a key that leaves is never what a test wants.
+// refuseKeys panics if a client key has arrived. It does not rely on the test to check
+// [Server.Violations], because no test may send a client key to HubSpot.
 func (s *Server) refuseKeys() {
 	s.mu.Lock()
 	seen, violations := s.counts.clientKeys, s.counts.violations
@@ -50,11 +49,11 @@ func (s *Server) refuseKeys() {
 type watchedBody struct {
 	io.ReadCloser
 	request *http.Request
-	see     func(part string) // nil: it was seen
-	last    []byte            // of what was read, less than a key
+	see     func(part string) // nil means that a key was already reported
+	last    []byte            // the last bytes that were read, fewer than a key has
 }
 
-// Read implements io.Reader.
+// Read implements [io.Reader].
 func (b *watchedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.see != nil && n > 0 {

@@ -2,19 +2,19 @@ package hubspottest
 
 import "slices"
 
-// counts is what the server has seen. Server.mu guards it.
+// counts has the server's counters. Server.mu guards it.
 type counts struct {
 	requests     int
 	unauthorized int
 	cancelled    int
 	tokenCalls   int
 	violations   []string
-	clientKeys   int // of the violations
+	clientKeys   int // the number of violations that are client keys
 
-	changed chan struct{} // closed at the next change; nil: nobody waits
+	changed chan struct{} // closed at the next change; nil means that nothing waits
 }
 
-// change lets do change the counters, and wakes the waiters of Until.
+// change calls do, which changes the counters, and wakes all waiting calls of Until.
 func (s *Server) change(do func(*counts)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,18 +35,17 @@ func (s *Server) nextChange() <-chan struct{} {
 	return s.counts.changed
 }
 
-// Requests counts the API requests received so far: those answered 401 and
-// those for /oauth/… paths other than the token endpoint too, calls of the
-// token endpoint and of /fake/expire/ not. A request counts once its head has
-// arrived.
+// Requests returns the number of API requests received so far. Requests that were
+// answered 401 and requests for /oauth/… count; calls of the token endpoint and of
+// /fake/expire/ do not. A request counts as soon as its header has arrived.
 func (s *Server) Requests() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.counts.requests
 }
 
-// RequestsFor counts, of [Server.Requests], those with a credential of the
-// portal, be it live or dead.
+// RequestsFor returns how many of [Server.Requests] had a credential of the portal, valid
+// or not.
 func (s *Server) RequestsFor(portal string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,7 +55,7 @@ func (s *Server) RequestsFor(portal string) int {
 	return 0
 }
 
-// Unauthorized counts the 401s that the API has answered. One counts just
+// Unauthorized returns the number of 401s that the API has answered. A 401 counts just
 // before it is sent.
 func (s *Server) Unauthorized() int {
 	s.mu.Lock()
@@ -64,18 +63,18 @@ func (s *Server) Unauthorized() int {
 	return s.counts.unauthorized
 }
 
-// Cancelled counts the requests for /fake/hang and /fake/events whose client
-// left before the end. See [Server.Until] for waiting: the server notices a
-// little after the client has left.
+// Cancelled returns the number of requests for /fake/hang and /fake/events whose client
+// disconnected before the end. The server notices that a little later, so wait for it with
+// [Server.Until].
 func (s *Server) Cancelled() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.counts.cancelled
 }
 
-// TokenCalls counts the calls of the token endpoint with a refresh token of
-// the portal, be it live or ended: also those that failed, and those that
-// hang. A call counts once its body has been read.
+// TokenCalls returns the number of calls of the token endpoint with a refresh token of the
+// portal, valid or not. Calls that failed and calls that hang count. A call counts as soon
+// as its body has been read.
 func (s *Server) TokenCalls(portal string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,19 +84,18 @@ func (s *Server) TokenCalls(portal string) int {
 	return 0
 }
 
-// TokenCallsTotal counts all calls of the token endpoint, those with an
-// unknown refresh token or none too.
+// TokenCallsTotal returns the number of all calls of the token endpoint, including those
+// with an unknown refresh token or with none.
 func (s *Server) TokenCallsTotal() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.counts.tokenCalls
 }
 
-// Violations lists, in the order of their arrival, the requests that no
-// well-behaved client sends: an Authorization header and a hapikey at once,
-// several of either, and at the token endpoint a secret in the query or an
-// Authorization header. Each entry says what was wrong; none holds the
-// credential. It is empty if there was none.
+// Violations returns descriptions of the requests that no well-behaved client sends, in
+// the order of their arrival: requests with an Authorization header and a hapikey, with
+// several of either, or with a client key, and token calls with a secret in the query or
+// with an Authorization header. No description contains a credential.
 func (s *Server) Violations() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,15 +14,15 @@ const (
 	CredentialAPIKey      = "api_key"      // a hapikey in the query
 )
 
-// verdict is what the API thinks of a request's credential.
+// verdict is the result of the check of a request's credential.
 type verdict struct {
-	portal  string // whose it is, a dead one too; empty if unknown
-	kind    string
-	value   string // as received, without Bearer; for /fake/reflect
-	refusal any    // the body of the 401; nil accepts
+	portal  string // the credential's portal, also of an expired one; empty means unknown
+	kind    string // as in Echo.Credential
+	value   string // as received, without Bearer, for /fake/reflect
+	refusal any    // the body of the 401; nil means that the credential is valid
 }
 
-// admit counts the request and judges its credential.
+// admit counts the request and checks its credential.
 func (s *Server) admit(r *http.Request) verdict {
 	var v verdict
 	if strings.HasPrefix(r.URL.Path, "/oauth/") {
@@ -51,9 +51,9 @@ func (s *Server) admit(r *http.Request) verdict {
 	return v
 }
 
-// apiKeys returns the values of the hapikey parameters, in whichever way the
-// name is escaped. Parameters that url.ParseQuery refuses are read as well:
-// HubSpot may be more lenient than Go.
+// apiKeys returns the values of all hapikey parameters, also if the name is escaped. It
+// also reads parameters that url.ParseQuery refuses, because HubSpot may be more lenient
+// than Go.
 func apiKeys(rawQuery string) []string {
 	var keys []string
 	for parameter := range strings.SplitSeq(rawQuery, "&") {
@@ -69,7 +69,8 @@ func apiKeys(rawQuery string) []string {
 	return keys
 }
 
-// violationOf says what is wrong with that many credentials.
+// violationOf describes what is wrong with a request that has these numbers of
+// credentials, or returns "" if nothing is wrong.
 func violationOf(authorizations, keys int) string {
 	switch {
 	case authorizations > 0 && keys > 0:

@@ -20,7 +20,7 @@ const (
 	apiKey   = hubspottest.Canary + "-key"
 )
 
-func TestEachCredentialIsTakenOrRefused(t *testing.T) {
+func TestEachCredentialIsAcceptedOrRefused(t *testing.T) {
 	const (
 		accepted = ""
 		expired  = "EXPIRED_AUTHENTICATION"
@@ -41,7 +41,7 @@ func TestEachCredentialIsTakenOrRefused(t *testing.T) {
 		{"live token, not as Bearer", func(s *hubspottest.Server) (string, string) {
 			return "Basic " + s.Issue(portal, time.Hour), ""
 		}, invalid, ""},
-		{"dead token", func(s *hubspottest.Server) (string, string) {
+		{"token that has expired when it is issued", func(s *hubspottest.Server) (string, string) {
 			return "Bearer " + s.Issue(portal, 0), ""
 		}, expired, ""},
 		{"expired token", func(s *hubspottest.Server) (string, string) {
@@ -58,7 +58,7 @@ func TestEachCredentialIsTakenOrRefused(t *testing.T) {
 			s.Revoke(portal)
 			return "Bearer " + token, ""
 		}, invalid, ""},
-		{"token of another portal than the expired", func(s *hubspottest.Server) (string, string) {
+		{"token of another portal than the expired one", func(s *hubspottest.Server) (string, string) {
 			token := s.Issue(portal, time.Hour)
 			s.Expire("1")
 			s.Revoke("1")
@@ -129,7 +129,7 @@ func TestEachCredentialIsTakenOrRefused(t *testing.T) {
 	}
 }
 
-// check401 checks what every 401 has.
+// check401 checks that the answer is a 401 with the category, in HubSpot's form.
 func check401(t *testing.T, a answer, category string) {
 	t.Helper()
 	body := fields(t, a.body)
@@ -152,7 +152,7 @@ func check401(t *testing.T, a answer, category string) {
 	}
 }
 
-func TestThe401BodiesAreHubSpots(t *testing.T) {
+func TestThe401sHaveHubSpotsBodies(t *testing.T) {
 	hub := newHub(t)
 	client := newClient(t, hub)
 	ignored := func(body map[string]any) map[string]any {
@@ -179,7 +179,7 @@ func TestThe401BodiesAreHubSpots(t *testing.T) {
 	}
 }
 
-func TestSeveralCredentialsAreRefusedAndRemembered(t *testing.T) {
+func TestSeveralCredentialsAreRefusedAndReported(t *testing.T) {
 	for _, tt := range []struct{ name, query, headers, want string }{
 		{"both", "?hapikey=" + apiKey, "Authorization: Bearer " + patToken + "\r\n", "Authorization and hapikey at once"},
 		{"empty hapikey beside a bearer", "?hapikey=", "Authorization: Bearer " + patToken + "\r\n",
@@ -202,7 +202,7 @@ func TestSeveralCredentialsAreRefusedAndRemembered(t *testing.T) {
 	}
 }
 
-func TestOAuthPathsAskForNoCredential(t *testing.T) {
+func TestOAuthPathsRequireNoCredential(t *testing.T) {
 	hub := newHub(t)
 	e := echoOf(t, do(t, newClient(t, hub), "GET", hub.URL+"/oauth/v1/access-tokens/x", "unknown", nil))
 	if e.Portal != "" || e.Credential != "" {
@@ -266,7 +266,7 @@ func gunzip(t *testing.T, body string) string {
 func TestAnEarly401ComesBeforeTheBody(t *testing.T) {
 	hub := newHub(t)
 	hub.SetEarly401(true)
-	// The body is announced and never sent.
+	// The request announces a body that it never sends.
 	response := raw(t, hub, "POST /crm HTTP/1.1\r\nHost: hub\r\nContent-Length: 1000000\r\n\r\n")
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusUnauthorized {

@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// ServeCRM makes the API serve the paths of the CRM, which answer an [Echo]
-// otherwise, for clients that want HubSpot's own answers. Every portal's store
-// begins empty.
+// ServeCRM makes the API answer CRM paths as HubSpot does, for clients that need HubSpot's
+// own answers. Without ServeCRM, these paths answer an [Echo]. Each portal has a store of
+// its own, which is empty at first.
 func (s *Server) ServeCRM() { s.crm.Store(&crm{stores: map[string]*store{}}) }
 
-// crm holds the stores by portal.
+// crm has the stores of all portals.
 type crm struct {
 	mu     sync.Mutex
 	stores map[string]*store
 }
 
-// store is what one portal has: with a store each, a request that arrives
-// with another portal's credential finds another portal's objects.
+// store has one portal's objects and files. A request with the credential of another
+// portal finds the objects of that portal, so a test notices the wrong credential.
 type store struct {
-	mux *http.ServeMux // of this store only
+	mux *http.ServeMux // its handlers use this store
 
 	mu           sync.Mutex // guards all below
 	lastID       int
@@ -50,8 +50,8 @@ func (c *crm) store(portal string) *store {
 	return st
 }
 
-// route says what is served. Each handler but that of uploads, which may take
-// long to read, holds the store's lock.
+// route registers the handlers. Each handler holds the store's lock, except the one for
+// uploads, which may take long to read.
 func (st *store) route() {
 	const objects = "/crm/v3/objects/{type}"
 	const associations = "/crm/v4/objects/{type}/{id}/associations/"
@@ -82,7 +82,8 @@ func (st *store) route() {
 	st.mux.HandleFunc("POST /files/v3/files", st.upload)
 }
 
-// serveCRM reports whether it has answered the request.
+// serveCRM answers the request if its path is one of the CRM's, and reports whether it
+// has.
 func (s *Server) serveCRM(w http.ResponseWriter, r *http.Request, v verdict) bool {
 	c := s.crm.Load()
 	if c == nil {
@@ -93,7 +94,7 @@ func (s *Server) serveCRM(w http.ResponseWriter, r *http.Request, v verdict) boo
 	}
 	mux := c.store(v.portal).mux
 	_, pattern := mux.Handler(r)
-	if pattern == "" || v.portal == "" || path.Clean(r.URL.Path) != r.URL.Path { // a ServeMux redirects unclean paths
+	if pattern == "" || v.portal == "" || path.Clean(r.URL.Path) != r.URL.Path { // a ServeMux would redirect a path that is not clean
 		return false
 	}
 	mux.ServeHTTP(w, r)
@@ -105,7 +106,8 @@ func (st *store) newID() string {
 	return strconv.Itoa(st.lastID)
 }
 
-// readJSON reads a body; if it is not JSON, it answers 400 and reports false.
+// readJSON decodes the request's body. If the body is not JSON, readJSON answers 400 and
+// returns false.
 func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
 	if err := json.NewDecoder(r.Body).Decode(into); err != nil {
 		writeInvalid(w, "Invalid input JSON on line 1, column 1")
@@ -126,10 +128,10 @@ func writeNotFound(w http.ResponseWriter) {
 	})
 }
 
-// timestamp is a time as HubSpot writes it.
+// timestamp returns a time as HubSpot writes it.
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// subscription is one of an app's webhooks.
+// subscription is a webhook subscription of an app.
 type subscription struct {
 	ID           string `json:"id"`
 	EventType    string `json:"eventType"`

@@ -15,7 +15,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// app calls the CRM of one portal.
+// app is a client of one portal's CRM.
 type app struct {
 	t      *testing.T
 	hub    *hubspottest.Server
@@ -27,8 +27,8 @@ func newApp(t *testing.T, hub *hubspottest.Server, portal string) *app {
 	return &app{t, hub, newClient(t, hub), hub.Issue(portal, time.Hour)}
 }
 
-// call makes a call, which must be answered with that status, and returns the
-// answer's body.
+// call makes a call and returns the answer's body. It fails the test unless the answer has
+// the status.
 func (a *app) call(status int, method, path, body string) map[string]any {
 	a.t.Helper()
 	got := do(a.t, a.client, method, a.hub.URL+path, a.token, strings.NewReader(body))
@@ -41,7 +41,7 @@ func (a *app) call(status int, method, path, body string) map[string]any {
 	return fields(a.t, got.body)
 }
 
-func TestWithoutServeCRMItsPathsEcho(t *testing.T) {
+func TestTheCRMPathsEchoWithoutServeCRM(t *testing.T) {
 	hub := newHub(t)
 	client, token := newClient(t, hub), hub.Issue(portal, time.Hour)
 	for _, target := range []string{"/crm/v3/objects/contacts", "/files/v3/files", "/oauth/v1/access-tokens/" + token} {
@@ -51,7 +51,7 @@ func TestWithoutServeCRMItsPathsEcho(t *testing.T) {
 	}
 }
 
-func TestTheCRMEchoesWhatItDoesNotServe(t *testing.T) {
+func TestOtherPathsEchoWithServeCRM(t *testing.T) {
 	hub := newHub(t)
 	hub.ServeCRM()
 	for _, target := range []string{"/crm/v3/properties/contacts", "//crm/v3/objects/contacts/1", "/files/v3/folders"} {
@@ -62,7 +62,7 @@ func TestTheCRMEchoesWhatItDoesNotServe(t *testing.T) {
 	}
 }
 
-func TestAnObjectLivesInItsPortalOnly(t *testing.T) {
+func TestAnObjectExistsInItsPortalOnly(t *testing.T) {
 	hub := newHub(t)
 	hub.ServeCRM()
 	mine, other := newApp(t, hub, portal), newApp(t, hub, "62516")
@@ -91,7 +91,7 @@ func TestAnObjectLivesInItsPortalOnly(t *testing.T) {
 	mine.call(400, "POST", objects, "{")
 }
 
-// emails are those of an answer's results.
+// emails returns the emails of an answer's results.
 func emails(answer map[string]any) (all []string) {
 	for _, result := range answer["results"].([]any) {
 		all = append(all, result.(map[string]any)["properties"].(map[string]any)["email"].(string))
@@ -128,7 +128,7 @@ func TestListsAndSearchesHavePages(t *testing.T) {
 	a.call(400, "POST", objects+"/search", strings.ReplaceAll(bern, "EQ", "GT"))
 }
 
-func TestABatchTakesWhatItKnows(t *testing.T) {
+func TestABatchSkipsUnknownObjects(t *testing.T) {
 	hub := newHub(t)
 	hub.ServeCRM()
 	a := newApp(t, hub, portal)
@@ -164,7 +164,7 @@ func TestObjectsAreAssociated(t *testing.T) {
 	}
 }
 
-func TestAnUploadIsHashed(t *testing.T) {
+func TestAnUploadsDetailsHaveItsSizeAndHash(t *testing.T) {
 	hub := newHub(t)
 	hub.ServeCRM()
 	a := newApp(t, hub, portal)
@@ -201,7 +201,7 @@ func TestAnUploadIsHashed(t *testing.T) {
 	a.call(400, "POST", "/files/v3/files", "{}")
 }
 
-func TestAV1TokenTellsWhoseItIs(t *testing.T) {
+func TestTheV1EndpointsReturnThePortalOfAToken(t *testing.T) {
 	hub := newHub(t)
 	hub.ServeCRM()
 	refresh, client := hub.Connect(portal), newClient(t, hub)

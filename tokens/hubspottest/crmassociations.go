@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// association leads from one object to another. The fake keeps no labels, and
-// does not lead back.
+// association is an association from one object to another. Unlike HubSpot, the fake
+// keeps no labels and adds no association in the other direction.
 type association struct{ fromType, fromID, toType, toID string }
 
-// The one kind of association that the fake knows: contact to company.
+// The only kind of association that the fake knows: contact to company.
 const (
 	associationCategory = "HUBSPOT_DEFINED"
 	associationType     = 279
@@ -20,8 +20,8 @@ func associationOf(r *http.Request) association {
 	return association{r.PathValue("type"), r.PathValue("id"), r.PathValue("toType"), r.PathValue("toID")}
 }
 
-// add stores the association; if one of its objects is missing, it answers
-// 404 and reports false.
+// add stores the association. If one of the objects is missing, add answers 404 and
+// returns false.
 func (st *store) add(w http.ResponseWriter, a association) bool {
 	if st.find(a.fromType, a.fromID) == nil || st.find(a.toType, a.toID) == nil {
 		writeNotFound(w)
@@ -59,7 +59,7 @@ func (st *store) associateDefault(w http.ResponseWriter, r *http.Request) {
 	}}))
 }
 
-// associated answers all in one page.
+// associated answers all associations in one page.
 func (st *store) associated(w http.ResponseWriter, r *http.Request) {
 	type result struct {
 		ToObjectID       string           `json:"toObjectId"`

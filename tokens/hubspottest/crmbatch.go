@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// batchInput is what a client sends to a batch's path.
+// batchInput is the request of a batch.
 type batchInput struct {
 	Inputs     []objectInput `json:"inputs"`
-	Properties []string      `json:"properties"` // of reading
+	Properties []string      `json:"properties"` // batch/read only
 }
 
-// batchAnswer is the answer of a batch that has no errors.
+// batchAnswer is the answer to a batch without errors.
 type batchAnswer struct {
 	Status      string `json:"status"`
 	Results     any    `json:"results"`
@@ -26,7 +26,8 @@ func complete(results any) batchAnswer {
 	return batchAnswer{Status: "COMPLETE", Results: results, StartedAt: now, CompletedAt: now}
 }
 
-// batch answers with what do makes of each input that it knows.
+// batch calls do for each input and answers with the objects that do returns. An input for
+// which do returns false is left out.
 func batch(w http.ResponseWriter, r *http.Request, status int, do func(objectInput, batchInput) (object, bool)) {
 	var input batchInput
 	if !readJSON(w, r, &input) {
@@ -81,8 +82,8 @@ func (st *store) batchArchive(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// searchInput is what a client sends to a search: an object is found if all
-// filters of one group match.
+// searchInput is the request of a search. An object is found if all filters of at least
+// one group match.
 type searchInput struct {
 	FilterGroups []struct {
 		Filters []filter `json:"filters"`

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// object is a contact, a company, or whatever type was asked for.
+// object is a CRM object of any type, such as a contact or a company.
 type object struct {
 	ID         string            `json:"id"`
 	Properties map[string]string `json:"properties"`
@@ -18,17 +18,17 @@ type object struct {
 	Archived   bool              `json:"archived"`
 }
 
-// objectInput is what a client sends of one; in a batch each has its id.
+// objectInput is an object in a request. In a batch, it has its id.
 type objectInput struct {
 	ID         string            `json:"id"`
 	Properties map[string]string `json:"properties"`
 }
 
-// page is a part of a list.
+// page is one page of a list.
 type page struct {
-	Total   *int     `json:"total,omitempty"` // of a search only
+	Total   *int     `json:"total,omitempty"` // searches only
 	Results []object `json:"results"`
-	Paging  *paging  `json:"paging,omitempty"` // nil: the last page
+	Paging  *paging  `json:"paging,omitempty"` // nil means the last page
 }
 
 type paging struct {
@@ -38,7 +38,7 @@ type paging struct {
 	} `json:"next"`
 }
 
-// pageOf returns the page of that limit which begins at after.
+// pageOf returns the page that begins at index after and has at most limit objects.
 func pageOf(objects []object, limit int, after string) page {
 	begin, _ := strconv.Atoi(after)
 	begin = max(0, min(begin, len(objects)))
@@ -51,7 +51,7 @@ func pageOf(objects []object, limit int, after string) page {
 	return p
 }
 
-// insert makes an object.
+// insert stores a new object of the type and returns a copy.
 func (st *store) insert(kind string, properties map[string]string) object {
 	now := timestamp(time.Now())
 	o := &object{ID: st.newID(), CreatedAt: now, UpdatedAt: now, Properties: map[string]string{"createdate": now}}
@@ -67,8 +67,8 @@ func (o *object) set(properties map[string]string) {
 	o.Properties["lastmodifieddate"] = o.UpdatedAt
 }
 
-// with returns a copy with the properties of that comma list and those that
-// HubSpot always tells; an empty list means all.
+// with returns a copy with the properties of the comma-separated list, and with those that
+// HubSpot always returns. An empty list means all properties.
 func (o *object) with(properties string) object {
 	wanted := append(strings.Split(properties, ","), "createdate", "hs_object_id", "lastmodifieddate")
 	c := *o
@@ -79,7 +79,7 @@ func (o *object) with(properties string) object {
 	return c
 }
 
-// find returns the object, or nil if there is none or it is archived.
+// find returns the object. nil means that the object does not exist or is archived.
 func (st *store) find(kind, id string) *object {
 	for _, o := range st.objects[kind] {
 		if o.ID == id && !o.Archived {
@@ -89,7 +89,7 @@ func (st *store) find(kind, id string) *object {
 	return nil
 }
 
-// live returns those of the type that are not archived and match.
+// live returns copies of the objects of the type that match and are not archived.
 func (st *store) live(kind, properties string, match func(*object) bool) []object {
 	live := []object{}
 	for _, o := range st.objects[kind] {
@@ -110,7 +110,7 @@ func (st *store) list(w http.ResponseWriter, r *http.Request) {
 		}
 		limit = int(n)
 	}
-	// SDKs repeat the parameter or write a comma list.
+	// SDKs repeat the parameter or separate the names by commas.
 	properties := strings.Join(query["properties"], ",")
 	all := st.live(r.PathValue("type"), properties, func(*object) bool { return true })
 	p := pageOf(all, limit, query.Get("after"))

@@ -11,31 +11,32 @@ import (
 	"unicode/utf8"
 )
 
-// An Echo says what the API received. Its zero value is no request at all.
+// An Echo is the request that the API received.
 type Echo struct {
 	Method           string
-	Target           string // of the request line, byte for byte
+	Target           string // the request line's target, byte for byte
 	Host             string
 	Proto            string // such as HTTP/1.1
 	Header           http.Header
-	ContentLength    int64 // bytes announced; -1: none were
+	ContentLength    int64 // bytes announced; -1 means that no length was announced
 	TransferEncoding []string
 	BodyBytes        int64  // bytes received
-	BodySHA256       string // of those, in hex; of no bytes too
+	BodySHA256       string // the hash of the bytes received, in hex, also of an empty body
 	Trailer          http.Header
-	Portal           string // whose credential came; empty if none was asked for
+	Portal           string // the credential's portal; empty if the path requires no credential
 	Credential       string // CredentialOAuth, CredentialAccessToken, CredentialAPIKey, or empty
 }
 
-// encodedEcho is an Echo as JSON. Where the target or a header is not UTF-8,
-// JSON would mangle it: then each byte is written as the rune of that number.
+// encodedEcho is the JSON form of an Echo. JSON cannot hold a target or a header that is
+// not UTF-8, so in that case each byte is written as the rune with its number.
 type encodedEcho struct {
 	Echo
 	BytesAsRunes bool `json:",omitempty"`
 }
 
-// DecodeEcho reads an Echo from the body of an answer, with the very bytes of
-// target and headers, be they UTF-8 or not. It does not close body.
+// DecodeEcho reads an Echo from the body of an answer. The target and the headers of the
+// Echo are byte for byte as received, also if they are not UTF-8. DecodeEcho does not close
+// body.
 func DecodeEcho(body io.Reader) (Echo, error) {
 	var e encodedEcho
 	if err := json.NewDecoder(body).Decode(&e); err != nil {
@@ -68,8 +69,8 @@ func (e *Echo) isUTF8() bool {
 	return valid
 }
 
-// replace changes target, header and trailer values. It copies, because the
-// server still uses the headers of the request.
+// replace changes the target and the values of headers and trailers. It copies the
+// headers, because the server still uses those of the request.
 func (e *Echo) replace(change func(string) string) {
 	e.Target = change(e.Target)
 	e.Header, e.Trailer = e.Header.Clone(), e.Trailer.Clone()
@@ -98,14 +99,14 @@ func runesToBytes(s string) string {
 	return string(b)
 }
 
-// receivedBody is what is kept of a request body.
+// receivedBody has the length and the hash of a request's body.
 type receivedBody struct {
 	bytes  int64
 	sha256 string // hex
 }
 
-// readBody reads the request body to its end, in constant memory. It ends the
-// handler if the client leaves.
+// readBody reads the request's body to its end, in constant memory. If the client
+// disconnects, readBody panics with http.ErrAbortHandler, which ends the handler.
 func readBody(r *http.Request) receivedBody {
 	sum := sha256.New()
 	n, err := io.Copy(sum, r.Body)
@@ -115,7 +116,7 @@ func readBody(r *http.Request) receivedBody {
 	return receivedBody{bytes: n, sha256: hex.EncodeToString(sum.Sum(nil))}
 }
 
-// writeEcho is the default answer of the API, to be read by people too.
+// writeEcho writes the API's default answer, indented so that people can read it.
 func writeEcho(w http.ResponseWriter, r *http.Request, v verdict, body receivedBody) {
 	var text bytes.Buffer
 	_ = json.Indent(&text, marshal(encode(echo(r, v, body))), "", "  ") // valid JSON, as it was just made

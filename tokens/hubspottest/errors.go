@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// apiError is HubSpot's general error body. Its fields are in the order of
-// real answers.
+// apiError is HubSpot's general error body. The fields have the order of HubSpot's answers.
 type apiError struct {
 	Status        string              `json:"status"`
 	Message       string              `json:"message"`
@@ -42,7 +41,7 @@ func expiredCredential(expired, now time.Time) apiError {
 	}
 }
 
-// ago writes a duration the way HubSpot does, in its largest whole unit.
+// ago returns a duration as HubSpot writes it: in the largest whole unit.
 func ago(d time.Duration) string {
 	switch {
 	case d >= 24*time.Hour:
@@ -85,7 +84,7 @@ func otherStatus(code int) apiError {
 	}
 }
 
-// newCorrelationID returns a random identifier in the shape of a UUID.
+// newCorrelationID returns a random id in the form of a UUID.
 func newCorrelationID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails

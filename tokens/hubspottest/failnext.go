@@ -8,9 +8,9 @@ import (
 
 const failNextPath = "/fake/fail-next/"
 
-// FailNext makes the API answer the next n requests with a good credential of
-// the portal with that status: 429 as HubSpot does to too many searches in a
-// second, others in its general shape.
+// FailNext makes the API answer the portal's next n requests that have a valid credential
+// with this status. A 429 has the body that HubSpot sends for too many searches in a second;
+// other statuses have HubSpot's general error body.
 func (s *Server) FailNext(portal string, n, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -18,8 +18,8 @@ func (s *Server) FailNext(portal string, n, status int) {
 	p.failures, p.failure = n, status
 }
 
-// failing takes one of the failures that the portal's requests are to have.
-// Zero means none.
+// failing returns the status with which the portal's current request is to fail, and
+// counts the failure. 0 means that the request is not to fail.
 func (s *Server) failing(portal string) (status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -40,7 +40,7 @@ func writeFailure(w http.ResponseWriter, r *http.Request, portal string, status 
 	writeJSON(w, status, otherStatus(status))
 }
 
-// secondLimit is what HubSpot says of too many searches.
+// secondLimit returns HubSpot's answer to too many searches in a second.
 func secondLimit(portal string) apiError {
 	return apiError{
 		Status:        "error",
@@ -52,7 +52,7 @@ func secondLimit(portal string) apiError {
 	}
 }
 
-// serveFailNext is FailNext for programs that are not this one.
+// serveFailNext serves FailNext to other programs.
 func (s *Server) serveFailNext(w http.ResponseWriter, r *http.Request) {
 	n, ok := number(w, r, "n", 0)
 	if !ok {

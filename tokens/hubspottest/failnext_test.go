@@ -9,7 +9,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-func TestThePortalsNextRequestsFail(t *testing.T) {
+func TestFailNextMakesThePortalsNextRequestsFail(t *testing.T) {
 	hub := newHub(t)
 	client, mine, other := newClient(t, hub), hub.Issue(portal, time.Hour), hub.Issue("62516", time.Hour)
 	if a := do(t, client, "POST", hub.URL+"/fake/fail-next/"+portal+"?n=2&code=429", "", nil); a.StatusCode != 200 {

@@ -8,9 +8,9 @@ import (
 	"strconv"
 )
 
-// hang never answers. It reads the request body first, because net/http sees
-// an HTTP/1 client leave only after that; asked not to, it may see it only at
-// Close.
+// hang never answers. It first reads the request's body, because net/http notices only
+// after that when an HTTP/1 client disconnects. With unread=1, hang may notice the
+// disconnect only when the server is closed.
 func (s *Server) hang(r *http.Request) {
 	if r.URL.Query().Get("unread") != "1" {
 		_, err := io.Copy(io.Discard, r.Body)
@@ -22,8 +22,8 @@ func (s *Server) hang(r *http.Request) {
 	s.left()
 }
 
-// left ends the handler of a client that left, and counts it, unless it was
-// Close that ended the request.
+// left ends the handler of a request whose client has disconnected, and counts the request
+// as cancelled unless Close has ended it.
 func (s *Server) left() {
 	select {
 	case <-s.done:
@@ -33,7 +33,7 @@ func (s *Server) left() {
 	panic(http.ErrAbortHandler)
 }
 
-// resetConnection makes the client see a reset rather than an orderly end.
+// resetConnection closes the connection with a RST.
 func resetConnection(w http.ResponseWriter) {
 	conn := hijack(w)
 	raw := conn
@@ -43,12 +43,12 @@ func resetConnection(w http.ResponseWriter) {
 	if tcp, ok := raw.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
-	// The connection below TLS: closing TLS says goodbye first.
+	// Closing the TLS connection first would send a close_notify.
 	_ = raw.Close()
 	_ = conn.Close()
 }
 
-// hijack takes the connection. HTTP/2 has none to take: there it resets the
+// hijack takes over the connection. HTTP/2 does not allow that, so there hijack resets the
 // stream and ends the handler.
 func hijack(w http.ResponseWriter) net.Conn {
 	conn, _, err := http.NewResponseController(w).Hijack()
@@ -58,8 +58,8 @@ func hijack(w http.ResponseWriter) net.Conn {
 	return conn
 }
 
-// serveBreak breaks off in the middle of a body. The reset may overtake bytes
-// that the client has not read yet.
+// serveBreak breaks off in the middle of a body. Because of the reset, the client may lose
+// bytes that it has not read yet.
 func serveBreak(w http.ResponseWriter, r *http.Request) {
 	n, ok := number(w, r, "bytes", 1)
 	if !ok {

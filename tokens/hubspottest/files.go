@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// file is what the file manager tells of a file. The fake keeps no bytes.
+// file is the details of an uploaded file. The fake does not keep the contents.
 type file struct {
 	ID        string `json:"id"`
 	CreatedAt string `json:"createdAt"`
@@ -25,8 +25,8 @@ type file struct {
 	MD5       string `json:"fileMd5"`
 }
 
-// upload reads a form with the parts file, folderPath, fileName and options,
-// in constant memory.
+// upload serves an upload: a multipart form with the parts file, folderPath, fileName and
+// options. The file is read in constant memory.
 func (st *store) upload(w http.ResponseWriter, r *http.Request) {
 	form, err := r.MultipartReader()
 	if err != nil {
@@ -36,7 +36,7 @@ func (st *store) upload(w http.ResponseWriter, r *http.Request) {
 	f, fields, err := readUpload(form)
 	switch {
 	case err != nil:
-		panic(http.ErrAbortHandler) // the client has left, or sends nonsense
+		panic(http.ErrAbortHandler) // the client has disconnected or sends an invalid form
 	case f.MD5 == "" || fields["options"] == "" || fields["folderPath"] == "":
 		writeInvalid(w, "A file, options and folderPath must be given.")
 		return
@@ -56,7 +56,7 @@ func (st *store) upload(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusCreated, f)
 }
 
-// readUpload returns what the file's bytes tell, and the other parts.
+// readUpload returns the file's name, size and hash, and the other parts of the form.
 func readUpload(form *multipart.Reader) (file, map[string]string, error) {
 	var f file
 	fields := map[string]string{}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// introspection tells about a token, which it repeats.
+// introspection is the answer of the introspection endpoint. It repeats the token.
 type introspection struct {
 	Active      bool               `json:"active"`
 	Token       string             `json:"token,omitempty"`
@@ -40,10 +40,10 @@ func isIntrospectPath(path string) bool {
 	return false
 }
 
-// serveIntrospect answers whose token it is. Of a token that is unknown, dead
-// or static it says only that it is not active.
+// serveIntrospect serves the introspection of a token. The answer for an unknown, expired
+// or static token says only that the token is not active.
 func (s *Server) serveIntrospect(w http.ResponseWriter, r *http.Request) {
-	s.admit(r) // counts it
+	s.admit(r) // counts the request
 	form := readForm(w, r)
 	switch {
 	case r.Method != http.MethodPost:
@@ -103,7 +103,7 @@ func introspectionOf(token, use string, p *portal) introspection {
 	return answer
 }
 
-// account is the answer of account info: whose credential was sent.
+// account is the answer of the account information: the portal of the credential.
 type account struct {
 	PortalID            int64  `json:"portalId,omitempty"`
 	AccountType         string `json:"accountType"`

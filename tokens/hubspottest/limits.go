@@ -8,41 +8,40 @@ import (
 	"time"
 )
 
-// Limits are how many calls HubSpot takes from an app for one portal. A zero
-// value means that there is no such limit.
+// Limits are the numbers of calls that HubSpot accepts from an app for one portal. 0 means
+// no limit.
 type Limits struct {
-	// Burst is how many calls there may be within any Interval, searches of CRM
-	// objects apart.
+	// Burst limits the calls within any Interval. Searches of CRM objects do not count.
 	Burst    int
 	Interval time.Duration
 
-	// Search is how many searches of CRM objects there may be within any second.
+	// Search limits the searches of CRM objects within any second.
 	Search int
 
-	// Daily is how many calls there may be, from the first one on. The fake
-	// HubSpot has no midnight.
+	// Daily limits all calls from the first one on. Unlike HubSpot, the fake does not
+	// start again at midnight.
 	Daily int
 }
 
-// limited is a portal's limits, and the calls that count. Server.mu guards it.
+// limited has a portal's limits and the calls that count. Server.mu guards it.
 type limited struct {
 	Limits
-	calls, searches []time.Time // that were taken within the last window, in order
-	today           int
-	refused         int
+	calls, searches []time.Time // the accepted calls of the last window, in order
+	today           int         // accepted calls of all kinds
+	refused         int         // calls that were answered 429
 }
 
-// SetLimits makes the API keep limits for the portal: a call that is over one is
-// answered 429 with HubSpot's body, and does not count. Calls that were taken
-// before count, so that a limit that is cut is exceeded at first. Calls that are
-// answered 401 neither count nor have the headers of the limits.
+// SetLimits makes the API enforce limits for the portal. A call over a limit is answered
+// 429 with HubSpot's body, and does not count. Calls before SetLimits count, so a lower
+// limit may be exceeded at first. Calls that are answered 401 neither count nor get the
+// header fields of the limits.
 func (s *Server) SetLimits(portal string, limits Limits) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ledger.portal(portal).limited.Limits = limits
 }
 
-// RateLimited counts the portal's calls that were answered 429 because of
+// RateLimited returns the number of the portal's calls that were answered 429 because of
 // [Server.SetLimits].
 func (s *Server) RateLimited(portal string) int {
 	s.mu.Lock()
@@ -50,8 +49,8 @@ func (s *Server) RateLimited(portal string) int {
 	return s.ledger.portal(portal).limited.refused
 }
 
-// limit takes the call, and sets the headers of the limits. It returns the body of
-// a 429 if the call is over a limit, else nil.
+// limit counts the call and sets the header fields of the limits. It returns the body of
+// a 429 if the call is over a limit, or nil.
 func (s *Server) limit(w http.ResponseWriter, r *http.Request, v verdict) any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +67,8 @@ func (s *Server) limit(w http.ResponseWriter, r *http.Request, v verdict) any {
 	return body
 }
 
-// take counts a call that is within the limits.
+// take counts the call if it is within the limits. Otherwise take returns the body of a
+// 429.
 func (l *limited) take(portal string, search bool, now time.Time) any {
 	calls, limit, window := &l.calls, l.Burst, l.Interval
 	body := burstLimit(portal)
@@ -89,7 +89,7 @@ func (l *limited) take(portal string, search bool, now time.Time) any {
 	return nil
 }
 
-// within returns the calls that are still in the window.
+// within returns the calls that are within the window before now.
 func within(calls []time.Time, window time.Duration, now time.Time) []time.Time {
 	first := slices.IndexFunc(calls, func(t time.Time) bool { return now.Sub(t) < window })
 	if first < 0 {
@@ -98,8 +98,9 @@ func within(calls []time.Time, window time.Duration, now time.Time) []time.Time 
 	return slices.Delete(calls, 0, first)
 }
 
-// announce sets the headers by which HubSpot says what is left. Answers to searches
-// have none, and the daily ones are not sent to OAuth apps.
+// announce sets the header fields in which HubSpot reports the limits and the remaining
+// calls. As at HubSpot, answers to searches have none, and OAuth apps do not get those of
+// the daily limit.
 func (l *limited) announce(header http.Header, search, daily bool, now time.Time) {
 	if search {
 		return
@@ -125,7 +126,7 @@ func isSearch(r *http.Request) bool {
 	return r.Method == http.MethodPost && searchPath.MatchString(r.URL.Path)
 }
 
-// dailyLimit is what HubSpot says when the account has used up its day's calls.
+// dailyLimit returns HubSpot's answer when the account has used up its calls of the day.
 func dailyLimit() apiError {
 	return apiError{
 		Status:        "error",

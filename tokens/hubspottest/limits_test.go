@@ -11,7 +11,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// limitedCall calls the API of a portal with a static token.
+// limitedCall calls the API with the token, and returns the answer and its body's fields.
 func limitedCall(t *testing.T, hub *hubspottest.Server, method, path, token string) (*http.Response, map[string]string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, hub.URL+path, strings.NewReader(""))
@@ -38,7 +38,7 @@ const (
 	searchPath = "/crm/v3/objects/contacts/search"
 )
 
-func TestTheBurstIsARollingWindow(t *testing.T) {
+func TestTheBurstLimitIsARollingWindow(t *testing.T) {
 	hub := hubspottest.NewServer()
 	t.Cleanup(hub.Close)
 	token := "pat-" + hubspottest.Canary
@@ -71,7 +71,7 @@ func TestTheBurstIsARollingWindow(t *testing.T) {
 	}
 }
 
-func TestSearchHasALimitOfItsOwnAndNoHeaders(t *testing.T) {
+func TestSearchesHaveTheirOwnLimitAndNoHeaderFields(t *testing.T) {
 	hub := hubspottest.NewServer()
 	t.Cleanup(hub.Close)
 	token := "pat-" + hubspottest.Canary

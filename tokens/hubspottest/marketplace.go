@@ -12,34 +12,34 @@ import (
 )
 
 const (
-	// MarketplaceOrigin is where the pages of the marketplace are to be reached: an
-	// app takes no other address to go back to. A test makes its browser find the
-	// server there.
+	// MarketplaceOrigin is the origin of the marketplace's pages. An app accepts no
+	// other origin in a returnUrl, so a test makes its browser resolve this origin to
+	// the server.
 	MarketplaceOrigin = "https://app.hubspot.com"
 
 	marketplacePath = "/fake/marketplace"
 	returnPath      = "/fake/marketplace/return"
 )
 
-// installation is one that a person has begun in the marketplace.
+// installation is an installation of the app that a person has begun in the marketplace.
 type installation struct {
 	redirect *url.URL // the app's install URL, which is its redirect URL
-	given    string   // redirect, as it was sent
+	given    string   // the install URL as it was sent
 	portal   string
 	signIn   bool // with partner sign-in
-	code     bool // the code was given
+	code     bool // the code was issued
 }
 
-// MarketplaceURL returns the page of the marketplace on which a person installs the
-// app, whose redirect URL is its install URL.
+// MarketplaceURL returns the address of the marketplace's page on which a person installs
+// the app. The app's redirect URL is also its install URL.
 func (s *Server) MarketplaceURL(redirectURL string) string {
 	return s.URL + marketplacePath + "?" + url.Values{"install_url": {redirectURL}}.Encode()
 }
 
-// Install does what a person does who installs the app in the portal from the
-// marketplace: it returns where HubSpot sends the browser. Without partner sign-in
-// that address has a code and a returnUrl. With it, the address has step=authorize
-// and a returnUrl, and [Server.Finalize] is next.
+// Install acts as a person who installs the app in the portal from the marketplace. It
+// returns the address to which HubSpot redirects the browser. Without partner sign-in, the
+// address has a code and a returnUrl. With partner sign-in, the address has step=authorize
+// and a returnUrl, and [Server.Finalize] is the next step.
 func (s *Server) Install(redirectURL, portal string, signIn bool) (address string, err error) {
 	redirect, err := url.Parse(redirectURL)
 	if err != nil || !mayRedirect(redirect) {
@@ -59,9 +59,9 @@ func (s *Server) Install(redirectURL, portal string, signIn bool) (address strin
 	return i.to("code", s.ledger.codeFor(i), "returnUrl", returnURL(id)), nil
 }
 
-// Finalize does what a person does whom the app has sent back to the address with a
-// state: it returns where HubSpot sends the browser then, with step=finalize, a
-// code, that state and a returnUrl.
+// Finalize acts as a person whom the app has sent back to the returnUrl with a state. It
+// returns the address to which HubSpot then redirects the browser, with step=finalize, a
+// code, the state and a returnUrl.
 func (s *Server) Finalize(returned string) (address string, err error) {
 	u, err := url.Parse(returned)
 	if err != nil || u.Scheme+"://"+u.Host+u.Path != MarketplaceOrigin+returnPath {
@@ -86,12 +86,12 @@ func (s *Server) finalize(query url.Values) (address string, err error) {
 	return i.to("step", "finalize", "code", s.ledger.codeFor(i), "state", query.Get("state"), "returnUrl", returnURL(id)), nil
 }
 
-// returnURL is where the app is to send the browser back to.
+// returnURL returns the address to which the app has to send the browser back.
 func returnURL(id string) string {
 	return MarketplaceOrigin + returnPath + "?installation=" + id
 }
 
-// codeFor makes the code of the installation.
+// codeFor issues the code of the installation.
 func (l *ledger) codeFor(i *installation) string {
 	i.code = true
 	text := Canary + "-code-" + rand.Text()
@@ -103,10 +103,9 @@ func (i *installation) to(namesAndValues ...string) string {
 	return authorizeRequest{redirect: i.redirect}.back(namesAndValues...)
 }
 
-// serveMarketplace shows the page on which an installation begins, and takes its
-// form.
+// serveMarketplace serves the page on which an installation begins, and its form.
 func (s *Server) serveMarketplace(w http.ResponseWriter, r *http.Request) {
-	s.admit(r) // counts it
+	s.admit(r) // counts the request
 	if r.Method != http.MethodPost {
 		writePage(w, http.StatusOK, "Fake marketplace", h.Form(h.Method("post"),
 			h.P(g.Textf("The app's install URL is %s.", r.URL.Query().Get("install_url"))),
@@ -120,10 +119,10 @@ func (s *Server) serveMarketplace(w http.ResponseWriter, r *http.Request) {
 	s.lead(w)(s.Install(r.URL.Query().Get("install_url"), form.Get("portal"), form.Get("flow") == "sign-in"))
 }
 
-// serveReturn is where the app sends the browser back to: with a state, to let the
-// person connect the app, and at the end.
+// serveReturn serves the page to which the app sends the browser back: with a state, so
+// that the person connects the app, and at the end of the installation.
 func (s *Server) serveReturn(w http.ResponseWriter, r *http.Request) {
-	s.admit(r) // counts it
+	s.admit(r) // counts the request
 	query := r.URL.Query()
 	s.mu.Lock()
 	i := s.ledger.installations[query.Get("installation")]
@@ -143,7 +142,7 @@ func (s *Server) serveReturn(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// lead returns what redirects the browser to an address, or shows why there is none.
+// lead returns a function that redirects the browser to an address, or shows the error.
 func (s *Server) lead(w http.ResponseWriter) func(address string, err error) {
 	return func(address string, err error) {
 		if err != nil {
@@ -155,7 +154,7 @@ func (s *Server) lead(w http.ResponseWriter) func(address string, err error) {
 	}
 }
 
-// writePage answers with a page of the title.
+// writePage answers with a page that has the title and the content.
 func writePage(w http.ResponseWriter, status int, title string, content g.Node) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")

@@ -2,11 +2,11 @@ package hubspottest
 
 import "net/http"
 
-// Observe calls see with the head of every API request and every call of the
-// token endpoint that arrives from now on, before it is answered: also of
-// those that are answered 401, with whose credential came. What an [Echo]
-// tells of body and trailers is missing. See is called by many goroutines at
-// once. Nil ends that.
+// Observe makes the server call see for every API request and every call of the token
+// endpoint that arrives from now on, before the server answers it. Requests that are
+// answered 401 are reported too, with the portal of their credential. The [Echo] has
+// nothing about the body and the trailers. The server may call see from several goroutines
+// at once. nil ends the reports.
 func (s *Server) Observe(see func(Echo)) { s.observer.Store(&see) }
 
 func (s *Server) observe(r *http.Request, v verdict) {

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// serveAccepted answers a request whose credential is good, by its path.
+// serveAccepted answers a request whose credential is valid, by its path.
 func (s *Server) serveAccepted(w http.ResponseWriter, r *http.Request, v verdict) {
 	switch r.URL.Path {
 	case "/fake/hang":
@@ -54,8 +54,8 @@ func (s *Server) serveAccepted(w http.ResponseWriter, r *http.Request, v verdict
 	}
 }
 
-// number returns a parameter of the query that must be a number from least
-// on; otherwise it answers 400 and reports false.
+// number returns a parameter of the query. If the parameter is not a number of at least
+// least, number answers 400 and returns false.
 func number(w http.ResponseWriter, r *http.Request, name string, least int64) (int64, bool) {
 	n, err := strconv.ParseInt(r.URL.Query().Get(name), 10, 64)
 	if err != nil || n < least {
@@ -72,15 +72,15 @@ func serveDownload(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	if r.URL.Query().Get("chunked") == "1" {
-		flush(w) // else net/http would count a short body itself
+		flush(w) // otherwise net/http would set the length of a short body
 	} else {
 		w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
 	}
 	writePattern(w, n)
 }
 
-// writePattern writes n bytes, byte i being i mod 251: a lost, doubled or
-// moved block cannot go unseen, since blocks are powers of two.
+// writePattern writes n bytes, of which byte i is i mod 251. Because 251 is prime and the
+// sizes of blocks are powers of two, a test notices a block that is lost, repeated or moved.
 func writePattern(w io.Writer, n int64) {
 	const blockSize = 128 * 251
 	block := make([]byte, min(n, blockSize))
@@ -96,12 +96,12 @@ func writePattern(w io.Writer, n int64) {
 	}
 }
 
-// NextEvent lets one stream of /fake/events send its next event. A call made
-// before a stream waits is kept for it. It never blocks.
+// NextEvent lets one stream of /fake/events send its next event. If no stream waits, the
+// next stream that waits sends an event at once. NextEvent never blocks.
 func (s *Server) NextEvent() {
 	select {
 	case s.events <- struct{}{}:
-	default: // more are kept than any test can want
+	default: // more calls are waiting than any test makes
 	}
 }
 
@@ -134,7 +134,7 @@ func serveHints(w http.ResponseWriter) {
 	w.Header().Set("Link", "</style.css>; rel=preload; as=style")
 	w.WriteHeader(http.StatusEarlyHints)
 	w.Header().Del("Link")
-	w.Header()["Content-Type"] = nil // nil, not missing: else net/http guesses one
+	w.Header()["Content-Type"] = nil // if the entry were missing, net/http would guess a type
 	w.WriteHeader(http.StatusOK)
 	_, _ = io.WriteString(w, "<p>after the hints</p>")
 }
@@ -163,7 +163,7 @@ func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request, v verdict) 
 	}
 	code := int(n)
 	switch {
-	case code > 999: // net/http panics on those
+	case code > 999: // net/http would panic
 		writeJSON(w, http.StatusBadRequest, otherStatus(http.StatusBadRequest))
 	case code == http.StatusUnauthorized:
 		s.write401(w, r, invalidCredential())
@@ -180,7 +180,7 @@ func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request, v verdict) 
 	}
 }
 
-// serveRedirect shows HubSpot reflecting a credential in a Location.
+// serveRedirect repeats the request's API key in a Location, as HubSpot does.
 func serveRedirect(w http.ResponseWriter, r *http.Request) {
 	location := r.URL.Query().Get("to")
 	if keys := apiKeys(r.URL.RawQuery); len(keys) > 0 {
@@ -194,7 +194,7 @@ func serveRedirect(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusFound)
 }
 
-// serveReflect shows HubSpot reflecting a credential in other headers.
+// serveReflect repeats the request's credential in other header fields.
 func serveReflect(w http.ResponseWriter, r *http.Request, v verdict) {
 	reflected, parameter := r.Header.Get("Authorization"), "access_token"
 	if v.kind == CredentialAPIKey {

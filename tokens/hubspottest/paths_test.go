@@ -20,7 +20,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// hubs runs a test over HTTP/1.1 and over HTTP/2.
+// hubs runs a test with a server that uses HTTP/1.1 and with one that uses HTTP/2.
 func hubs(t *testing.T, test func(t *testing.T, hub *hubspottest.Server, client *http.Client, token string)) {
 	t.Helper()
 	for _, http2 := range []bool{false, true} {
@@ -74,7 +74,7 @@ func TestADownloadHasEveryByte(t *testing.T) {
 	}
 }
 
-func TestNonsensicalNumbersAreRefused(t *testing.T) {
+func TestInvalidNumbersAreRefused(t *testing.T) {
 	hub := newHub(t)
 	client, token := newClient(t, hub), hub.Issue(portal, time.Hour)
 	for _, target := range []string{
@@ -114,7 +114,7 @@ func TestEventsComeOneByOne(t *testing.T) {
 	})
 }
 
-func TestGzipIsGivenToWhoAccepts(t *testing.T) {
+func TestTheAnswerIsGzippedIfTheRequestAcceptsGzip(t *testing.T) {
 	hub := newHub(t)
 	client := newClient(t, hub)
 	bodies := map[string]string{}
@@ -135,7 +135,7 @@ func TestGzipIsGivenToWhoAccepts(t *testing.T) {
 	}
 }
 
-func TestHintsComeBeforeAnAnswerWithoutType(t *testing.T) {
+func TestHintsComeBeforeAnAnswerWithoutContentType(t *testing.T) {
 	hubs(t, func(t *testing.T, hub *hubspottest.Server, client *http.Client, token string) {
 		var link string
 		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
@@ -168,7 +168,7 @@ func TestTrailersFollowTheBody(t *testing.T) {
 	})
 }
 
-func TestTwoWritesAnswerTheSumOfTheBody(t *testing.T) {
+func TestTwoWritesAnswerTheHashOfTheBody(t *testing.T) {
 	hubs(t, func(t *testing.T, hub *hubspottest.Server, client *http.Client, token string) {
 		a := do(t, client, "POST", hub.URL+"/fake/two-writes", token, strings.NewReader("abc"))
 		if a.body != "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" || a.ContentLength != -1 {
@@ -177,7 +177,7 @@ func TestTwoWritesAnswerTheSumOfTheBody(t *testing.T) {
 	})
 }
 
-func TestAStatusIsAnsweredAsAsked(t *testing.T) {
+func TestTheRequestedStatusIsAnswered(t *testing.T) {
 	hub := newHub(t)
 	client, token := newClient(t, hub), hub.Issue(portal, time.Hour)
 	for _, tt := range []struct {
@@ -207,7 +207,7 @@ func TestAStatusIsAnsweredAsAsked(t *testing.T) {
 	}
 }
 
-func TestCredentialsAreReflectedWhereAsked(t *testing.T) {
+func TestCredentialsAreRepeatedInHeaderFields(t *testing.T) {
 	hub := newHub(t)
 	client := newClient(t, hub)
 	hub.SetAPIKey(portal, apiKey)
@@ -233,7 +233,7 @@ func TestCredentialsAreReflectedWhereAsked(t *testing.T) {
 	}
 }
 
-func TestClientsThatLeaveAreCounted(t *testing.T) {
+func TestClientsThatDisconnectAreCounted(t *testing.T) {
 	hubs(t, func(t *testing.T, hub *hubspottest.Server, client *http.Client, token string) {
 		ctx, cancel := context.WithCancel(t.Context())
 		r, _ := http.NewRequestWithContext(ctx, "POST", hub.URL+"/fake/hang", strings.NewReader("body"))
@@ -249,7 +249,7 @@ func TestClientsThatLeaveAreCounted(t *testing.T) {
 	})
 }
 
-func TestBrokenAnswersBreakTheirRequest(t *testing.T) {
+func TestBrokenAnswersAreErrorsForTheClient(t *testing.T) {
 	hubs(t, func(t *testing.T, hub *hubspottest.Server, client *http.Client, token string) {
 		for _, path := range []string{"/fake/reset", "/fake/malformed", "/fake/break?bytes=1000"} {
 			r, _ := http.NewRequest("POST", hub.URL+path, strings.NewReader("body"))
@@ -263,7 +263,7 @@ func TestBrokenAnswersBreakTheirRequest(t *testing.T) {
 				t.Errorf("%s: no error", path)
 			}
 		}
-		// Other requests go on.
+		// Other requests still work.
 		echoOf(t, do(t, client, "GET", hub.URL+"/crm", token, nil))
 	})
 }

@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// Canary is part of every access token, every refresh token, every code of the
-// authorize page and of [ClientSecret], so that a test can search any output for leaks. Tokens and
-// keys that the test itself sets should contain it too.
+// Canary is contained in every access token, refresh token and code that the server
+// issues, and in [ClientSecret], so that a test can search any output for leaks. Tokens and
+// keys that the test itself sets should contain Canary too.
 const Canary = "hst-canary"
 
-// ClientID and ClientSecret are those of the fake app. The authorize page takes no
-// others.
+// ClientID and ClientSecret belong to the fake app. The authorize page accepts no other
+// app.
 const (
 	ClientID     = "5fca1b2e-0000-4000-8000-hubspottest0"
 	ClientSecret = Canary + "-client-secret-6f1c0a"
 )
 
-// OtherClientID and OtherClientSecret are those of another app, to which nobody has
-// given a grant: the token endpoint takes them, and refuses each refresh token.
+// OtherClientID and OtherClientSecret belong to another app, which has no grant. The token
+// endpoint accepts them, and refuses every refresh token.
 const (
 	OtherClientID     = "5fca1b2e-0000-4000-8000-hubspottest1"
 	OtherClientSecret = Canary + "-other-client-secret-77b0"
@@ -28,37 +28,36 @@ const (
 // secrets are the client secrets of the apps.
 var secrets = map[string]string{ClientID: ClientSecret, OtherClientID: OtherClientSecret}
 
-// accessTokenLength is about what real access tokens have.
+// accessTokenLength is about the length of HubSpot's access tokens, in bytes.
 const accessTokenLength = 300
 
-// ledger holds the portals and every credential ever given out. Server.mu
-// guards it.
+// ledger has the portals and every credential that was ever issued. Server.mu guards it.
 type ledger struct {
 	portals map[string]*portal
 	grants  map[string]*grant       // by refresh token
-	bearers map[string]*accessToken // by token, static ones too
+	bearers map[string]*accessToken // by token, including static tokens
 	apiKeys map[string]*portal      // by hapikey
-	codes   map[string]*code        // of the authorize page and the marketplace, by code
+	codes   map[string]*code        // by code of the authorize page or the marketplace
 
-	installations map[string]*installation // by their id
+	installations map[string]*installation // by id
 }
 
 type portal struct {
 	name       string
-	grant      *grant         // the live one, or nil
+	grant      *grant         // the valid grant, or nil
 	issued     []*accessToken // OAuth only
 	static     string
 	apiKey     string
-	rejected   bool // RejectAll
+	rejected   bool // set by RejectAll
 	requests   int
 	tokenCalls int
-	failures   int // FailNext: how many requests are still to fail
-	failure    int // with which status
+	failures   int // how many requests are still to fail; set by FailNext
+	failure    int // the status of these requests
 	limited    limited
 }
 
-// grant is one refresh token. It stays known after its end, so that calls
-// with it still count for its portal.
+// grant is one refresh token. A grant that has ended is kept, so that calls with its token
+// still count for its portal.
 type grant struct {
 	portal *portal
 	token  string
@@ -66,13 +65,13 @@ type grant struct {
 	ended  bool
 }
 
-// defaultScopes are those of a grant that did not come by the authorize page.
+// defaultScopes returns the scopes of a grant that was not given on the authorize page.
 func defaultScopes() []string { return []string{RequiredScope, "crm.objects.contacts.read"} }
 
 type accessToken struct {
 	portal  *portal
 	kind    string
-	expires time.Time // zero: never
+	expires time.Time // zero means never
 	revoked bool
 }
 
@@ -88,7 +87,7 @@ func newLedger() ledger {
 	}
 }
 
-// portal returns the portal of that name, made if need be.
+// portal returns the portal with the name. If there is none, portal makes one.
 func (l *ledger) portal(name string) *portal {
 	p := l.portals[name]
 	if p == nil {
@@ -98,7 +97,7 @@ func (l *ledger) portal(name string) *portal {
 	return p
 }
 
-// connect gives the portal a new grant and ends the former.
+// connect gives the portal a new grant and ends the former one.
 func (l *ledger) connect(p *portal, scopes []string) *grant {
 	if p.grant != nil {
 		p.grant.ended = true
@@ -108,7 +107,7 @@ func (l *ledger) connect(p *portal, scopes []string) *grant {
 	return p.grant
 }
 
-// issue mints an access token of that life.
+// issue issues an access token that expires after life.
 func (l *ledger) issue(p *portal, life time.Duration) string {
 	token := newAccessToken()
 	issued := &accessToken{portal: p, kind: CredentialOAuth, expires: time.Now().Add(life)}
@@ -126,21 +125,21 @@ func newAccessToken() string {
 	return b.String()[:accessTokenLength]
 }
 
-// Connect gives the fake app an OAuth grant of the portal, as if someone had
-// installed it, and returns the grant's refresh token. Connecting a portal
-// again ends the former grant; access tokens issued from it live on.
+// Connect gives the fake app an OAuth grant for the portal, as if someone had installed the
+// app, and returns the grant's refresh token. Connecting a portal again ends the former
+// grant. Access tokens of the former grant stay valid until they expire.
 //
-// A portal is named by its number; with another name the token endpoint
-// leaves out hub_id.
+// The name of a portal is its number. If the name is not a number, the token endpoint
+// leaves hub_id out.
 func (s *Server) Connect(portal string) (refreshToken string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ledger.connect(s.ledger.portal(portal), defaultScopes()).token
 }
 
-// Disconnect ends the portal's grant, as if someone had uninstalled the app:
-// refreshing answers 400 BAD_REFRESH_TOKEN from now on, until it is connected
-// again. Access tokens issued so far live on.
+// Disconnect ends the portal's grant, as if someone had uninstalled the app. From now on
+// the token endpoint answers its refresh token with 400 BAD_REFRESH_TOKEN. Access tokens
+// that were issued before stay valid until they expire.
 func (s *Server) Disconnect(portal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,18 +150,18 @@ func (s *Server) Disconnect(portal string) {
 	}
 }
 
-// Issue mints an OAuth access token that dies when life has passed, without a
-// call of the token endpoint; it is dead at once if life is not positive. The
-// portal need not be connected.
+// Issue issues an OAuth access token for the portal without a call of the token endpoint.
+// The token expires after life; it has expired at once if life is not positive. The portal
+// need not be connected.
 func (s *Server) Issue(portal string, life time.Duration) (accessToken string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ledger.issue(s.ledger.portal(portal), life)
 }
 
-// SetAccessToken makes token the portal's static token, that of a private app
-// (pat-na1-…). It replaces the former, which is unknown from now on; an empty
-// one only removes it. It never expires; see [Server.RejectAll].
+// SetAccessToken sets the portal's static token, the token of a private app (pat-na1-…).
+// The former static token becomes unknown. An empty token only removes the former one. A
+// static token never expires; see [Server.RejectAll].
 func (s *Server) SetAccessToken(portal, token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,9 +173,8 @@ func (s *Server) SetAccessToken(portal, token string) {
 	}
 }
 
-// SetAPIKey makes key the portal's API key, the one sent as hapikey. It
-// replaces the former, which is unknown from now on; an empty one only
-// removes it.
+// SetAPIKey sets the portal's API key, which requests send as hapikey. The former key
+// becomes unknown. An empty key only removes the former one.
 func (s *Server) SetAPIKey(portal, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,8 +186,8 @@ func (s *Server) SetAPIKey(portal, key string) {
 	}
 }
 
-// Expire makes every OAuth access token issued to the portal so far expired:
-// the API answers 401 EXPIRED_AUTHENTICATION to it.
+// Expire makes every OAuth access token that was issued to the portal so far expire. The
+// API answers requests with an expired token with 401 EXPIRED_AUTHENTICATION.
 func (s *Server) Expire(portal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,8 +199,9 @@ func (s *Server) Expire(portal string) {
 	}
 }
 
-// Revoke makes every OAuth access token issued to the portal so far unknown:
-// the API answers 401 INVALID_AUTHENTICATION to it, also if it has expired.
+// Revoke makes every OAuth access token that was issued to the portal so far unknown. The
+// API answers requests with such a token with 401 INVALID_AUTHENTICATION, even if the token
+// has expired.
 func (s *Server) Revoke(portal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,15 +210,15 @@ func (s *Server) Revoke(portal string) {
 	}
 }
 
-// RejectAll makes the API answer 401 INVALID_AUTHENTICATION to every
-// credential of the portal, of any kind, also to new ones; false ends that.
+// RejectAll makes the API answer 401 INVALID_AUTHENTICATION to every credential of the
+// portal, of any kind, including new ones. false ends that.
 func (s *Server) RejectAll(portal string, reject bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ledger.portal(portal).rejected = reject
 }
 
-// knows reports whether the portal was ever named.
+// knows reports whether the portal exists.
 func (s *Server) knows(portal string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,10 +10,10 @@ func isRevokePath(path string) bool {
 	return isRevoke && isTokenPath(token) && token != "/oauth/v1/token"
 }
 
-// serveRevoke ends the grant of a refresh token. Access tokens issued so far live on,
-// and a token that is not known is answered the same.
+// serveRevoke ends the grant of a refresh token. Access tokens that were issued before stay
+// valid until they expire. The answer is the same for an unknown token.
 func (s *Server) serveRevoke(w http.ResponseWriter, r *http.Request) {
-	s.admit(r) // counts it
+	s.admit(r) // counts the request
 	form := readForm(w, r)
 	switch {
 	case r.Method != http.MethodPost:

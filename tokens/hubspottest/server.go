@@ -1,58 +1,57 @@
-// Package hubspottest is a fake HubSpot on a loopback port, in the manner of
-// net/http/httptest: an authorize page, a token endpoint that gives and
-// refreshes OAuth tokens, and an API that checks the credential of every
-// request and echoes what it received.
+// Package hubspottest has a fake HubSpot for tests, similar to net/http/httptest. It has an
+// authorize page, a token endpoint that issues and renews OAuth tokens, and an API that
+// checks the credential of every request and echoes the request.
 //
-// A test makes a [Server], gives it portals ([Server.Connect],
-// [Server.Authorize], [Server.Install], [Server.SetAccessToken], [Server.SetAPIKey]), points the
-// program under test at its URL, lets things go wrong ([Server.Expire],
-// [Server.SetToken], [Server.SetEarly401], [Server.SetLimits], the paths below), and asserts with
-// [DecodeEcho] and the counters what arrived. Bodies and headers of its errors
-// are copied from real answers.
+// A test makes a [Server], gives it portals ([Server.Connect], [Server.Authorize],
+// [Server.Install], [Server.SetAccessToken], [Server.SetAPIKey]), and configures the program
+// under test with its URL. The test can cause failures ([Server.Expire], [Server.SetToken],
+// [Server.SetEarly401], [Server.SetLimits], the paths below). With [DecodeEcho] and the
+// counters the test checks what has arrived. The bodies and header fields of errors are
+// copied from HubSpot's answers.
 //
 // # Paths
 //
-// Every path except /oauth/…, /fake/marketplace…, /fake/expire/… and /fake/fail-next/… wants a
-// credential, and every path not in this list answers an [Echo].
+// Every path except /oauth/…, /fake/marketplace…, /fake/expire/… and /fake/fail-next/…
+// requires a credential. Every path that is not in this list answers an [Echo].
 //
 //	/oauth/authorize                       the authorize page; POST: its form
 //	/fake/marketplace?install_url=URL      the page on which an installation begins; POST: its form
-//	/fake/marketplace/return               where the app sends the browser back to
+//	/fake/marketplace/return               the page to which the app sends the browser back
 //	/oauth/{v1,v3,2026-03,2026-09}/token   the token endpoint
-//	/oauth/{…, not v1}/token/introspect    POST: whose token it is
+//	/oauth/{…, not v1}/token/introspect    POST: the portal of a token
 //	/oauth/{…, not v1}/token/revoke        POST: ends a refresh token's grant
-//	/oauth/…                               an Echo, without a credential
-//	/account-info/{v3,…}/details           whose credential was sent
-//	/fake/expire/{portal}                  POST: does Expire(portal), without a credential
-//	/fake/fail-next/{portal}?code=N&n=N    POST: does FailNext(portal, n, code), without a credential
-//	/fake/download?bytes=N[&chunked=1]     N bytes, byte i being i mod 251; chunked: without Content-Length
+//	/oauth/…                               an Echo; requires no credential
+//	/account-info/{v3,…}/details           the portal of the request's credential
+//	/fake/expire/{portal}                  POST: calls Expire(portal); requires no credential
+//	/fake/fail-next/{portal}?code=N&n=N    POST: calls FailNext(portal, n, code); requires no credential
+//	/fake/download?bytes=N[&chunked=1]     N bytes, of which byte i is i mod 251; chunked: without Content-Length
 //	/fake/events?n=N                       N server-sent events, each after the first when NextEvent is called
 //	/fake/gzip                             a JSON body, gzipped if the request accepts that
 //	/fake/hints                            103 with a Link header, then 200 without Content-Type
 //	/fake/trailers                         chunked, trailers X-Fake-Sum (the body's SHA-256) and X-Fake-Part (two values)
 //	/fake/two-writes                       head and body in two writes; the body is the request body's SHA-256 in hex
-//	/fake/status?code=N                    status N, 200 to 999; 401 and 429 with the real body and headers
-//	/fake/redirect?to=URL                  302 to URL, with the hapikey that was received appended
-//	/fake/reflect                          the credential that was received, in X-Reflected and Link
-//	/fake/hang[?unread=1]                  never answers; unread: does not read the request body either
+//	/fake/status?code=N                    status N, 200 to 999; 401 and 429 with HubSpot's body and header fields
+//	/fake/redirect?to=URL                  302 to URL, with the request's hapikey appended
+//	/fake/reflect                          the request's credential in X-Reflected and Link
+//	/fake/hang[?unread=1]                  never answers; unread: does not read the request's body either
 //	/fake/break?bytes=N                    announces 2N bytes, sends up to N, resets the connection
 //	/fake/reset                            resets the connection before any answer and without reading the body
 //	/fake/malformed                        answers something that is not HTTP
 //
-// Over HTTP/2 a reset concerns the stream only, and so does /fake/malformed.
+// With HTTP/2, a reset concerns the stream only. /fake/malformed then resets the stream.
 //
-// After [Server.ServeCRM] these too answer as HubSpot's do, out of a store in
-// memory that each portal has of its own:
+// After [Server.ServeCRM], these paths too answer as HubSpot does, from a store in memory
+// for each portal:
 //
 //	/crm/v3/objects/{type}[/{id}]          create, list, get, update, archive
 //	/crm/v3/objects/{type}/search          filters with EQ only
 //	/crm/v3/objects/{type}/batch/{action}  create, read, update, archive
 //	/crm/v4/objects/{type}/{id}/associations/…
 //	                                       associate two objects, list, archive
-//	/files/v3/files[/{id}]                 POST: multipart upload; GET: its details, with the bytes' MD5
+//	/files/v3/files[/{id}]                 POST: multipart upload; GET: the file's details, with its MD5
 //	/webhooks/v3/{app}/subscriptions       GET: one subscription
 //	/oauth/v1/{access,refresh}-tokens/{token}
-//	                                       GET: whose token it is, without a credential
+//	                                       GET: the portal of the token; requires no credential
 package hubspottest
 
 import (
@@ -68,12 +67,10 @@ import (
 	"sync/atomic"
 )
 
-// A Server is a fake HubSpot: token endpoint and API, on a port of 127.0.0.1.
-// Make it with [NewServer] or [NewTLSServer]; the zero value is not usable.
-// All methods are safe for concurrent use.
+// A Server is a fake HubSpot on a free port of 127.0.0.1. [NewServer] and [NewTLSServer]
+// start one; the zero value is not usable. All methods are safe for concurrent use.
 type Server struct {
-	// URL is the base of every address, such as http://127.0.0.1:41234,
-	// without a slash at its end.
+	// URL is the base URL, such as http://127.0.0.1:41234. It does not end in a slash.
 	URL string
 
 	http      *http.Server
@@ -81,15 +78,15 @@ type Server struct {
 
 	early401  atomic.Bool
 	gzip401   atomic.Bool
-	allowKeys atomic.Bool                // AllowClientKeys
-	observer  atomic.Pointer[func(Echo)] // Observe
-	crm       atomic.Pointer[crm]        // ServeCRM
-	events    chan struct{}              // permits given by NextEvent
+	allowKeys atomic.Bool                // set by AllowClientKeys
+	observer  atomic.Pointer[func(Echo)] // set by Observe
+	crm       atomic.Pointer[crm]        // set by ServeCRM
+	events    chan struct{}              // one element for each unused call of NextEvent
 
 	done    chan struct{}  // closed by Close
 	closing sync.Once      // guards closing done
 	serving sync.WaitGroup // the goroutine that accepts connections
-	handles sync.WaitGroup // the handlers at work
+	handles sync.WaitGroup // the running handlers
 
 	mu     sync.Mutex // guards all below
 	closed bool
@@ -98,11 +95,11 @@ type Server struct {
 	counts counts
 }
 
-// maxPermits bounds the calls of NextEvent that no stream has used yet.
+// maxPermits limits the unused calls of NextEvent.
 const maxPermits = 1 << 16
 
-// NewServer starts a fake HubSpot that speaks plain HTTP/1. It panics if it
-// cannot listen, as httptest.NewServer does. The caller must Close it.
+// NewServer starts a fake HubSpot that uses HTTP/1 without TLS. It panics if it cannot
+// listen, as httptest.NewServer does. The caller must close the server.
 func NewServer() *Server {
 	s := newServer()
 	listener := listen()
@@ -111,9 +108,9 @@ func NewServer() *Server {
 	return s
 }
 
-// NewTLSServer starts a fake HubSpot that speaks TLS, with a certificate of
-// its own that [Server.ClientTLS] trusts. It offers HTTP/1.1 and, if http2 is
-// true, HTTP/2. It panics if it cannot listen. The caller must Close it.
+// NewTLSServer starts a fake HubSpot that uses TLS, with a certificate of its own that
+// [Server.ClientTLS] trusts. The server offers HTTP/1.1 and, if http2 is true, HTTP/2.
+// NewTLSServer panics if it cannot listen. The caller must close the server.
 func NewTLSServer(http2 bool) *Server {
 	s := newServer()
 	certificate, pool := newCertificate()
@@ -137,7 +134,7 @@ func newServer() *Server {
 		token:  tokenSwitch{changed: make(chan struct{})},
 	}
 	s.http = &http.Server{
-		// No ServeMux: it would redirect paths such as //crm.
+		// A ServeMux would redirect paths such as //crm.
 		Handler:                      http.HandlerFunc(s.serve),
 		Protocols:                    new(http.Protocols),
 		DisableGeneralOptionsHandler: true,
@@ -155,21 +152,20 @@ func listen() net.Listener {
 	return listener
 }
 
-// ClientTLS returns settings for a client that trusts this server's
-// certificate, a new copy each time. It is nil if the server has no TLS.
+// ClientTLS returns a TLS configuration for clients that trusts this server's certificate.
+// Each call returns a new copy. nil means that the server does not use TLS.
 func (s *Server) ClientTLS() *tls.Config { return s.clientTLS.Clone() }
 
-// TokenURL is the address of the token endpoint in the version that is
-// current at HubSpot.
+// TokenURL returns the address of the token endpoint, in HubSpot's current version.
 func (s *Server) TokenURL() string { return s.URL + "/oauth/2026-03/token" }
 
-// Close ends the server at once: it stops listening, cuts every connection,
-// and returns when every handler, hanging ones too, has returned. It may be
-// called more than once. The counters can still be read afterwards.
+// Close stops the server: it stops listening, closes every connection, and returns when
+// every handler has returned, including hanging ones. Close may be called more than once.
+// The counters can still be read afterwards.
 //
-// It panics if a client key of the proxy's has arrived in any request, in
-// whatever part of it, unless [Server.AllowClientKeys] was called: so each test
-// that uses the server shows that no key reaches HubSpot.
+// Close panics if any part of any request has contained one of the proxy's client keys,
+// unless [Server.AllowClientKeys] was called. So every test that uses the server checks that
+// no client key reaches HubSpot.
 func (s *Server) Close() {
 	s.closing.Do(func() {
 		s.mu.Lock()
@@ -179,24 +175,23 @@ func (s *Server) Close() {
 	})
 	_ = s.http.Close()
 	s.serving.Wait()
-	// Once more: a connection accepted during the first call may have been
-	// registered after it looked.
+	// A connection that was accepted during the first call may have been registered
+	// too late for that call to close it.
 	_ = s.http.Close()
 	s.handles.Wait()
 	s.refuseKeys()
 }
 
-// Until waits until condition is true, and returns nil. It looks again
-// whenever one of the server's counters has changed, so that tests need not
-// sleep:
+// Until waits until condition returns true, and then returns nil. Until calls condition
+// whenever one of the server's counters has changed, so that tests need not sleep:
 //
 //	err := hub.Until(ctx, func() bool { return hub.Cancelled() == 1 })
 //
-// It returns ctx's error when ctx ends first, and another one when the server
-// is closed.
+// Until returns ctx's error if ctx ends first, and another error if the server is closed.
 func (s *Server) Until(ctx context.Context, condition func() bool) error {
 	for {
-		// Asked for before looking, so that no change falls in between.
+		// The channel is read before the condition is checked, so that no change in
+		// between is missed.
 		changed := s.nextChange()
 		if condition() {
 			return nil
@@ -244,8 +239,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// enter registers a handler, unless the server is closed: Close must not
-// miss one that begins while it waits.
+// enter registers a handler and returns true, or returns false if the server is closed. So
+// no handler begins after Close has waited for all handlers.
 func (s *Server) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -256,7 +251,7 @@ func (s *Server) enter() bool {
 	return true
 }
 
-// serveExpire is Expire for people with curl.
+// serveExpire serves Expire to people who use curl.
 func (s *Server) serveExpire(w http.ResponseWriter, portal string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if !s.knows(portal) {
@@ -265,5 +260,5 @@ func (s *Server) serveExpire(w http.ResponseWriter, portal string) {
 		return
 	}
 	s.Expire(portal)
-	_, _ = io.WriteString(w, "every access token issued to the portal so far is expired\n")
+	_, _ = io.WriteString(w, "every access token issued to the portal so far has expired\n")
 }

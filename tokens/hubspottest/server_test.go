@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const portal = "62515"
 
-// newHub starts a server that ends with the test.
+// newHub starts a server that is closed when the test ends.
 func newHub(t *testing.T) *hubspottest.Server {
 	t.Helper()
 	hub := hubspottest.NewServer()
@@ -31,8 +31,8 @@ func newHub(t *testing.T) *hubspottest.Server {
 	return hub
 }
 
-// newClient returns a client of hub that follows no redirect and does not
-// unzip.
+// newClient returns a client of hub that follows no redirects and does not decompress
+// answers.
 func newClient(t *testing.T, hub *hubspottest.Server) *http.Client {
 	t.Helper()
 	transport := &http.Transport{
@@ -47,13 +47,13 @@ func newClient(t *testing.T, hub *hubspottest.Server) *http.Client {
 	}
 }
 
-// answer is a response whose body was read.
+// answer is a response and its body.
 type answer struct {
 	*http.Response
 	body string
 }
 
-// do sends a request with a bearer, if that is not empty.
+// do sends a request. If bearer is not empty, the request has it as its bearer token.
 func do(t *testing.T, c *http.Client, method, target, bearer string, body io.Reader) answer {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, target, body)
@@ -101,7 +101,7 @@ func fields(t *testing.T, body string) map[string]any {
 	return m
 }
 
-// until waits for condition, 10 s at most.
+// until waits up to 10 s for condition.
 func until(t *testing.T, hub *hubspottest.Server, condition func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -132,7 +132,7 @@ func TestEveryVariantEchoesOverItsProtocol(t *testing.T) {
 	}
 }
 
-func TestAnyTargetComesBackByteForByte(t *testing.T) {
+func TestAnyTargetIsEchoedByteForByte(t *testing.T) {
 	hub := newHub(t)
 	token := hub.Issue(portal, time.Hour)
 	for _, target := range []string{
@@ -158,7 +158,7 @@ func TestAnyTargetComesBackByteForByte(t *testing.T) {
 	}
 }
 
-// raw sends a request as it stands, and reads the head of the answer.
+// raw sends the request byte for byte, and reads the header of the answer.
 func raw(t *testing.T, hub *hubspottest.Server, request string) *http.Response {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(hub.URL, "http://"))
@@ -215,7 +215,7 @@ func TestCloseEndsHangingHandlersAndMayBeRepeated(t *testing.T) {
 				}
 			}
 			if hub.Cancelled() != 0 {
-				t.Errorf("%d counted as left by the client", hub.Cancelled())
+				t.Errorf("%d requests are counted as cancelled", hub.Cancelled())
 			}
 			if _, err := client.Get(hub.URL); err == nil {
 				t.Error("the server still answers")
@@ -238,7 +238,7 @@ func TestUntilEndsWithItsContextAndWithTheServer(t *testing.T) {
 	}
 }
 
-func TestExpireHasAPathForPeopleWithCurl(t *testing.T) {
+func TestExpireHasAPathForCurl(t *testing.T) {
 	hub := newHub(t)
 	client := newClient(t, hub)
 	token := hub.Issue(portal, time.Hour)
@@ -258,7 +258,7 @@ func TestExpireHasAPathForPeopleWithCurl(t *testing.T) {
 	}
 }
 
-func TestAnEchoTellsTheWholeRequest(t *testing.T) {
+func TestAnEchoHasTheWholeRequest(t *testing.T) {
 	hub := newHub(t)
 	token := hub.Issue(portal, time.Hour)
 	response := raw(t, hub, "PATCH /crm/v3?b=2&a=1 HTTP/1.1\r\nHost: api.example\r\nAuthorization: Bearer "+token+
@@ -293,7 +293,7 @@ func TestAnEchoTellsTheWholeRequest(t *testing.T) {
 	}
 }
 
-func TestNonsenseIsNoEcho(t *testing.T) {
+func TestDecodingAnotherBodyFails(t *testing.T) {
 	if _, err := hubspottest.DecodeEcho(strings.NewReader("<html>")); err == nil {
 		t.Error("no error")
 	}

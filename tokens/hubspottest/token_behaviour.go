@@ -5,76 +5,74 @@ import (
 	"time"
 )
 
-// defaultLife is how long HubSpot's access tokens live.
+// defaultLife is the lifetime of HubSpot's access tokens.
 const defaultLife = 1800 * time.Second
 
-// A TokenBehaviour is what the token endpoint does. The zero value answers at
-// once, with a token of 1800 s and the refresh token it was called with.
+// A TokenBehaviour is the behaviour of the token endpoint. With the zero value, the endpoint
+// answers at once, with a token that lives 1800 s and with the refresh token of the call.
 //
-// What is set here comes before the check of the call: with a Status, also a
-// wrong client secret is answered so. Hang goes before Reset, and that before
-// Status and Code.
+// The behaviour is applied before the call is checked: with a Status, for example, a call
+// with a wrong client secret gets this status too. Hang has precedence over Reset, and Reset
+// over Status and Code.
 type TokenBehaviour struct {
-	// Life is how long new access tokens live. The answer's expires_in is
-	// this in whole seconds, rounded up; the token dies after exactly Life.
-	// Zero means 1800 s. A negative one gives tokens that are dead at once,
-	// and an expires_in of zero or less.
+	// Life is the lifetime of new access tokens. The answer's expires_in is Life in
+	// whole seconds, rounded up; the token expires after exactly Life. 0 means 1800 s.
+	// With a negative Life, tokens have expired at once and expires_in is 0 or less.
 	Life time.Duration
 
-	// Rotate makes each refresh give a new refresh token and end the one it
-	// was called with.
+	// Rotate makes each renewal issue a new refresh token and end the former one.
 	Rotate bool
 
-	// OmitRefreshToken leaves refresh_token out of the answer. Nothing is
-	// rotated then.
+	// OmitRefreshToken leaves refresh_token out of the answer. The refresh token is
+	// not rotated then.
 	OmitRefreshToken bool
 
 	// OmitHubID leaves hub_id out of the answer.
 	OmitHubID bool
 
-	// EmptyAccessToken answers 200 with an access_token that is empty.
+	// EmptyAccessToken makes the endpoint answer 200 with an empty access_token.
 	EmptyAccessToken bool
 
-	// Latency is waited before whatever else happens.
+	// Latency is the time that passes before the endpoint does anything else.
 	Latency time.Duration
 
-	// Status, if not zero, is answered instead of the regular answer, and
-	// every call fails.
+	// Status is the status with which every call fails. 0 means that calls succeed.
 	Status int
 
-	// RetryAfter, if not empty, is the Retry-After header of an answer with
-	// Status or Code.
+	// RetryAfter is the Retry-After header field of an answer with Status or Code.
+	// Empty means none.
 	RetryAfter string
 
-	// Body is the body of an answer with Status. Empty means HubSpot's: that
-	// of Code, or RATE_LIMIT/SECONDLY for 429, or else none.
+	// Body is the body of an answer with Status. Empty means HubSpot's body: that of
+	// Code, that of RATE_LIMIT/SECONDLY for 429, or otherwise none.
 	Body string
 
-	// Code, if not empty, answers HubSpot's error of that `status`, such as
-	// BAD_REFRESH_TOKEN or BAD_HUB, with the OAuth `error` that goes with it.
-	// Status zero means 400 then.
+	// Code makes every call fail with HubSpot's error of this `status`, such as
+	// BAD_REFRESH_TOKEN or BAD_HUB, and with the matching OAuth `error`. The HTTP
+	// status is Status, or 400 if Status is 0. Empty means no such error.
 	Code string
 
-	// OldShape gives the errors the shape they had before 2026, without
-	// error and error_description; those of wrong calls too.
+	// OldShape gives all errors, including those of invalid calls, the form that they
+	// had before 2026: without error and error_description.
 	OldShape bool
 
-	// Hang never answers until Close, until the client leaves, or until
-	// SetToken is called, whose behaviour then answers the waiting calls.
+	// Hang makes the endpoint not answer. A call waits until the server is closed, the
+	// client disconnects, or SetToken sets another behaviour, which then applies to
+	// the waiting call.
 	Hang bool
 
-	// Reset resets the connection once the call was read.
+	// Reset makes the endpoint reset the connection after it has read the call.
 	Reset bool
 }
 
-// tokenSwitch is the behaviour in force. Server.mu guards it.
+// tokenSwitch has the current behaviour. Server.mu guards it.
 type tokenSwitch struct {
 	behaviour TokenBehaviour
 	changed   chan struct{} // closed by the next SetToken
 }
 
-// SetToken sets what the token endpoint does from now on. Calls that wait out
-// a Latency keep the behaviour they began with.
+// SetToken sets the behaviour of the token endpoint from now on. A call that waits for its
+// Latency to pass keeps the former behaviour.
 func (s *Server) SetToken(b TokenBehaviour) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,8 +81,8 @@ func (s *Server) SetToken(b TokenBehaviour) {
 	s.token.changed = make(chan struct{})
 }
 
-// awaitBehaviour returns the behaviour to answer with, after its latency. It
-// reports false if there is nobody to answer any more.
+// awaitBehaviour waits for the latency and while calls hang, and returns the behaviour for
+// the call. It returns false if the client has disconnected or the server is closed.
 func (s *Server) awaitBehaviour(r *http.Request) (TokenBehaviour, bool) {
 	for {
 		s.mu.Lock()
@@ -107,8 +105,8 @@ func (s *Server) awaitBehaviour(r *http.Request) (TokenBehaviour, bool) {
 	}
 }
 
-// await waits for c, and reports false if the client left or the server was
-// closed before.
+// await waits until c is closed or has a value. It returns false if the client disconnects
+// or the server is closed before.
 func await[T any](s *Server, r *http.Request, c <-chan T) bool {
 	select {
 	case <-c:

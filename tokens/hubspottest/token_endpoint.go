@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// maxForm is the most bytes of a token call that are read.
+// maxForm is the longest body of a token call, in bytes.
 const maxForm = 1 << 20
 
 // tokenAnswer is the body of a successful token call.
@@ -51,8 +51,8 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// readForm returns the parameters in the body. They are none if the body is
-// not declared to be a form, which is also how HubSpot takes it.
+// readForm returns the parameters in the body. As at HubSpot, there are none if the
+// Content-Type is not that of a form.
 func readForm(w http.ResponseWriter, r *http.Request) url.Values {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
 	if err != nil {
@@ -69,7 +69,7 @@ func readForm(w http.ResponseWriter, r *http.Request) url.Values {
 	return form
 }
 
-// countTokenCall counts the call, for the portal of its refresh token too.
+// countTokenCall counts the call, in total and for the portal of its refresh token.
 func (s *Server) countTokenCall(r *http.Request, refreshToken string) {
 	violation := tokenCallViolation(r)
 	s.change(func(c *counts) {
@@ -83,7 +83,8 @@ func (s *Server) countTokenCall(r *http.Request, refreshToken string) {
 	})
 }
 
-// tokenCallViolation says how the call sends a secret where it must not be.
+// tokenCallViolation describes a secret that the call has in the wrong place. It returns ""
+// if there is none.
 func tokenCallViolation(r *http.Request) string {
 	query := r.URL.Query()
 	switch {
@@ -99,7 +100,7 @@ func tokenCallViolation(r *http.Request) string {
 	return ""
 }
 
-// give is the regular answer.
+// give checks the call and answers it with a token or with HubSpot's error.
 func (s *Server) give(w http.ResponseWriter, r *http.Request, form url.Values, b TokenBehaviour) {
 	switch {
 	case tokenCallViolation(r) != "", form.Get("grant_type") != "refresh_token" && form.Get("grant_type") != "authorization_code":
@@ -124,8 +125,8 @@ func (s *Server) give(w http.ResponseWriter, r *http.Request, form url.Values, b
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// exchange makes a grant of a code, which serves once. It returns HubSpot's
-// error code if there is none to be made.
+// exchange gives the app a new grant for a code, which can be used once. problem is
+// HubSpot's error code if the code cannot be used.
 func (s *Server) exchange(form url.Values, b TokenBehaviour) (answer tokenAnswer, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,8 +143,8 @@ func (s *Server) exchange(form url.Values, b TokenBehaviour) (answer tokenAnswer
 	return s.ledger.answer(s.ledger.connect(s.ledger.portal(c.portal), c.scopes), b), ""
 }
 
-// renew issues an access token for a refresh token. It returns HubSpot's error
-// code if that is unknown or has ended.
+// renew issues an access token for a refresh token. problem is HubSpot's error code if the
+// refresh token is unknown or its grant has ended.
 func (s *Server) renew(form url.Values, b TokenBehaviour) (answer tokenAnswer, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,7 +158,7 @@ func (s *Server) renew(form url.Values, b TokenBehaviour) (answer tokenAnswer, p
 	return s.ledger.answer(g, b), ""
 }
 
-// answer issues an access token of the grant.
+// answer issues an access token for the grant and returns the endpoint's answer.
 func (l *ledger) answer(g *grant, b TokenBehaviour) tokenAnswer {
 	life := b.Life
 	if life == 0 {
@@ -182,7 +183,7 @@ func (l *ledger) answer(g *grant, b TokenBehaviour) tokenAnswer {
 	return answer
 }
 
-// secondsUp rounds up to whole seconds.
+// secondsUp returns d in seconds, rounded up.
 func secondsUp(d time.Duration) int64 {
 	seconds := int64(d / time.Second)
 	if d%time.Second > 0 {

@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// tokenError is the body of a token call that fails, in today's shape.
+// tokenError is the body of a failed token call in its current form.
 type tokenError struct {
 	Error       string `json:"error"`
 	Description string `json:"error_description"`
@@ -14,21 +14,21 @@ type tokenError struct {
 	Message     string `json:"message"`
 }
 
-// oldTokenError is the shape it had before 2026.
+// oldTokenError is the body of a failed token call in the form that it had before 2026.
 type oldTokenError struct {
 	Status        string `json:"status"`
 	Message       string `json:"message"`
 	CorrelationID string `json:"correlationId"`
 }
 
-// tokenRateLimit is the body of the token endpoint's 429. Its empty fields
-// are empty in the real one too.
+// tokenRateLimit is the body of the token endpoint's 429. The fields that are empty here
+// are also empty in HubSpot's answer.
 const tokenRateLimit = `{"status":"error","message":"You have reached your rate limit.","errorType":"RATE_LIMIT",` +
 	`"correlationId":"","policyName":"SECONDLY","requestId":""}`
 
-// tokenMessages returns the OAuth error and the message that go with a code,
-// and the message it had before 2026. Not all of them were seen in real
-// answers; clients must decide by the code anyway.
+// tokenMessages returns the OAuth error and the message for a code, and the message from
+// before 2026. Some of the messages were not seen in HubSpot's answers; clients must decide
+// by the code anyway.
 func tokenMessages(code string) (oauthError, message, oldMessage string) {
 	switch code {
 	case "BAD_REFRESH_TOKEN":
@@ -55,7 +55,7 @@ func tokenMessages(code string) (oauthError, message, oldMessage string) {
 	return "invalid_request", "the request is invalid", ""
 }
 
-// writeTokenFailure answers what the behaviour says instead of a token.
+// writeTokenFailure answers with the behaviour's Status, Code and Body.
 func writeTokenFailure(w http.ResponseWriter, b TokenBehaviour) {
 	if b.RetryAfter != "" {
 		w.Header().Set("Retry-After", b.RetryAfter)

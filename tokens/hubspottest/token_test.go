@@ -21,7 +21,7 @@ func refresh(t *testing.T, hub *hubspottest.Server, refreshToken string) answer 
 	return post(t, hub, hub.TokenURL(), refreshForm(refreshToken).Encode(), nil)
 }
 
-// post sends a form; change, if given, alters the request.
+// post sends a form. change may change the request; nil means no change.
 func post(t *testing.T, hub *hubspottest.Server, target, form string, change func(*http.Request)) answer {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "POST", target, strings.NewReader(form))
@@ -35,7 +35,7 @@ func post(t *testing.T, hub *hubspottest.Server, target, form string, change fun
 	return send(t, newClient(t, hub), r)
 }
 
-func TestARefreshAnswersLikeHubSpotInEveryVersion(t *testing.T) {
+func TestARenewalIsAnsweredAsByHubSpotInEveryVersion(t *testing.T) {
 	hub := newHub(t)
 	refreshToken := hub.Connect(portal)
 	seen := map[string]bool{}
@@ -70,7 +70,7 @@ func TestARefreshAnswersLikeHubSpotInEveryVersion(t *testing.T) {
 	}
 }
 
-func TestAWrongCallGetsHubSpots400(t *testing.T) {
+func TestAnInvalidCallGetsHubSpots400(t *testing.T) {
 	without := func(name string) func(url.Values) { return func(v url.Values) { v.Del(name) } }
 	set := func(name, value string) func(url.Values) { return func(v url.Values) { v.Set(name, value) } }
 	for _, tt := range []struct {
@@ -110,14 +110,14 @@ func TestAWrongCallGetsHubSpots400(t *testing.T) {
 	}
 }
 
-func TestOnlyPOSTIsATokenCall(t *testing.T) {
+func TestATokenCallThatIsNotAPOSTGets405(t *testing.T) {
 	hub := newHub(t)
 	if a := do(t, newClient(t, hub), "GET", hub.TokenURL(), "", nil); a.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("status %d", a.StatusCode)
 	}
 }
 
-func TestTheTokenEndpointAnswersAsTold(t *testing.T) {
+func TestTheTokenEndpointAnswersAsConfigured(t *testing.T) {
 	const message = "refresh token is invalid, expired or revoked"
 	for _, tt := range []struct {
 		name       string
@@ -158,7 +158,7 @@ func TestTheTokenEndpointAnswersAsTold(t *testing.T) {
 	}
 }
 
-func TestATokenDiesAfterItsLife(t *testing.T) {
+func TestATokenExpiresAfterItsLife(t *testing.T) {
 	hub := newHub(t)
 	hub.SetToken(hubspottest.TokenBehaviour{Life: time.Nanosecond})
 	token, _ := fields(t, refresh(t, hub, hub.Connect(portal)).body)["access_token"].(string)
@@ -222,7 +222,7 @@ func TestAHangingCallIsAnsweredAfterSetToken(t *testing.T) {
 	}
 }
 
-func TestAHangingCallEndsWithItsClient(t *testing.T) {
+func TestAHangingCallEndsWhenItsClientDisconnects(t *testing.T) {
 	hub := newHub(t)
 	hub.SetToken(hubspottest.TokenBehaviour{Hang: true})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -6,12 +6,13 @@ import (
 	"strings"
 )
 
-// privateAppPath is where apps ask whose a private app's token is.
+// privateAppPath is the path of the endpoint that returns the portal of a private app's
+// token.
 const privateAppPath = "/oauth/v2/private-apps/get/access-token-info"
 
-// servePrivateApp answers whose the token is that the body has as tokenKey.
+// servePrivateApp answers with the portal of the token that the body has as tokenKey.
 func (s *Server) servePrivateApp(w http.ResponseWriter, r *http.Request) {
-	s.admit(r) // counts it
+	s.admit(r) // counts the request
 	var asked struct {
 		TokenKey string `json:"tokenKey"`
 	}
@@ -29,8 +30,8 @@ func (s *Server) servePrivateApp(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"userId": 1, "hubId": json.Number(v.portal), "appId": 2, "scopes": []string{RequiredScope}})
 }
 
-// serveTokenInfo is introspection as it was in v1, with the token in the path.
-// It reports whether it has answered.
+// serveTokenInfo serves the introspection of v1, which has the token in the path, and
+// reports whether it has answered.
 func (s *Server) serveTokenInfo(w http.ResponseWriter, r *http.Request) bool {
 	path, ok := strings.CutPrefix(r.URL.Path, "/oauth/v1/")
 	if !ok || r.Method != http.MethodGet {
