@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 	"unicode"
-
-	"github.com/schollz/progressbar/v3"
 
 	"hubspot-auth-proxy/proxy/admin"
 )
@@ -68,14 +67,28 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// progress shows on a terminal how much of the total is done. It returns what
-// to call after each, and at the end.
+// progress shows on a terminal how many of the total are done. Call step after each, and
+// end when none follows; both are safe for concurrent use. Without a terminal, progress
+// shows nothing.
 func progress(w io.Writer, total int, what string) (step, end func()) {
 	if !isTerminal(w) || total == 0 {
 		return func() {}, func() {}
 	}
-	bar := progressbar.NewOptions(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())
-	return func() { _ = bar.Add(1) }, func() { _ = bar.Clear() }
+	const clearLine = "\r\x1b[K"
+	var mu sync.Mutex
+	done := 0
+	show := func() { fmt.Fprintf(w, clearLine+"%s: %d/%d", what, done, total) }
+	show()
+	step = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		done++
+		show()
+	}
+	end = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprint(w, clearLine)
+	}
+	return step, end
 }

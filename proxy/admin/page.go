@@ -13,21 +13,13 @@ import (
 	h "maragu.dev/gomponents/html"
 )
 
-// style is all that pages look like: no page loads anything.
-const style = `:root{color-scheme:light dark;--ink:#1c2430;--soft:#566171;--paper:#fff;--ground:#f4f5f7;--line:#dde1e7;` +
-	`--link:#1a5fb4;--good:#1b7443;--warn:#8a5300;--bad:#b3261e;--bar:#4a7fc1}` +
-	`@media(prefers-color-scheme:dark){:root{--ink:#e4e7ec;--soft:#a3adba;--paper:#1c2129;--ground:#13161b;--line:#343c48;` +
-	`--link:#8ab4f8;--good:#73cf9b;--warn:#efb866;--bad:#f49089;--bar:#6d9fe0}}` +
-	`*{box-sizing:border-box}` +
-	`body{margin:0;font:1rem/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground);overflow-wrap:anywhere}` +
-	`main{max-width:38rem;margin:2rem auto;padding:1rem 1.5rem;background:var(--paper);border-radius:.5rem}` +
-	`h1{font-size:1.4rem;line-height:1.25}` +
-	`a{color:var(--link)}` +
-	`blockquote{margin:1rem 0;padding:.25rem 1rem;border-left:.25rem solid var(--line)}` +
-	statusStyle
+// style is the style of all pages. Like the script, it is part of the page, so that both
+// are of the page's version, and a page loads nothing.
+//
+//go:embed page.css
+var style string
 
-// script keeps a page up to date. It is in the page, like the style, so that it
-// is always of the same version.
+// script keeps a page up to date.
 //
 //go:embed page.js
 var script string

@@ -12,40 +12,6 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 )
 
-// statusStyle is what only the status page needs. Rows are three columns
-// where there is room, and else stand one below the other.
-const statusStyle = `.wide{max-width:64rem}` +
-	`.top{margin-bottom:.5rem;display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;align-items:center;justify-content:space-between}` +
-	`.top h1{margin:.5rem 0}` +
-	`h2{font-size:1.1rem;margin:2rem 0 .5rem}h3{font-size:1rem;margin:1rem 0 .25rem}` +
-	`.usage,.scopes{display:flex;flex-wrap:wrap;gap:.25rem 1.5rem;margin:.25rem 0;padding:0;list-style:none;font-size:.875rem}` +
-	`.soft{color:var(--soft)}.small{font-size:.875rem}p.soft{margin:.25rem 0}` +
-	`.button{display:inline-block;padding:.4rem .9rem;border:1px solid var(--link);border-radius:.4rem;text-decoration:none;font-weight:600}` +
-	`.top .button{background:var(--link);color:var(--paper)}` +
-	`button{font:inherit;cursor:pointer;background:none;color:var(--link)}` +
-	`.search{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center;margin:.5rem 0}` +
-	`input,select{font:inherit;max-width:100%;padding:.35rem .5rem;color:var(--ink);background:var(--paper);border:1px solid var(--soft);border-radius:.4rem}` +
-	`:focus-visible{outline:3px solid var(--link);outline-offset:2px}` +
-	`.tags{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin:0;padding:0;list-style:none;font-size:.875rem}` +
-	`.tag{font-weight:600;white-space:nowrap}` +
-	`.tag::before{content:"";display:inline-block;width:.6em;height:.6em;margin-right:.45em;border-radius:50%;background:currentColor}` +
-	`.good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}.idle{color:var(--soft)}` +
-	`.notice{margin:1rem 0;padding:.6rem 1rem;border-left:.25rem solid currentColor;background:var(--ground)}.notice span{color:var(--ink)}` +
-	`.rows{margin:.75rem 0;padding:0;list-style:none}` +
-	`.rows>li{padding:.7rem 0;border-top:1px solid var(--line)}.rows>li:last-child{border-bottom:1px solid var(--line)}` +
-	`.rows p{margin:.15rem 0}` +
-	`.bar{display:block;width:100%;height:.4rem;margin:.5rem 0 .3rem;border-radius:.2rem;background:var(--line)}` +
-	`.bar rect{fill:var(--bar)}.bar.warn rect{fill:var(--warn)}.bar.bad rect{fill:var(--bad)}` +
-	`figure{margin:.75rem 0}` +
-	`.chart{display:block;width:100%;height:5rem;border-bottom:1px solid var(--line)}` +
-	`.calls{fill:var(--bar)}.errors{fill:var(--bad)}` +
-	`.ends{display:flex;flex-wrap:wrap;gap:0 .5rem;justify-content:space-between}` +
-	`.key{display:inline-block;width:.7em;height:.7em;margin-right:.4em}` +
-	`@media(min-width:48rem){.portal{display:grid;grid-template-columns:13rem 1fr 18rem;gap:0 2rem}` +
-	`.failure{display:grid;grid-template-columns:15rem 1fr;gap:0 2rem}` +
-	`.client{display:grid;grid-template-columns:13rem 1fr;gap:0 2rem}}` +
-	`@media(max-width:40rem){main{margin:0;min-height:100vh;border-radius:0;padding:1rem}}`
-
 // page shows the status.
 func (d statusData) page() page {
 	return page{
