@@ -56,6 +56,7 @@ func (l *loader) check() {
 	l.checkPortals()
 	l.checkHosts()
 	l.checkPassword()
+	l.checkNotify()
 	l.checkLogs()
 }
 

@@ -36,6 +36,22 @@ func (l *loader) checkServer(name string, u *url.URL) {
 	}
 }
 
+// checkNotify checks the address that gets notifications. It is a secret, mostly by
+// its path.
+func (l *loader) checkNotify() {
+	const name = "NOTIFY_URL"
+	if l.NotifyURL.IsZero() {
+		return
+	}
+	u, err := url.Parse(l.NotifyURL.Reveal())
+	if err != nil {
+		l.fault(name, "is not a URL", "give one such as "+urlExample(name))
+		return
+	}
+	l.checkServer(name, u)
+	l.checkNoFragment(name, u)
+}
+
 // hasHost tells whether u has a host and, if it has a port, a possible one.
 func hasHost(u *url.URL) bool {
 	port := u.Port()
@@ -85,6 +101,8 @@ func urlExample(name string) string {
 	switch name {
 	case redirectURL:
 		return "https://proxy.example.com/callback, exactly as the HubSpot app has it"
+	case "NOTIFY_URL":
+		return "https://hooks.example.com/hubspot"
 	case authorizeURL:
 		return "https://app.hubspot.com/oauth/authorize"
 	}

@@ -183,6 +183,11 @@ type Config struct {
 	// means that they are served on loopback only, and without one.
 	AdminPassword secret.Text `env:"ADMIN_PASSWORD"`
 
+	// NotifyURL gets a POST when a portal's grant ends or works again: https, or
+	// http to loopback, without a user name and a fragment. Empty means that nobody
+	// is notified.
+	NotifyURL secret.Text `env:"NOTIFY_URL"`
+
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `env:"LOG_LEVEL" envDefault:"info"`
 

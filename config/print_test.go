@@ -13,13 +13,13 @@ import (
 
 const canary = "canary-5ecre7"
 
-var secrets = []string{"REDIS_URL", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_API_KEY", "HUBSPOT_REFRESH_TOKEN", "ENCRYPTION_KEYS", "ADMIN_PASSWORD"}
+var secrets = []string{"REDIS_URL", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_API_KEY", "HUBSPOT_REFRESH_TOKEN", "ENCRYPTION_KEYS", "ADMIN_PASSWORD", "NOTIFY_URL"}
 
 func TestPrintShowsEachSettingAndWhereItCameFrom(t *testing.T) {
 	key := write(t, "key", canary)
 	got := output(t, "HUBSPOT_API_KEY_FILE="+key, "REDIS_URL=redis://:"+canary+"@h", "LISTEN_ADDR=127.0.0.1:8080",
 		"UPSTREAM_URL=http://localhost:1/", "MAX_REQUESTS=7", "SERVE_PORTALS=1, 2", "ALLOW_ANONYMOUS=true", "HUBSPOT_PORTAL_ID=1",
-		"ENCRYPTION_KEYS=k1:"+strings.Repeat("A", 43)+"=", "ADMIN_PASSWORD="+canary, "HUBSPOT_CLIENT_ID=a", "HUBSPOT_CLIENT_SECRET="+canary,
+		"ENCRYPTION_KEYS=k1:"+strings.Repeat("A", 43)+"=", "ADMIN_PASSWORD="+canary, "NOTIFY_URL=https://hooks.example.com/"+canary, "HUBSPOT_CLIENT_ID=a", "HUBSPOT_CLIENT_SECRET="+canary,
 		"HUBSPOT_REDIRECT_URL=https://h/callback", "HUBSPOT_SCOPES=oauth  tickets", "SEED_FILE="+key)
 	want := `
 NAME VALUE SOURCE
@@ -67,6 +67,7 @@ ALLOWED_HOSTS unset
 ALLOW_ANONYMOUS true environment
 OAUTH_WITHOUT_KEY true default
 ADMIN_PASSWORD [redacted] environment
+NOTIFY_URL [redacted] environment
 LOG_LEVEL info default
 LOG_FORMAT unset
 ACCESS_LOG true default

@@ -208,6 +208,7 @@ func (s *Source) note(e *entry, h *held, fingerprint, code string) error {
 		return err
 	}
 	s.take(e, &r)
+	s.stored(e.id, h.Record, r)
 	if refused {
 		ended := s.ended(e.id, &held{Record: r})
 		s.log.Warn("HubSpot refuses a portal's grant", zap.String("portal", e.id), zap.String("code", code),

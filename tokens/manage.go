@@ -51,6 +51,7 @@ func (s *Source) put(ctx context.Context, portal string, c store.Change, what, a
 	if err := checkPut(portal, r); err != nil {
 		return err
 	}
+	former := s.former(ctx, portal, c)
 	err := s.mustSeal(ctx, portal, r)
 	if err == nil {
 		c.Numbering = store.Set
@@ -59,10 +60,24 @@ func (s *Source) put(ctx context.Context, portal string, c store.Change, what, a
 	if err != nil {
 		return fmt.Errorf("portal %s: %w", portal, err)
 	}
+	s.stored(portal, former, r)
 	// This process holds the record from now on, so that a loss of Redis' data
 	// does not undo the change.
 	s.entry(portal)
 	return s.changed(ctx, portal, what, r.Kind, actor)
+}
+
+// former returns the record that the change replaces, as far as it can be read. It is
+// needed to report that the portal works again, and only for that.
+func (s *Source) former(ctx context.Context, portal string, c store.Change) store.Record {
+	switch {
+	case s.options.GrantChanged == nil || c.Record.State != Active:
+		return store.Record{}
+	case c.Replaces != nil:
+		return *c.Replaces
+	}
+	r, _ := s.store.Load(ctx, portal)
+	return r
 }
 
 // mustSeal refuses to store a secret as it is where the former one is sealed.

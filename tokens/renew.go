@@ -293,6 +293,7 @@ func (s *Source) storeRenewed(e *entry, from, r store.Record) (*held, error) {
 		err = s.settle(s.life, e)
 	} else if err == nil {
 		s.take(e, &stored)
+		s.stored(e.id, from, stored)
 	}
 	return e.current.Load(), err
 }

@@ -49,7 +49,7 @@ func (s *Source) Seed(ctx context.Context, seed Seed) (stored bool, err error) {
 	if err := checkPut(seed.Portal, r); err != nil {
 		return false, err
 	}
-	_, err = s.store.Load(ctx, seed.Portal)
+	former, err := s.store.Load(ctx, seed.Portal)
 	if err == nil || errors.Is(err, store.ErrNoRecord) {
 		_, err = s.store.Write(ctx, seed.Portal, store.Change{Record: r, Numbering: store.Seeding, Always: true, Seed: seed.hash()})
 	}
@@ -59,5 +59,6 @@ func (s *Source) Seed(ctx context.Context, seed Seed) (stored bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("seed portal %s: %w", seed.Portal, err)
 	}
+	s.stored(seed.Portal, former, r)
 	return true, s.changed(ctx, seed.Portal, "portal was set", seed.Kind, "seed")
 }

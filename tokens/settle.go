@@ -181,6 +181,9 @@ func (s *Source) settle(ctx context.Context, e *entry) error {
 		_, err = s.store.Write(ctx, e.id, store.Change{Record: h.Record, Numbering: store.Keep, Replaces: stored})
 		if err == nil {
 			e.saved(h)
+			if stored != nil && stored.State == Ended {
+				s.stored(e.id, *stored, h.Record)
+			}
 			if stored == nil {
 				s.trouble.Warn("Redis has lost its data; a portal is stored again", zap.String("portal", e.id))
 			}

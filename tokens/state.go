@@ -61,6 +61,11 @@ type Options struct {
 	// Nil: nothing is called.
 	Rejected func(ctx context.Context, portal string)
 
+	// GrantChanged is called when this process has stored that a portal's grant has
+	// ended, or that the portal works again. It must return at once. Nil: nothing is
+	// called.
+	GrantChanged func(GrantChange)
+
 	// Log gets what operators should know. Nil: nothing is logged.
 	Log *zap.Logger
 

@@ -142,8 +142,8 @@ func TestThePageOfMetricsHasAll(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
-	p := startIntercepting(t, oauth(hub)...)                     // which has metrics of its own
-	_, _ = get(t, "http://"+p.address()+"/fake/status?code=429") // whose answer has a rate limit
+	p := startIntercepting(t, append(oauth(hub), "NOTIFY_URL=http://127.0.0.1:1/")...) // both have metrics of their own
+	_, _ = get(t, "http://"+p.address()+"/fake/status?code=429")                       // whose answer has a rate limit
 	families, _ := scrape(t, p.admin)
 	var want, got []string
 	for name := range families {

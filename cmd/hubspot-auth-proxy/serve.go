@@ -293,6 +293,7 @@ func (s *service) stop() {
 	// 3. Take no more connections,
 	ctx, cancel := context.WithTimeout(context.Background(), s.settings.ShutdownTimeout)
 	defer cancel()
+	s.notices.until, _ = ctx.Deadline()
 	err := s.shutdown(ctx)
 	// 4. and finish what is under way, as long as there is time.
 	if err != nil {

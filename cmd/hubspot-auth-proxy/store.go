@@ -30,6 +30,7 @@ type store struct {
 
 	log      *zap.Logger
 	endRedis func()
+	notices  notices
 }
 
 // openStore opens the Redis of the settings, the embedded one if no other is
@@ -52,6 +53,7 @@ func openStore(settings config.Config, log *zap.Logger, metrics prometheus.Regis
 		}
 		s.redis, s.endRedis = client, func() { _ = client.Close() }
 	}
+	s.notices = newNotices(settings, log, metrics)
 	s.clients = clients.Store{Redis: s.redis, Prefix: settings.RedisPrefix}
 	s.source = tokens.NewSource(tokens.Options{
 		Redis:        s.redis,
@@ -61,6 +63,7 @@ func openStore(settings config.Config, log *zap.Logger, metrics prometheus.Regis
 		RefreshAhead: settings.RefreshAhead,
 		Local:        localCredential(settings),
 		Rejected:     rejected,
+		GrantChanged: s.notices.changed(),
 		Log:          log,
 		Metrics:      metrics,
 	})
@@ -75,6 +78,7 @@ func (s *store) close() {
 	if err := s.source.Close(ctx); err != nil {
 		s.log.Error("a renewed token is lost, its portal may have to be connected again", zap.Error(err))
 	}
+	s.notices.close()
 	s.endRedis()
 }
 

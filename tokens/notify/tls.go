@@ -1,0 +1,17 @@
+package notify
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+)
+
+// isTLS reports whether the error is one of TLS.
+func isTLS(err error) bool {
+	_, isCertificate := errors.AsType[*tls.CertificateVerificationError](err)
+	_, isRecord := errors.AsType[tls.RecordHeaderError](err)
+	_, isAlert := errors.AsType[tls.AlertError](err)
+	_, isHost := errors.AsType[x509.HostnameError](err)
+	_, isAuthority := errors.AsType[x509.UnknownAuthorityError](err)
+	return isCertificate || isRecord || isAlert || isHost || isAuthority
+}
