@@ -12,12 +12,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A Cluster is the masters of a Redis Cluster.
+// A Cluster is a running Redis Cluster: its masters, in the order of their slots.
 type Cluster []*Server
 
-// StartCluster starts a Cluster of three masters, which have a third of the
-// slots each, and waits until it is complete. It skips the test where
-// redis-server is not installed, or too old.
+// StartCluster starts a Cluster of three masters, which have a third of the slots each, and
+// waits until all of them know each other. The servers are killed when the test ends.
+// StartCluster skips the test if redis-server is too old. If redis-server is missing, it
+// skips or fails the test as [testkit.Need] does.
 func StartCluster(tb testing.TB) Cluster {
 	tb.Helper()
 	option := With("--cluster-enabled", "yes", "--cluster-port", "%FREE%", "--cluster-config-file", "nodes-%PORT%.conf", "--cluster-node-timeout", "2000")
@@ -42,15 +43,15 @@ const (
 	slotsEach = slots/3 + 1
 )
 
-// SlotOf returns the slot that the key is in.
+// SlotOf returns the slot of a key.
 func (c Cluster) SlotOf(key string) int {
 	slot, _ := strconv.Atoi(c[0].Do("cluster", "keyslot", key))
 	return slot
 }
 
-// MoveSlot moves a slot to the next master, as redis-cli --cluster reshard does.
-// Meanwhile is called when keys that are there already are asked for at the one,
-// and others at the other, and again when all keys have moved.
+// MoveSlot moves a slot to the next master, as redis-cli --cluster reshard does. MoveSlot
+// calls meanwhile twice: when the old master still has the slot's keys and new keys belong
+// to the new master, and when all keys have moved and clients do not know yet.
 func (c Cluster) MoveSlot(slot int, meanwhile func()) {
 	from := slot / slotsEach
 	source, target := c[from], c[(from+1)%len(c)]
@@ -74,7 +75,7 @@ func (c Cluster) MoveSlot(slot int, meanwhile func()) {
 	}
 }
 
-// awaitCluster waits until the server knows of the whole Cluster.
+// awaitCluster waits until the server knows the whole Cluster.
 func (s *Server) awaitCluster() {
 	s.tb.Helper()
 	deadline := time.NewTimer(2 * startTime)
@@ -88,7 +89,7 @@ func (s *Server) awaitCluster() {
 		}
 		select {
 		case <-deadline.C:
-			s.tb.Fatal("redistest: the Cluster does not become complete")
+			s.tb.Fatalf("redistest: the Cluster is not complete within %v", 2*startTime)
 		case <-ticker.C:
 		}
 	}

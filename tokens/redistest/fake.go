@@ -11,9 +11,10 @@ import (
 	"testing"
 )
 
-// Fake serves something that is no Redis: for each command it sends what answer
-// returns, byte for byte, and ends the connection where that is empty. It ends
-// with the test.
+// Fake starts a server that a test controls completely: for each command, the server calls
+// answer and sends the result byte for byte. If the result is empty, the server closes the
+// connection. answer may be called from several goroutines at once. The server is closed
+// when the test ends.
 func Fake(tb testing.TB, answer func(command []string) string) (addr string) {
 	tb.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -75,9 +76,9 @@ func (f *fake) end() {
 	f.work.Wait()
 }
 
-// Echo returns what a [Fake] answers that quotes each command as a whole in an
-// error: %s in the text stands for the command. With greet it answers what
-// go-redis sends on a new connection, and PING and INFO, as Redis does.
+// Echo returns an answer function for [Fake] that quotes each whole command in an error. The
+// error is text, with %s replaced by the command. With greet, PING, INFO and the commands
+// that go-redis sends on a new connection succeed.
 func Echo(text string, greet bool) func(command []string) string {
 	return func(command []string) string {
 		switch strings.ToLower(command[0]) {
@@ -95,7 +96,7 @@ func Echo(text string, greet bool) func(command []string) string {
 	}
 }
 
-// Echoes are texts for [Echo], as servers and proxies before them word them.
+// Echoes returns texts for [Echo]: errors of Redis and of proxies in front of Redis.
 func Echoes() []string {
 	return []string{
 		"ERR unknown command '%s'",

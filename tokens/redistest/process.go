@@ -11,11 +11,11 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// process is a redis-server that was started.
+// process is one process of redis-server.
 type process struct {
 	cmd    *exec.Cmd
-	output bytes.Buffer  // to be read once it has ended
-	ended  chan struct{} // closed when it has
+	output bytes.Buffer  // may be read after the process has ended
+	ended  chan struct{} // closed when the process has ended
 }
 
 // run starts redis-server.
@@ -25,8 +25,8 @@ func run(args []string) (*process, error) {
 	p.cmd.SysProcAttr = testkit.DieWithParent()
 	started := make(chan error)
 	go func() {
-		// The parent's death is that of the thread that started the child
-		// (https://go.dev/issue/27505): it has to stay.
+		// For Pdeathsig, the parent is the thread that started the child, so this
+		// thread must not end (https://go.dev/issue/27505).
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(p.ended)
@@ -42,7 +42,7 @@ func run(args []string) (*process, error) {
 	return p, nil
 }
 
-// kill ends the process and waits for its end.
+// kill kills the process and waits until it has ended.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.ended

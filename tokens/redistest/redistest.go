@@ -1,9 +1,9 @@
 //go:build unix
 
-// Package redistest runs a real redis-server for a test, in the manner of
-// net/http/httptest: on a loopback port of its own, with nothing kept on disk
-// unless asked for. The server can be killed, started again and paused, and
-// never outlives the test.
+// Package redistest runs a real redis-server for a test, similar to net/http/httptest. The
+// server listens on a free loopback port, and writes nothing to disk unless [Persist] is
+// given. A test can kill, restart and pause the server, and cut or delay connections to it.
+// The server is killed when the test ends.
 package redistest
 
 import (
@@ -27,54 +27,56 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// startTime is how long a server may take until it answers.
+// startTime limits the time until a server answers.
 const startTime = 10 * time.Second
 
 // An Option changes how a server is started.
 type Option func(*Server)
 
-// Persist makes the server write every change to disk before it answers, so
-// that it has its data again after [Server.Restart].
+// Persist makes the server write every change to disk before it answers, so that the server
+// still has its data after [Server.Restart].
 func Persist() Option {
 	return With("--appendonly", "yes", "--appendfsync", "always")
 }
 
-// With gives the server further arguments. In each of them %PORT% stands for
-// the server's port, and %FREE% for another free one.
+// With starts the server with further arguments. In an argument, %PORT% is replaced by the
+// server's port, and %FREE% by another free port.
 func With(args ...string) Option {
 	return func(s *Server) { s.args = append(s.args, args...) }
 }
 
-// Sentinel makes the server a Redis Sentinel with that configuration.
+// Sentinel starts a Redis Sentinel with this configuration instead of a server.
 func Sentinel(lines ...string) Option {
 	return func(s *Server) { s.sentinel = strings.Join(lines, "\n") + "\n" }
 }
 
-// Without takes rules of ACL SETUSER from the user that clients log in as.
+// Without removes rules of ACL SETUSER from the user of [Server.URL].
 func Without(rules ...string) Option {
 	return func(s *Server) {
 		s.rules = slices.DeleteFunc(s.rules, func(rule string) bool { return slices.Contains(rules, rule) })
 	}
 }
 
-// A Server is a redis-server that runs for one test. Make it with [Start].
+// A Server is a redis-server that runs for one test. [Start] starts one; the zero value is
+// not usable.
 type Server struct {
-	// Addr is its address, such as 127.0.0.1:41234.
+	// Addr is the server's address, such as 127.0.0.1:41234. It stays the same after
+	// a restart.
 	Addr string
 
 	tb       testing.TB
-	rules    []string // of ACL SETUSER, for user
+	rules    []string // rules of ACL SETUSER for user
 	dir      string
 	args     []string
-	sentinel string // its configuration, if it is one
+	sentinel string // the configuration of a Sentinel; empty means a server
 	young    bool
 
 	mu      sync.Mutex // guards process
-	process *process   // nil: killed
+	process *process   // nil means that the server was killed
 }
 
-// Start starts a server, and waits until it answers. It is killed at the end
-// of the test. Without redis-server, Start skips the test as [testkit.Need] does.
+// Start starts a server and waits until it answers. The server is killed when the test ends.
+// If redis-server is not installed, Start skips or fails the test as [testkit.Need] does.
 func Start(tb testing.TB, options ...Option) *Server {
 	tb.Helper()
 	testkit.Need(tb, "redis-server")
@@ -83,7 +85,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 		option(s)
 	}
 	tb.Cleanup(s.Kill)
-	// A port that was free may be taken by the time that the server binds it.
+	// Another process may take the free port before the server listens on it.
 	var err error
 	for range 5 {
 		s.Addr = freeAddr(tb)
@@ -96,8 +98,9 @@ func Start(tb testing.TB, options ...Option) *Server {
 	return nil
 }
 
-// age makes the database look as if it had been in use for long: in one that has
-// just lost its data, a portal that is missing may be about to be written back.
+// age makes the database look as if it had been in use for a long time. In a new database,
+// the program answers 503 for an unknown portal, because another process may be about to
+// write the portal back.
 func (s *Server) age() {
 	if s.sentinel != "" || s.young {
 		return
@@ -106,21 +109,21 @@ func (s *Server) age() {
 		Addr: s.Addr, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	defer client.Close()
-	_ = client.SetNX(context.Background(), "hubspot:epoch", "1-redistest", 0).Err() // not where it is one of a Cluster
+	_ = client.SetNX(context.Background(), "hubspot:epoch", "1-redistest", 0).Err() // fails in a Cluster, where the key may belong to another node
 }
 
-// Young leaves the database as new as it is: nothing is stored in it at first.
+// Young starts the server with an empty database. Without Young, the database has an epoch
+// that looks as if the database had been in use for a long time.
 func Young() Option { return func(s *Server) { s.young = true } }
 
-// The user that clients log in as: one that has the rights that the program needs,
-// and no others.
+// The user of [Server.URL]. It has only the rights that the program needs.
 const (
 	user     = "hubspot"
 	password = "the-rights-that-it-needs"
 )
 
-// URL is the server's address as a URL, for clients, with a user that has the
-// rights that the program needs.
+// URL returns the server's address as a REDIS_URL, with a user that has only the rights that
+// the program needs.
 func (s *Server) URL() string {
 	if s.sentinel != "" {
 		return "redis://" + s.Addr
@@ -128,12 +131,12 @@ func (s *Server) URL() string {
 	return login(s.Addr)
 }
 
-// login returns the URL of a server for a user with the rights that the program
+// login returns the REDIS_URL of addr, with a user that has only the rights that the program
 // needs.
 func login(addr string) string { return "redis://" + user + ":" + password + "@" + addr }
 
-// Client returns a client of the server that may do anything, which is closed at
-// the end of the test.
+// Client returns a client of the server that has all rights. The client is closed when the
+// test ends.
 func (s *Server) Client(tb testing.TB) redis.UniversalClient {
 	tb.Helper()
 	client := redis.NewClient(&redis.Options{
@@ -146,8 +149,9 @@ func (s *Server) Client(tb testing.TB) redis.UniversalClient {
 	return client
 }
 
-// Admin returns a client of the same Redis as client that may do anything, for
-// what a test does itself. It is closed at the end of the test.
+// Admin returns a client that uses the same Redis as client and has all rights, for commands
+// of the test itself. The returned client is closed when the test ends. Admin returns client
+// itself if client does not log in as the user of [Server.URL].
 func Admin(tb testing.TB, client redis.UniversalClient) redis.UniversalClient {
 	tb.Helper()
 	one, ok := client.(*redis.Client)
@@ -157,12 +161,13 @@ func Admin(tb testing.TB, client redis.UniversalClient) redis.UniversalClient {
 	return (&Server{Addr: one.Options().Addr}).Client(tb)
 }
 
-// Do sends the server a command and returns its answer as text.
+// Do sends a command to the server and returns the answer as text. It fails the test if the
+// answer is an error.
 func (s *Server) Do(command ...any) string {
 	s.tb.Helper()
 	client := redis.NewClient(&redis.Options{
 		Addr:                     s.Addr,
-		Protocol:                 2, // without maps
+		Protocol:                 2, // answers have no maps, so fmt prints them in order
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	defer client.Close()
@@ -173,8 +178,8 @@ func (s *Server) Do(command ...any) string {
 	return fmt.Sprint(answer)
 }
 
-// Kill ends the server with SIGKILL, and returns when it is gone. It does
-// nothing if the server does not run.
+// Kill kills the server with SIGKILL and returns when it has ended. Kill does nothing if the
+// server is not running.
 func (s *Server) Kill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,17 +189,16 @@ func (s *Server) Kill() {
 	}
 }
 
-// Restart starts the server again on the same port, killing it first if it
-// runs: without data, unless it was started with [Persist], or has saved a
-// snapshot.
+// Restart starts the server again at the same address, and kills it first if it is running.
+// The server has lost its data, unless it was started with [Persist] or has saved a snapshot.
 func (s *Server) Restart() { s.restart() }
 
-// RestartWith is [Server.Restart] with further arguments, for this run only.
+// RestartWith is like [Server.Restart], with further arguments until the next restart.
 func (s *Server) RestartWith(args ...string) { s.restart(args...) }
 
-// RestartReadOnly is [Server.Restart] as the replica of a master that is not
-// there: it answers what is read, and takes no writes. A client's REPLICAOF NO
-// ONE ends that.
+// RestartReadOnly is like [Server.Restart], and makes the server the replica of a master that
+// does not exist. The server serves reads and refuses writes until a client sends REPLICAOF
+// NO ONE.
 func (s *Server) RestartReadOnly() { s.restart("--replicaof", "127.0.0.1", "1") }
 
 func (s *Server) restart(more ...string) {
@@ -205,11 +209,10 @@ func (s *Server) restart(more ...string) {
 	}
 }
 
-// Pause stops the server with SIGSTOP: connections to it stay, and get no
-// answer.
+// Pause stops the server with SIGSTOP. Connections stay open, and the server does not answer.
 func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
-// Resume ends a [Server.Pause].
+// Resume lets the server continue after [Server.Pause].
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(sig syscall.Signal) {
@@ -217,14 +220,14 @@ func (s *Server) signal(sig syscall.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.process == nil {
-		s.tb.Fatalf("redistest: %v for a server that does not run", sig)
+		s.tb.Fatalf("redistest: %v for a server that is not running", sig)
 	}
 	if err := s.process.cmd.Process.Signal(sig); err != nil {
 		s.tb.Fatalf("redistest: %v", err)
 	}
 }
 
-// start runs the server, with arguments of this run, and waits until it answers.
+// start starts the server, with further arguments for this run, and waits until it answers.
 func (s *Server) start(more ...string) error {
 	_, port, _ := net.SplitHostPort(s.Addr)
 	args := []string{}
@@ -253,7 +256,7 @@ func (s *Server) start(more ...string) error {
 	}
 	if err := p.ready(s.Addr); err != nil {
 		p.kill()
-		return fmt.Errorf("redistest: %w; it said:\n%s", err, p.output.String())
+		return fmt.Errorf("redistest: %w; its output:\n%s", err, p.output.String())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -281,8 +284,8 @@ func (p *process) ready(addr string) error {
 	}
 }
 
-// ping reports whether the server at addr answers as one that has read its
-// data.
+// ping reports whether the server at addr answers PING. A server that is still loading its
+// data answers with an error.
 func ping(addr string) bool {
 	conn, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
@@ -297,8 +300,8 @@ func ping(addr string) bool {
 	return strings.HasPrefix(line, "+PONG")
 }
 
-// freeAddr returns an address of a port that nobody listens on now, low enough
-// that the port of a Cluster's bus, 10000 above, is one too.
+// freeAddr returns a loopback address with a free port. The port is at most 55535, because a
+// Cluster's bus listens on the port plus 10000.
 func freeAddr(tb testing.TB) string {
 	tb.Helper()
 	for {

@@ -53,7 +53,7 @@ func TestAPausedServerDoesNotAnswer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := client.Ping(ctx).Err(); err == nil {
-		t.Error("it answers")
+		t.Error("the paused server answers")
 	}
 	server.Resume()
 	if err := client.Ping(t.Context()).Err(); err != nil {

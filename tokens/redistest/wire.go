@@ -14,17 +14,18 @@ import (
 	"time"
 )
 
-// A Wire is a way to a server on which commands can be held back, and answers
-// delayed. It ends with the test.
+// A Wire is a TCP proxy in front of a server. A test can hold commands and answers, delay
+// answers, and cut connections. All methods are safe for concurrent use. A Wire is closed when
+// the test ends.
 type Wire struct {
-	// Addr is where clients connect to.
+	// Addr is the address that clients connect to.
 	Addr string
 
 	listener net.Listener
 	work     sync.WaitGroup
 	ended    chan struct{}
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	server string
 	delay  time.Duration
 	cut    bool
@@ -32,9 +33,9 @@ type Wire struct {
 	conns  []net.Conn
 }
 
-// A Hold keeps back some commands, or their answers.
+// A Hold holds some commands, or the answers to them, until [Hold.Release].
 type Hold struct {
-	// Reached is closed when the first command, or answer, is held back.
+	// Reached is closed when the first command or answer is held.
 	Reached <-chan struct{}
 
 	reached  func()
@@ -44,10 +45,10 @@ type Hold struct {
 	answers  bool
 }
 
-// Release lets go what was held back, and all that comes.
+// Release sends everything that is held. From then on, nothing is held.
 func (h *Hold) Release() { h.release() }
 
-// Wire makes a way to the server.
+// Wire starts a Wire in front of the server.
 func (s *Server) Wire(tb testing.TB) *Wire {
 	tb.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -60,17 +61,17 @@ func (s *Server) Wire(tb testing.TB) *Wire {
 	return w
 }
 
-// URL is the wire's address as a URL, for clients.
+// URL returns the Wire's address as a REDIS_URL, with the user of [Server.URL].
 func (w *Wire) URL() string { return login(w.Addr) }
 
-// Delay makes every answer come that much later, from now on.
+// Delay delays every answer from now on. 0 ends the delay.
 func (w *Wire) Delay(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.delay = d
 }
 
-// Cut breaks all connections, and every new one at once, until [Wire.Mend].
+// Cut closes all connections. Until [Wire.Mend], every new connection is closed at once.
 func (w *Wire) Cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -81,7 +82,7 @@ func (w *Wire) Cut() {
 	w.conns = nil
 }
 
-// Redirect makes the wire lead to another server, and breaks all connections.
+// Redirect closes all connections, and connects new ones to another server.
 func (w *Wire) Redirect(s *Server) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -92,19 +93,21 @@ func (w *Wire) Redirect(s *Server) {
 	w.conns = nil
 }
 
-// Mend lets connections through again.
+// Mend ends [Wire.Cut].
 func (w *Wire) Mend() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cut = false
 }
 
-// HoldCommands keeps the commands that match, and all that follow them on
-// their connections, from the server.
+// HoldCommands holds the commands that match, so that the server does not receive them.
+// Commands that follow on the same connection are held too. matches may be called from several
+// goroutines at once.
 func (w *Wire) HoldCommands(matches func(command []string) bool) *Hold { return w.hold(matches, false) }
 
-// HoldAnswers keeps the answers to the commands that match, and all that
-// follow them on their connections, from the client.
+// HoldAnswers holds the answers to the commands that match, so that the client does not
+// receive them. Answers that follow on the same connection are held too. matches may be called
+// from several goroutines at once.
 func (w *Wire) HoldAnswers(matches func(command []string) bool) *Hold { return w.hold(matches, true) }
 
 func (w *Wire) hold(matches func([]string) bool, answers bool) *Hold {
@@ -120,7 +123,7 @@ func (w *Wire) hold(matches func([]string) bool, answers bool) *Hold {
 	return h
 }
 
-// holding returns the hold that the command is for, nil if there is none.
+// holding returns the first hold that matches the command, or nil if there is none.
 func (w *Wire) holding(command []string) *Hold {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -171,13 +174,13 @@ func (w *Wire) end() {
 	w.work.Wait()
 }
 
-// line is one connection on a wire.
+// line is one connection of a client through a Wire.
 type line struct {
 	wire           *Wire
 	client, server net.Conn
 
 	mu   sync.Mutex
-	held *Hold // of its answers
+	held *Hold // the hold that holds the answers, or nil
 }
 
 func (l *line) commands() {
@@ -203,8 +206,7 @@ func (l *line) commands() {
 	}
 }
 
-// await waits until the hold is released, and reports false if the wire ended
-// before.
+// await waits until the hold is released. It returns false if the Wire is closed before.
 func (l *line) await(h *Hold) bool {
 	h.reached()
 	select {
@@ -215,7 +217,7 @@ func (l *line) await(h *Hold) bool {
 	}
 }
 
-// late is an answer, and when to send it.
+// late is an answer and the time at which to send it.
 type late struct {
 	data []byte
 	due  time.Time
@@ -255,7 +257,7 @@ func (l *line) send(queue <-chan late) {
 	}
 }
 
-// readCommand reads one command: its words, and its bytes.
+// readCommand reads one command in RESP. raw has the command's bytes.
 func readCommand(in *bufio.Reader) (command []string, raw []byte, err error) {
 	var all bytes.Buffer
 	number := func(kind byte) (int, error) {

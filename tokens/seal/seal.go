@@ -158,11 +158,11 @@ func (r Ring) Open(portal, field, stored string) (secret.Text, error) {
 	}
 	bytes, err := base64.RawStdEncoding.DecodeString(encoded)
 	if err != nil {
-		return fail("does not open it: it is damaged")
+		return fail("cannot open it: the value is damaged")
 	}
 	value, err := k.aead(portal).Open(nil, nil, bytes, additional(portal, field))
 	if err != nil {
-		return fail("does not open it: it is damaged, was sealed for another portal, or the key is another one of that id")
+		return fail("cannot open it: the value is damaged, was sealed for another portal, or was sealed with another key of that id")
 	}
 	return secret.New(string(value)), nil
 }
@@ -182,7 +182,7 @@ type OpenError struct {
 // Error names the portal, the field and the key's id.
 func (e *OpenError) Error() string {
 	if e.Key == "" {
-		return fmt.Sprintf("%s of portal %s is not sealed, and so not used: add plain to the end of ENCRYPTION_KEYS, run keys rotate, and take plain out again", e.Field, e.Portal)
+		return fmt.Sprintf("%s of portal %s is not sealed, so it is not used: add plain to the end of ENCRYPTION_KEYS, run keys rotate, and remove plain again", e.Field, e.Portal)
 	}
 	return fmt.Sprintf("%s of portal %s is sealed with key %q, which %s", e.Field, e.Portal, e.Key, e.Problem)
 }

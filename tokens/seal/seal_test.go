@@ -38,17 +38,17 @@ func TestASealedValueOpensInItsPlaceOnly(t *testing.T) {
 	r := ring(t, newKey(t, "a"))
 	stored := r.Seal("1", "refresh_token", secret.New(canary))
 	if strings.Contains(stored, canary) {
-		t.Fatalf("it is stored as it is: %s", stored)
+		t.Fatalf("the value is stored without sealing: %s", stored)
 	}
 	if value, err := r.Open("1", "refresh_token", stored); err != nil || value.Reveal() != canary {
 		t.Errorf("in its place: %v, %v", value, err)
 	}
 	if again := r.Seal("1", "refresh_token", secret.New(canary)); again == stored {
-		t.Error("sealing twice gives the same: the nonce is not random")
+		t.Error("sealing a value twice gives the same text: the nonce is not random")
 	}
 	for _, place := range [][2]string{{"2", "refresh_token"}, {"1", "access_token"}, {"1\x00refresh", "_token"}} {
 		_, err := r.Open(place[0], place[1], stored)
-		if failure := (*seal.OpenError)(nil); !errors.As(err, &failure) || failure.Portal != place[0] || failure.Key != "a" {
+		if failure, is := errors.AsType[*seal.OpenError](err); !is || failure.Portal != place[0] || failure.Key != "a" {
 			t.Errorf("moved to %q: %v", place, err)
 		}
 	}
@@ -62,7 +62,7 @@ func TestTheFirstKeySealsAndAllOpen(t *testing.T) {
 		t.Errorf("the second key does not open: %v", err)
 	}
 	if both.Sealed(stored) || !both.Sealed(both.Seal("1", "f", secret.New(canary))) {
-		t.Error("Sealed does not tell the first key from others")
+		t.Error("Sealed does not distinguish the first key from others")
 	}
 	if both.Current() != "young" {
 		t.Errorf("Current = %q", both.Current())
@@ -75,7 +75,7 @@ func TestTheFirstKeySealsAndAllOpen(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotSealedIsUsedOnlyIfTheRingSaysSo(t *testing.T) {
+func TestAnUnsealedValueIsOpenedOnlyWithPlain(t *testing.T) {
 	key := newKey(t, "a")
 	if _, err := ring(t, key).Open("1", "f", canary); err == nil || strings.Contains(err.Error(), canary) || !strings.Contains(err.Error(), "plain") {
 		t.Errorf("without plain: %v", err)
@@ -85,18 +85,18 @@ func TestWhatIsNotSealedIsUsedOnlyIfTheRingSaysSo(t *testing.T) {
 	}
 	first := ring(t, secret.New("plain"), key)
 	if got := first.Seal("1", "f", secret.New(canary)); got != canary || first.Seals() || first.Current() != "" || first.Sealed(canary) {
-		t.Errorf("with plain first it is stored as %q", got)
+		t.Errorf("with plain first, the value is stored as %q", got)
 	}
 	if value, err := first.Open("1", "f", ring(t, key).Seal("1", "f", secret.New(canary))); err != nil || value.Reveal() != canary {
-		t.Errorf("with plain first, what is sealed: %v", err)
+		t.Errorf("with plain first, a sealed value: %v", err)
 	}
 	if _, err := first.Open("1", "f", "sealed:plain:"+canary); err == nil {
-		t.Error("plain opens what is sealed")
+		t.Error("plain opens a sealed value")
 	}
 }
 
-// What a process learns while it runs, it opens; it seals as before.
-func TestKeysThatAreGivenLaterOpenAndDoNotSeal(t *testing.T) {
+// A process that gets new keys while it runs can open their values, and seals as before.
+func TestKeysThatAreAddedLaterOpenAndDoNotSeal(t *testing.T) {
 	a, b, plain := newKey(t, "a"), newKey(t, "b"), secret.New("plain")
 	byB := ring(t, b).Seal("1", "f", secret.New(canary))
 	for name, tt := range map[string]struct {
@@ -113,36 +113,36 @@ func TestKeysThatAreGivenLaterOpenAndDoNotSeal(t *testing.T) {
 			t.Errorf("%s: %v, %q seals", name, err, r.Current())
 		}
 		if value, err := r.Open("1", "f", r.Seal("1", "f", secret.New(canary))); err != nil || value.Reveal() != canary {
-			t.Errorf("%s: what it seals does not open: %v", name, err)
+			t.Errorf("%s: the ring does not open a value that it has sealed: %v", name, err)
 		}
 	}
 	if r := ring(t, a, plain).Opening(ring(t, a)); r.Sealed("x") {
-		t.Error("plain stays though it was taken out")
+		t.Error("plain stays although it was removed")
 	} else if _, err := r.Open("1", "f", canary); err == nil {
-		t.Error("what is not sealed is used though plain was taken out")
+		t.Error("an unsealed value is opened although plain was removed")
 	}
 }
 
-func TestWhatWasStoredBeforeThereWereKeysIsRead(t *testing.T) {
+func TestAValueThatWasStoredWithoutKeysIsOpened(t *testing.T) {
 	r := ring(t, newKey(t, "a"), secret.New("plain"))
 	if value, err := r.Open("1", "f", canary); err != nil || value.Reveal() != canary || r.Sealed(canary) {
 		t.Errorf("%v, %v", value, err)
 	}
 	var none seal.Ring
 	if got := none.Seal("1", "f", secret.New(canary)); got != canary {
-		t.Errorf("without keys it is stored as %q", got)
+		t.Errorf("without keys, the value is stored as %q", got)
 	}
 	if got := r.Seal("1", "f", secret.Text{}); got != "" {
-		t.Errorf("nothing is stored as %q", got)
+		t.Errorf("the empty value is stored as %q", got)
 	}
 }
 
-func TestWrongKeysAreToldWithoutThem(t *testing.T) {
+func TestErrorsAboutKeysContainNoKey(t *testing.T) {
 	good := newKey(t, "a").Reveal()
 	for _, list := range []string{canary, "a:" + canary, "a:" + good, good + "," + good, "bad id:" + good[2:], good + ",", ":" + good[2:], "plain,plain", "plain:" + good[2:], "plain," + canary} {
 		_, err := seal.Parse(secret.New(list))
 		if err == nil {
-			t.Errorf("%q is taken", list)
+			t.Errorf("%q is accepted", list)
 			continue
 		}
 		if strings.Contains(err.Error(), canary) || strings.Contains(err.Error(), good[2:]) {
@@ -171,7 +171,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add("sealed:b:AAAA")
 	f.Add(r.Seal("1", "f", secret.New(canary)))
 	f.Fuzz(func(t *testing.T, stored string) {
-		// Nothing is opened unless it was sealed here.
+		// Only a value that was sealed with the ring's key opens.
 		value, err := r.Open("2", "f", stored)
 		if strings.HasPrefix(stored, "sealed:") && err == nil {
 			t.Errorf("%q opens as %q", stored, value.Reveal())

@@ -20,32 +20,32 @@ func (f Fault) Error() string { return string(f) }
 // peer has sent. Errors of net/http and go-redis quote input that they cannot parse, and
 // that may repeat a secret that was sent. Cause returns nil for nil.
 func Cause(err error) error {
-	var fault Fault
-	var timeout net.Error
-	var operation *net.OpError
-	var certificate *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	var alert tls.AlertError
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.As(err, &fault):
-		return fault
-	case errors.Is(err, context.Canceled):
-		return context.Canceled
-	case errors.As(err, &operation):
-		return operation
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return errors.New("timeout")
-	case errors.As(err, &certificate):
-		return certificate
-	case errors.As(err, &record):
-		return errors.New("the other side does not speak TLS")
-	case errors.As(err, &alert):
-		return alert
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "server closed idle connection"):
-		return errors.New("the connection was closed")
-	default:
-		return errors.New("its answer could not be understood")
 	}
+	if fault, is := errors.AsType[Fault](err); is {
+		return fault
+	}
+	if errors.Is(err, context.Canceled) {
+		return context.Canceled
+	}
+	if operation, is := errors.AsType[*net.OpError](err); is {
+		return operation
+	}
+	if timeout, is := errors.AsType[net.Error](err); is && timeout.Timeout() {
+		return errors.New("timeout")
+	}
+	if certificate, is := errors.AsType[*tls.CertificateVerificationError](err); is {
+		return certificate
+	}
+	if _, is := errors.AsType[tls.RecordHeaderError](err); is {
+		return errors.New("the other side does not use TLS")
+	}
+	if alert, is := errors.AsType[tls.AlertError](err); is {
+		return alert
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "server closed idle connection") {
+		return errors.New("the connection was closed")
+	}
+	return errors.New("the answer could not be parsed")
 }

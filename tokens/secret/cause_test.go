@@ -16,8 +16,8 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// failure returns what net/http's client makes of a server that reads a
-// request and does that.
+// failure returns the error of net/http's client for a server that reads a request and then
+// calls serve.
 func failure(t *testing.T, timeout time.Duration, serve func(net.Conn)) error {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -43,7 +43,7 @@ func failure(t *testing.T, timeout time.Duration, serve func(net.Conn)) error {
 	return get(t, &http.Client{Timeout: timeout}, "http://"+listener.Addr().String())
 }
 
-// get returns the error of a call.
+// get returns the error of a GET, which must fail.
 func get(t *testing.T, client *http.Client, address string) error {
 	t.Helper()
 	transport := &http.Transport{}
@@ -64,7 +64,7 @@ func says(text string) func(net.Conn) {
 	return func(conn net.Conn) { _, _ = io.WriteString(conn, text) }
 }
 
-func TestCauseTellsWhatHappenedWithoutWhatWasSent(t *testing.T) {
+func TestCauseDescribesTheErrorWithoutThePeersText(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -87,21 +87,21 @@ func TestCauseTellsWhatHappenedWithoutWhatWasSent(t *testing.T) {
 		"deadline":              {fmt.Errorf("%s: %w", canary, context.DeadlineExceeded), "timeout"},
 		"certificate":           {get(t, &http.Client{}, untrusted.URL), "certificate"},
 		"no TLS":                {get(t, &http.Client{}, strings.Replace(plain.URL, "http", "https", 1)), ""},
-		"record":                {fmt.Errorf("%s: %w", canary, tls.RecordHeaderError{Msg: canary}), "does not speak TLS"},
+		"record":                {fmt.Errorf("%s: %w", canary, tls.RecordHeaderError{Msg: canary}), "does not use TLS"},
 		"alert":                 {fmt.Errorf("%s: %w", canary, tls.AlertError(40)), "handshake failure"},
 		"EOF":                   {failure(t, time.Minute, func(net.Conn) {}), "the connection was closed"},
 		"EOF in the body":       {failure(t, time.Minute, says(broken)), "the connection was closed"},
 		"closed when idle":      {errors.New("http: server closed idle connection"), "the connection was closed"},
 		"canceled":              {fmt.Errorf("%s: %w", canary, context.Canceled), "context canceled"},
-		"not HTTP":              {failure(t, time.Minute, says(canary+"\r\n\r\n")), "could not be understood"},
-		"a status of letters":   {failure(t, time.Minute, says("HTTP/1.1 "+canary+"\r\n\r\n")), "could not be understood"},
-		"a header with no :":    {failure(t, time.Minute, says("HTTP/1.1 200 OK\r\n"+canary+"\r\n\r\n")), "could not be understood"},
-		"a Content-Length":      {failure(t, time.Minute, says("HTTP/1.1 200 OK\r\nContent-Length: "+canary+"\r\n\r\n")), "could not be understood"},
-		"a Transfer-Encoding":   {failure(t, time.Minute, says("HTTP/1.1 200 OK\r\nTransfer-Encoding: "+canary+"\r\n\r\n")), "could not be understood"},
-		"a trailer with no :":   {failure(t, time.Minute, says(broken+"0\r\n"+canary+"\r\n\r\n")), "could not be understood"},
-		"a Location":            {failure(t, time.Minute, says("HTTP/1.1 302 F\r\nLocation: http://x/%zz"+canary+"\r\nContent-Length: 0\r\n\r\n")), "could not be understood"},
-		"anything else":         {errors.New(canary), "could not be understood"},
-		"anything else, joined": {errors.Join(errors.New(canary), errors.New("x")), "could not be understood"},
+		"not HTTP":              {failure(t, time.Minute, says(canary+"\r\n\r\n")), "could not be parsed"},
+		"a status of letters":   {failure(t, time.Minute, says("HTTP/1.1 "+canary+"\r\n\r\n")), "could not be parsed"},
+		"a header with no :":    {failure(t, time.Minute, says("HTTP/1.1 200 OK\r\n"+canary+"\r\n\r\n")), "could not be parsed"},
+		"a Content-Length":      {failure(t, time.Minute, says("HTTP/1.1 200 OK\r\nContent-Length: "+canary+"\r\n\r\n")), "could not be parsed"},
+		"a Transfer-Encoding":   {failure(t, time.Minute, says("HTTP/1.1 200 OK\r\nTransfer-Encoding: "+canary+"\r\n\r\n")), "could not be parsed"},
+		"a trailer with no :":   {failure(t, time.Minute, says(broken+"0\r\n"+canary+"\r\n\r\n")), "could not be parsed"},
+		"a Location":            {failure(t, time.Minute, says("HTTP/1.1 302 F\r\nLocation: http://x/%zz"+canary+"\r\nContent-Length: 0\r\n\r\n")), "could not be parsed"},
+		"anything else":         {errors.New(canary), "could not be parsed"},
+		"anything else, joined": {errors.Join(errors.New(canary), errors.New("x")), "could not be parsed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := secret.Cause(tt.err).Error()
@@ -114,6 +114,6 @@ func TestCauseTellsWhatHappenedWithoutWhatWasSent(t *testing.T) {
 		t.Error("nil has a cause")
 	}
 	if !errors.Is(secret.Cause(fmt.Errorf("x: %w", context.Canceled)), context.Canceled) {
-		t.Error("what was canceled cannot be told any more")
+		t.Error("the cause of a canceled call is not context.Canceled")
 	}
 }

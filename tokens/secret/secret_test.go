@@ -66,7 +66,7 @@ func TestEqualComparesTheSecretsThemselves(t *testing.T) {
 	}
 }
 
-func TestUnmarshalTextTakesTheSecret(t *testing.T) {
+func TestUnmarshalTextSetsTheSecret(t *testing.T) {
 	var s secret.Text
 	if err := s.UnmarshalText([]byte(canary)); err != nil || s.Reveal() != canary {
 		t.Errorf("got %q, %v", s.Reveal(), err)

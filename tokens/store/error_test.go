@@ -45,7 +45,7 @@ func TestAnErrorSaysItsCodeAndNothingThatRedisQuotes(t *testing.T) {
 		{reply("NOPERM No permissions to access a key " + canary), "NOPERM: the Redis user has no right to this key or channel", true},
 		{redis.Nil, "Redis answers with nothing", false},
 		{store.ErrShape, store.ErrShape.Error(), false},
-		{fmt.Errorf("redis: can't parse %q", canary), "its answer could not be understood", false},
+		{fmt.Errorf("redis: can't parse %q", canary), "the answer could not be parsed", false},
 		{io.EOF, "the connection was closed", false},
 		{context.DeadlineExceeded, "timeout", false},
 	} {

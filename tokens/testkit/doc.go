@@ -1,5 +1,4 @@
-// Package testkit is what the tests of several packages need: the program as a
-// process, what it prints, waiting for something to become true, and what to do
-// where a program is not installed. A real Redis is in package redistest, a fake
-// HubSpot in package hubspottest.
+// Package testkit has helpers for the tests of several packages. They run the program as a
+// process, read its output, wait for a condition, and skip a test if another program is not
+// installed. Package redistest has a real Redis, and package hubspottest a fake HubSpot.
 package testkit

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// Need returns the path of the first of these programs that is installed.
-// Without one, the test is skipped; where CI is set it fails, so that nothing
-// passes there that was not tried.
+// Need returns the path of the first of these programs that is installed. If none is, Need
+// skips the test. If the environment variable CI is set, Need fails the test instead, so that
+// a missing program is noticed there.
 func Need(tb testing.TB, names ...string) (path string) {
 	tb.Helper()
 	for _, name := range names {
@@ -21,8 +21,8 @@ func Need(tb testing.TB, names ...string) (path string) {
 	return ""
 }
 
-// Lacks skips the test, or fails it where CI is set, because of what this
-// machine lacks.
+// Lacks skips the test with the message what, which says what this machine lacks. If the
+// environment variable CI is set, Lacks fails the test instead.
 func Lacks(tb testing.TB, what string) {
 	tb.Helper()
 	if os.Getenv("CI") == "" {

@@ -7,7 +7,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// attempt is a test that notes how it ends.
+// attempt is a testing.TB that records whether it was skipped or failed.
 type attempt struct {
 	testing.TB
 	skipped, failed bool
@@ -17,7 +17,7 @@ func (*attempt) Helper()        {}
 func (a *attempt) Skip(...any)  { a.skipped = true }
 func (a *attempt) Fatal(...any) { a.failed = true }
 
-func TestAProgramThatIsMissingSkipsATestAndFailsItInCI(t *testing.T) {
+func TestAMissingProgramSkipsATestAndFailsItInCI(t *testing.T) {
 	for ci, want := range map[string]attempt{"": {skipped: true}, "true": {failed: true}} {
 		t.Setenv("CI", ci)
 		got := attempt{}

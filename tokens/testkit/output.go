@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// Output is what a process has printed, or a logger has written, so far. The zero
-// value is empty. It is safe for concurrent use.
+// Output is a buffer for the output of a process or of a logger. The zero value is empty. An
+// Output is safe for concurrent use.
 type Output struct {
-	// Keep is how many bytes are kept at least; what is older may be dropped. Zero
-	// keeps all.
+	// Keep is the number of bytes that are kept at least; older bytes may be dropped.
+	// 0 means that all bytes are kept. Keep must not change after the first write.
 	Keep int
 
 	mu   sync.Mutex
@@ -29,18 +29,19 @@ func (o *Output) Write(p []byte) (int, error) {
 	return o.text.Write(p)
 }
 
-// Sync does nothing, so that a logger can write to an Output.
+// Sync does nothing. It makes an Output a zapcore.WriteSyncer.
 func (*Output) Sync() error { return nil }
 
-// String returns the text.
+// String returns the text that is kept.
 func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()
 }
 
-// Until waits until the text matches the regular expression, and returns the match
-// and its groups. It fails the test if that takes longer than [Timeout].
+// Until waits until the text matches the regular expression, and returns the match and its
+// groups as [regexp.Regexp.FindStringSubmatch] does. It fails the test if that takes longer
+// than [Timeout].
 func (o *Output) Until(tb testing.TB, pattern string) (groups []string) {
 	tb.Helper()
 	expression := regexp.MustCompile(pattern)
@@ -52,7 +53,7 @@ func (o *Output) Until(tb testing.TB, pattern string) (groups []string) {
 			return groups
 		}
 		if time.Now().After(deadline) {
-			tb.Fatalf("%q was not printed within %v, but:\n%s", pattern, Timeout, text)
+			tb.Fatalf("%q was not printed within %v; the output is:\n%s", pattern, Timeout, text)
 		}
 	}
 }

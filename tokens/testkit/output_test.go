@@ -8,7 +8,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-func TestAnOutputKeepsAllOrTheLastOfIt(t *testing.T) {
+func TestAnOutputKeepsAllBytesOrAtLeastTheLast(t *testing.T) {
 	var all testkit.Output
 	last := testkit.Output{Keep: 100}
 	for i := range 1000 {
@@ -23,7 +23,7 @@ func TestAnOutputKeepsAllOrTheLastOfIt(t *testing.T) {
 	}
 }
 
-func TestUntilReturnsWhatIsPrintedLater(t *testing.T) {
+func TestUntilWaitsForTheText(t *testing.T) {
 	var o testkit.Output
 	go fmt.Fprint(&o, "ready at :8080\n")
 	if got := o.Until(t, `at (:\d+)\n`); got[1] != ":8080" {

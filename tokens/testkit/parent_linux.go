@@ -2,8 +2,8 @@ package testkit
 
 import "syscall"
 
-// DieWithParent makes the system kill a child process when the test's process
-// ends, however it ends.
+// DieWithParent returns the attributes of a child process that the kernel kills when the
+// test's process ends, even if that was killed itself.
 func DieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

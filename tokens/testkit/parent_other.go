@@ -4,5 +4,6 @@ package testkit
 
 import "syscall"
 
-// DieWithParent does nothing here: only a test's cleanup ends its child processes.
+// DieWithParent returns nil, because this system cannot kill a child process when the test's
+// process ends. The test's cleanup kills its child processes.
 func DieWithParent() *syscall.SysProcAttr { return nil }

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Build builds the program, with those flags of go build, and returns its path.
-// It is gone at the end of the test.
+// Build builds the program with these flags of go build, and returns its path. The file is
+// removed when the test ends.
 func Build(tb testing.TB, flags ...string) (path string) {
 	tb.Helper()
 	path = filepath.Join(tb.TempDir(), "hubspot-auth-proxy")
@@ -22,20 +22,21 @@ func Build(tb testing.TB, flags ...string) (path string) {
 	return path
 }
 
-// A Program is one process of the program. It ends with the test.
+// A Program is one process of the program. [Launch] starts it.
 type Program struct {
-	// Address and Admin are where it listens.
+	// Address and Admin are the addresses of the proxy and of the admin listener.
 	Address, Admin string
 
-	// Printed is what it has printed so far.
+	// Printed is the output so far: standard output and standard error.
 	Printed Output
 
 	cmd   *exec.Cmd
 	ended chan struct{}
 }
 
-// Launch starts the program on free ports, with that environment on top, and
-// returns when it is ready.
+// Launch starts the program on free ports and returns when it is ready. environ is added to
+// the settings that Launch itself needs, and wins over them. The process is killed when the
+// test ends. The test fails if the program is not ready within [Timeout].
 func Launch(tb testing.TB, path string, environ ...string) *Program {
 	tb.Helper()
 	p := &Program{cmd: exec.Command(path), ended: make(chan struct{})}
@@ -56,23 +57,25 @@ func Launch(tb testing.TB, path string, environ ...string) *Program {
 	return p
 }
 
-// Kill ends the process with SIGKILL, and returns when it is gone.
+// Kill kills the process with SIGKILL and returns when it has ended.
 func (p *Program) Kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.ended
 }
 
-// Terminate ends the process with SIGTERM, and returns its exit status when it is
-// gone.
+// Terminate sends SIGTERM to the process, waits until it has ended, and returns its exit
+// status.
 func (p *Program) Terminate() (status int) {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	<-p.ended
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Ended is closed when the process has ended.
+// Ended returns a channel that is closed when the process has ended.
 func (p *Program) Ended() <-chan struct{} { return p.ended }
 
-// Stop stops the process with SIGSTOP, and Continue lets it go on.
-func (p *Program) Stop()     { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
+// Stop stops the process with SIGSTOP.
+func (p *Program) Stop() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Continue lets the process run again after [Program.Stop].
 func (p *Program) Continue() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }

@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// Timeout is how long [Eventually] and [Output.Until] wait: much longer than
-// anything takes on a busy machine.
+// Timeout is the longest time that [Eventually] and [Output.Until] wait. It is much longer
+// than the slowest test needs on a busy machine.
 const Timeout = 30 * time.Second
 
-// poll is how often a condition is asked for.
+// poll is the interval between two checks of a condition.
 const poll = 5 * time.Millisecond
 
-// Eventually waits until the condition is true, and fails the test if that
-// takes longer than [Timeout].
+// Eventually waits until condition returns true. It fails the test with the message what if
+// that takes longer than [Timeout].
 func Eventually(tb testing.TB, what string, condition func() bool) {
 	tb.Helper()
 	Within(tb, Timeout, what, condition)
 }
 
-// Within is Eventually with another limit.
+// Within is like [Eventually], with another limit than [Timeout].
 func Within(tb testing.TB, limit time.Duration, what string, condition func() bool) {
 	tb.Helper()
 	ticker := time.NewTicker(poll)

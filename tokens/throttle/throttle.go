@@ -38,7 +38,7 @@ func Logger(log *zap.Logger, interval time.Duration) *zap.Logger {
 	}))
 }
 
-// core is the throttled zapcore.Core. category is the field of that name from With.
+// core is the throttled zapcore.Core. category is the value of the field "category" from With.
 type core struct {
 	zapcore.Core
 	category string

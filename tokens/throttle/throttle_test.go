@@ -23,8 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const interval = 10 * time.Second
 
-// line is a line that was written, with the seconds since the test's begin at
-// which it was, as its entry has it.
+// line is a line that was written. At is the entry's time, in seconds since the test began.
 type line struct {
 	At      float64
 	Text    string // level and message
@@ -42,22 +41,22 @@ func linesOf(logs *observer.ObservedLogs, begin time.Time) []line {
 
 type fields = map[string]any
 
-func TestACauseIsToldOncePerIntervalWithItsNumber(t *testing.T) {
+func TestACauseIsLoggedOncePerIntervalWithItsNumber(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		log  func(*zap.Logger)
 		want []line
 	}{
-		{"a single one", func(log *zap.Logger) {
+		{"a single entry", func(log *zap.Logger) {
 			log.Warn("w", zap.Int("i", 0))
 		}, []line{{0, "warn w", fields{"i": int64(0)}}}},
-		{"many, the latest at the end of the interval", func(log *zap.Logger) {
+		{"of many, the first and the latest", func(log *zap.Logger) {
 			for i := range 10 {
 				log.Warn("w", zap.Int("i", i))
 				time.Sleep(time.Second / 2)
 			}
 		}, []line{{0, "warn w", fields{"i": int64(0)}}, {4.5, "warn w", fields{"i": int64(9), "repeated": int64(9)}}}},
-		{"another interval begins with that", func(log *zap.Logger) {
+		{"the next interval begins when the latest is written", func(log *zap.Logger) {
 			log.Warn("w")
 			log.Warn("w")
 			time.Sleep(11 * time.Second)
@@ -65,7 +64,7 @@ func TestACauseIsToldOncePerIntervalWithItsNumber(t *testing.T) {
 			time.Sleep(8 * time.Second)
 			log.Warn("w")
 		}, []line{{0, "warn w", fields{}}, {0, "warn w", fields{"repeated": int64(1)}}, {19, "warn w", fields{"repeated": int64(2)}}}},
-		{"forgotten when an interval passes without any", func(log *zap.Logger) {
+		{"a cause is forgotten after an interval without an entry", func(log *zap.Logger) {
 			log.Warn("w")
 			log.Warn("w")
 			time.Sleep(21 * time.Second)
@@ -88,20 +87,20 @@ func TestACauseIsToldOncePerIntervalWithItsNumber(t *testing.T) {
 			a, b := log.With(zap.String("category", "a"), zap.Int("n", 1)), log.With(zap.String("category", "b"))
 			a.Warn("w")
 			b.Warn("w")
-			b.Warn("w", zap.String("category", "a")) // the nearer one
+			b.Warn("w", zap.String("category", "a")) // the entry's own field wins
 			a.With(zap.Int("m", 2)).Warn("w", zap.Int("i", 3))
 		}, []line{
 			{0, "warn w", fields{"category": "a", "n": int64(1)}},
 			{0, "warn w", fields{"category": "b"}},
 			{0, "warn w", fields{"category": "a", "n": int64(1), "m": int64(2), "i": int64(3), "repeated": int64(2)}},
 		}},
-		{"below a warning, all", func(log *zap.Logger) {
+		{"all entries below a warning", func(log *zap.Logger) {
 			for range 2 {
 				log.Debug("d")
 				log.Info("i")
 			}
 		}, []line{{0, "debug d", fields{}}, {0, "info i", fields{}}, {0, "debug d", fields{}}, {0, "info i", fields{}}}},
-		{"what may end the program, all", func(log *zap.Logger) {
+		{"all entries that may end the program", func(log *zap.Logger) {
 			for range 2 {
 				func() {
 					defer func() { _ = recover() }()
@@ -143,7 +142,7 @@ func TestNothingIsWrittenBeforeTheIntervalIsOver(t *testing.T) {
 	})
 }
 
-func TestWhatTheWrappedLoggerDoesNotWriteIsNotWritten(t *testing.T) {
+func TestEntriesThatTheWrappedLoggerLeavesOutAreNotWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all, allLogs := observer.New(zapcore.DebugLevel)
 		errorsOnly, errorLogs := observer.New(zapcore.ErrorLevel)
@@ -161,7 +160,7 @@ func TestWhatTheWrappedLoggerDoesNotWriteIsNotWritten(t *testing.T) {
 	})
 }
 
-func TestTheCallersFieldsAreTheirsAgain(t *testing.T) {
+func TestTheCallerMayReuseItsFields(t *testing.T) {
 	core, logs := observer.New(zapcore.DebugLevel)
 	log := throttle.Logger(zap.New(core), interval)
 	reused := make([]zap.Field, 1, 2)
@@ -176,7 +175,7 @@ func TestTheCallersFieldsAreTheirsAgain(t *testing.T) {
 	}
 }
 
-func TestSyncWritesWhatIsKeptBackAndSyncsTheWrapped(t *testing.T) {
+func TestSyncWritesHeldEntriesAndSyncsTheWrappedLogger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out synced
 		log := throttle.Logger(zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{MessageKey: "m"}), &out, zap.WarnLevel)), interval)
@@ -184,7 +183,7 @@ func TestSyncWritesWhatIsKeptBackAndSyncsTheWrapped(t *testing.T) {
 			log.Warn("a")
 			log.Error("b", zap.String("category", "c"))
 		}
-		for range 2 { // the second has nothing to write
+		for range 2 { // the second Sync has nothing to write
 			if err := log.Sync(); err != io.ErrClosedPipe {
 				t.Errorf("Sync: %v, want the wrapped one's error", err)
 			}
@@ -204,7 +203,7 @@ func TestSyncWritesWhatIsKeptBackAndSyncsTheWrapped(t *testing.T) {
 	})
 }
 
-// synced counts lines, and how many there were when it was synced.
+// synced counts the lines that were written, in total and before the last Sync.
 type synced struct{ lines, atSync atomic.Int64 }
 
 func (s *synced) Write(line []byte) (int, error) { s.lines.Add(1); return len(line), nil }
@@ -231,20 +230,20 @@ func TestNothingIsLostUnderLoad(t *testing.T) {
 		}
 		all.Wait()
 		_ = log.Sync()
-		told := make(map[string]int64)
+		logged := make(map[string]int64)
 		for _, entry := range logs.All() {
 			context := entry.ContextMap()
 			repeated, kept := context["repeated"].(int64)
 			if !kept {
 				repeated = 1
 			}
-			told[context["category"].(string)] += repeated
+			logged[context["category"].(string)] += repeated
 		}
 		want := make(map[string]int64)
 		for i := range causes {
 			want[fmt.Sprint(i)] = writers * each / causes
 		}
-		if diff := cmp.Diff(want, told); diff != "" {
+		if diff := cmp.Diff(want, logged); diff != "" {
 			t.Errorf("-want +got\n%s", diff)
 		}
 		// 30 s: a line at the begin and after each interval, and one for each Sync.
@@ -254,7 +253,7 @@ func TestNothingIsLostUnderLoad(t *testing.T) {
 	})
 }
 
-func TestMemoryIsBoundedShouldMessagesVary(t *testing.T) {
+func TestMemoryIsBoundedIfMessagesVary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zapcore.DebugLevel)
 		log := throttle.Logger(zap.New(core), interval)
@@ -266,7 +265,7 @@ func TestMemoryIsBoundedShouldMessagesVary(t *testing.T) {
 		if n := logs.Len(); n != 1100+100 {
 			t.Errorf("%d lines, want the second of 100 messages at once", n)
 		}
-		time.Sleep(2 * interval) // and forgotten
+		time.Sleep(2 * interval) // all causes are forgotten
 		synctest.Wait()
 		logs.TakeAll()
 		for range 2 {

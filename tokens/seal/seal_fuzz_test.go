@@ -7,8 +7,8 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// FuzzASealedValueOpensAsItWasInItsPlaceOnly: moved to another portal or field
-// it does not open, and with a bit changed it does not open as anything else.
+// FuzzASealedValueOpensAsItWasInItsPlaceOnly checks that a sealed value does not open for
+// another portal or field, and does not open as another value if one of its bits is changed.
 func FuzzASealedValueOpensAsItWasInItsPlaceOnly(f *testing.F) {
 	f.Add("value", "1", "refresh_token", "2", "refresh_token", uint(90))
 	f.Add("v", "1", "ab", "1a", "b", uint(56))
@@ -25,7 +25,7 @@ func FuzzASealedValueOpensAsItWasInItsPlaceOnly(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, value, portal, field, otherPortal, otherField string, bit uint) {
 		if value == "" {
-			return // is stored as nothing
+			return // an empty value is not sealed
 		}
 		stored := ring.Seal(portal, field, secret.New(value))
 		if got, err := ring.Open(portal, field, stored); err != nil || got.Reveal() != value {
@@ -39,14 +39,14 @@ func FuzzASealedValueOpensAsItWasInItsPlaceOnly(f *testing.F) {
 		changed := []byte(stored)
 		bit %= uint(len(changed) * 8)
 		changed[bit/8] ^= 1 << (bit % 8)
-		// Without its prefix it is text that was never sealed. The last
-		// character of base64 has bits that stand for nothing.
+		// A changed prefix makes the text one that was never sealed. Some bits of the
+		// last character of base64 have no meaning.
 		if got, err := ring.Open(portal, field, string(changed)); err == nil && got.Reveal() != value && got.Reveal() != string(changed) {
-			t.Errorf("with bit %d changed it opens as %q", bit, got.Reveal())
+			t.Errorf("with bit %d changed, the value opens as %q", bit, got.Reveal())
 		}
 		if bit/8 >= uint(len("sealed:")) && bit/8 < uint(len(changed)-1) {
 			if _, err := ring.Open(portal, field, string(changed)); err == nil {
-				t.Errorf("with bit %d changed it opens", bit)
+				t.Errorf("with bit %d changed, the value opens", bit)
 			}
 		}
 	})
