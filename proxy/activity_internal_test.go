@@ -45,7 +45,11 @@ func TestAnActivityIsBounded(t *testing.T) {
 	a := NewActivity(nil)
 	header := http.Header{"X-Hubspot-Ratelimit-Remaining": {"1"}}
 	for i := range 2 * mostLimits {
-		a.see(&outcome{client: fmt.Sprint(i), portal: fmt.Sprint(i), answeredBy: "hubspot", status: 400, path: strings.Repeat("/x", 5000), correlation: strings.Repeat("c", 5000)}, header)
+		status := http.StatusOK
+		if i < 2*mostFailing {
+			status = http.StatusBadRequest
+		}
+		a.see(&outcome{client: fmt.Sprint(i), portal: fmt.Sprint(i), answeredBy: "hubspot", status: status}, header)
 	}
 	clients := a.Clients()
 	if len(clients) != mostClients+1 || clients[0] != (ClientCalls{OtherClients, 2*mostLimits - mostClients}) {

@@ -87,8 +87,8 @@ func attack(random *rand.Rand, client, mark string) (text string, complete bool)
 // and no request that is none.
 func TestNoBytesGetAnotherPortalsCredential(t *testing.T) {
 	n := 8000
-	if testing.Short() {
-		n = 1000
+	if raceDetector {
+		n = 3000
 	}
 	for mode, change := range map[string]func(*proxy.Options){
 		"keys only": func(*proxy.Options) {},

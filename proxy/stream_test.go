@@ -248,7 +248,7 @@ func (c *checker) Write(b []byte) (int, error) {
 func TestBodiesStreamInConstantMemory(t *testing.T) {
 	total, most := int64(1<<30), int64(64<<20)
 	if raceDetector {
-		total, most = 512<<20, 256<<20
+		total, most = 320<<20, 256<<20
 	}
 	hub := hubspottest.NewServer()
 	t.Cleanup(hub.Close)
