@@ -279,6 +279,10 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// unlimitedCalls is the limit of a workload that is unlimited, in each second: the
+// highest that a budget learns.
+const unlimitedCalls = 10_000
+
 // answerBenchmark answers as HubSpot does, as far as its headers go.
 func answerBenchmark(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
@@ -287,7 +291,7 @@ func answerBenchmark(w http.ResponseWriter, r *http.Request) {
 	maps.Copy(header, hubSpotHeader)
 	if r.URL.Query().Has("unlimited") {
 		header["X-Hubspot-Ratelimit-Interval-Milliseconds"] = []string{"1000"}
-		header["X-Hubspot-Ratelimit-Max"] = []string{"10000"}
+		header["X-Hubspot-Ratelimit-Max"] = []string{strconv.Itoa(unlimitedCalls)}
 		header["X-Hubspot-Ratelimit-Remaining"] = []string{"9990"}
 	}
 	if latency, err := time.ParseDuration(r.URL.Query().Get("latency")); err == nil {

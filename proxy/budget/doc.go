@@ -20,9 +20,12 @@
 // window by one script, in which it reports what it has used, and what HubSpot's
 // headers say, and takes turns.
 //
-//   - While less than half of the limit is used, a process takes turns in advance, a
-//     quarter of what is left below three quarters of the limit, and takes more before
-//     they are used up. No request waits for Redis then. A process that has not visited
+//   - The limit is far while less than 70 % of it is used or taken, less one call for
+//     each process (less than half of it, if that is more). A process then takes turns
+//     in advance: as many as it has used within the last interval, or an equal share of
+//     a quarter of the limit if that is more, up to half of what is left below 75 % of
+//     the limit. It takes more when three quarters of them are used. So no request waits
+//     for Redis, and a visit serves ten calls and more. A process that has not visited
 //     the window for an interval sends a twentieth of the limit without a visit, and
 //     reports it later.
 //   - Otherwise each request has a turn of its own: at once, or at a time that Redis

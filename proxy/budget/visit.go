@@ -54,12 +54,8 @@ func (w *window) request(now time.Duration) (args []any, asked []*waiter) {
 	w.rejected = 0
 	args = append(args, w.observed.arguments(now, w.interval)...)
 	w.observed = observation{}
-	wantsStock := 1
-	if w.queue.waiting > 0 {
-		wantsStock = 0
-	}
 	moves := w.uses.take()
-	args = append(args, wantsStock, len(moves))
+	args = append(args, w.wanted(now), w.stock, len(moves))
 	for _, m := range moves {
 		age := int64(-1)
 		if m.at >= 0 {
@@ -77,6 +73,16 @@ func (w *window) request(now time.Duration) (args []any, asked []*waiter) {
 		args = append(args, µs(max(0, one.deadline-now)), light)
 	}
 	return args, asked
+}
+
+// wanted returns how many turns the process wants in advance: as many as it has used
+// within the last interval. It wants none, -1, if calls wait, which have turns of their
+// own.
+func (w *window) wanted(now time.Duration) int {
+	if w.queue.waiting > 0 {
+		return -1
+	}
+	return w.uses.within(now - w.interval)
 }
 
 func µs(d time.Duration) int64 { return d.Microseconds() }
@@ -98,7 +104,7 @@ func (w *window) take(answer []int64, sent time.Duration) {
 		if w.stock > 0 {
 			w.uses.giveBack(w.stockFrom, w.stock)
 		}
-		w.stock, w.stockLow, w.stockFrom, w.stockUntil = n, n/2, answer[6], sent+w.interval/4
+		w.stock, w.stockLow, w.stockFrom, w.stockUntil = n, n/4, answer[6], sent+w.interval/4
 	} else if !w.far && w.stock > 0 {
 		w.uses.giveBack(w.stockFrom, w.stock)
 		w.stock = 0

@@ -6,7 +6,8 @@
 --          rejected (the interval of the limit that HubSpot's 429 named, or 0),
 --          observed, observed_from, observed_to (calls that HubSpot counts in its
 --          window, -1 means none; how long ago the call was sent, and answered),
---          stock (1 if the process takes turns in advance),
+--          wanted (how many turns the process has used within the last interval, so that
+--          it takes as many in advance, -1 means none), has (how many it still has),
 --          moves, and for each: from, age, count,
 --          asks, and for each: wait, light
 -- Returns  limit, interval, processes, used, far, stock, from, spacing,
@@ -73,7 +74,7 @@ for name, at in pairs(seen_processes) do
 end
 
 local observed, observed_from, observed_to = arg(), arg(), arg()
-local wants_stock = arg() == 1
+local wanted, has = arg(), arg()
 
 -- Turns that were used later than they were taken, or not at all (a negative age).
 for _ = 1, arg() do
@@ -177,9 +178,14 @@ for _ = 1, arg() do
   end
 end
 
-local far, stock, from = busy <= now and held <= now and used < limit / 2, 0, 0
-if far and wants_stock then
-  stock = math.max(0, math.floor((0.75 * limit - used) / 4))
+-- The process gives back what it still has when it takes turns in advance. Each process
+-- may have sent a call that it has not reported.
+local taken = used - has
+local near = 0.7 * limit - math.min(processes, 0.2 * limit)
+local far, stock, from = busy <= now and held <= now and taken < near, 0, 0
+if far and wanted >= 0 then
+  -- An equal share of a quarter of the limit at least, for calls that come all at once.
+  stock = math.floor(math.min(math.max(wanted, limit / 4 / processes), (0.75 * limit - taken) / 2))
   if stock > 0 then from = add(now, stock) end
 end
 

@@ -112,7 +112,7 @@ func (w *window) give(turn Turn, now time.Duration) bool {
 // kick sees to it that calls that wait get turns, and that what is to be reported is.
 // The window's lock is held.
 func (w *window) kick() {
-	if w.visiting || !w.wanted() || w.budget.life.Err() != nil {
+	if w.visiting || !w.hasWork() || w.budget.life.Err() != nil {
 		return
 	}
 	w.visiting = true
@@ -125,8 +125,8 @@ func (w *window) report() {
 	w.kick()
 }
 
-// wanted reports whether there is something to do.
-func (w *window) wanted() bool { return w.again || w.asks() > 0 }
+// hasWork reports whether run has anything to do.
+func (w *window) hasWork() bool { return w.again || w.asks() > 0 }
 
 // mostReserved is how many turns of later than now a process has reserved at once:
 // one for each client, so that who comes next need not wait for those of a client
@@ -148,7 +148,7 @@ func (w *window) asks() int {
 func (w *window) run() {
 	for {
 		w.mu.Lock()
-		if !w.wanted() || w.budget.life.Err() != nil {
+		if !w.hasWork() || w.budget.life.Err() != nil {
 			w.visiting = false
 			w.mu.Unlock()
 			return

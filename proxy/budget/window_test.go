@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -299,4 +301,45 @@ func TestFarFromTheLimitNoCallWaitsForRedis(t *testing.T) {
 	redis.Pause() // nor do these, whose turns are there
 	take(8)
 	redis.Resume()
+}
+
+var scriptCalls = regexp.MustCompile(`cmdstat_evalsha:calls=(\d+)`)
+
+func TestFarFromTheLimitFewCallsNeedAVisitAndNoneWaits(t *testing.T) {
+	t.Parallel()
+	for n, most := range map[int]float64{1: .1, 4: .2} {
+		t.Run(fmt.Sprintf("%d processes", n), func(t *testing.T) {
+			t.Parallel()
+			redis, h := redistest.Start(t), &hub{limit: 190, interval: time.Second, headers: true}
+			all := processes(t, redis, n)
+			ticker := time.NewTicker(h.interval * 5 / 2 / time.Duration(h.limit)) // two fifths of the limit
+			defer ticker.Stop()
+			var calling sync.WaitGroup
+			var waited atomic.Int64
+			const calls = 152 // of two intervals
+			for i := range calls {
+				<-ticker.C
+				calling.Go(func() {
+					turn, err := all[i%n].Take(t.Context(), budget.Call{Portal: "1", Client: "a"}, time.Minute, nil)
+					if err != nil {
+						t.Error(err)
+					} else if turn.Waited > 0 {
+						waited.Add(1)
+					}
+					sent := time.Now()
+					header, _ := h.call()
+					turn.Answered(header, sent)
+				})
+			}
+			calling.Wait()
+			visits := 0
+			if found := scriptCalls.FindStringSubmatch(redis.Do("INFO", "commandstats")); found != nil {
+				visits, _ = strconv.Atoi(found[1])
+			}
+			t.Logf("%d visits of %d calls, %d waited", visits, calls, waited.Load())
+			if float64(visits) > most*calls || waited.Load() > calls/20 { // the machine is busy
+				t.Error("that is too many")
+			}
+		})
+	}
 }
