@@ -135,7 +135,7 @@ func (s *Source) holds(portal string) *held {
 // Begin learns Redis' epoch, and begins one if Redis is new: nonces that were
 // issued before it are refused.
 func (s *Source) Begin(ctx context.Context) error {
-	_, err := s.store.AskEpoch(ctx)
+	_, err := s.store.RefreshEpoch(ctx)
 	return err
 }
 
@@ -149,7 +149,7 @@ func (s *Source) Burn(ctx context.Context, nonce string, issued time.Time, life 
 	}
 	// Asked after it is noted: a loss that comes still later begins an epoch
 	// that is younger than the nonce.
-	if _, err := s.store.AskEpoch(ctx); err != nil {
+	if _, err := s.store.RefreshEpoch(ctx); err != nil {
 		return false, err
 	}
 	if s.store.LastEpoch().Began().After(issued) {

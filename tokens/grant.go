@@ -200,7 +200,7 @@ func (s *Source) note(e *entry, h *held, fingerprint, code string) error {
 		r.EndedCode = code
 	}
 	if refused && (r.State != Ended || r.EndedAt.IsZero()) {
-		r = r.Noted(r.NotedAt, "ended:"+code)
+		r = r.WithEvent(r.NotedAt, "ended:"+code)
 		r.State, r.EndedAt = Ended, r.NotedAt
 	}
 	_, err := s.store.Write(s.life, e.id, store.Change{Record: r, Numbering: store.Keep, Replaces: &h.Record})

@@ -74,7 +74,7 @@ func (s *Source) load(ctx context.Context, portal string) (*store.Record, error)
 // process has: it is not connected, or Redis has just lost its data, so that
 // another process may be about to write it back.
 func (s *Source) unknownPortal(ctx context.Context, e *entry) error {
-	young, err := s.store.AskEpoch(ctx)
+	young, err := s.store.RefreshEpoch(ctx)
 	if err != nil {
 		return err
 	}

@@ -240,7 +240,7 @@ func (s *Source) call(e *entry, h *held, why store.Cause, alone bool) (*Credenti
 	}
 	// As exact as they are stored, so that what is read later is the same.
 	r.RenewedAt, r.RenewedFor = s.now().Truncate(time.Millisecond), why
-	r = r.Noted(r.RenewedAt, string(why))
+	r = r.WithEvent(r.RenewedAt, string(why))
 	r.ExpiresAt = began.Add(token.Life).Truncate(time.Millisecond)
 	// The next one after the former. Redis gives it a number by its clock when
 	// it is stored; without Redis, the process' clock does.

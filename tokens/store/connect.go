@@ -17,16 +17,17 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// errRedisURL does not quote the URL: it may hold a password. Replicas lag
-// behind, so that a record read from one could undo what is known already.
-var errRedisURL = errors.New("not a Redis URL: give redis://, rediss:// or unix://, with ?master_name=…&addr=… for Sentinel, or further ?addr=… for Cluster, and no options that go-redis does not know or that read from replicas")
+// errRedisURL does not quote the URL, which may have a password. Reading from replicas is
+// refused because replicas lag behind: an old record read from a replica could undo a newer
+// one.
+var errRedisURL = errors.New("not a Redis URL: give redis://, rediss:// or unix://, with ?master_name=…&addr=… for Sentinel or further ?addr=… for Cluster, and without options that go-redis does not know or that read from replicas")
 
-// Open returns a client of the Redis that the URL names, without
-// connecting to it yet: one server (redis://, rediss:// for TLS, unix://), one
-// behind Sentinel (?master_name=…, the hosts being Sentinel's), or a Cluster
-// (further hosts as ?addr=…). Timeouts and pool sizes can be set in the query
-// as go-redis' ParseURL has it. Change changes how TLS is spoken, where the URL asks
-// for TLS.
+// Open returns a client of the Redis at a URL. It does not connect yet. The URL names a
+// server (redis://, rediss:// for TLS, unix://), a server behind Sentinel (?master_name=…,
+// where the hosts are Sentinels), or a Cluster (further hosts as ?addr=…). The query may set
+// timeouts and pool sizes, with the names of go-redis' ParseURL. The functions change modify
+// the TLS configuration; they are not called if the URL does not use TLS. The error does not
+// contain the URL.
 func Open(address secret.Text, change ...func(*tls.Config)) (redis.UniversalClient, error) {
 	u, err := url.Parse(address.Reveal())
 	if err != nil || overflows(u.Query()) {
@@ -42,8 +43,8 @@ func Open(address secret.Text, change ...func(*tls.Config)) (redis.UniversalClie
 	}
 }
 
-// overflows reports whether an option is a number for which go-redis panics,
-// be it only at the first use of the client.
+// overflows reports whether an option is a number for which go-redis panics, at once or when
+// the client is first used.
 func overflows(query url.Values) bool {
 	for _, values := range query {
 		for _, value := range values {
@@ -97,26 +98,27 @@ func changeTLS(config *tls.Config, change []func(*tls.Config)) {
 	}
 }
 
-// tune sets what all three kinds of client have in common.
+// tune sets the options that all three kinds of clients have in common.
 func tune(dial *time.Duration, dials *int, contextTimeout *bool) {
 	if *dial == 0 {
-		*dial = 2 * time.Second // within Timeout, so that a second try has a chance
+		*dial = 2 * time.Second // less than Timeout, which leaves time for a second try
 	}
 	if *dials == 0 {
-		*dials = 1 // commands are tried again as it is, and nobody is to wait for both
+		*dials = 1 // go-redis tries commands again too; both together would take too long
 	}
 	*contextTimeout = true
 }
 
-// noNotifications keeps the client from sending CLIENT MAINT_NOTIFICATIONS:
-// servers that do not know it, and proxies before them, may close the
-// connection over it. Clients of Sentinel never send it.
+// noNotifications keeps the client from sending CLIENT MAINT_NOTIFICATIONS. Servers that do
+// not know this command, and proxies in front of servers, may close the connection. Clients
+// that use Sentinel never send the command.
 func noNotifications() *maintnotifications.Config {
 	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
-// Embedded returns a client of a Redis within this process, and what ends
-// it. It opens no port, asks for no password, and forgets all at its end.
+// Embedded starts a Redis within this process. It returns a client, and a function that
+// closes the client and stops the Redis. The embedded Redis opens no port, requires no
+// password, and keeps its data in memory only.
 func Embedded() (client redis.UniversalClient, end func()) {
 	server := miniredis.NewMiniRedis()
 	options := &redis.Options{
@@ -139,18 +141,18 @@ func Embedded() (client redis.UniversalClient, end func()) {
 	}
 }
 
-// embeddedAddr is the address that clients of an embedded Redis have: nothing
-// listens there.
+// embeddedAddr is the address in the options of clients of an embedded Redis. Nothing listens
+// there.
 const embeddedAddr = "embedded"
 
-// isEmbedded reports whether the client is one of an embedded Redis, whose data
-// no other process can write back.
+// isEmbedded reports whether the client uses an embedded Redis. No other process uses the same
+// one, so no other process can write data back.
 func isEmbedded(client redis.UniversalClient) bool {
 	one, ok := client.(*redis.Client)
 	return ok && one.Options().Addr == embeddedAddr
 }
 
-// letTimePass makes keys expire: miniredis' time stands still otherwise.
+// letTimePass advances miniredis' clock until stop is closed, so that keys expire.
 func letTimePass(server *miniredis.Miniredis, stop <-chan struct{}) {
 	const step = 250 * time.Millisecond
 	ticker := time.NewTicker(step)
@@ -165,19 +167,19 @@ func letTimePass(server *miniredis.Miniredis, stop <-chan struct{}) {
 	}
 }
 
-// ErrEvicts is a warning: Redis may throw records away when its memory is full.
+// ErrEvicts means that Redis may delete records when its memory is full.
 var ErrEvicts = errors.New("the Redis server may evict portals when its memory is full: set its maxmemory-policy to noeviction")
 
-// Check returns nil if Redis answers and keeps what it is given,
-// [ErrEvicts] if it may not keep it, and another error if it does not answer.
+// Check returns nil if Redis answers and keeps all records, [ErrEvicts] if Redis may delete
+// records, and an [*Error] if Redis does not answer within [Timeout].
 func Check(ctx context.Context, client redis.UniversalClient) error {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	if err := client.Ping(ctx).Err(); err != nil {
 		return Failure("ping Redis", err)
 	}
-	// Not CONFIG GET, which managed services forbid. A server that does not
-	// tell is not accused.
+	// INFO is used instead of CONFIG GET, which managed services forbid. If the server
+	// does not report its policy, Check assumes that it keeps records.
 	info := client.InfoMap(ctx, "memory").Val()
 	if policy := info["Memory"]["maxmemory_policy"]; policy != "" && policy != "noeviction" {
 		return ErrEvicts

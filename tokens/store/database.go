@@ -12,33 +12,33 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Timeout is how long one operation of Redis may take. With less, a slow Redis
-// would count as unreachable; with more, a stopped one would delay the renewals
-// that are done without it.
+// Timeout limits each operation of Redis. With a shorter timeout, a slow Redis would count as
+// unreachable. With a longer one, a Redis that has stopped would delay renewals, which do not
+// need it.
 const Timeout = 3 * time.Second
 
-// A Database is what one prefix holds in one Redis database. It is a value,
-// safe for concurrent use.
+// A Database is the part of a Redis database whose keys begin with a prefix. It is safe for
+// concurrent use.
 type Database struct {
-	// Redis is closed by its owner.
+	// Redis is the client. The caller that has made it closes it.
 	Redis redis.UniversalClient
 
-	// Prefix begins every key and channel.
+	// Prefix begins the name of every key and channel.
 	Prefix string
 }
 
-// An Epoch is one life of a database, from the time when it was empty.
+// An Epoch is the time from when a database was empty until it loses its data.
 type Epoch struct {
-	// ID has a random part. Another one than before means that the database
-	// has lost its data.
+	// ID has a random part. An ID other than before means that the database has lost
+	// its data.
 	ID string
 
-	// New reports that Redis had none before it was asked.
+	// New means that this call has begun the epoch, because Redis had none.
 	New bool
 }
 
-// Began returns when the epoch began by Redis' clock; zero if that is not known,
-// because a version made it that did not note it.
+// Began returns the time at which the epoch began, by Redis' clock. It returns the zero time
+// for an epoch of an earlier version, which did not store the time.
 func (e Epoch) Began() time.Time {
 	us, _, _ := strings.Cut(e.ID, "-")
 	began, err := strconv.ParseInt(us, 10, 64)
@@ -55,7 +55,8 @@ var epochLua = redis.NewScript(epochScript)
 
 const readEpoch = "read the epoch from Redis"
 
-// Epoch returns the database's epoch, and begins one if there is none.
+// Epoch returns the database's epoch, and begins one if there is none. The error is an
+// [*Error].
 func (d Database) Epoch(ctx context.Context) (Epoch, error) {
 	limited, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
@@ -89,7 +90,7 @@ func (d Database) beginEpoch(ctx context.Context) (Epoch, error) {
 
 func (d Database) epochKey() string { return d.Prefix + "epoch" }
 
-// Channel returns the name of a channel in an epoch. No other database has the
-// same. A user learns the name by reading the database's keys, or by PUBSUB
-// CHANNELS; a message is a hint to read, so that the name need not be a secret.
+// Channel returns the name of a channel in an epoch. No two databases have the same channel.
+// A Redis user can find the name by reading the database's keys, or by PUBSUB CHANNELS. The
+// name need not be secret, because a message is only a hint to read records again.
 func (d Database) Channel(name, epoch string) string { return d.Prefix + name + ":" + epoch }

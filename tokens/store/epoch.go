@@ -7,25 +7,25 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// youngTime is how long after a database has lost its data a portal that it does
-// not have may just not have been written back.
+// youngTime is the time after a loss of data for which the database counts as young: a
+// missing portal may be about to be written back by another process.
 const youngTime = 10 * time.Second
 
-// eventsName is what the channel of the records is called in each epoch.
+// eventsName is the name of the records' channel, without prefix and epoch.
 const eventsName = "events"
 
-// seen is an epoch, and until when it is young by the process' clock.
-type seen struct {
+// epochState is an epoch, and the time until which it is young by the process's clock.
+type epochState struct {
 	Epoch
 	youngUntil time.Time
 }
 
-// see notes an epoch. How old it is tells Redis' clock.
-func (s *Store) see(ctx context.Context, epoch Epoch) (*seen, error) {
+// setEpoch stores the current epoch. It reads Redis' clock to calculate the epoch's age.
+func (s *Store) setEpoch(ctx context.Context, epoch Epoch) (*epochState, error) {
 	if known := s.epoch.Load(); known != nil && known.ID == epoch.ID {
 		return known, nil
 	}
-	next := &seen{Epoch: epoch}
+	next := &epochState{Epoch: epoch}
 	if began := epoch.Began(); !began.IsZero() && !isEmbedded(s.Redis) {
 		ctx, cancel := context.WithTimeout(ctx, Timeout)
 		defer cancel()
@@ -39,10 +39,11 @@ func (s *Store) see(ctx context.Context, epoch Epoch) (*seen, error) {
 	return next, nil
 }
 
-// AskEpoch asks for the database's epoch, and returns for how long it is still
-// young: a portal that is not there may be about to be written back. If the
-// epoch is another one than before, it is published to all who follow the former one.
-func (s *Store) AskEpoch(ctx context.Context) (young time.Duration, err error) {
+// RefreshEpoch reads the database's epoch, and returns the time for which the epoch is still
+// young, or 0. While it is young, a missing portal may be about to be written back. If the
+// epoch has changed, RefreshEpoch publishes that on the channel of the former epoch. The
+// error is an [*Error].
+func (s *Store) RefreshEpoch(ctx context.Context) (young time.Duration, err error) {
 	epoch, err := s.Epoch(ctx)
 	if err != nil {
 		return 0, err
@@ -51,17 +52,17 @@ func (s *Store) AskEpoch(ctx context.Context) (young time.Duration, err error) {
 	if former != nil && former.ID != epoch.ID {
 		_ = s.publish(ctx, s.Channel(eventsName, former.ID), newEpoch)
 	}
-	now, err := s.see(ctx, epoch)
+	now, err := s.setEpoch(ctx, epoch)
 	if err != nil {
 		return 0, err
 	}
 	return max(0, time.Until(now.youngUntil)), nil
 }
 
-// EpochID returns the id of the epoch as it was last seen; empty: it was not yet.
+// EpochID returns the id of the epoch that was last read, or "" if none was read yet.
 func (s *Store) EpochID() string { return s.LastEpoch().ID }
 
-// LastEpoch returns the epoch as it was last seen.
+// LastEpoch returns the epoch that was last read, or the zero Epoch if none was read yet.
 func (s *Store) LastEpoch() Epoch {
 	if known := s.epoch.Load(); known != nil {
 		return known.Epoch
@@ -69,27 +70,27 @@ func (s *Store) LastEpoch() Epoch {
 	return Epoch{}
 }
 
-// knownEpoch returns the id of the epoch as it was last seen, and asks if it was
-// not yet.
+// knownEpoch returns the id of the epoch that was last read. If none was read yet, knownEpoch
+// reads it.
 func (s *Store) knownEpoch(ctx context.Context) (string, error) {
 	if s.epoch.Load() == nil {
-		if _, err := s.AskEpoch(ctx); err != nil {
+		if _, err := s.RefreshEpoch(ctx); err != nil {
 			return "", err
 		}
 	}
 	return s.EpochID(), nil
 }
 
-// Hints calls hint for each portal whose record may have changed, until ctx
-// ends, and connected whenever hints begin to arrive. A hint says nothing but
-// that: anybody who may publish can have sent it. While the Redis user may not
-// subscribe, polled is called every few seconds instead: any record may have
-// changed.
+// Hints calls hint for each portal whose record may have changed, until ctx ends. It calls
+// connected whenever hints begin to arrive; hints before that are lost. A hint says nothing
+// else, because anyone with the right to publish may have sent it. While the Redis user has no
+// right to subscribe, Hints calls polled every few seconds instead, which means that any record
+// may have changed. The functions are called one at a time.
 func (s *Store) Hints(ctx context.Context, connected, polled func(), hint func(portal string)) {
 	s.Follow(ctx, eventsName, Follower{
 		Connected: func(epoch Epoch) {
-			if _, err := s.see(ctx, epoch); err != nil {
-				s.epoch.Store(&seen{Epoch: epoch}) // which is not young, as far as is known
+			if _, err := s.setEpoch(ctx, epoch); err != nil {
+				s.epoch.Store(&epochState{Epoch: epoch}) // its age is not known, so it counts as old
 			}
 			s.polls.Store(false)
 			connected()
@@ -100,20 +101,18 @@ func (s *Store) Hints(ctx context.Context, connected, polled func(), hint func(p
 			polled()
 		},
 		Message: hint,
-		Failed:  func(error) {}, // Health has seen it
+		Failed:  func(error) {}, // Health sees the error too
 	})
 }
 
-// Polls reports whether changes are polled for, because the Redis user may not
-// subscribe.
+// Polls reports whether Hints polls, because the Redis user has no right to subscribe.
 func (s *Store) Polls() bool { return s.polls.Load() }
 
-// warmConnections is how many commands can be under way without one of them
-// having to open a connection first.
+// warmConnections is the number of connections that are opened in advance.
 const warmConnections = 6
 
-// warm opens connections. Opening one takes several round trips, which a Redis
-// that has become slow does not answer within [Timeout].
+// warm opens connections in advance. To open a connection takes several round trips, for which
+// [Timeout] is too short if Redis becomes slow.
 func (s *Store) warm(ctx context.Context) {
 	client, ok := s.Redis.(*redis.Client) // a Cluster has a pool for each of its servers
 	if !ok || isEmbedded(s.Redis) {

@@ -12,53 +12,53 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// An Error says that Redis did not answer as it should. It says nothing about
-// what is stored there, and never means that something is not there.
+// An Error means that Redis did not answer, or answered with an error. It never means that
+// something is not stored.
 //
-// Its text has nothing of what the server has sent, except for an error code
-// from a fixed list: servers quote the arguments of commands in their errors,
-// and a password or a credential is among them.
+// The text of an Error contains nothing that the server has sent, except an error code from
+// a fixed list. Servers quote the arguments of commands in their errors, and arguments may be
+// passwords or credentials.
 type Error struct {
-	// Op is what was being done, such as "read from Redis".
+	// Op is the operation that failed, such as "read from Redis".
 	Op string
 
-	// Code is the first word of Redis' error, such as NOPERM. Empty: Redis
-	// has not answered with an error.
+	// Code is the first word of Redis' error, such as NOPERM. Empty means that Redis
+	// did not answer with an error.
 	Code string
 
-	// Command is the command that the Redis user has no right to, if the code
-	// is NOPERM, and if Redis names it.
+	// Command is the command that the Redis user may not use. Empty unless the code
+	// is NOPERM and Redis names the command.
 	Command string
 
-	// phrase is the text of Redis' error, if it is one of phrases.
+	// phrase is the text of Redis' error if it is one of phrases.
 	phrase string
 
 	err error
 }
 
-// codes are the first words of errors that are logged.
+// codes are the error codes that may be logged.
 var codes = []string{
 	"ASK", "BUSY", "CLUSTERDOWN", "CROSSSLOT", "DENIED", "ERR", "EXECABORT", "LOADING", "MASTERDOWN", "MISCONF", "MOVED",
 	"NOAUTH", "NOPERM", "NOPROTO", "NOREPLICAS", "NOSCRIPT", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED", "WRONGPASS", "WRONGTYPE",
 }
 
-// phrases are texts of errors with the code ERR that say what to do.
+// phrases are the texts of ERR errors that may be logged, because they help the operator.
 var phrases = []string{
 	"unknown command", "max number of clients reached", "DB index is out of range",
 	"invalid password", "Client sent AUTH, but no password is set",
 }
 
-// Failure makes an [Error] of an error of go-redis. Nil stays nil.
+// Failure returns an [*Error] for an error of go-redis. It returns nil for nil, and an error
+// that already wraps an [*Error] unchanged. op is the operation that failed.
 func Failure(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if known := (*Error)(nil); errors.As(err, &known) {
+	if _, known := errors.AsType[*Error](err); known {
 		return err
 	}
 	e := &Error{Op: op, err: err}
-	var reply redis.Error
-	if errors.As(err, &reply) && !errors.Is(err, redis.Nil) {
+	if reply, is := errors.AsType[redis.Error](err); is && !errors.Is(err, redis.Nil) {
 		e.Code = codeOf(reply.Error())
 		if e.Code == "NOPERM" {
 			e.Command = commandOf(reply.Error())
@@ -72,7 +72,7 @@ func Failure(op string, err error) error {
 	return e
 }
 
-// codeOf returns the code of what Redis answered with; ERR if it is not known.
+// codeOf returns the code of Redis' error, or ERR if the code is not one of codes.
 func codeOf(text string) string {
 	code, _, _ := strings.Cut(strings.TrimPrefix(text, "ERR "), " ")
 	if slices.Contains(codes, code) {
@@ -81,13 +81,14 @@ func codeOf(text string) string {
 	return "ERR"
 }
 
-// connectionCommands are what go-redis sends on a new connection, which may be
-// refused.
+// connectionCommands are the commands that go-redis sends on a new connection. Redis may
+// refuse them.
 var connectionCommands = []string{"auth", "client", "client|setinfo", "cluster", "hello"}
 
 var quoted = regexp.MustCompile(`'([a-z|]+)' command`)
 
-// commandOf returns the command that the text of NOPERM names.
+// commandOf returns the command that a NOPERM error names, or "" if it names none that the
+// program sends.
 func commandOf(text string) string {
 	match := quoted.FindStringSubmatch(text)
 	if match == nil || !slices.Contains(slices.Concat(commands(), clusterCommands, connectionCommands), match[1]) {
@@ -96,7 +97,7 @@ func commandOf(text string) string {
 	return match[1]
 }
 
-// Error says what was being done, and Redis' error code or the cause.
+// Error returns the operation and Redis' error code or the cause, without secrets.
 func (e *Error) Error() string {
 	switch {
 	case e.Command != "":
@@ -118,24 +119,24 @@ func (e *Error) Error() string {
 	}
 }
 
-// Unwrap returns the error of go-redis, for errors.Is. Its text may hold a
-// secret.
+// Unwrap returns the error of go-redis, for errors.Is. Do not print it, because its text may
+// contain a secret.
 func (e *Error) Unwrap() error { return e.err }
 
-// notServing are the codes of a server that serves nobody now, or not this
-// user: to this program that is as if it did not answer.
+// notServing are the codes with which a server refuses all commands, of all users or of this
+// one. The program treats such a server as one that does not answer.
 var notServing = []string{"LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "WRONGPASS"}
 
-// Answered reports whether Redis answered with an error about the command
-// rather than about itself.
+// Answered reports whether Redis answered with an error that concerns the command only. It
+// returns false if Redis did not answer or refuses all commands.
 func (e *Error) Answered() bool { return e.Code != "" && !slices.Contains(notServing, e.Code) }
 
-// OfRecord reports whether something else than a record is stored under the
-// key: that concerns one portal only.
+// OfRecord reports whether the portal's key holds something other than a record. Such an error
+// concerns one portal only.
 func (e *Error) OfRecord() bool { return e.Code == "WRONGTYPE" }
 
-// IsCanceled reports whether err exists because the one who asked has left.
+// IsCanceled reports whether err exists because the caller's context was canceled.
 func IsCanceled(err error) bool { return errors.Is(err, context.Canceled) }
 
-// ErrShape means an answer that is not of the shape that the program expects.
-const ErrShape = secret.Fault("its answer has another shape than expected")
+// ErrShape means that Redis' answer does not have the form that the program expects.
+const ErrShape = secret.Fault("the answer does not have the expected form")

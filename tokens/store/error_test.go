@@ -14,13 +14,13 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// reply is an error that Redis has answered with.
+// reply is an error with which Redis has answered.
 type reply string
 
 func (r reply) Error() string { return string(r) }
 func (reply) RedisError()     {}
 
-func TestAnErrorSaysItsCodeAndNothingThatRedisQuotes(t *testing.T) {
+func TestAnErrorHasRedisCodeAndNothingThatRedisQuotes(t *testing.T) {
 	t.Parallel()
 	const canary = hubspottest.Canary
 	for _, tt := range []struct {
@@ -49,16 +49,16 @@ func TestAnErrorSaysItsCodeAndNothingThatRedisQuotes(t *testing.T) {
 		{io.EOF, "the connection was closed", false},
 		{context.DeadlineExceeded, "timeout", false},
 	} {
-		var failure *store.Error
 		err := fmt.Errorf("portal 1: %w", store.Failure("read from Redis", tt.err))
-		if !errors.As(err, &failure) {
-			t.Fatalf("%v is no *store.Error", err)
+		failure, is := errors.AsType[*store.Error](err)
+		if !is {
+			t.Fatalf("%v is not a *store.Error", err)
 		}
 		if got := failure.Error(); got != "read from Redis: "+tt.want || failure.Answered() != tt.answered {
-			t.Errorf("%v is told as %q, answered %t", tt.err, got, failure.Answered())
+			t.Errorf("the text of %v is %q, answered %t", tt.err, got, failure.Answered())
 		}
 		if strings.Contains(fmt.Sprintf("%v %+v %s", err, err, failure), canary) {
-			t.Errorf("it has a secret: %v", err)
+			t.Errorf("the error has a secret: %v", err)
 		}
 		if !errors.Is(err, tt.err) || store.Failure("again", err) != err {
 			t.Errorf("%v is another error", err)

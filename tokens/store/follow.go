@@ -14,70 +14,70 @@ import (
 )
 
 const (
-	// epochEvery is how often a follower asks for the epoch: a database can
-	// lose its data without a connection being broken, as by FLUSHALL.
+	// epochEvery is the interval at which a follower reads the epoch. A database can
+	// lose its data while connections stay open, for example by FLUSHALL.
 	epochEvery = 2 * time.Second
 
-	// epochPause is how long a follower asks for the epoch at most once,
-	// however many messages say that there is a new one.
+	// epochPause is the shortest interval between two reads of the epoch, even if
+	// many messages report a new epoch.
 	epochPause = 100 * time.Millisecond
 
-	// silence is how long a subscription may send nothing, not even the
-	// answer to a ping, until its connection counts as dead.
-	silence = 4 * epochEvery
+	// deadAfter is the time after which a subscription's connection counts as dead
+	// if nothing was received, including answers to pings.
+	deadAfter = 4 * epochEvery
 
-	// firstRetry is the first pause after Redis did not answer, and mostRetry
-	// the longest one.
+	// firstRetry and maxRetry are the first and the longest pause between tries while
+	// Redis does not answer.
 	firstRetry = 100 * time.Millisecond
-	mostRetry  = 2 * time.Second
+	maxRetry   = 2 * time.Second
 
-	// pollEvery is how often changes are polled for where the Redis user may not
-	// subscribe, and subscribeEvery how often that right is tried again.
+	// pollEvery is the interval of polling while the Redis user has no right to
+	// subscribe. subscribeEvery is the interval at which subscribing is tried again.
 	pollEvery      = 4 * time.Second
 	subscribeEvery = time.Minute
 )
 
-// A Follower receives what [Database.Follow] learns. Its functions are called
-// one at a time, and must not block for long.
+// A Follower has the functions that [Database.Follow] calls. Follow calls them one at a time.
+// They must not block for long.
 type Follower struct {
 	// Connected is called with the epoch whenever messages begin to arrive, or
-	// polling begins. What was sent before is lost.
+	// polling begins. Messages that were sent before are lost.
 	Connected func(Epoch)
 
-	// Message is called with each message. A message is a hint to read, and
-	// nothing more: anybody who may publish can have sent it.
+	// Message is called with each message. A message is only a hint to read records
+	// again, because anyone with the right to publish may have sent it.
 	Message func(payload string)
 
-	// Polled is called every few seconds, in place of messages, while the Redis
-	// user has no right to subscribe: anything may have changed since the last
+	// Polled is called every few seconds instead of Message while the Redis user has
+	// no right to subscribe. It means that any record may have changed since the last
 	// call.
 	Polled func()
 
-	// Failed is called when messages cannot arrive, and after each further
-	// try. The error is an [*Error].
+	// Failed is called when messages cannot arrive, and again after each further try.
+	// The error is an [*Error].
 	Failed func(error)
 }
 
-// newEpoch is the message for the followers of the former epoch: there is a
-// new one.
+// newEpoch is the message on the former epoch's channel that there is a new epoch.
 const newEpoch = "epoch"
 
-// Follow passes on the messages of a channel until ctx ends. The name of the
-// channel holds the epoch; when the epoch changes, Follow changes to the
-// channel of the new one.
+// Follow calls f's functions for the messages of a channel until ctx ends. The channel's name
+// contains the epoch. When the epoch changes, Follow subscribes to the channel of the new
+// epoch.
 func (d Database) Follow(ctx context.Context, name string, f Follower) {
 	former, pause := "", firstRetry
 	for ctx.Err() == nil {
 		epoch, err := d.Epoch(ctx)
 		if err == nil {
 			if epoch.New && former != "" {
-				// The others would learn it within epochEvery.
+				// Without this message, the others notice the new epoch after
+				// epochEvery.
 				_ = d.publish(ctx, d.Channel(name, former), newEpoch)
 			}
 			former, pause = epoch.ID, firstRetry
 			err = d.followEpoch(ctx, name, epoch, f)
 		}
-		if refused := (*Error)(nil); errors.As(err, &refused) && refused.Code == "NOPERM" && refused.Op == subscribing {
+		if refused, is := errors.AsType[*Error](err); is && refused.Code == "NOPERM" && refused.Op == subscribing {
 			err = d.poll(ctx, epoch, f)
 		}
 		if err == nil || ctx.Err() != nil {
@@ -88,11 +88,11 @@ func (d Database) Follow(ctx context.Context, name string, f Follower) {
 		case <-ctx.Done():
 		case <-time.After(pause/2 + rand.N(pause/2)):
 		}
-		pause = min(2*pause, mostRetry)
+		pause = min(2*pause, maxRetry)
 	}
 }
 
-// poll stands in for a subscription for a while, or until there is another epoch.
+// poll polls for subscribeEvery, or until the epoch changes.
 func (d Database) poll(ctx context.Context, epoch Epoch, f Follower) error {
 	f.Connected(epoch)
 	for until := time.Now().Add(subscribeEvery); time.Now().Before(until); {
@@ -115,15 +115,15 @@ func (d Database) publish(ctx context.Context, channel, payload string) error {
 	return Failure("publish in Redis", d.Redis.Publish(ctx, channel, payload).Err())
 }
 
-// followEpoch passes on the messages of one epoch. It returns nil when there is
-// another one.
+// followEpoch calls f's functions for the messages of one epoch. It returns nil when the epoch
+// has changed.
 func (d Database) followEpoch(ctx context.Context, name string, epoch Epoch, f Follower) error {
 	ctx, end := context.WithCancelCause(ctx)
 	events := d.Redis.Subscribe(ctx, d.Channel(name, epoch.ID))
 	defer events.Close()
-	defer context.AfterFunc(ctx, func() { _ = events.Close() })() // which ends receiving
+	defer context.AfterFunc(ctx, func() { _ = events.Close() })() // ends a waiting Receive
 	w := watcher{database: d, epoch: epoch.ID, events: events, hurry: make(chan struct{}, 1)}
-	w.heard()
+	w.received()
 	var watching sync.WaitGroup
 	watching.Go(func() { end(w.watch(ctx)) })
 	defer watching.Wait()
@@ -131,18 +131,18 @@ func (d Database) followEpoch(ctx context.Context, name string, epoch Epoch, f F
 	for {
 		message, err := receive(ctx, events)
 		if err != nil {
-			if ended := context.Cause(ctx); ended != nil { // the epoch, or the one who asked
+			if ended := context.Cause(ctx); ended != nil { // the epoch has changed, or the caller's ctx has ended
 				return asChanged(ended)
 			}
 			return Failure(subscribing, err)
 		}
-		w.heard()
+		w.received()
 		switch message := message.(type) {
 		case *redis.Subscription:
 			f.Connected(epoch)
 		case *redis.Message:
 			if message.Payload == newEpoch {
-				w.ask()
+				w.checkNow()
 			} else {
 				f.Message(message.Payload)
 			}
@@ -152,10 +152,10 @@ func (d Database) followEpoch(ctx context.Context, name string, epoch Epoch, f F
 
 const subscribing = "subscribe in Redis"
 
-// errChanged ends the following of an epoch.
+// errChanged ends followEpoch when the epoch has changed.
 const errChanged = secret.Fault("the epoch has changed")
 
-// asChanged returns nil if there is another epoch.
+// asChanged returns nil for errChanged, and other errors unchanged.
 func asChanged(err error) error {
 	if err == errChanged {
 		return nil
@@ -163,8 +163,8 @@ func asChanged(err error) error {
 	return err
 }
 
-// receive waits for a message. go-redis panics on some answers, which no Redis
-// gives.
+// receive waits for a message. go-redis panics on some invalid answers, which receive turns
+// into an error.
 func receive(ctx context.Context, events *redis.PubSub) (message any, err error) {
 	defer func() {
 		if recover() != nil {
@@ -174,27 +174,28 @@ func receive(ctx context.Context, events *redis.PubSub) (message any, err error)
 	return events.Receive(ctx)
 }
 
-// watcher looks after one subscription.
+// watcher checks one subscription: whether the epoch has changed, and whether the connection
+// is dead.
 type watcher struct {
 	database Database
 	epoch    string
 	events   *redis.PubSub
-	hurry    chan struct{} // has one element when the epoch is to be asked for at once
-	last     atomic.Int64  // when something was received, in ns since 1970
+	hurry    chan struct{} // has one element if the epoch is to be read at once
+	last     atomic.Int64  // when something was last received, in ns since 1970
 }
 
-func (w *watcher) heard() { w.last.Store(time.Now().UnixNano()) }
+func (w *watcher) received() { w.last.Store(time.Now().UnixNano()) }
 
-// ask makes the watcher ask for the epoch at once.
-func (w *watcher) ask() {
+// checkNow makes the watcher read the epoch at once.
+func (w *watcher) checkNow() {
 	select {
 	case w.hurry <- struct{}{}:
 	default:
 	}
 }
 
-// watch returns errChanged when the epoch is another one, and why no messages
-// can arrive any more.
+// watch returns errChanged when the epoch has changed, and another error when messages can no
+// longer arrive. It returns nil when ctx ends.
 func (w *watcher) watch(ctx context.Context) error {
 	for {
 		select {
@@ -214,7 +215,7 @@ func (w *watcher) watch(ctx context.Context) error {
 		case epoch.ID != w.epoch:
 			return errChanged
 		}
-		if time.Since(time.Unix(0, w.last.Load())) > silence {
+		if time.Since(time.Unix(0, w.last.Load())) > deadAfter {
 			return Failure(subscribing, secret.Fault("the connection is dead"))
 		}
 		if err := w.events.Ping(ctx); err != nil {

@@ -9,68 +9,66 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Health is the one place that knows whether Redis answers: it sees each command
-// of a client, whoever sends it. It is a hook of go-redis.
+// Health records whether Redis answers. It is a hook of go-redis and sees every command of a
+// client, so the program asks only Health for this. A Health is safe for concurrent use.
 type Health struct {
-	// Calls and Errors count commands, and those that failed.
+	// Calls is the number of commands, and Errors the number of those that failed.
 	Calls, Errors atomic.Int64
 
-	// onChange is called when Redis stops answering, with the reason, and when
-	// it answers again, with nil.
-	onChange atomic.Pointer[func(error)]
+	onChange atomic.Pointer[func(error)] // set by OnChange
 
 	now    func() time.Time
-	asked  atomic.Bool  // at all
-	silent atomic.Bool  // when last asked
+	used   atomic.Bool  // whether a command was sent at all
+	silent atomic.Bool  // whether Redis did not answer the last command
 	fault  atomic.Int64 // when a command last failed, in ns since 1970
 }
 
-// OnChange sets what is called when Redis stops answering, with the reason, and
-// when it answers again, with nil.
+// OnChange sets the function that is called when Redis stops answering, with the reason, and
+// when Redis answers again, with nil. The function may be called from several goroutines.
 func (h *Health) OnChange(f func(error)) { h.onChange.Store(&f) }
 
-// Answers reports whether Redis answered when it was last asked. It does before
-// it was asked.
+// Answers reports whether Redis answered the last command. It returns true if no command was
+// sent yet.
 func (h *Health) Answers() bool { return !h.silent.Load() }
 
-// Answered reports whether Redis was asked, and answered when last asked.
-func (h *Health) Answered() bool { return h.asked.Load() && h.Answers() }
+// Answered reports whether a command was sent and Redis answered the last one.
+func (h *Health) Answered() bool { return h.used.Load() && h.Answers() }
 
-// Steady reports whether no command has failed since t, except for those that
-// met something that is no record.
+// Steady reports whether no command has failed since t. Commands that found something other
+// than a record do not count as failed.
 func (h *Health) Steady(t time.Time) bool { return h.fault.Load() < t.UnixNano() }
 
-// DialHook sees nothing: what cannot connect is a command that fails.
+// DialHook does nothing. If a connection fails, the command that needs it fails too.
 func (h *Health) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-// ProcessHook sees a command.
+// ProcessHook records the result of a command.
 func (h *Health) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, command redis.Cmder) error {
 		err := next(ctx, command)
-		h.see(command, err)
+		h.record(command, err)
 		return err
 	}
 }
 
-// ProcessPipelineHook sees each command of a pipeline or transaction.
+// ProcessPipelineHook records the result of each command of a pipeline or transaction.
 func (h *Health) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, commands []redis.Cmder) error {
 		err := next(ctx, commands)
 		for _, command := range commands {
-			h.see(command, command.Err())
+			h.record(command, command.Err())
 		}
 		return err
 	}
 }
 
-func (h *Health) see(command redis.Cmder, err error) {
+func (h *Health) record(command redis.Cmder, err error) {
 	switch command.Name() {
-	case "hello", "auth", "select", "client", // go-redis sends them for another, on a new connection
-		"info": // a server need not tell
+	case "hello", "auth", "select", "client", // go-redis sends these on a new connection, before another command
+		"info": // some servers refuse this command
 		return
 	}
 	h.Calls.Add(1)
-	if errors.Is(err, context.Canceled) { // by the one who asked
+	if errors.Is(err, context.Canceled) { // the caller has canceled the command
 		return
 	}
 	if err == nil || errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "NOSCRIPT") {
@@ -78,8 +76,8 @@ func (h *Health) see(command redis.Cmder, err error) {
 		return
 	}
 	h.Errors.Add(1)
-	var failure *Error
-	if !errors.As(Failure("use Redis", err), &failure) || failure.OfRecord() {
+	failure, is := errors.AsType[*Error](Failure("use Redis", err))
+	if !is || failure.OfRecord() {
 		h.answered()
 		return
 	}
@@ -88,15 +86,15 @@ func (h *Health) see(command redis.Cmder, err error) {
 		h.answered()
 		return
 	}
-	h.asked.Store(true)
+	h.used.Store(true)
 	if h.silent.CompareAndSwap(false, true) {
 		h.changed(failure)
 	}
 }
 
 func (h *Health) answered() {
-	if !h.asked.Load() {
-		h.asked.Store(true)
+	if !h.used.Load() {
+		h.used.Store(true)
 	}
 	if h.silent.Load() && h.silent.CompareAndSwap(true, false) {
 		h.changed(nil)

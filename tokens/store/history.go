@@ -5,24 +5,24 @@ import (
 	"time"
 )
 
-// mostEvents is how many events a record's history has.
-const mostEvents = 8
+// maxEvents is the number of events that a record's history keeps.
+const maxEvents = 8
 
-// An Event is what happened to a portal's grant.
+// An Event is a renewal of a portal's grant, or its end.
 type Event struct {
 	At   time.Time
 	What string // a Cause, or "ended:" and HubSpot's code
 }
 
-// Noted returns the record with one more event in its history, without the oldest
-// if there are too many.
-func (r Record) Noted(at time.Time, what string) Record {
+// WithEvent returns the record with one more event in its history. If there are too many, the
+// oldest is dropped.
+func (r Record) WithEvent(at time.Time, what string) Record {
 	events := append(strings.Fields(r.History), millis(at)+"="+strings.Map(eventRune, what))
-	r.History = strings.Join(events[max(0, len(events)-mostEvents):], " ")
+	r.History = strings.Join(events[max(0, len(events)-maxEvents):], " ")
 	return r
 }
 
-// eventRune keeps what HubSpot calls an error from breaking the history apart.
+// eventRune replaces characters that separate events, because HubSpot's codes may contain them.
 func eventRune(c rune) rune {
 	if c <= ' ' || c == '=' || c > '~' {
 		return '_'
@@ -30,8 +30,7 @@ func eventRune(c rune) rune {
 	return c
 }
 
-// Events returns the record's history, the oldest event first. What cannot be
-// read is left out.
+// Events returns the record's history, the oldest event first. Invalid entries are left out.
 func (r Record) Events() []Event {
 	var all []Event
 	for text := range strings.FieldsSeq(r.History) {
@@ -40,5 +39,5 @@ func (r Record) Events() []Event {
 			all = append(all, Event{t, what})
 		}
 	}
-	return all[max(0, len(all)-mostEvents):]
+	return all[max(0, len(all)-maxEvents):]
 }

@@ -9,28 +9,29 @@ import (
 )
 
 const (
-	// leaseTime is how long a lock outlives its holder. It is longer than a
-	// stall of Redis that is waited for: a holder whose extension is late by
-	// Timeout still has the lock.
+	// leaseTime is the time after which a lock expires unless it is extended. It is
+	// longer than Timeout and extendEvery together, so the holder still has the lock
+	// after a stall of Redis that it has waited for.
 	leaseTime = 5 * time.Second
 
-	// extendEvery is how often a holder extends its lease.
+	// extendEvery is the interval at which the holder extends its lock.
 	extendEvery = time.Second
 )
 
-// ErrLocked: another process has the portal's lock.
+// ErrLocked means that another process has the portal's lock.
 var ErrLocked = errors.New("another process has the lock")
 
-// A Lock is a portal's lock. It saves calls of the token endpoint; that no newer
-// record is overwritten does not depend on it.
+// A Lock is a portal's lock. It saves calls of the token endpoint. Even without the lock, no
+// newer record is overwritten by an older one.
 type Lock struct {
 	lock          *redislock.Lock
 	stop, stopped chan struct{}
 }
 
-// Lock takes the portal's lock, or returns [ErrLocked]. The lock is extended
-// until it is released, or life ends.
-func (s *Store) Lock(ctx, life context.Context, portal string) (*Lock, error) {
+// Lock acquires the portal's lock. It returns [ErrLocked] if another process has the lock, and
+// an [*Error] if Redis does not answer. The lock is extended until [Lock.Release], or until
+// service ends, which is the context of the whole service. The caller must call Release.
+func (s *Store) Lock(ctx, service context.Context, portal string) (*Lock, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	lock, err := redislock.Obtain(ctx, s.Redis, s.Prefix+"lock:{"+portal+"}", leaseTime, nil)
@@ -41,19 +42,19 @@ func (s *Store) Lock(ctx, life context.Context, portal string) (*Lock, error) {
 		return nil, Failure("lock in Redis", err)
 	}
 	l := &Lock{lock: lock, stop: make(chan struct{}), stopped: make(chan struct{})}
-	go l.extend(life)
+	go l.extend(service)
 	return l, nil
 }
 
-func (l *Lock) extend(life context.Context) {
+func (l *Lock) extend(service context.Context) {
 	defer close(l.stopped)
 	ticker := time.NewTicker(extendEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			ctx, cancel := context.WithTimeout(life, Timeout)
-			_ = l.lock.Refresh(ctx, leaseTime, nil) // lost or not: storing is safe without it
+			ctx, cancel := context.WithTimeout(service, Timeout)
+			_ = l.lock.Refresh(ctx, leaseTime, nil) // storing a record is safe even if the lock is lost
 			cancel()
 		case <-l.stop:
 			return
@@ -61,7 +62,8 @@ func (l *Lock) extend(life context.Context) {
 	}
 }
 
-// Release releases the lock if it is still held. Else it ends by itself.
+// Release releases the lock if this process still has it. If Redis does not answer, the lock
+// expires by itself.
 func (l *Lock) Release(ctx context.Context) {
 	close(l.stop)
 	<-l.stopped

@@ -11,21 +11,22 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// schema is the version of the records' layout. A record of another version
-// is neither read nor written.
+// schema is the version of the records' layout. Records of another version are neither used
+// nor written.
 const schema = "1"
 
 // Kind is how a portal's calls are authenticated.
 type Kind string
 
 const (
-	// OAuth is an access token that expires and is renewed.
+	// OAuth means an access token that expires and is renewed with a refresh token.
 	OAuth Kind = "oauth"
 
-	// AccessToken is a static one: a private app's or a service key.
+	// AccessToken means a static access token: that of a private app, or a service
+	// key.
 	AccessToken Kind = "access_token"
 
-	// APIKey goes into the query, as hapikey.
+	// APIKey means a developer API key, which is sent in the query as hapikey.
 	APIKey Kind = "api_key"
 )
 
@@ -33,28 +34,29 @@ const (
 type State string
 
 const (
-	Active  State = "active"  // its credential serves, or is renewed
-	Ended   State = "ended"   // HubSpot has ended the grant
+	Active  State = "active"  // the credential is used and renewed
+	Ended   State = "ended"   // HubSpot has refused the grant
 	Removed State = "removed" // a tombstone, which has no credential
 
-	// Unusable is in no record: the record is damaged, or does not open.
+	// Unusable is the state of a portal whose record is damaged or cannot be opened.
+	// No record has this state.
 	Unusable State = "unusable"
 
-	// Rejected is in no record: a record whose static credential HubSpot rejects
-	// is active and has RejectedAt.
+	// Rejected is the state of a portal whose static credential HubSpot rejects. No
+	// record has this state: the record is active and has RejectedAt.
 	Rejected State = "rejected"
 )
 
-// Cause is what a renewal was done for.
+// Cause is the reason of a renewal.
 type Cause string
 
 const (
-	Expiry    Cause = "expiry"    // its time had come
+	Expiry    Cause = "expiry"    // the access token was about to expire, or had expired
 	Rejection Cause = "rejection" // HubSpot answered 401
 )
 
-// A Record is a portal's record as Redis has it; the package comment explains
-// the fields. It is a value: a change makes another one.
+// A Record is a portal's record as it is stored in Redis. The package comment explains the
+// fields. Methods that change a Record return a changed copy.
 type Record struct {
 	Secret     secret.Text // the access token or API key
 	Refresh    secret.Text
@@ -67,24 +69,23 @@ type Record struct {
 	RenewedAt  time.Time
 	RenewedFor Cause
 	EndedCode  string
-	EndedAt    time.Time // zero: not known, or not ended
+	EndedAt    time.Time // zero means that the grant has not ended, or that the time is not known
 	NotedAt    time.Time
 	TriedWith  Tries
-	App        string // client id; empty: not known
-	Scopes     string // with spaces in between; empty: not known
+	App        string // client id; empty means not known
+	Scopes     string // separated by spaces; empty means not known
 	RejectedAt time.Time
-	History    string // the last renewals; see Noted
+	History    string // the last renewals; see WithEvent
 	Seeds      string
-	SetAt      time.Time // zero: not known
+	SetAt      time.Time // zero means not known
 
-	// Outdated reports that the record, as it is stored, is not sealed with
-	// the key that seals now.
+	// Outdated means that the stored record is not sealed with the current key.
 	Outdated bool
 }
 
-// Newer reports whether r came into being after other. The grant counts first:
-// however often an old grant was renewed, what was set, connected or removed
-// later is newer. Neither number says anything about when a record was written.
+// Newer reports whether r is newer than other, as the package comment defines it. The grant
+// counts first: a portal that was set, connected or removed later is newer, however often the
+// old grant was renewed. The time at which a record was written does not count.
 func (r Record) Newer(other Record) bool {
 	switch {
 	case r.Grant != other.Grant:
@@ -98,22 +99,21 @@ func (r Record) Newer(other Record) bool {
 	return r.State == Ended && other.State == Active
 }
 
-// SameTokens reports whether r has the access and refresh token of other.
+// SameTokens reports whether r has the kind and the secrets of other.
 func (r Record) SameTokens(other Record) bool {
 	return r.Kind == other.Kind && r.Secret.Equal(other.Secret) && r.Refresh.Equal(other.Refresh)
 }
 
-// Expired reports whether r has no secret that HubSpot would accept at now.
+// Expired reports whether r has no access token or key, or one that has expired at now.
 func (r *Record) Expired(now time.Time) bool {
 	return r.Secret.IsZero() || r.Kind == OAuth && !now.Before(r.ExpiresAt)
 }
 
-// FirstSeed reports whether r is a seed that was stored where Redis had no
-// record: that may have been the first time, or after a loss of data.
+// FirstSeed reports whether r is a seed that was stored when Redis had no record: because the
+// portal was new, or because Redis had lost its data.
 func (r Record) FirstSeed() bool { return r.Grant == firstGrant && r.Generation == firstGrant }
 
-// Seeded reports whether each value that was seeded for other was also seeded
-// for r.
+// Seeded reports whether r's seeds include all seeds of other.
 func (r Record) Seeded(other Record) bool {
 	for seed := range strings.FieldsSeq(other.Seeds) {
 		if !strings.Contains(r.Seeds, seed) {
@@ -123,18 +123,17 @@ func (r Record) Seeded(other Record) bool {
 	return true
 }
 
-// firstGrant numbers a seed that is stored where Redis has no record: whatever
-// a process holds of the portal is newer.
+// firstGrant is the number of a seed that is stored when Redis has no record. Every record
+// that a process holds of the portal is newer.
 const firstGrant = 1
 
-// fields returns the record as a list of Redis' field names and values, except
-// the numbers and the seeds, which the script writes. Secrets are
-// sealed for the portal.
+// fields returns the record as a list of field names and values for Redis. It leaves out the
+// numbers and the seeds, which the script writes. Secrets are sealed for the portal.
 func (r Record) fields(portal string, ring seal.Ring) []any {
 	fields := []any{"schema", schema, "kind", string(r.Kind), "state", string(r.State)}
 	set := func(name, value string) { fields = append(fields, name, value) }
 	set("name", r.Name)
-	// All fields are written, so that nothing of the former record is left.
+	// All fields are written, also empty ones, to replace those of the former record.
 	access, key := r.Secret, secret.Text{}
 	if r.Kind == APIKey {
 		access, key = key, access
@@ -157,8 +156,7 @@ func (r Record) fields(portal string, ring seal.Ring) []any {
 	return fields
 }
 
-// parseRecord reads the fields that fields wrote. Its errors name a field, and
-// never its value.
+// parseRecord parses the fields of a record. Errors name fields, never the value of a secret.
 func parseRecord(portal string, fields map[string]string, ring seal.Ring) (Record, error) {
 	v := fields["schema"]
 	if n, err := strconv.Atoi(v); err == nil && n > 1 {
@@ -180,7 +178,7 @@ func parseRecord(portal string, fields map[string]string, ring seal.Ring) (Recor
 	}
 	if err := r.open(portal, fields, ring); err != nil {
 		setAt, _ := parseMicros(fields["set_at"])
-		return Record{Name: r.Name, Kind: r.Kind, SetAt: setAt}, err // which are not sealed
+		return Record{Name: r.Name, Kind: r.Kind, SetAt: setAt}, err // these fields are not sealed
 	}
 	r.App = r.appOf(fields["app"])
 	var errs [8]error
@@ -198,8 +196,7 @@ func parseRecord(portal string, fields map[string]string, ring seal.Ring) (Recor
 	return r, r.Check()
 }
 
-// parseGrant reads a grant's number. Records of versions that did not number
-// grants have none.
+// parseGrant parses the number of a grant. Records of earlier versions have none.
 func parseGrant(s string) (int64, error) {
 	if s == "" {
 		return 0, nil
@@ -207,11 +204,10 @@ func parseGrant(s string) (int64, error) {
 	return strconv.ParseInt(s, 10, 64)
 }
 
-// isNumber reports whether n is a number that write.lua can calculate with: a
-// Lua number is exact up to 2^53.
+// isNumber reports whether write.lua can calculate with n: Lua numbers are exact up to 2^53.
 func isNumber(n int64) bool { return n >= 0 && n < 1<<53 }
 
-// open takes in the record's secrets.
+// open opens the record's sealed secrets.
 func (r *Record) open(portal string, fields map[string]string, ring seal.Ring) (err error) {
 	own := secretField(r.Kind)
 	if r.Secret, err = ring.Open(portal, own, fields[own]); err != nil {
@@ -222,7 +218,7 @@ func (r *Record) open(portal string, fields map[string]string, ring seal.Ring) (
 	return err
 }
 
-// Check returns what a record lacks to be used.
+// Check returns an error that names what the record lacks, or nil if the record can be used.
 func (r Record) Check() error {
 	switch r.State {
 	case Removed:

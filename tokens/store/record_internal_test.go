@@ -9,7 +9,7 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// asRedis returns the record's fields as Redis gives them.
+// asRedis returns the record's fields as Redis returns them.
 func asRedis(r Record) map[string]string {
 	fields := map[string]string{"generation": fmt.Sprint(r.Generation), "grant": fmt.Sprint(r.Grant), "seeds": r.Seeds}
 	list := r.fields("62515", seal.Ring{})
@@ -43,8 +43,8 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-// FuzzParseRecord: whatever is in Redis, it is an error or a Record that is
-// written as it was read, and can be used.
+// FuzzParseRecord checks that all fields in Redis are either an error, or a record that can be
+// used and is the same after it was written and read again.
 func FuzzParseRecord(f *testing.F) {
 	f.Add("1", "oauth", "active", "1700000000000000", "a", "", "r", "1700000000000", "1700000000000", "expiry", "", "s")
 	f.Add("1", "api_key", "ended", "1", "", "k", "", "", "", "", "BAD_HUB", "")
@@ -63,7 +63,7 @@ func FuzzParseRecord(f *testing.F) {
 			t.Errorf("%+v became %+v, %v", r, again, err)
 		}
 		if r.State == Active && r.Kind == OAuth && r.Refresh.IsZero() || r.State == Active && r.Kind != OAuth && r.Secret.IsZero() {
-			t.Errorf("it cannot be used: %+v", r)
+			t.Errorf("the record cannot be used: %+v", r)
 		}
 	})
 }

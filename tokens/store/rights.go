@@ -10,10 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// rights are what the program sends, by itself or in a script, except for what
-// every user may send: a command and its arguments. A user needs the right to each;
-// a package that sends another command adds it here. KEY is a key of the program,
-// and CHANNEL a channel.
+// rights are the commands that the program sends, directly or in scripts, with arguments. The
+// Redis user needs the right to each of them. Commands that every user may send are left out.
+// If a package sends a new command, add it here. KEY stands for a key of the program, and
+// CHANNEL for a channel.
 var rights = []string{
 	"del KEY", "exists KEY", "get KEY", "getrange KEY 0 1", "hdel KEY f", "hget KEY f", "hgetall KEY", "hincrby KEY f 1", "hmget KEY f", "hset KEY f v", "hsetnx KEY f v",
 	"mget KEY", "mset KEY v", "msetnx KEY v", "pexpire KEY 1", "set KEY v",
@@ -21,10 +21,10 @@ var rights = []string{
 	"eval s 0", "evalsha s 0", "info memory", "ping", "scan 0", "select 0", "time",
 }
 
-// clusterCommands are further ones, which a Redis Cluster needs.
+// clusterCommands are further commands that the program sends to a Redis Cluster.
 var clusterCommands = []string{"asking", "cluster|slots"}
 
-// commands returns the commands of rights.
+// commands returns the names of the commands in rights.
 func commands() []string {
 	var names []string
 	for _, right := range rights {
@@ -34,9 +34,8 @@ func commands() []string {
 	return names
 }
 
-// Rules returns the rules of ACL SETUSER for a user that has the rights that the
-// program needs, and no others: above all not PUBSUB, which lists the names of
-// channels.
+// Rules returns the rules of ACL SETUSER for a user that has exactly the rights that the
+// program needs. PUBSUB, which lists the names of channels, is not one of them.
 func (d Database) Rules() []string {
 	rules := []string{"resetkeys", d.keyRule(), "resetchannels", d.channelRule(), "-@all"}
 	for _, command := range slices.Concat(commands(), clusterCommands) {
@@ -54,10 +53,10 @@ var rightsScript string
 
 var rightsLua = redis.NewScript(rightsScript)
 
-// Missing returns the rules of ACL SETUSER that the client's user lacks: where
-// every command is refused that has a key, the one for keys, and likewise for
-// channels. A server older than Redis 7 cannot be asked; nothing is known to be
-// missing then.
+// Missing returns the rules of ACL SETUSER that the client's user lacks, sorted. If all
+// commands with a key are refused, the rule for keys is missing; the same holds for channels.
+// A server older than Redis 7 cannot report rights; Missing then returns no rules. The error is
+// an [*Error].
 func (d Database) Missing(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
@@ -69,7 +68,7 @@ func (d Database) Missing(ctx context.Context) ([]string, error) {
 	indexes, err := rightsLua.Run(ctx, d.Redis, nil, asked...).Int64Slice()
 	if err != nil {
 		err = Failure("read the user's rights from Redis", err)
-		if refused := (*Error)(nil); errors.As(err, &refused) && strings.HasPrefix(refused.Command, "eval") {
+		if refused, is := errors.AsType[*Error](err); is && strings.HasPrefix(refused.Command, "eval") {
 			return []string{"+eval", "+evalsha"}, nil
 		}
 		return nil, err
@@ -84,7 +83,7 @@ func (d Database) Missing(ctx context.Context) ([]string, error) {
 	return d.missing(refused), nil
 }
 
-// missing returns the rules that the refused rights come from.
+// missing returns the rules that are missing if these rights are refused.
 func (d Database) missing(refused []string) []string {
 	var rules []string
 	for kind, rule := range map[string]string{"KEY": d.keyRule(), "CHANNEL": d.channelRule()} {

@@ -1,10 +1,10 @@
 -- Finds the commands that the user of this connection may not send.
 --
--- ARGV  commands with all their arguments, separated by spaces: some servers
---       crash when they are asked about one that lacks an argument
+-- ARGV  commands with all their arguments, separated by spaces. Some servers crash
+--       if an argument is missing
 --
--- Answers the indexes of the commands that are refused, from 1; none where the
--- server is older than Redis 7 and cannot be asked.
+-- Returns the indexes of the refused commands, from 1. Servers older than Redis 7
+-- cannot report rights; the script then returns no indexes.
 local refused = {}
 for i = 1, redis.acl_check_cmd and #ARGV or 0 do
   local words = {}

@@ -11,14 +11,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// scanCount is how many of its keys Redis goes through for one call of SCAN.
+// scanCount is the number of keys that Redis examines in one call of SCAN.
 const scanCount = 1000
 
-// Scan calls each with the ids of the portals that have a record, tombstones too,
-// a part at a time and in no order. It may give an id twice. The error of each
-// ends the scan, and is returned as it is.
+// Scan calls each with the ids of all portals that have a record, including tombstones, some at
+// a time and in no order. An id may occur twice. each is called by one goroutine at a time. An
+// error of each ends the scan, and Scan returns it unchanged. Other errors are of type
+// [*Error].
 func (s *Store) Scan(ctx context.Context, each func(ids []string) error) error {
-	var mu sync.Mutex // a Cluster's masters are asked at the same time
+	var mu sync.Mutex // the masters of a Cluster are scanned at the same time
 	scan := func(ctx context.Context, client redis.Cmdable) error {
 		for cursor := uint64(0); ; {
 			keys, next, err := client.Scan(ctx, cursor, globEscape.Replace(s.Prefix)+"portal:{*}", scanCount).Result()
@@ -38,16 +39,16 @@ func (s *Store) Scan(ctx context.Context, each func(ids []string) error) error {
 	}
 	if cluster, ok := s.Redis.(*redis.ClusterClient); ok {
 		err := cluster.ForEachMaster(ctx, func(ctx context.Context, client *redis.Client) error { return scan(ctx, client) })
-		if err == nil || ctx.Err() != nil || errors.As(err, new(*Error)) {
+		if _, is := errors.AsType[*Error](err); err == nil || ctx.Err() != nil || is {
 			return err
 		}
-		return Failure("read from Redis", err) // the Cluster's masters are not known
+		return Failure("read from Redis", err) // the client does not know the Cluster's masters
 	}
 	return scan(ctx, s.Redis)
 }
 
-// Portals returns the ids of all portals that have a record, tombstones too, in
-// numerical order.
+// Portals returns the ids of all portals that have a record, including tombstones, in numerical
+// order. The error is an [*Error].
 func (s *Store) Portals(ctx context.Context) ([]string, error) {
 	var all []string
 	err := s.Scan(ctx, func(ids []string) error {
@@ -60,25 +61,25 @@ func (s *Store) Portals(ctx context.Context) ([]string, error) {
 	slices.SortFunc(all, func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) // as numbers
 	})
-	return slices.Compact(all), nil // SCAN may give a key twice
+	return slices.Compact(all), nil // SCAN may return a key twice
 }
 
-// globEscape makes a prefix stand for itself in SCAN's pattern.
+// globEscape escapes a prefix in a pattern of SCAN or of an ACL rule.
 var globEscape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
-// A Loaded is what [Store.LoadAll] has read of a portal. Its error is one of
-// those of [Store.Load], except that of a Redis that does not answer.
+// A Loaded is the result of [Store.LoadAll] for one portal. Err is an error as of [Store.Load],
+// except one that means that Redis did not answer.
 type Loaded struct {
 	Portal string
 	Record Record
 	Err    error
 }
 
-// pipelined is how many records are read in one round trip.
+// pipelined is the number of records that are read in one round trip.
 const pipelined = 100
 
-// LoadAll reads the portals' records, many in a round trip. Its error means that
-// Redis did not answer.
+// LoadAll reads the records of many portals, in few round trips. The results have the order of
+// portals. An error is an [*Error] and means that Redis did not answer.
 func (s *Store) LoadAll(ctx context.Context, portals []string) ([]Loaded, error) {
 	all := make([]Loaded, 0, len(portals))
 	for some := range slices.Chunk(portals, pipelined) {
@@ -96,7 +97,7 @@ func (s *Store) loadSome(ctx context.Context, portals []string) ([]Loaded, error
 	defer cancel()
 	answers := make([]*redis.MapStringStringCmd, len(portals))
 	if isEmbedded(s.Redis) {
-		// A connection to it has no buffer: a long pipeline would get stuck.
+		// A connection to an embedded Redis has no buffer, so a long pipeline would block.
 		for i, portal := range portals {
 			answers[i] = s.Redis.HGetAll(ctx, s.portalKey(portal))
 		}
@@ -110,7 +111,7 @@ func (s *Store) loadSome(ctx context.Context, portals []string) ([]Loaded, error
 	all := make([]Loaded, len(portals))
 	for i, portal := range portals {
 		r, err := s.record(portal, answers[i])
-		if failure := (*Error)(nil); errors.As(err, &failure) && !failure.Answered() {
+		if failure, is := errors.AsType[*Error](err); is && !failure.Answered() {
 			return nil, failure
 		}
 		all[i] = Loaded{Portal: portal, Record: r, Err: err}
@@ -118,7 +119,7 @@ func (s *Store) loadSome(ctx context.Context, portals []string) ([]Loaded, error
 	return all, nil
 }
 
-// record returns the record that Redis has answered with.
+// record parses the answer of HGETALL.
 func (s *Store) record(portal string, answer *redis.MapStringStringCmd) (Record, error) {
 	fields, err := answer.Result()
 	switch {

@@ -15,7 +15,7 @@ import (
 	"hubspot-auth-proxy/tokens/seal"
 )
 
-// ErrNoRecord: Redis has answered, and there is no record of the portal.
+// ErrNoRecord means that Redis has answered and has no record of the portal.
 var ErrNoRecord = errors.New("no record")
 
 //go:embed write.lua
@@ -23,21 +23,21 @@ var writeScript string
 
 var writeLua = redis.NewScript(writeScript)
 
-// A Store reads and writes the records in Redis. Make it with [New]; it is safe
-// for concurrent use. An [*Error] of its methods never means that something is
-// not there.
+// A Store reads and writes the records in Redis. [New] returns one; the zero value is not
+// usable. A Store is safe for concurrent use. An [*Error] of its methods never means that
+// something is not stored.
 type Store struct {
 	Database
 	*Health
 	ring  atomic.Pointer[seal.Ring]
-	first seal.Ring // of the start
-	epoch atomic.Pointer[seen]
-	polls atomic.Bool // for changes, in place of a subscription
+	first seal.Ring                  // the keys at the start
+	epoch atomic.Pointer[epochState] // nil means that no epoch was read yet
+	polls atomic.Bool                // Hints polls instead of subscribing
 }
 
-// New returns a store of what the database holds, whose secrets the ring seals.
-// What the client of Redis does from now on, for whomever, tells the store
-// whether Redis answers; now is the clock for that.
+// New returns a store of the database's records, whose secrets ring seals and opens. From now
+// on, every command of the database's client updates the store's Health, including commands of
+// other packages. now is the clock of Health.
 func New(d Database, ring seal.Ring, now func() time.Time) *Store {
 	s := &Store{Database: d, Health: &Health{now: now}, first: ring}
 	s.ring.Store(&ring)
@@ -45,28 +45,30 @@ func New(d Database, ring seal.Ring, now func() time.Time) *Store {
 	return s
 }
 
-// Keys returns what the records' secrets are sealed and opened with.
+// Keys returns the ring with which secrets are sealed and opened now.
 func (s *Store) Keys() seal.Ring { return *s.ring.Load() }
 
-// Opening makes the store open what other keys have sealed. It seals as before.
+// Opening makes the store also open secrets that the keys have sealed. The store seals as
+// before.
 func (s *Store) Opening(keys seal.Ring) {
 	next := s.first.Opening(keys)
 	s.ring.Store(&next)
 }
 
-// A Conflict is why a record was not written: what Redis has instead.
+// A Conflict means that a record was not written, because Redis has another record than the
+// change expects.
 type Conflict struct {
 	grant, generation int64 // generation is -1 if the record is damaged
 	state             State
 }
 
-// Error says what Redis has.
+// Error describes the record that Redis has.
 func (c *Conflict) Error() string {
-	return fmt.Sprintf("the record is another one: grant %d, generation %d (%s)", c.grant, c.generation, c.state)
+	return fmt.Sprintf("Redis has another record: grant %d, generation %d (%s)", c.grant, c.generation, c.state)
 }
 
-// A NewerError says that a newer version of the program has written the record. It
-// is neither used nor replaced.
+// A NewerError means that a newer version of the program has written the record. This version
+// neither uses nor replaces it.
 type NewerError struct{ Schema string }
 
 // Error names both versions of the layout.
@@ -74,30 +76,31 @@ func (e *NewerError) Error() string {
 	return fmt.Sprintf("the record has schema %q, of a newer version of this program, which itself knows schema %q: run the newer version", e.Schema, schema)
 }
 
-// Load returns the portal's record, or [ErrNoRecord]. Any other error than an
-// [*Error] means that the record is damaged, or that its secrets do not open.
+// Load returns the portal's record. The error is [ErrNoRecord] if there is none, and an
+// [*Error] if Redis did not answer. Other errors mean that the record is damaged, is of a newer
+// version ([*NewerError]), or that its secrets cannot be opened.
 func (s *Store) Load(ctx context.Context, portal string) (Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	return s.record(portal, s.Redis.HGetAll(ctx, s.portalKey(portal)))
 }
 
-// Numbering is how a written record gets its grant and generation.
+// Numbering is the way in which a written record gets its grant and generation.
 type Numbering string
 
 const (
-	// Set is for a credential that does not follow from the former one: it was
-	// set, connected or removed.
+	// Set gives new numbers to a portal that was set, connected or removed.
 	Set Numbering = "set"
 
-	// Seeding is for one of the settings. If there is no record, nobody knows
-	// whether it was seeded before: it is older than anything else then.
+	// Seeding gives new numbers to a seed. If Redis has no record, the numbers are
+	// older than all others, because the seed may have been applied before Redis lost
+	// its data.
 	Seeding Numbering = "seed"
 
-	// Renew is for the next credential of a grant.
+	// Renew gives a new generation to the next credential of a grant.
 	Renew Numbering = "renew"
 
-	// Keep is for a record that has its numbers.
+	// Keep keeps the record's numbers.
 	Keep Numbering = "keep"
 )
 
@@ -106,18 +109,21 @@ type Change struct {
 	Record    Record
 	Numbering Numbering
 
-	// Replaces is the record that Redis must have; nil: none. With Always, it
-	// does not matter what there is, except for a record of a newer schema, which
-	// only Force replaces.
+	// Replaces is the record that Redis must have for the write to happen. nil means
+	// that Redis must have none.
 	Replaces *Record
-	Always   bool
-	Force    bool
 
-	// Seed is the hash of the value, if that is a seed.
+	// Always makes the write replace any record except one of a newer schema.
+	Always bool
+
+	// Force makes the write replace any record.
+	Force bool
+
+	// Seed is the hash of the seed. Empty means that the record is not a seed.
 	Seed string
 }
 
-// expected is what the script compares with what there is.
+// expected returns the argument that the script compares with the record in Redis.
 func (c Change) expected() string {
 	switch {
 	case c.Force:
@@ -131,9 +137,9 @@ func (c Change) expected() string {
 	}
 }
 
-// Write does the change, and publishes it. It returns the record with the
-// numbers that it got. The error is a [*Conflict] if Redis has another record
-// than expected, or has had that seed.
+// Write writes a record and publishes the change. It returns the record with its new numbers.
+// The error is a [*Conflict] if Redis has another record than expected or has had the seed
+// before, a [*NewerError] if the record is of a newer version, and otherwise an [*Error].
 func (s *Store) Write(ctx context.Context, portal string, c Change) (Record, error) {
 	epoch, err := s.knownEpoch(ctx)
 	if err != nil {
@@ -153,7 +159,7 @@ func (s *Store) Write(ctx context.Context, portal string, c Change) (Record, err
 	return r.written(answer)
 }
 
-// written takes in what the script that writes a record has answered.
+// written returns the record with the numbers of the script's answer.
 func (r Record) written(answer []any) (Record, error) {
 	if len(answer) != 4 {
 		return Record{}, Failure("write to Redis", ErrShape)
@@ -174,8 +180,8 @@ func (r Record) written(answer []any) (Record, error) {
 	return r, nil
 }
 
-// Burn notes that the nonce was used, for as long as life, and reports whether
-// it was not before.
+// Burn stores that the nonce was used, for the time life, and reports whether this was the
+// first use. The error is an [*Error].
 func (s *Store) Burn(ctx context.Context, nonce string, life time.Duration) (first bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()

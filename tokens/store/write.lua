@@ -1,23 +1,23 @@
--- Writes a portal's record, if Redis still has the one that the writer knew.
+-- Writes a portal's record, if Redis still has the record that the writer expects.
 --
--- KEYS[1]  the record
--- ARGV[1]  what it must be: grant, generation and state with spaces in between,
---          '0 0 ' for none; 'any' to replace whatever there is except a record of
---          a newer schema; 'force' to replace that, too
--- ARGV[2]  how to number it: 'set' for a credential that does not follow from
---          the former one, 'seed' for such a one of the settings, 'renew' for
---          the next one of the same grant, 'keep' for a record that has its
---          numbers
--- ARGV[3]  those numbers: the grant, ARGV[4] the generation
--- ARGV[5]  hash of the value if it is a seed, else '': a seed that was applied
---          before is not applied again
--- ARGV[6]  seeds to note if there is no record, or if the numbers are kept
+-- KEYS[1]  key of the record
+-- ARGV[1]  the expected record: grant, generation and state, separated by spaces, or
+--          '0 0 ' for none. 'any' replaces every record except one of a newer
+--          schema; 'force' replaces every record
+-- ARGV[2]  numbering: 'set' for a portal that was set, connected or removed, 'seed'
+--          for a seed, 'renew' for the next credential of the same grant, 'keep' to
+--          keep the numbers
+-- ARGV[3]  the grant to keep
+-- ARGV[4]  the generation to keep
+-- ARGV[5]  hash of the seed, or '' if the record is not a seed. A seed that was
+--          applied before is not applied again
+-- ARGV[6]  the record's seeds, used if Redis has no record or the numbers are kept
 -- ARGV[7]  channel of the hints
--- ARGV[8]  the portal
--- ARGV[9…] fields and values, the schema and the state first
+-- ARGV[8]  the portal's id
+-- ARGV[9…] fields and values; schema, kind and state are the first
 --
--- Answers {1 if written, else 0; the grant; the generation, -1 if the numbers
--- are damaged; the state} of what is there afterwards.
+-- Returns {1 if written, otherwise 0; grant; generation, or -1 if the numbers are
+-- damaged; state} of the record that Redis has afterwards.
 local known = redis.call('HMGET', KEYS[1], 'grant', 'generation', 'state', 'seeds', 'schema')
 local missing = redis.call('EXISTS', KEYS[1]) == 0
 local grant = tonumber(known[1] or '0')
@@ -31,7 +31,7 @@ end
 if damaged(grant) or damaged(generation) then
   grant, generation = 0, -1
 end
--- A Lua number is a double: exact up to 2^53, which is in the year 2255.
+-- Lua numbers are doubles, which are exact up to 2^53: until the year 2255.
 local function exact(n)
   return string.format('%.0f', n)
 end
@@ -65,7 +65,7 @@ redis.call('HSET', KEYS[1], 'grant', exact(grant), 'generation', exact(generatio
 if ARGV[2] == 'set' or ARGV[2] == 'seed' then
   redis.call('HSET', KEYS[1], 'set_at', exact(now))
 end
--- pcall: a user who may not publish can still write; others see the change
--- when they read the record again.
+-- pcall, because a user without the right to publish can still write. Other
+-- processes then see the change when they read the record again.
 redis.pcall('PUBLISH', ARGV[7], ARGV[8])
 return {1, grant, generation, ARGV[14]}
