@@ -27,8 +27,9 @@ type entry struct {
 	// followed how many of them have been followed by reading it.
 	hints, followed atomic.Uint64
 
-	renewing atomic.Bool // in the background
-	unsaved  atomic.Bool // it was renewed, and Redis could not store that yet
+	renewing atomic.Bool  // in the background
+	aheadAt  atomic.Int64 // when it may be renewed ahead of time, in ns since 1970
+	unsaved  atomic.Bool  // it was renewed, and Redis could not store that yet
 
 	tokens int // how many this process has got; for flights, which come one by one
 

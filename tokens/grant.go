@@ -144,7 +144,7 @@ func (s *Source) TryAgain(ctx context.Context, portal string) (*Credential, erro
 			return s.obtain(ctx, portal)
 		}
 		tried := func(h *held) bool { return h.Newer(old.Record) }
-		release, err := s.lease(ctx, e, tried)
+		release, err := s.lease(ctx, e, false, tried)
 		if err != nil {
 			return nil, err
 		}

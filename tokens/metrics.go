@@ -87,9 +87,10 @@ func newMetrics(registry prometheus.Registerer, health *store.Health, portals fu
 const MetricPrefix = "hubspot_auth_proxy_"
 
 // renewal counts one renewal; called tells that a token call of this process
-// gave a token. That the portal turned out to be removed is none.
+// gave a token. That the portal turned out to be removed is none, and neither is
+// one that was put off.
 func (m *metrics) renewal(began time.Time, called bool, err error) {
-	if errors.Is(err, ErrNotConnected) {
+	if errors.Is(err, ErrNotConnected) || errors.Is(err, errPutOff) {
 		return
 	}
 	outcome := outcomeAdopted

@@ -2,6 +2,8 @@ package tokens_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -76,6 +78,40 @@ func TestAKnownPortalIsServedAndRenewedWhileRedisIsAway(t *testing.T) {
 			get(t, newSource(t, hub, tokens.Options{Redis: client, Now: now.now}), portalID)
 		})
 	}
+}
+
+// A server that Redis' failover has just made a replica takes no writes, and a refresh
+// token that HubSpot has rotated would be in memory only.
+func TestNoTokenIsRenewedAheadOfTimeWhileRedisIsReadOnly(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Persist())
+	hub, now := newHub(t), newClock()
+	hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+	s := newSource(t, hub, tokens.Options{Redis: dial(t, server), Now: now.now})
+	seed(t, s, hub, portalID)
+	first := get(t, s, portalID)
+	testkit.Eventually(t, "the lock is released", func() bool { return server.Do("EXISTS", lockKey) == "0" })
+	server.RestartReadOnly()
+	now.advance(tokenLife - 2*time.Minute)
+	testkit.Eventually(t, "it is tried again", func() bool {
+		now.advance(50 * time.Millisecond)
+		return get(t, s, portalID).Secret.Equal(first.Secret) && refusedWrites(server) > 6 // a try is four commands
+	})
+	wantCalls(t, hub, 1)
+	server.Do("REPLICAOF", "NO", "ONE")
+	testkit.Eventually(t, "it is renewed ahead of time", func() bool {
+		now.advance(time.Second)
+		return hasOther(s, first)
+	})
+	wantCalls(t, hub, 2)
+}
+
+// refusedWrites returns how many commands the server has refused as a replica.
+func refusedWrites(server *redistest.Server) (n int) {
+	if _, count, found := strings.Cut(server.Do("INFO", "errorstats"), "errorstat_READONLY:count="); found {
+		_, _ = fmt.Sscan(count, &n)
+	}
+	return n
 }
 
 func TestWithoutRedisAnEndedGrantIsNotFinal(t *testing.T) {

@@ -144,7 +144,8 @@ func (s *Source) renewOrAdopt(ctx context.Context, e *entry, old *held, why stor
 		return nil, err
 	}
 	if !alone && !s.settles(e, latest, old) {
-		release, err := s.lease(ctx, e, func(h *held) bool { return s.settles(e, h, old) })
+		early := why == store.Expiry && latest.usable(s.now())
+		release, err := s.lease(ctx, e, early, func(h *held) bool { return s.settles(e, h, old) })
 		if err != nil {
 			return nil, err
 		}
@@ -177,8 +178,10 @@ func (s *Source) latest(ctx context.Context, e *entry, old *held) (h *held, alon
 
 // lease takes the portal's lock and keeps it until release is called. It
 // returns without the lock if Redis does not give it, and if another replica
-// has done what the lock is for before the lock was free.
-func (s *Source) lease(ctx context.Context, e *entry, done func(*held) bool) (release func(), err error) {
+// has done what the lock is for before the lock was free. A renewal that is
+// early is put off if Redis is read-only, which it is during a failover: the
+// refresh token that HubSpot may return could not be stored.
+func (s *Source) lease(ctx context.Context, e *entry, early bool, done func(*held) bool) (release func(), err error) {
 	release = func() {}
 	for {
 		lock, err := s.store.Lock(ctx, s.life, e.id)
@@ -186,6 +189,9 @@ func (s *Source) lease(ctx context.Context, e *entry, done func(*held) bool) (re
 		case err == nil:
 			// A Redis that hangs does not keep the one waiting who wants the token.
 			return func() { s.work.Go(func() { lock.Release(s.life) }) }, nil
+		case early && store.IsReadOnly(err):
+			e.aheadAt.Store(s.now().Add(checkSoon).UnixNano())
+			return release, errPutOff
 		case !errors.Is(err, store.ErrLocked):
 			return release, nil
 		}

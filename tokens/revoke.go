@@ -24,7 +24,7 @@ func (s *Source) Revoke(ctx context.Context, portal, actor string) error {
 	if _, err := s.read(ctx, e); err != nil {
 		return fmt.Errorf("portal %s: %w", portal, err)
 	}
-	release, err := s.lease(ctx, e, func(h *held) bool { return h.State == Removed })
+	release, err := s.lease(ctx, e, false, func(h *held) bool { return h.State == Removed })
 	if err != nil {
 		return err
 	}

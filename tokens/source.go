@@ -165,7 +165,7 @@ func (s *Source) wait(ctx context.Context, portal string, do func(context.Contex
 // is under way, because that may take long.
 func (s *Source) attend(e *entry, h *held, now time.Time) {
 	due := !h.renewAt.IsZero() && !now.Before(h.renewAt) && s.paused(e) == nil || h.State == Ended && s.isDue(e, h)
-	if due {
+	if due && now.UnixNano() >= e.aheadAt.Load() {
 		began := s.background(&e.renewing, func() {
 			<-s.flight(e.id, func(ctx context.Context) (*Credential, error) {
 				return s.renew(ctx, e, h, store.Expiry)

@@ -166,7 +166,7 @@ func TestThePageOfMetricsHasAll(t *testing.T) {
 var foreign = []string{
 	"HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "NODE_USE_ENV_PROXY", "REQUESTS_CA_BUNDLE",
 	"HUBSPOT_BASE_URL", "PRIVATE_APP_ACCESS_TOKEN", "BASE_URL_OVERRIDE", "PR_SET_DUMPABLE", "RLIMIT_CORE",
-	"NAME_FILE", "FUZZTIME",
+	"NAME_FILE", "FUZZTIME", "REDISCLI_AUTH", "OLD_HOST", "OLD_PORT",
 }
 
 // TestSettingsAndCategoriesInDocumentsExist finds variables and categories: code in capital

@@ -128,12 +128,12 @@ func (r *recipe) wants(script string, texts ...string) {
 	}
 }
 
-// sections returns the blocks of shell of each section of the README.
-func sections(t *testing.T) map[string][]string {
+// sections returns the blocks of shell of each section of a document.
+func sections(t *testing.T, document string) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
 	section := regexp.MustCompile(`(?m)^##+ (.*)$`)
-	text := read(t, filepath.Join(repository, "README.md"))
+	text := read(t, filepath.Join(repository, document))
 	at := section.FindAllStringSubmatchIndex(text, -1)
 	for i, heading := range at {
 		end := len(text)
@@ -150,7 +150,7 @@ func sections(t *testing.T) map[string][]string {
 func TestTheLinesOfTheREADMERun(t *testing.T) {
 	t.Parallel()
 	testkit.Need(t, "curl")
-	all := sections(t)
+	all := sections(t, "README.md")
 	bin := t.TempDir()
 	build := exec.Command("bash", "-ec", all["Build"][0])
 	build.Dir, build.Env = repository, append(os.Environ(), "GOBIN="+bin)

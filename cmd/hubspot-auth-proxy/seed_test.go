@@ -72,9 +72,9 @@ type stage struct {
 	redis *redistest.Server
 }
 
-func newStage(t *testing.T) *stage {
+func newStage(t *testing.T, options ...redistest.Option) *stage {
 	t.Helper()
-	s := &stage{t: t, redis: redistest.Start(t), hub: hubspottest.NewServer()}
+	s := &stage{t: t, redis: redistest.Start(t, options...), hub: hubspottest.NewServer()}
 	t.Cleanup(s.hub.Close)
 	return s
 }
@@ -82,12 +82,17 @@ func newStage(t *testing.T) *stage {
 // launch runs the proxy on the stage.
 func (s *stage) launch(settings ...string) *process {
 	s.t.Helper()
-	return launch(s.t, "serve", append([]string{
+	return launch(s.t, "serve", append(s.settings(), settings...)...)
+}
+
+// settings lead a process to the stage.
+func (s *stage) settings() []string {
+	return []string{
 		"UPSTREAM_URL=" + s.hub.URL,
 		"HUBSPOT_CLIENT_ID=" + hubspottest.ClientID,
 		"HUBSPOT_CLIENT_SECRET=" + hubspottest.ClientSecret,
 		"REDIS_URL=" + s.redis.URL(),
-	}, settings...)...)
+	}
 }
 
 // source opens the stage's Redis as a command does.

@@ -161,6 +161,9 @@ func Admin(tb testing.TB, client redis.UniversalClient) redis.UniversalClient {
 	return (&Server{Addr: one.Options().Addr}).Client(tb)
 }
 
+// Dir is the folder that the server reads its data from, and writes it to.
+func (s *Server) Dir() string { return s.dir }
+
 // Do sends a command to the server and returns the answer as text. It fails the test if the
 // answer is an error.
 func (s *Server) Do(command ...any) string {

@@ -135,6 +135,12 @@ func (e *Error) Answered() bool { return e.Code != "" && !slices.Contains(notSer
 // concerns one portal only.
 func (e *Error) OfRecord() bool { return e.Code == "WRONGTYPE" }
 
+// IsReadOnly reports whether the server refused a write because it is a replica.
+func IsReadOnly(err error) bool {
+	var failure *Error
+	return errors.As(err, &failure) && failure.Code == "READONLY"
+}
+
 // IsCanceled reports whether err exists because the caller's context was canceled.
 func IsCanceled(err error) bool { return errors.Is(err, context.Canceled) }
 
