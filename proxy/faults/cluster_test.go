@@ -9,7 +9,10 @@ import (
 )
 
 func clusterFaults(*testing.T) []fault {
-	return []fault{{"Redis Cluster: the slot of a portal is moved to another node; HubSpot rotates", tryMovedSlot}}
+	return []fault{
+		{"Redis Cluster: the slot of a portal is moved to another node; HubSpot rotates", tryMovedSlot},
+		{"`REDIS_URL` names a Redis Cluster without `addr=`", tryClusterWithoutAddr},
+	}
 }
 
 func tryMovedSlot(t *testing.T) outcome {

@@ -3,6 +3,7 @@ package faults
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -22,8 +23,14 @@ type replica struct {
 }
 
 // launch starts the program and waits until it is ready. The program ends with the
-// test. Its output must have no canary, panic or data race.
+// test. Its output must have no canary, panic or data race, and be lines of JSON.
 func launch(t *testing.T, settings []string) *replica {
+	t.Helper()
+	return launchBy(t, testkit.Launch, settings)
+}
+
+// launchBy is launch, with a function of testkit that starts the program.
+func launchBy(t *testing.T, start func(testing.TB, string, ...string) *testkit.Program, settings []string) *replica {
 	t.Helper()
 	r := &replica{t: t}
 	t.Cleanup(func() { // runs after the program has ended
@@ -35,11 +42,16 @@ func launch(t *testing.T, settings []string) *replica {
 				t.Errorf("the program has printed %q:\n%s", bad, &r.Printed)
 			}
 		}
+		for line := range strings.Lines(r.Printed.String()) {
+			if !json.Valid([]byte(line)) {
+				t.Errorf("the program has printed a line that is not JSON: %q", line)
+			}
+		}
 		if t.Failed() {
 			t.Logf("the program at %s printed\n%s", r.Address, &r.Printed)
 		}
 	})
-	r.Program = testkit.Launch(t, os.Getenv(binary), append([]string{"ACCESS_LOG=false"}, settings...)...)
+	r.Program = start(t, os.Getenv(binary), append([]string{"ACCESS_LOG=false"}, settings...)...)
 	return r
 }
 

@@ -38,6 +38,9 @@ func redisFaults(*testing.T) []fault {
 		}.try},
 		{"Redis answers 2 s late; HubSpot rotates", trySlowRedis},
 		{"one process is cut off from Redis, and renews; HubSpot rotates", tryCutOff},
+		{"Redis is unreachable when a process starts", tryUnreachableAtStart},
+		{"the Redis user has no right to the channel", tryNoChannel},
+		{"the record of a portal has a newer schema", tryNewerRecord},
 		{"Redis' master is killed, and Sentinel makes its replica the master; HubSpot rotates", trySentinel},
 	}
 }

@@ -121,6 +121,13 @@ func (a *arrivals) times(method, target string) int {
 	return len(a.seen[method+" "+target])
 }
 
+// had reports whether HubSpot has received the request with the credential.
+func (a *arrivals) had(method, target, credential string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Contains(a.seen[method+" "+target], credential)
+}
+
 // wantWritesOnce checks that HubSpot received no write twice, except after a 401. The
 // second try must have another credential, and there must be no more second tries than
 // HubSpot has sent 401s.

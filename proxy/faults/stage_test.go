@@ -39,6 +39,7 @@ type stage struct {
 	seen     arrivals
 	settings []string
 	replicas []*replica
+	seed     string // path of the seed file
 	redis    string // REDIS_URL of the replica that was started last
 	writes   atomic.Int64
 }
@@ -55,9 +56,8 @@ func newStage(t *testing.T, settings ...string) *stage {
 	seed := filepath.Join(t.TempDir(), "seed.yaml")
 	text := fmt.Sprintf("portals:\n- {id: %s, refresh_token: %s}\n- {id: %s, refresh_token: %s}\n- {id: %s, access_token: pat-na1-%s}\n- {id: %s, api_key: %s-key}\n",
 		first, s.hub.Connect(first), second, s.hub.Connect(second), static, hubspottest.Canary, keyed, hubspottest.Canary)
-	if err := os.WriteFile(seed, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, seed, text)
+	s.seed = seed
 	s.settings = append([]string{
 		"UPSTREAM_URL=" + s.hub.URL, "SEED_FILE=" + seed,
 		"HUBSPOT_CLIENT_ID=" + hubspottest.ClientID, "HUBSPOT_CLIENT_SECRET=" + hubspottest.ClientSecret,
@@ -279,12 +279,27 @@ func (s *stage) connect(redis *redistest.Server) {
 // succeed.
 func (s *stage) command(redis *redistest.Server, stdin string, args ...string) string {
 	s.t.Helper()
-	command := exec.Command(os.Getenv(binary), args...)
-	command.Env = append(slices.Clone(s.settings), "REDIS_URL="+redis.URL(), "GORACE=atexit_sleep_ms=0")
-	command.Stdin = strings.NewReader(stdin)
-	printed, err := command.CombinedOutput()
+	printed, err := s.tryCommand(redis, stdin, nil, args...)
 	if err != nil {
 		s.t.Fatalf("%q: %v\n%s", args, err, printed)
 	}
-	return string(printed)
+	return printed
+}
+
+// tryCommand is command for one that may fail, with settings in addition to the
+// stage's.
+func (s *stage) tryCommand(redis *redistest.Server, stdin string, settings []string, args ...string) (printed string, err error) {
+	command := exec.Command(os.Getenv(binary), args...)
+	command.Env = slices.Concat(s.settings, []string{"REDIS_URL=" + redis.URL(), "GORACE=atexit_sleep_ms=0"}, settings)
+	command.Stdin = strings.NewReader(stdin)
+	output, err := command.CombinedOutput()
+	return string(output), err
+}
+
+// writeFile writes a file of settings.
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -51,7 +51,7 @@ const columns = `
 func allFamilies() []family {
 	return []family{
 		{"Redis", redisFaults}, {"Redis Cluster", clusterFaults}, {"A process is killed", killedFaults},
-		{"HubSpot's token endpoint", endpointFaults}, {"Grants", grantFaults}, {"HubSpot's API", upstreamFaults}, {"Clients", clientFaults},
+		{"HubSpot's token endpoint", endpointFaults}, {"Grants", grantFaults}, {"Settings", settingsFaults}, {"HubSpot's API", upstreamFaults}, {"Clients", clientFaults},
 	}
 }
 

@@ -39,6 +39,18 @@ type Program struct {
 // test ends. The test fails if the program is not ready within [Timeout].
 func Launch(tb testing.TB, path string, environ ...string) *Program {
 	tb.Helper()
+	return launch(tb, "is ready", path, environ)
+}
+
+// LaunchWithoutRedis is Launch for a program whose Redis does not answer: it returns
+// when the program waits for that.
+func LaunchWithoutRedis(tb testing.TB, path string, environ ...string) *Program {
+	tb.Helper()
+	return launch(tb, "listens, and waits for Redis", path, environ)
+}
+
+func launch(tb testing.TB, state, path string, environ []string) *Program {
+	tb.Helper()
 	p := &Program{cmd: exec.Command(path), ended: make(chan struct{})}
 	p.cmd.Dir = tb.TempDir()
 	p.cmd.Env = append([]string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "GORACE=halt_on_error=1 atexit_sleep_ms=0"}, environ...)
@@ -52,7 +64,7 @@ func Launch(tb testing.TB, path string, environ ...string) *Program {
 		_ = p.cmd.Wait()
 	}()
 	tb.Cleanup(p.Kill)
-	listens := p.Printed.Until(tb, `"the proxy is ready","address":"([^"]+)","admin":"([^"]+)"`)
+	listens := p.Printed.Until(tb, `"the proxy `+state+`","address":"([^"]+)","admin":"([^"]+)"`)
 	p.Address, p.Admin = listens[1], listens[2]
 	return p
 }
