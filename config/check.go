@@ -21,7 +21,7 @@ import (
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9._-]*$`)
 
-// The names that stand in more than one check.
+// The variables that more than one check names.
 const (
 	certFile     = "TLS_CERT_FILE"
 	keyFile      = "TLS_KEY_FILE"
@@ -41,7 +41,7 @@ const (
 	marketplace  = "HUBSPOT_MARKETPLACE_INSTALL"
 )
 
-// check looks at every setting, and at those that must go together.
+// check checks every setting, and those that depend on each other.
 func (l *loader) check() {
 	l.checkListeners()
 	l.checkUpstream()
@@ -64,7 +64,7 @@ func (l *loader) checkListeners() {
 	l.checkAddr("LISTEN_ADDR", l.ListenAddr)
 	l.checkAddr("ADMIN_ADDR", l.AdminAddr)
 	if _, port, _ := net.SplitHostPort(l.AdminAddr); l.AdminAddr == l.ListenAddr && port != "0" {
-		l.fault("ADMIN_ADDR", quote(l.AdminAddr)+" is LISTEN_ADDR, too", "give the operator's listener a port of its own")
+		l.fault("ADMIN_ADDR", quote(l.AdminAddr)+" is also LISTEN_ADDR", "give the admin listener a port of its own")
 	}
 	l.require([]string{certFile, keyFile}, certFile, keyFile, clientCAFile)
 	l.require([]string{caCertFile, caKeyFile}, caCertFile, caKeyFile)
@@ -75,8 +75,7 @@ func (l *loader) checkListeners() {
 	}
 }
 
-// require makes each of names a fault that is missing while one of reasons is
-// given.
+// require adds a fault for each of names that is not given although one of reasons is.
 func (l *loader) require(names []string, reasons ...string) {
 	reasons = slices.DeleteFunc(reasons, func(name string) bool { return !l.given(name) })
 	if len(reasons) == 0 {
@@ -84,8 +83,7 @@ func (l *loader) require(names []string, reasons ...string) {
 	}
 	for _, name := range names {
 		if !l.given(name) {
-			because := list(reasons)
-			l.fault(name, "is not set, but needed with "+because, "set it too, or unset "+because)
+			l.fault(name, "is not set, although required by "+list(reasons), "set it too, or unset "+list(reasons))
 		}
 	}
 }
@@ -123,7 +121,7 @@ func (l *loader) checkAtLeast(name string, d, least time.Duration) {
 	case least == 0:
 		l.fault(name, quote(d.String())+" is negative", "give a duration of 0s or more")
 	default:
-		l.fault(name, quote(d.String())+" is not more than zero", "give a duration such as 30s or 5m")
+		l.fault(name, quote(d.String())+" is not greater than zero", "give a duration such as 30s or 5m")
 	}
 }
 
@@ -135,7 +133,7 @@ func (l *loader) checkBytes(name string, n int64) {
 
 func (l *loader) checkCount(name string, n *int) {
 	if n != nil && *n < 1 {
-		l.fault(name, quote(strconv.Itoa(*n))+" is not more than zero", "give a number such as 1000, or unset it")
+		l.fault(name, quote(strconv.Itoa(*n))+" is not greater than zero", "give a number such as 1000, or unset it")
 	}
 }
 
@@ -143,17 +141,18 @@ func (l *loader) checkRedis() {
 	switch {
 	case l.RedisURL.IsZero():
 	case skipsVerify(l.RedisURL.Reveal()):
-		l.fault("REDIS_URL", "has skip_verify, with which anyone on the way could read and change what is sent", "leave it out, and name the PEM file of Redis' own authority in REDIS_TLS_CA_FILE")
+		l.fault("REDIS_URL", "has skip_verify, which lets anyone on the network path read and change the traffic",
+			"remove it, and name the PEM file of the authority that signed Redis' certificate in REDIS_TLS_CA_FILE")
 	case !isRedisURL(l.RedisURL.Reveal()):
-		l.fault("REDIS_URL", "is not a redis:// or rediss:// URL with a host, nor a unix:/// URL with a path (not shown, as it may hold a password)",
-			"give one such as redis://localhost:6379/0, and percent-encode what is special in its password")
+		l.fault("REDIS_URL", "is not a redis:// or rediss:// URL with a host, nor a unix:/// URL with a path (not shown, because it may contain a password)",
+			"give a URL such as redis://localhost:6379/0, with special characters of the password percent-encoded")
 	}
 	if strings.ContainsFunc(l.RedisPrefix, func(r rune) bool { return r == '{' || r == '}' || unicode.IsSpace(r) }) {
-		l.fault("REDIS_PREFIX", quote(l.RedisPrefix)+" has a brace or white space, and Redis Cluster places keys by what is in braces", "leave them out")
+		l.fault("REDIS_PREFIX", quote(l.RedisPrefix)+" has a brace or white space", "remove them: Redis Cluster distributes keys by the text in braces")
 	}
 }
 
-// checkRedisTLS checks what goes with rediss://.
+// checkRedisTLS checks the files that are for rediss:// only.
 func (l *loader) checkRedisTLS() {
 	const cert, key, ca = "REDIS_TLS_CERT_FILE", "REDIS_TLS_KEY_FILE", "REDIS_TLS_CA_FILE"
 	l.require([]string{cert, key}, cert, key)
@@ -164,12 +163,12 @@ func (l *loader) checkRedisTLS() {
 		}
 		l.readFile(name, l.values[name])
 		if err == nil && u.Scheme != "rediss" {
-			l.fault(name, "is set, and REDIS_URL is not a rediss:// URL", "give one, or unset "+name)
+			l.fault(name, "is set, although REDIS_URL is not a rediss:// URL", "give a rediss:// URL, or unset "+name)
 		}
 	}
 }
 
-// skipsVerify reports whether the URL has the option that makes go-redis take any
+// skipsVerify reports whether the URL has the option that makes go-redis accept any
 // certificate.
 func skipsVerify(text string) bool {
 	u, err := url.Parse(text)
@@ -185,14 +184,14 @@ func isRedisURL(text string) bool {
 	case "redis", "rediss":
 		return hasHost(u)
 	case "unix":
-		return u.Host == "" && u.Path != "" // unix://tmp/redis.sock would lose its tmp
+		return u.Host == "" && u.Path != "" // in unix://tmp/redis.sock, tmp is the host
 	}
 	return false
 }
 
 func (l *loader) checkKeys() {
 	if _, err := seal.Parse(l.EncryptionKeys); err != nil {
-		l.fault("ENCRYPTION_KEYS", err.Error(), "give a list such as k1:BASE64,k2:BASE64, each key as keys generate prints it")
+		l.fault("ENCRYPTION_KEYS", err.Error(), "give a list such as k1:BASE64,k2:BASE64, of keys that keys generate has printed")
 	}
 }
 
@@ -202,10 +201,16 @@ func (l *loader) checkApp() {
 	l.checkHeaderSafe(clientSecret, l.HubSpotClientSecret.Reveal())
 }
 
-// checkHeaderSafe quotes nothing, because the value is a credential.
+// The fault and the remedy of a credential that no header can carry.
+const (
+	notInCredentials = "has a space, a line break or another character that no credential contains"
+	copyAgain        = "copy the credential again, without anything around it"
+)
+
+// checkHeaderSafe does not quote the value, because it is a credential.
 func (l *loader) checkHeaderSafe(name, value string) {
 	if secret.HeaderUnsafe(value) >= 0 {
-		l.fault(name, "has a space, a line break or another character that no credential has", "copy it again, and nothing around it")
+		l.fault(name, notInCredentials, copyAgain)
 	}
 }
 
@@ -218,9 +223,9 @@ func (l *loader) checkCredential() {
 	given := slices.DeleteFunc([]string{accessToken, apiKey, refreshToken}, func(name string) bool { return !l.given(name) })
 	switch {
 	case len(given) > 1:
-		l.fault(given[0], "is set, and so is "+list(given[1:]), "keep one of them: a portal has one credential")
+		l.fault(given[0], "is set, and so is "+list(given[1:]), "keep one of them, because a portal has one credential")
 	case len(given) == 0 && l.given(portal):
-		l.fault(portal, "is set, but no credential of that portal", "set one of HUBSPOT_ACCESS_TOKEN, HUBSPOT_API_KEY and HUBSPOT_REFRESH_TOKEN, or give the id as DEFAULT_PORTAL")
+		l.fault(portal, "is set without a credential of that portal", "set one of HUBSPOT_ACCESS_TOKEN, HUBSPOT_API_KEY and HUBSPOT_REFRESH_TOKEN, or set DEFAULT_PORTAL instead")
 	}
 }
 
@@ -235,32 +240,31 @@ func (l *loader) checkPortals() {
 
 	own := l.environmentPortal()
 	if own != "" && l.DefaultPortal != "" && own != l.DefaultPortal {
-		l.fault("DEFAULT_PORTAL", quote(l.DefaultPortal)+" is not the environment's own portal, which is the default", "unset it, or set HUBSPOT_PORTAL_ID to the same id")
+		l.fault("DEFAULT_PORTAL", quote(l.DefaultPortal)+" is not the portal whose credential the environment has, which is the default portal", "unset DEFAULT_PORTAL, or set HUBSPOT_PORTAL_ID to the same id")
 	}
 	switch id := l.Default(); {
 	case id == "" || len(l.ServePortals) == 0 || slices.Contains(l.ServePortals, id):
 	case id == unnamed:
-		l.fault("SERVE_PORTALS", "leaves out the environment's own portal, which has no id", "set HUBSPOT_PORTAL_ID, and add that id")
+		l.fault("SERVE_PORTALS", "does not list the portal whose credential the environment has, and which has no id", "set HUBSPOT_PORTAL_ID, and add that id")
 	default:
-		l.fault("SERVE_PORTALS", "leaves out the default portal "+quote(id), "add it")
+		l.fault("SERVE_PORTALS", "does not list the default portal "+quote(id), "add it")
 	}
 }
 
-// checkHosts takes names only. A port, a scheme or a wildcard would be in no name
-// that requests are compared with.
+// checkHosts accepts host names only. Requests are compared with them by host name, so a
+// value with a port, a scheme or a wildcard would match none.
 func (l *loader) checkHosts() {
 	if _, err := netip.ParseAddr(l.PortalDomain); l.given("PORTAL_DOMAIN") && (err == nil || !wire.IsHostName(l.PortalDomain)) {
-		l.fault("PORTAL_DOMAIN", quote(l.PortalDomain)+" is not a domain", "give one such as hubspot.example.com, without a port, where 62515.hubspot.example.com leads here")
+		l.fault("PORTAL_DOMAIN", quote(l.PortalDomain)+" is not a domain", "give a domain without a port, such as hubspot.example.com, whose subdomains (62515.hubspot.example.com) resolve to this proxy")
 	}
 	for _, host := range l.AllowedHosts {
 		if !wire.IsHostName(host) {
-			l.fault("ALLOWED_HOSTS", quote(host)+" is not a host name", "give names separated by commas, without ports, such as hubspot.tools.svc.cluster.local")
+			l.fault("ALLOWED_HOSTS", quote(host)+" is not a host name", "give host names without ports, separated by commas, such as hubspot.tools.svc.cluster.local")
 		}
 	}
 }
 
-// environmentPortal returns the portal whose credential is in the environment,
-// or nothing.
+// environmentPortal returns the portal whose credential the environment has, or "".
 func (l *loader) environmentPortal() string {
 	own := l.Config
 	own.DefaultPortal = ""
@@ -273,28 +277,28 @@ func (l *loader) checkPortalID(name, id string) {
 	}
 }
 
-// quoteID quotes only what is as short as an id: a longer one may be a token in
-// the wrong place.
+// quoteID quotes the value only if it is not much longer than an id, because a longer one
+// may be a token that was set by mistake.
 func quoteID(id string) string {
 	if len(id) > 24 {
-		return "what it says"
+		return "the value (not shown, because it may be a secret)"
 	}
 	return quote(id)
 }
 
-// minPassword is how many characters a password has at least: the listener may
-// be open to many who can try.
+// minPassword is how many characters a password has at least, because anyone who reaches
+// the admin listener can try passwords.
 const minPassword = 12
 
-// checkPassword refuses what is soon tried out, and what HTTP Basic does
-// (RFC 7617), and no browser sends.
+// checkPassword refuses short passwords, and characters that HTTP Basic excludes (RFC 7617)
+// or that browsers do not send.
 func (l *loader) checkPassword() {
 	password := l.AdminPassword.Reveal()
 	if !utf8.ValidString(password) || strings.ContainsFunc(password, unicode.IsControl) {
-		l.fault("ADMIN_PASSWORD", "has a line break or another control character, or is not UTF-8", "give one that can be typed")
+		l.fault("ADMIN_PASSWORD", "has a line break or another control character, or is not UTF-8", "give a password that can be typed")
 	}
 	if n := utf8.RuneCountInString(password); n > 0 && n < minPassword {
-		l.fault("ADMIN_PASSWORD", fmt.Sprintf("has less than %d characters", minPassword), "give a long random one, such as openssl rand -base64 18 prints")
+		l.fault("ADMIN_PASSWORD", fmt.Sprintf("has fewer than %d characters", minPassword), "give a long random password, such as openssl rand -base64 18 prints")
 	}
 }
 

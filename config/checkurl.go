@@ -10,7 +10,8 @@ import (
 
 var scopeName = regexp.MustCompile(`^[A-Za-z0-9._:-]+$`)
 
-// checkUpstream quotes neither URL: a wrong one may hold a password.
+// checkUpstream checks the URLs of HubSpot's API and token endpoint. Faults do not quote
+// them, because a wrong URL may contain a password.
 func (l *loader) checkUpstream() {
 	u := l.UpstreamURL
 	l.checkServer("UPSTREAM_URL", u)
@@ -23,21 +24,21 @@ func (l *loader) checkUpstream() {
 	}
 }
 
-// checkServer checks what comes before a URL's path.
+// checkServer checks the part of a URL before its path.
 func (l *loader) checkServer(name string, u *url.URL) {
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http", !hasHost(u):
-		l.fault(name, "is not an absolute https URL with a host", "give one such as "+urlExample(name))
+		l.fault(name, "is not an absolute https URL with a host", "give a URL such as "+urlExample(name))
 	case u.Scheme == "http" && !wire.IsLoopback(u.Hostname()):
-		l.fault(name, "is http to a host that is not loopback, which would send credentials in the clear", "use https")
+		l.fault(name, "is http to a host that is not loopback, which would send credentials unencrypted", "use https")
 	}
 	if u.User != nil {
-		l.fault(name, "has a user name or password", "leave out what stands before the @")
+		l.fault(name, "has a user name or password", "remove the part before the @")
 	}
 }
 
-// checkNotify checks the address that gets notifications. It is a secret, mostly by
-// its path.
+// checkNotify checks NOTIFY_URL. It is a secret, because the path of such a URL often
+// authorizes its use.
 func (l *loader) checkNotify() {
 	const name = "NOTIFY_URL"
 	if l.NotifyURL.IsZero() {
@@ -45,21 +46,21 @@ func (l *loader) checkNotify() {
 	}
 	u, err := url.Parse(l.NotifyURL.Reveal())
 	if err != nil {
-		l.fault(name, "is not a URL", "give one such as "+urlExample(name))
+		l.fault(name, "is not a URL", "give a URL such as "+urlExample(name))
 		return
 	}
 	l.checkServer(name, u)
 	l.checkNoFragment(name, u)
 }
 
-// hasHost tells whether u has a host and, if it has a port, a possible one.
+// hasHost reports whether u has a host and either no port or a valid one.
 func hasHost(u *url.URL) bool {
 	port := u.Port()
 	return u.Hostname() != "" && !strings.HasSuffix(u.Host, ":") && (port == "" || isPort(port))
 }
 
-// checkConnect checks the connect flow. Scopes do nothing without a redirect
-// URL; who sets them wants the flow, and would find it missing.
+// checkConnect checks the settings of the connect flow. Scopes require a redirect URL: an
+// operator who sets them wants the connect flow, which does not exist without one.
 func (l *loader) checkConnect() {
 	l.require([]string{redirectURL}, scopes, optScopes)
 	if l.HubSpotMarketplaceInstall {
@@ -73,7 +74,7 @@ func (l *loader) checkConnect() {
 		l.checkServer(authorizeURL, u)
 		l.checkNoFragment(authorizeURL, u)
 		if u.RawQuery != "" || u.ForceQuery {
-			l.fault(authorizeURL, "has a query", "leave out the ? and what follows it, which is added for each connection")
+			l.fault(authorizeURL, "has a query", "remove the ? and everything after it, because the proxy adds the query")
 		}
 	}
 	l.checkScopes(scopes, l.HubSpotScopes)
@@ -82,12 +83,12 @@ func (l *loader) checkConnect() {
 
 func (l *loader) checkNoFragment(name string, u *url.URL) {
 	if u.Fragment != "" {
-		l.fault(name, "has a fragment", "leave out the # and what follows it")
+		l.fault(name, "has a fragment", "remove the # and everything after it")
 	}
 }
 
-// checkScopes takes only what HubSpot's scopes are made of, so that a list with
-// commas is told here, and not by HubSpot to whoever wants to connect.
+// checkScopes accepts only the characters of HubSpot's scopes. So a list with commas is
+// reported at start, and not by HubSpot when somebody connects a portal.
 func (l *loader) checkScopes(name, list string) {
 	for scope := range strings.FieldsSeq(list) {
 		if !scopeName.MatchString(scope) {
@@ -96,11 +97,11 @@ func (l *loader) checkScopes(name, list string) {
 	}
 }
 
-// urlExample returns what to write instead of a wrong URL.
+// urlExample returns a valid value of a variable that is a URL.
 func urlExample(name string) string {
 	switch name {
 	case redirectURL:
-		return "https://proxy.example.com/callback, exactly as the HubSpot app has it"
+		return "https://proxy.example.com/callback, exactly as in the HubSpot app's settings"
 	case "NOTIFY_URL":
 		return "https://hooks.example.com/hubspot"
 	case authorizeURL:

@@ -5,19 +5,18 @@ import (
 	"strings"
 )
 
-// A Fault is one thing that is wrong with the settings. None of its texts has
-// a line break, or the value of a secret.
+// A Fault is one error in the settings. Its texts contain no line breaks and no secrets.
 type Fault struct {
 	Name    string // the variable
-	Problem string // what is wrong with it
-	Remedy  string // what to do
+	Problem string // what is wrong
+	Remedy  string // how to correct it
 }
 
-// Error returns the fault as one line: NAME: what is wrong; what to do.
+// Error returns the fault as one line: "NAME: problem; remedy".
 func (f Fault) Error() string { return f.Name + ": " + f.Problem + "; " + f.Remedy }
 
-// Faults is everything that is wrong with the settings, or with SEED_FILE. As an error that
-// [Load] or [ReadSeed] returned it has at least one.
+// Faults are all errors in the settings, or in SEED_FILE. As an error that a function of
+// this package returns, Faults has at least one element.
 type Faults []Fault
 
 // Error returns one line for each fault, without a line break at the end.
@@ -29,11 +28,11 @@ func (f Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// quote returns value in quotes, on one line, and short enough to read.
+// quote returns value in quotes, on one line, cut to 60 bytes.
 func quote(value string) string {
-	const enough = 60
-	if len(value) > enough {
-		value = value[:enough] + "…"
+	const limit = 60
+	if len(value) > limit {
+		value = value[:limit] + "…"
 	}
 	return strconv.Quote(value)
 }

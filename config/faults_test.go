@@ -10,42 +10,42 @@ import (
 	"hubspot-auth-proxy/config"
 )
 
-const noURL = "is not an absolute https URL with a host; give one such as https://api.hubapi.com"
+const noURL = "is not an absolute https URL with a host; give a URL such as https://api.hubapi.com"
 
 func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	dir := t.TempDir()
 	pem, empty := write(t, "pem", "x"), write(t, "empty", "\n")
 	const (
 		addr      = " is not host:port; give an address such as 127.0.0.1:8080, [::1]:8080 or :8080"
-		badURL    = "is not a URL; give one such as https://api.hubapi.com"
-		user      = "has a user name or password; leave out what stands before the @"
-		clear     = "is http to a host that is not loopback, which would send credentials in the clear; use https"
+		badURL    = "is not a URL; give a URL such as https://api.hubapi.com"
+		user      = "has a user name or password; remove the part before the @"
+		clear     = "is http to a host that is not loopback, which would send credentials unencrypted; use https"
 		parts     = "UPSTREAM_URL: has a path, a query or a fragment; give scheme, host and port only, such as https://api.hubapi.com"
-		unit      = " is not a duration; give one with its unit, such as 30s or 5m"
-		more      = " is not more than zero; give a duration such as 30s or 5m"
+		unit      = " is not a duration; give a number with its unit, such as 30s or 5m"
+		more      = " is not greater than zero; give a duration such as 30s or 5m"
 		negative  = " is negative; give a duration of 0s or more"
-		whole     = " is not a whole number, or too large; give a number of bytes, such as 1048576"
+		whole     = " is not a whole number, or is too large; give a number of bytes, such as 1048576"
 		negBytes  = " is negative; give a number of bytes, or 0 to keep none"
-		truth     = " is neither true nor false; give one of them"
-		redis     = "REDIS_URL: is not a redis:// or rediss:// URL with a host, nor a unix:/// URL with a path (not shown, as it may hold a password); give one such as redis://localhost:6379/0, and percent-encode what is special in its password"
-		prefix    = " has a brace or white space, and Redis Cluster places keys by what is in braces; leave them out"
-		character = "has a space, a line break or another character that no credential has; copy it again, and nothing around it"
+		truth     = " is neither true nor false; give true or false"
+		redis     = "REDIS_URL: is not a redis:// or rediss:// URL with a host, nor a unix:/// URL with a path (not shown, because it may contain a password); give a URL such as redis://localhost:6379/0, with special characters of the password percent-encoded"
+		prefix    = " has a brace or white space; remove them: Redis Cluster distributes keys by the text in braces"
+		character = "has a space, a line break or another character that no credential contains; copy the credential again, without anything around it"
 		id        = " is not a portal id; give a number such as 62515"
-		domain    = " is not a domain; give one such as hubspot.example.com, without a port, where 62515.hubspot.example.com leads here"
-		hosts     = " is not a host name; give names separated by commas, without ports, such as hubspot.tools.svc.cluster.local"
+		domain    = " is not a domain; give a domain without a port, such as hubspot.example.com, whose subdomains (62515.hubspot.example.com) resolve to this proxy"
+		hosts     = " is not a host name; give host names without ports, separated by commas, such as hubspot.tools.svc.cluster.local"
 		ids       = " is not a portal id; give ids separated by commas, such as 62515,62516"
 		readable  = "; give the path of a file that this process may read"
-		hidden    = "cannot read the file it names (not shown, as it begins with neither / nor . and may be the secret itself): no such file or directory" + readable
+		hidden    = "cannot read the file (path not shown, because it begins with neither / nor . and may be the secret itself): no such file or directory" + readable
 		app       = "HUBSPOT_CLIENT_ID=a HUBSPOT_CLIENT_SECRET=b "
-		keys      = "; give a list such as k1:BASE64,k2:BASE64, each key as keys generate prints it"
-		redirect  = "https://proxy.example.com/callback, exactly as the HubSpot app has it"
-		fragment  = "has a fragment; leave out the # and what follows it"
-		password  = "ADMIN_PASSWORD: has a line break or another control character, or is not UTF-8; give one that can be typed"
-		short     = "ADMIN_PASSWORD: has less than 12 characters; give a long random one, such as openssl rand -base64 18 prints"
-		skip      = "REDIS_URL: has skip_verify, with which anyone on the way could read and change what is sent; leave it out, and name the PEM file of Redis' own authority in REDIS_TLS_CA_FILE"
+		keys      = "; give a list such as k1:BASE64,k2:BASE64, of keys that keys generate has printed"
+		redirect  = "https://proxy.example.com/callback, exactly as in the HubSpot app's settings"
+		fragment  = "has a fragment; remove the # and everything after it"
+		password  = "ADMIN_PASSWORD: has a line break or another control character, or is not UTF-8; give a password that can be typed"
+		short     = "ADMIN_PASSWORD: has fewer than 12 characters; give a long random password, such as openssl rand -base64 18 prints"
+		skip      = "REDIS_URL: has skip_verify, which lets anyone on the network path read and change the traffic; remove it, and name the PEM file of the authority that signed Redis' certificate in REDIS_TLS_CA_FILE"
 	)
 	needs := func(name string) string {
-		return "HUBSPOT_" + name + ": is not set, but needed with HUBSPOT_REDIRECT_URL; set it too, or unset HUBSPOT_REDIRECT_URL"
+		return "HUBSPOT_" + name + ": is not set, although required by HUBSPOT_REDIRECT_URL; set it too, or unset HUBSPOT_REDIRECT_URL"
 	}
 	for _, test := range []struct {
 		environ string // variables, separated by spaces
@@ -57,14 +57,14 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"ADMIN_ADDR=a/b:1", `ADMIN_ADDR: "a/b:1"` + addr},
 		{"LISTEN_ADDR=" + strings.Repeat("x", 70), `LISTEN_ADDR: "` + strings.Repeat("x", 60) + `…"` + addr},
 
-		{"LISTEN_ADDR=:9 ADMIN_ADDR=:9", `ADMIN_ADDR: ":9" is LISTEN_ADDR, too; give the operator's listener a port of its own`},
+		{"LISTEN_ADDR=:9 ADMIN_ADDR=:9", `ADMIN_ADDR: ":9" is also LISTEN_ADDR; give the admin listener a port of its own`},
 
-		{"TLS_CERT_FILE=" + pem, "TLS_KEY_FILE: is not set, but needed with TLS_CERT_FILE; set it too, or unset TLS_CERT_FILE"},
-		{"TLS_KEY_FILE=" + pem, "TLS_CERT_FILE: is not set, but needed with TLS_KEY_FILE; set it too, or unset TLS_KEY_FILE"},
-		{"INTERCEPT_CA_CERT_FILE=" + pem, "INTERCEPT_CA_KEY_FILE: is not set, but needed with INTERCEPT_CA_CERT_FILE; set it too, or unset INTERCEPT_CA_CERT_FILE"},
-		{"INTERCEPT_CA_KEY_FILE=" + pem, "INTERCEPT_CA_CERT_FILE: is not set, but needed with INTERCEPT_CA_KEY_FILE; set it too, or unset INTERCEPT_CA_KEY_FILE"},
-		{"TLS_CLIENT_CA_FILE=" + pem, "TLS_CERT_FILE: is not set, but needed with TLS_CLIENT_CA_FILE; set it too, or unset TLS_CLIENT_CA_FILE\n" +
-			"TLS_KEY_FILE: is not set, but needed with TLS_CLIENT_CA_FILE; set it too, or unset TLS_CLIENT_CA_FILE"},
+		{"TLS_CERT_FILE=" + pem, "TLS_KEY_FILE: is not set, although required by TLS_CERT_FILE; set it too, or unset TLS_CERT_FILE"},
+		{"TLS_KEY_FILE=" + pem, "TLS_CERT_FILE: is not set, although required by TLS_KEY_FILE; set it too, or unset TLS_KEY_FILE"},
+		{"INTERCEPT_CA_CERT_FILE=" + pem, "INTERCEPT_CA_KEY_FILE: is not set, although required by INTERCEPT_CA_CERT_FILE; set it too, or unset INTERCEPT_CA_CERT_FILE"},
+		{"INTERCEPT_CA_KEY_FILE=" + pem, "INTERCEPT_CA_CERT_FILE: is not set, although required by INTERCEPT_CA_KEY_FILE; set it too, or unset INTERCEPT_CA_KEY_FILE"},
+		{"TLS_CLIENT_CA_FILE=" + pem, "TLS_CERT_FILE: is not set, although required by TLS_CLIENT_CA_FILE; set it too, or unset TLS_CLIENT_CA_FILE\n" +
+			"TLS_KEY_FILE: is not set, although required by TLS_CLIENT_CA_FILE; set it too, or unset TLS_CLIENT_CA_FILE"},
 		{"TLS_CERT_FILE=" + pem + " TLS_KEY_FILE=/does/not/exist", `TLS_KEY_FILE: cannot read "/does/not/exist": no such file or directory` + readable},
 		{"TLS_CERT_FILE=" + dir + "/none TLS_KEY_FILE=-----BEGIN", `TLS_CERT_FILE: cannot read ` + quoted(dir+"/none") + `: no such file or directory` + readable + "\nTLS_KEY_FILE: " + hidden},
 
@@ -87,7 +87,7 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"HUBSPOT_TOKEN_URL=/oauth/v1/token", "HUBSPOT_TOKEN_URL: " + noURL},
 		{"HUBSPOT_TOKEN_URL=http://h/oauth/v1/token", "HUBSPOT_TOKEN_URL: " + clear},
 		{"HUBSPOT_TOKEN_URL=https://u@h/oauth/v1/token", "HUBSPOT_TOKEN_URL: " + user},
-		{"HUBSPOT_TOKEN_URL=https://h/oauth/v1/token#x", "HUBSPOT_TOKEN_URL: has a fragment; leave out the # and what follows it"},
+		{"HUBSPOT_TOKEN_URL=https://h/oauth/v1/token#x", "HUBSPOT_TOKEN_URL: has a fragment; remove the # and everything after it"},
 		{"HUBSPOT_TOKEN_URL=https://h:x/", "HUBSPOT_TOKEN_URL: " + badURL},
 		{"HUBSPOT_TOKEN_URL=http://127.0.0.1:1/oauth/v1/token", ""},
 
@@ -102,8 +102,8 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"RETRY_MEMORY=9223372036854775808", `RETRY_MEMORY: "9223372036854775808"` + whole},
 		{"RETRY_BODY_LIMIT=-1", `RETRY_BODY_LIMIT: "-1"` + negBytes},
 		{"RETRY_MEMORY=-2", `RETRY_MEMORY: "-2"` + negBytes},
-		{"MAX_CONNECTIONS=many", `MAX_CONNECTIONS: "many" is not a whole number, or too large; give a number such as 1000`},
-		{"MAX_REQUESTS=0", `MAX_REQUESTS: "0" is not more than zero; give a number such as 1000, or unset it`},
+		{"MAX_CONNECTIONS=many", `MAX_CONNECTIONS: "many" is not a whole number, or is too large; give a number such as 1000`},
+		{"MAX_REQUESTS=0", `MAX_REQUESTS: "0" is not greater than zero; give a number such as 1000, or unset it`},
 		{"UPSTREAM_HTTP2=yes", `UPSTREAM_HTTP2: "yes"` + truth},
 		{"ALLOW_ANONYMOUS=maybe", `ALLOW_ANONYMOUS: "maybe"` + truth},
 		{"ACCESS_LOG=on\n", `ACCESS_LOG: "on\n" is not known; give one of true, false, errors`},
@@ -122,44 +122,44 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"REDIS_PREFIX={x}", `REDIS_PREFIX: "{x}"` + prefix},
 		{"REDIS_PREFIX=x\t", `REDIS_PREFIX: "x\t"` + prefix},
 
-		{"HUBSPOT_CLIENT_ID=a", "HUBSPOT_CLIENT_SECRET: is not set, but needed with HUBSPOT_CLIENT_ID; set it too, or unset HUBSPOT_CLIENT_ID"},
-		{"HUBSPOT_CLIENT_SECRET=a", "HUBSPOT_CLIENT_ID: is not set, but needed with HUBSPOT_CLIENT_SECRET; set it too, or unset HUBSPOT_CLIENT_SECRET"},
+		{"HUBSPOT_CLIENT_ID=a", "HUBSPOT_CLIENT_SECRET: is not set, although required by HUBSPOT_CLIENT_ID; set it too, or unset HUBSPOT_CLIENT_ID"},
+		{"HUBSPOT_CLIENT_SECRET=a", "HUBSPOT_CLIENT_ID: is not set, although required by HUBSPOT_CLIENT_SECRET; set it too, or unset HUBSPOT_CLIENT_SECRET"},
 		{"HUBSPOT_CLIENT_ID=a HUBSPOT_CLIENT_SECRET=b\n", "HUBSPOT_CLIENT_SECRET: " + character},
 		{"HUBSPOT_CLIENT_ID=ä HUBSPOT_CLIENT_SECRET=b", "HUBSPOT_CLIENT_ID: " + character},
 		{"HUBSPOT_ACCESS_TOKEN=a\x7f", "HUBSPOT_ACCESS_TOKEN: " + character},
 		{"HUBSPOT_API_KEY=\ta", "HUBSPOT_API_KEY: " + character},
 		{"HUBSPOT_REFRESH_TOKEN=\xff HUBSPOT_PORTAL_ID=1 HUBSPOT_CLIENT_ID=a HUBSPOT_CLIENT_SECRET=b", "HUBSPOT_REFRESH_TOKEN: " + character},
-		{"HUBSPOT_REFRESH_TOKEN=a HUBSPOT_CLIENT_ID=a HUBSPOT_CLIENT_SECRET=b", "HUBSPOT_PORTAL_ID: is not set, but needed with HUBSPOT_REFRESH_TOKEN; set it too, or unset HUBSPOT_REFRESH_TOKEN"},
-		{"HUBSPOT_REFRESH_TOKEN=a HUBSPOT_PORTAL_ID=1", "HUBSPOT_CLIENT_ID: is not set, but needed with HUBSPOT_REFRESH_TOKEN; set it too, or unset HUBSPOT_REFRESH_TOKEN\n" +
-			"HUBSPOT_CLIENT_SECRET: is not set, but needed with HUBSPOT_REFRESH_TOKEN; set it too, or unset HUBSPOT_REFRESH_TOKEN"},
-		{"HUBSPOT_ACCESS_TOKEN=a HUBSPOT_API_KEY=b", "HUBSPOT_ACCESS_TOKEN: is set, and so is HUBSPOT_API_KEY; keep one of them: a portal has one credential"},
-		{"HUBSPOT_PORTAL_ID=1", "HUBSPOT_PORTAL_ID: is set, but no credential of that portal; set one of HUBSPOT_ACCESS_TOKEN, HUBSPOT_API_KEY and HUBSPOT_REFRESH_TOKEN, or give the id as DEFAULT_PORTAL"},
+		{"HUBSPOT_REFRESH_TOKEN=a HUBSPOT_CLIENT_ID=a HUBSPOT_CLIENT_SECRET=b", "HUBSPOT_PORTAL_ID: is not set, although required by HUBSPOT_REFRESH_TOKEN; set it too, or unset HUBSPOT_REFRESH_TOKEN"},
+		{"HUBSPOT_REFRESH_TOKEN=a HUBSPOT_PORTAL_ID=1", "HUBSPOT_CLIENT_ID: is not set, although required by HUBSPOT_REFRESH_TOKEN; set it too, or unset HUBSPOT_REFRESH_TOKEN\n" +
+			"HUBSPOT_CLIENT_SECRET: is not set, although required by HUBSPOT_REFRESH_TOKEN; set it too, or unset HUBSPOT_REFRESH_TOKEN"},
+		{"HUBSPOT_ACCESS_TOKEN=a HUBSPOT_API_KEY=b", "HUBSPOT_ACCESS_TOKEN: is set, and so is HUBSPOT_API_KEY; keep one of them, because a portal has one credential"},
+		{"HUBSPOT_PORTAL_ID=1", "HUBSPOT_PORTAL_ID: is set without a credential of that portal; set one of HUBSPOT_ACCESS_TOKEN, HUBSPOT_API_KEY and HUBSPOT_REFRESH_TOKEN, or set DEFAULT_PORTAL instead"},
 
 		{"ENCRYPTION_KEYS=x", "ENCRYPTION_KEYS: key 1 is not id:key, with an id of letters, digits, - and _" + keys},
 		{"ENCRYPTION_KEYS=a:YQ==", `ENCRYPTION_KEYS: the key "a" is not base64 of 32 bytes` + keys},
 		{"HUBSPOT_REDIRECT_URL=https://h/callback", needs("CLIENT_ID") + "\n" + needs("CLIENT_SECRET")},
 		{app + "HUBSPOT_REDIRECT_URL=https://h/callback", ""},
 		{app + "HUBSPOT_REDIRECT_URL=http://[::1]:8081/callback", ""},
-		{app + "HUBSPOT_REDIRECT_URL=/callback", "HUBSPOT_REDIRECT_URL: is not an absolute https URL with a host; give one such as " + redirect},
-		{app + "HUBSPOT_REDIRECT_URL=https://h:x", "HUBSPOT_REDIRECT_URL: is not a URL; give one such as " + redirect},
+		{app + "HUBSPOT_REDIRECT_URL=/callback", "HUBSPOT_REDIRECT_URL: is not an absolute https URL with a host; give a URL such as " + redirect},
+		{app + "HUBSPOT_REDIRECT_URL=https://h:x", "HUBSPOT_REDIRECT_URL: is not a URL; give a URL such as " + redirect},
 		{app + "HUBSPOT_REDIRECT_URL=http://h/callback", "HUBSPOT_REDIRECT_URL: " + clear},
 		{app + "HUBSPOT_REDIRECT_URL=https://u@h/callback", "HUBSPOT_REDIRECT_URL: " + user},
 		{app + "HUBSPOT_REDIRECT_URL=https://h/callback#a", "HUBSPOT_REDIRECT_URL: " + fragment},
-		{"HUBSPOT_SCOPES=oauth", "HUBSPOT_REDIRECT_URL: is not set, but needed with HUBSPOT_SCOPES; set it too, or unset HUBSPOT_SCOPES"},
-		{"NOTIFY_URL=hooks.example.com", "NOTIFY_URL: is not an absolute https URL with a host; give one such as https://hooks.example.com/hubspot"},
-		{"NOTIFY_URL=https://hooks.example.com/%zz", "NOTIFY_URL: is not a URL; give one such as https://hooks.example.com/hubspot"},
+		{"HUBSPOT_SCOPES=oauth", "HUBSPOT_REDIRECT_URL: is not set, although required by HUBSPOT_SCOPES; set it too, or unset HUBSPOT_SCOPES"},
+		{"NOTIFY_URL=hooks.example.com", "NOTIFY_URL: is not an absolute https URL with a host; give a URL such as https://hooks.example.com/hubspot"},
+		{"NOTIFY_URL=https://hooks.example.com/%zz", "NOTIFY_URL: is not a URL; give a URL such as https://hooks.example.com/hubspot"},
 		{"NOTIFY_URL=http://hooks.example.com/", "NOTIFY_URL: " + clear},
 		{"NOTIFY_URL=http://u:p@hooks.example.com/#x", "NOTIFY_URL: " + clear + "\nNOTIFY_URL: " + user + "\nNOTIFY_URL: " + fragment},
-		{"NOTIFY_URL_FILE=" + empty, "NOTIFY_URL_FILE: the file " + quoted(empty) + " is empty; put the value into it, or unset NOTIFY_URL_FILE"},
+		{"NOTIFY_URL_FILE=" + empty, "NOTIFY_URL_FILE: the file " + quoted(empty) + " is empty; write the value into the file, or unset NOTIFY_URL_FILE"},
 		{"NOTIFY_URL=https://h/ NOTIFY_URL_FILE=" + pem, "NOTIFY_URL: is set, and so is NOTIFY_URL_FILE; keep one of them"},
-		{"HUBSPOT_MARKETPLACE_INSTALL=true", "HUBSPOT_REDIRECT_URL: is not set, but needed with HUBSPOT_MARKETPLACE_INSTALL; set it too, or unset HUBSPOT_MARKETPLACE_INSTALL"},
+		{"HUBSPOT_MARKETPLACE_INSTALL=true", "HUBSPOT_REDIRECT_URL: is not set, although required by HUBSPOT_MARKETPLACE_INSTALL; set it too, or unset HUBSPOT_MARKETPLACE_INSTALL"},
 		{"HUBSPOT_MARKETPLACE_INSTALL=yes", `HUBSPOT_MARKETPLACE_INSTALL: "yes"` + truth},
-		{"HUBSPOT_SCOPES=a HUBSPOT_OPTIONAL_SCOPES=b", "HUBSPOT_REDIRECT_URL: is not set, but needed with HUBSPOT_SCOPES and HUBSPOT_OPTIONAL_SCOPES; set it too, or unset HUBSPOT_SCOPES and HUBSPOT_OPTIONAL_SCOPES"},
+		{"HUBSPOT_SCOPES=a HUBSPOT_OPTIONAL_SCOPES=b", "HUBSPOT_REDIRECT_URL: is not set, although required by HUBSPOT_SCOPES and HUBSPOT_OPTIONAL_SCOPES; set it too, or unset HUBSPOT_SCOPES and HUBSPOT_OPTIONAL_SCOPES"},
 		{app + "HUBSPOT_REDIRECT_URL=https://h HUBSPOT_SCOPES=a,b", `HUBSPOT_SCOPES: "a,b" is not a scope; give scopes separated by spaces, such as oauth crm.objects.contacts.read`},
 		{"HUBSPOT_AUTHORIZE_URL=http://h/a", "HUBSPOT_AUTHORIZE_URL: " + clear},
 		{"HUBSPOT_AUTHORIZE_URL=https://h/a#b", "HUBSPOT_AUTHORIZE_URL: " + fragment},
-		{"HUBSPOT_AUTHORIZE_URL=https://h/a?", "HUBSPOT_AUTHORIZE_URL: has a query; leave out the ? and what follows it, which is added for each connection"},
-		{"HUBSPOT_AUTHORIZE_URL=h", "HUBSPOT_AUTHORIZE_URL: is not an absolute https URL with a host; give one such as https://app.hubspot.com/oauth/authorize"},
+		{"HUBSPOT_AUTHORIZE_URL=https://h/a?", "HUBSPOT_AUTHORIZE_URL: has a query; remove the ? and everything after it, because the proxy adds the query"},
+		{"HUBSPOT_AUTHORIZE_URL=h", "HUBSPOT_AUTHORIZE_URL: is not an absolute https URL with a host; give a URL such as https://app.hubspot.com/oauth/authorize"},
 		{"ADMIN_PASSWORD=long-enough-a\tb", password},
 		{"ADMIN_PASSWORD=long-enough\xff", password},
 		{"ADMIN_PASSWORD=elevenchars", short},
@@ -183,12 +183,12 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"ALLOWED_HOSTS=a.b,c:80", `ALLOWED_HOSTS: "c:80"` + hosts},
 		{"ALLOWED_HOSTS=a.b,", `ALLOWED_HOSTS: ""` + hosts},
 		{"ALLOWED_HOSTS=*", `ALLOWED_HOSTS: "*"` + hosts},
-		{"OAUTH_WITHOUT_KEY=no", `OAUTH_WITHOUT_KEY: "no" is neither true nor false; give one of them`},
+		{"OAUTH_WITHOUT_KEY=no", `OAUTH_WITHOUT_KEY: "no" is neither true nor false; give true or false`},
 		{"SERVE_PORTALS=1,", `SERVE_PORTALS: ""` + ids},
-		{"DEFAULT_PORTAL=1 HUBSPOT_PORTAL_ID=2 HUBSPOT_API_KEY=a", `DEFAULT_PORTAL: "1" is not the environment's own portal, which is the default; unset it, or set HUBSPOT_PORTAL_ID to the same id`},
-		{"DEFAULT_PORTAL=1 HUBSPOT_API_KEY=a", `DEFAULT_PORTAL: "1" is not the environment's own portal, which is the default; unset it, or set HUBSPOT_PORTAL_ID to the same id`},
-		{"DEFAULT_PORTAL=1 SERVE_PORTALS=2,3", `SERVE_PORTALS: leaves out the default portal "1"; add it`},
-		{"HUBSPOT_API_KEY=a SERVE_PORTALS=2,3", `SERVE_PORTALS: leaves out the environment's own portal, which has no id; set HUBSPOT_PORTAL_ID, and add that id`},
+		{"DEFAULT_PORTAL=1 HUBSPOT_PORTAL_ID=2 HUBSPOT_API_KEY=a", `DEFAULT_PORTAL: "1" is not the portal whose credential the environment has, which is the default portal; unset DEFAULT_PORTAL, or set HUBSPOT_PORTAL_ID to the same id`},
+		{"DEFAULT_PORTAL=1 HUBSPOT_API_KEY=a", `DEFAULT_PORTAL: "1" is not the portal whose credential the environment has, which is the default portal; unset DEFAULT_PORTAL, or set HUBSPOT_PORTAL_ID to the same id`},
+		{"DEFAULT_PORTAL=1 SERVE_PORTALS=2,3", `SERVE_PORTALS: does not list the default portal "1"; add it`},
+		{"HUBSPOT_API_KEY=a SERVE_PORTALS=2,3", `SERVE_PORTALS: does not list the portal whose credential the environment has, and which has no id; set HUBSPOT_PORTAL_ID, and add that id`},
 
 		{"LOG_LEVEL=INFO", `LOG_LEVEL: "INFO" is not known; give one of debug, info, warn, error`},
 		{"LOG_FORMAT=text", `LOG_FORMAT: "text" is not known; give one of json, console`},
@@ -197,7 +197,7 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"HUBSPOT_API_KEY_FILE=/x\n", `HUBSPOT_API_KEY_FILE: cannot read "/x\n": no such file or directory` + readable},
 		{"HUBSPOT_API_KEY_FILE=x", "HUBSPOT_API_KEY_FILE: " + hidden},
 		{"HUBSPOT_API_KEY_FILE=" + dir, "HUBSPOT_API_KEY_FILE: cannot read " + quoted(dir) + ": is a directory" + readable},
-		{"HUBSPOT_API_KEY_FILE=" + empty, "HUBSPOT_API_KEY_FILE: the file " + quoted(empty) + " is empty; put the value into it, or unset HUBSPOT_API_KEY_FILE"},
+		{"HUBSPOT_API_KEY_FILE=" + empty, "HUBSPOT_API_KEY_FILE: the file " + quoted(empty) + " is empty; write the value into the file, or unset HUBSPOT_API_KEY_FILE"},
 	} {
 		t.Run(test.environ, func(t *testing.T) {
 			got := ""
@@ -211,13 +211,13 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAllFaultsAreToldTogetherAndEachOnce(t *testing.T) {
+func TestAllFaultsAreReportedTogetherAndEachOnce(t *testing.T) {
 	got, err := config.Load([]string{
 		"LISTEN_ADDR=x", "UPSTREAM_TIMEOUT=x", "RETRY_MEMORY=x", "ACCESS_LOG=x", "UPSTREAM_URL=https://h:x", "LOG_LEVEL=x", "REDIS_URL=x",
 		"HUBSPOT_PORTAL_ID=62515", "HUBSPOT_REFRESH_TOKEN=r", "HUBSPOT_CLIENT_ID=a", "HUBSPOT_CLIENT_SECRET_FILE=/none",
 	})
-	var faults config.Faults
-	if !errors.As(err, &faults) {
+	faults, ok := errors.AsType[config.Faults](err)
+	if !ok {
 		t.Fatalf("error is %T", err)
 	}
 	var names []string
@@ -233,7 +233,7 @@ func TestAllFaultsAreToldTogetherAndEachOnce(t *testing.T) {
 	}
 }
 
-// quoted is what a fault makes of a path of the test's own.
+// quoted returns a path in the form in which faults quote it.
 func quoted(path string) string {
 	if len(path) > 60 {
 		path = path[:60] + "…"

@@ -11,36 +11,39 @@ import (
 	"time"
 )
 
-// A File is a file that a setting names, read again when it has changed. It is
+// A File is a file that a setting names, and that is read again when it has changed. It is
 // not safe for concurrent use.
 type File struct {
-	name  string // of the variable
-	path  string
-	limit int64
+	name    string // of the variable
+	path    string
+	limit   int64  // bytes
+	shorten string // the remedy if the file is larger than limit
 
-	info    fs.FileInfo // when it was read last
-	readAt  time.Time
-	known   [sha256.Size]byte  // hash of the content that was returned last
-	pending *[sha256.Size]byte // hash of another one, read once; nil: there is none
+	info     fs.FileInfo // of the last read; nil if it failed
+	readAt   time.Time
+	returned [sha256.Size]byte  // hash of the content that was returned last
+	pending  *[sha256.Size]byte // hash of newer content that was read once; nil if there is none
 }
 
-// SeedFile returns the file for [ParseSeed] at path.
-func SeedFile(path string) *File { return &File{name: seedFile, path: path, limit: seedLimit} }
+// SeedFile returns the file at path, whose content is for [ParseSeed].
+func SeedFile(path string) *File {
+	return &File{name: seedFile, path: path, limit: seedLimit, shorten: shortenSeed}
+}
 
 // Read returns the file's content. The error is [Faults].
 func (f *File) Read() ([]byte, error) {
 	content, sum, err := f.read()
 	if err == nil {
-		f.known, f.pending = sum, nil
+		f.returned, f.pending = sum, nil
 	}
 	return content, err
 }
 
-// Changed reports whether the file has another content than was returned last,
-// and had it at the last call as well: one that is just being written is not
-// finished. The error is [Faults].
+// Changed returns the file's content if it differs from what was returned last, and was
+// the same at the previous call. So a file that is still being written is not returned.
+// The error is [Faults].
 //
-// The file is not read where the system says that it is the same as it was.
+// Changed does not read the file if its size, time and identity are those of the last read.
 func (f *File) Changed() (content []byte, changed bool, err error) {
 	info, err := os.Stat(f.path)
 	if err != nil {
@@ -53,10 +56,10 @@ func (f *File) Changed() (content []byte, changed bool, err error) {
 	switch {
 	case err != nil:
 		return nil, false, err
-	case sum == f.known:
+	case sum == f.returned:
 		f.pending = nil
 	case f.pending != nil && sum == *f.pending:
-		f.known, f.pending = sum, nil
+		f.returned, f.pending = sum, nil
 		return content, true, nil
 	default:
 		f.pending = &sum
@@ -64,17 +67,17 @@ func (f *File) Changed() (content []byte, changed bool, err error) {
 	return nil, false, nil
 }
 
-// settled is how long before it was read a file must have been written to be
-// known by its time: file systems note that in steps, of up to 2 s.
-const settled = 3 * time.Second
+// minAge is how old a file must have been when it was read, if its modification time is to
+// identify its content: file systems store that time in steps of up to 2 s.
+const minAge = 3 * time.Second
 
-// same reports whether the file was not written since it was read.
+// same reports whether the file is certainly unchanged since it was read.
 func (f *File) same(info fs.FileInfo) bool {
 	return f.info != nil && os.SameFile(f.info, info) && f.info.Size() == info.Size() &&
-		f.info.ModTime().Equal(info.ModTime()) && f.readAt.Sub(info.ModTime()) > settled
+		f.info.ModTime().Equal(info.ModTime()) && f.readAt.Sub(info.ModTime()) > minAge
 }
 
-// read reads the file, unless it is too large or none that can be read again.
+// read reads the file. A file that is too large, or not a regular one, is a fault.
 func (f *File) read() (content []byte, sum [sha256.Size]byte, err error) {
 	f.info, f.readAt = nil, time.Now()
 	if fault := notRegular(f.name, f.path); fault != nil {
@@ -87,7 +90,7 @@ func (f *File) read() (content []byte, sum [sha256.Size]byte, err error) {
 	defer func() { _ = file.Close() }() // nothing was written
 	info, err := file.Stat()
 	if err == nil && info.Size() <= f.limit {
-		// A buffer of the size, for ReadAll's would be twice as large.
+		// Not io.ReadAll, whose buffer would be twice as large.
 		buffer := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
 		_, err = buffer.ReadFrom(io.LimitReader(file, f.limit+1))
 		content = buffer.Bytes()
@@ -96,7 +99,7 @@ func (f *File) read() (content []byte, sum [sha256.Size]byte, err error) {
 	case err != nil:
 		return nil, sum, Faults{unreadable(f.name, f.path, err)}
 	case max(info.Size(), int64(len(content))) > f.limit:
-		return nil, sum, Faults{{f.name, "has more than " + size(f.limit), tooLarge}}
+		return nil, sum, Faults{{f.name, "has more than " + size(f.limit), f.shorten}}
 	}
 	f.info = info
 	return content, sha256.Sum256(content), nil
@@ -109,22 +112,22 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%d KiB", bytes>>10)
 }
 
-// notRegular returns a fault if the path names something that cannot be read
-// again and again, such as a pipe, which even opening could wait for.
+// notRegular returns a fault if the path is that of a pipe or a device, which cannot be read
+// repeatedly, and which could block when it is opened.
 func notRegular(name, path string) *Fault {
 	info, err := os.Stat(path)
 	if err != nil || info.IsDir() || info.Mode().IsRegular() {
-		return nil // who opens it reports the others
+		return nil // opening or reading it reports other faults
 	}
-	return &Fault{name, quotePath(path) + " is not a file, but a pipe or device", "give the path of a file, which is read again when it changes"}
+	return &Fault{name, quotePath(path) + " is a pipe or a device", "give the path of a regular file, because the file is read again when it changes"}
 }
 
-// unreadable tells why the file at path, which the variable name gives, could
-// not be read.
+// unreadable returns the fault of a file that could not be read, and that the variable name
+// gives.
 func unreadable(name, path string, err error) Fault {
-	// Only its cause: the path it quotes may hold a line break or a secret.
-	if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
-		err = cause.Err
+	// A PathError quotes the path, which may contain a line break or a secret.
+	if wrapper, ok := errors.AsType[*fs.PathError](err); ok {
+		err = wrapper.Err
 	}
 	return Fault{name, fmt.Sprintf("cannot read %s: %v", quotePath(path), err), "give the path of a file that this process may read"}
 }

@@ -11,10 +11,10 @@ import (
 	"hubspot-auth-proxy/config"
 )
 
-// longAgo is when a file must have been written to be known by its time.
+// longAgo is a modification time that identifies the content of a file.
 var longAgo = time.Now().Add(-time.Hour)
 
-// put writes a file, as if that had been done at that time.
+// put writes a file with that modification time.
 func put(t *testing.T, path, content string, at time.Time) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -49,7 +49,7 @@ func TestAFileIsReadAgainWhenItHasChangedAndIsTheSameTwice(t *testing.T) {
 	wantChanged(t, f, "")
 	put(t, path, "again", longAgo.Add(3*time.Second))
 	wantChanged(t, f, "")
-	put(t, path, "half and half", longAgo.Add(4*time.Second)) // as it was
+	put(t, path, "half and half", longAgo.Add(4*time.Second)) // the content that was returned last
 	wantChanged(t, f, "")
 	wantChanged(t, f, "")
 	if err := os.Remove(path); err != nil {
@@ -58,7 +58,7 @@ func TestAFileIsReadAgainWhenItHasChangedAndIsTheSameTwice(t *testing.T) {
 	if _, _, err := f.Changed(); err == nil || !strings.Contains(err.Error(), "SEED_FILE: cannot read") {
 		t.Errorf("gone: %v", err)
 	}
-	put(t, path, "back", time.Now()) // its time alone is not to be trusted yet
+	put(t, path, "back", time.Now()) // too recent for its time to identify it
 	wantChanged(t, f, "")
 	wantChanged(t, f, "back")
 	put(t, path, "bark", time.Now().Truncate(time.Hour).Add(time.Hour))
@@ -66,8 +66,9 @@ func TestAFileIsReadAgainWhenItHasChangedAndIsTheSameTwice(t *testing.T) {
 	wantChanged(t, f, "bark")
 }
 
-// What cannot be seen but by reading shows whether it is read.
-func TestAFileThatIsTheSameIsNotRead(t *testing.T) {
+// The test changes the content of a file without changing its size and time, so that only
+// reading the file would show the change.
+func TestAFileOfTheSameSizeAndTimeIsNotRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seed")
 	put(t, path, "first", longAgo)
 	f := config.SeedFile(path)
@@ -81,7 +82,7 @@ func TestAFileThatIsTheSameIsNotRead(t *testing.T) {
 	put(t, path, "fresh", time.Now())
 	wantChanged(t, f, "")
 	wantChanged(t, f, "fresh")
-	put(t, path, "fresk", time.Now()) // may have the same time
+	put(t, path, "fresk", time.Now()) // possibly with the same modification time
 	wantChanged(t, f, "")
 	wantChanged(t, f, "fresk")
 }
@@ -93,7 +94,7 @@ func TestAFileThatIsTooLargeIsNotRead(t *testing.T) {
 	if _, err := f.Read(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(path, 8<<30); err != nil { // nothing of it is on the disk
+	if err := os.Truncate(path, 8<<30); err != nil { // a sparse file, which takes no space
 		t.Skip(err)
 	}
 	for range 3 {
@@ -106,8 +107,7 @@ func TestAFileThatIsTooLargeIsNotRead(t *testing.T) {
 	wantChanged(t, f, "{} ")
 }
 
-// allocated returns how many bytes were allocated meanwhile, which is at least
-// what was in use at once.
+// allocated returns how many bytes do allocates. That is at least what it uses at once.
 func allocated(do func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -141,9 +141,9 @@ func TestASeedOfCommentsTakesNoMemory(t *testing.T) {
 	}
 }
 
-func TestFaultsOfASeedAreNotToldWithoutEnd(t *testing.T) {
+func TestAtMostAHundredFaultsOfASeedAreReported(t *testing.T) {
 	_, err := config.ReadSeed(write(t, "seed", "portals: ["+strings.Repeat("1,", 100_000)+"1]"))
-	if lines := strings.Split(err.Error(), "\n"); len(lines) != 101 || !strings.Contains(lines[100], "there are more faults") {
+	if lines := strings.Split(err.Error(), "\n"); len(lines) != 101 || !strings.Contains(lines[100], "has more faults than these") {
 		t.Errorf("%d lines, the last: %s", len(lines), lines[len(lines)-1])
 	}
 }

@@ -15,9 +15,9 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// Load reads the settings from environ, which is as [os.Environ] gives it, and
-// from the files that it names. It looks at nothing else: not at the process's
-// own environment. An error is [Faults], which tells all that is wrong.
+// Load reads the settings from environ, which has the form of [os.Environ], and from the
+// files that environ names. Load does not read the process's own environment. An error is
+// [Faults], and has all faults.
 func Load(environ []string) (Config, error) {
 	l := loader{values: map[string]string{}, sources: map[string]string{}}
 	l.gather(env.ToMap(environ))
@@ -30,11 +30,11 @@ func Load(environ []string) (Config, error) {
 	return l.Config, nil
 }
 
-// A loader is a Config on its way, and what is wrong with it so far.
+// A loader is a Config that is being read, with the faults found so far.
 type loader struct {
 	Config
-	values  map[string]string // what was given, by variable, as text; never empty
-	sources map[string]string // where it came from, also if it could not be read
+	values  map[string]string // the text of each variable that is set; never empty
+	sources map[string]string // where the text came from, even if it could not be read
 	faults  Faults
 }
 
@@ -42,11 +42,11 @@ func (l *loader) fault(name, problem, remedy string) {
 	l.faults = append(l.faults, Fault{Name: name, Problem: problem, Remedy: remedy})
 }
 
-// given tells whether the operator set the variable, be it to nonsense. A
-// fault of the value is then told, and that it is missing is not.
+// given reports whether the operator set the variable, even to a faulty value. Such a
+// variable is not reported as missing.
 func (l *loader) given(name string) bool { return l.sources[name] != "" }
 
-// gather collects the text of every setting. Only these reach the parser.
+// gather collects the text of every setting. The parser sees only these.
 func (l *loader) gather(environ map[string]string) {
 	for _, s := range settings() {
 		value, file, path := environ[s.name], s.name+"_FILE", ""
@@ -68,8 +68,8 @@ func (l *loader) gather(environ map[string]string) {
 	}
 }
 
-// readFile returns the text of the file at path, which the variable name gives,
-// without one line break at its end. A file that gives nothing is a fault.
+// readFile returns the text of the file at path, which the variable name gives, without one
+// line break at its end. A file that is unreadable or empty is a fault.
 func (l *loader) readFile(name, path string) (text string, ok bool) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -78,27 +78,26 @@ func (l *loader) readFile(name, path string) (text string, ok bool) {
 	}
 	text = withoutNewline(string(content))
 	if text == "" {
-		l.fault(name, "the file "+quotePath(path)+" is empty", "put the value into it, or unset "+name)
+		l.fault(name, "the file "+quotePath(path)+" is empty", "write the value into the file, or unset "+name)
 	}
 	return text, text != ""
 }
 
-// quotePath quotes only what begins like a path, because the commonest mistake
-// with a variable that names a secret's file is to put the secret into it.
+// quotePath quotes only a text that begins like a path, because a common mistake is to set
+// a NAME_FILE variable to the secret itself.
 func quotePath(path string) string {
 	if strings.HasPrefix(path, "/") || strings.HasPrefix(path, ".") {
 		return quote(path)
 	}
-	return "the file it names (not shown, as it begins with neither / nor . and may be the secret itself)"
+	return "the file (path not shown, because it begins with neither / nor . and may be the secret itself)"
 }
 
-// parse turns the texts into the fields of Config. What cannot be parsed is a
-// fault, and then taken as unset, so that the checks find the default there
-// and tell the same variable's fault but once.
+// parse sets the fields of Config from the texts. A text that cannot be parsed is a fault.
+// Its variable then counts as unset, so that the checks see the default, and report no
+// second fault.
 func (l *loader) parse() {
 	parsed, err := env.ParseAsWithOptions[Config](env.Options{Environment: l.values})
-	var failed env.AggregateError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[env.AggregateError](err); ok {
 		for _, err := range failed.Errors {
 			l.refuse(err)
 		}
@@ -109,37 +108,36 @@ func (l *loader) parse() {
 	l.Config.sources = l.sources
 }
 
-// refuse tells in our own words what env could not parse, for its words quote
-// the value.
+// refuse adds the fault of a text that could not be parsed. It does not use the message of
+// err, because that quotes the value.
 func (l *loader) refuse(err error) {
-	var bad env.ParseError
-	errors.As(err, &bad)
+	bad, _ := errors.AsType[env.ParseError](err)
 	field, _ := reflect.TypeFor[Config]().FieldByName(bad.Name)
 	name := field.Tag.Get("env")
 	value, set := l.values[name]
 	if !set {
-		panic(fmt.Sprintf("config: a tag of Config is wrong: %v", err)) // whatever the environment
+		panic(fmt.Sprintf("config: a tag of Config is wrong: %v", err)) // independent of the environment
 	}
 	delete(l.values, name)
 
 	switch reflect.Zero(field.Type).Interface().(type) {
 	case bool, *bool:
-		l.fault(name, quote(value)+" is neither true nor false", "give one of them")
+		l.fault(name, quote(value)+" is neither true nor false", "give true or false")
 	case int64:
-		l.fault(name, quote(value)+" is not a whole number, or too large", "give a number of bytes, such as 1048576")
+		l.fault(name, quote(value)+" is not a whole number, or is too large", "give a number of bytes, such as 1048576")
 	case *int:
-		l.fault(name, quote(value)+" is not a whole number, or too large", "give a number such as 1000")
+		l.fault(name, quote(value)+" is not a whole number, or is too large", "give a number such as 1000")
 	case time.Duration:
-		l.fault(name, quote(value)+" is not a duration", "give one with its unit, such as 30s or 5m")
+		l.fault(name, quote(value)+" is not a duration", "give a number with its unit, such as 30s or 5m")
 	case *url.URL:
-		l.fault(name, "is not a URL", "give one such as "+urlExample(name)) // not quoted: it may hold a password
+		l.fault(name, "is not a URL", "give a URL such as "+urlExample(name)) // not quoted, because it may contain a password
 	default:
-		panic(fmt.Sprintf("config: no words for a wrong %v", field.Type))
+		panic(fmt.Sprintf("config: no fault for the type %v", field.Type))
 	}
 }
 
-// complete sets the defaults that follow from other settings, and drops what
-// the operator may write but nobody should have to mind.
+// complete sets the defaults that depend on other settings, and brings values that can be
+// written in several ways into one form.
 func (l *loader) complete() {
 	if l.UpstreamURL.Path == "/" {
 		l.UpstreamURL.Path = ""
@@ -161,7 +159,7 @@ func (l *loader) complete() {
 	}
 }
 
-// plainHost returns a host name as requests are compared with it.
+// plainHost returns a host name in the form in which requests are compared with it.
 func plainHost(name string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.TrimSpace(name), "."))
 }

@@ -38,7 +38,7 @@ func defaults() config.Config {
 }
 
 func TestUnsetAndEmptyVariablesHaveTheirDefaults(t *testing.T) {
-	t.Setenv("LISTEN_ADDR", ":1") // the process's own environment is not looked at
+	t.Setenv("LISTEN_ADDR", ":1") // Load does not read the process's own environment
 	empty := []string{"=x", "nothing", "UNKNOWN=1"}
 	for _, name := range variables(t) {
 		empty = append(empty, name+"=", name+"_FILE=")
@@ -58,7 +58,7 @@ func TestUnsetAndEmptyVariablesHaveTheirDefaults(t *testing.T) {
 
 func TestEverySettingIsRead(t *testing.T) {
 	keys := "k1:" + strings.Repeat("A", 43) + "="
-	pem := write(t, "pem", "not looked at")
+	pem := write(t, "pem", "not parsed")
 	got, err := config.Load([]string{
 		"LISTEN_ADDR=:0", "ADMIN_ADDR=[::1]:9", "TLS_CERT_FILE=" + pem, "TLS_KEY_FILE=" + pem, "TLS_CLIENT_CA_FILE=" + pem, "INTERCEPT_CA_CERT_FILE=" + pem, "INTERCEPT_CA_KEY_FILE=" + pem,
 		"UPSTREAM_URL=http://[::1]:99/", "UPSTREAM_TIMEOUT=1s", "UPSTREAM_HTTP2=true", "RETRY_BODY_LIMIT=0", "RETRY_MEMORY=1", "MAX_CONNECTIONS=2", "MAX_REQUESTS=3", "RATE_LIMIT_WAIT=5s",
@@ -114,8 +114,7 @@ func TestSecretsAreReadFromFilesWithoutTheirLastLineBreak(t *testing.T) {
 func TestEverySecretHasAFile(t *testing.T) {
 	for _, name := range secrets {
 		_, err := config.Load([]string{name + "_FILE=/does/not/exist"})
-		var faults config.Faults
-		if !errors.As(err, &faults) || faults[0].Name != name+"_FILE" || !strings.Contains(faults[0].Problem, `"/does/not/exist"`) {
+		if faults, ok := errors.AsType[config.Faults](err); !ok || faults[0].Name != name+"_FILE" || !strings.Contains(faults[0].Problem, `"/does/not/exist"`) {
 			t.Errorf("%s_FILE: %v", name, err)
 		}
 	}
@@ -147,6 +146,7 @@ func TestThePortalOfCallsThatNameNone(t *testing.T) {
 	}
 }
 
+// write writes a file into a folder of its own, and returns its path.
 func write(t *testing.T, name, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -156,7 +156,7 @@ func write(t *testing.T, name, content string) string {
 	return path
 }
 
-// variables returns the names that the config command prints.
+// variables returns the names of all variables, in the order in which Print prints them.
 func variables(t *testing.T) []string {
 	t.Helper()
 	var out strings.Builder

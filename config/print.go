@@ -11,13 +11,12 @@ import (
 	"unicode"
 )
 
-// Print writes a table of all settings to w, in the order of Config: the
-// variable, its value, and where that came from, which is "environment",
-// "file PATH", "default", or "unset" if there is no value. Of a secret it says
-// [redacted].
+// Print writes a table of all settings to w, in the order of Config. A line has the
+// variable, its value, and the source of the value: "environment", "file PATH", "default",
+// or "unset" if there is no value. The value of a secret is [redacted].
 func (c Config) Print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tVALUE\tSOURCE") // errors come from Flush
+	fmt.Fprintln(table, "NAME\tVALUE\tSOURCE") // Flush returns its error
 	config := reflect.ValueOf(c)
 	for _, s := range settings() {
 		value := show(config.Field(s.index))
@@ -37,8 +36,8 @@ func (c Config) Print(w io.Writer) error {
 	return nil
 }
 
-// show returns the value of a field as one would write it in the environment,
-// and nothing for one that is unset.
+// show returns the value of a field in the form of an environment variable, or "" if the
+// field is unset.
 func show(field reflect.Value) string {
 	if field.Kind() == reflect.Pointer && field.IsNil() {
 		return ""
@@ -53,11 +52,11 @@ func show(field reflect.Value) string {
 	case []string:
 		return strings.Join(value, ",")
 	default:
-		return fmt.Sprint(value) // also of a secret, which prints [redacted]
+		return fmt.Sprint(value) // a secret prints [redacted]
 	}
 }
 
-// oneCell quotes text that would break the table.
+// oneCell quotes text that would break a line or a column of the table.
 func oneCell(text string) string {
 	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(text)

@@ -84,7 +84,7 @@ func TestPrintKeepsEachSettingOnItsLine(t *testing.T) {
 	}
 }
 
-func TestPrintTellsThatItCannotWrite(t *testing.T) {
+func TestPrintReturnsTheErrorOfItsWriter(t *testing.T) {
 	if err := (config.Config{}).Print(broken{}); !errors.Is(err, errBroken) {
 		t.Errorf("error is %v", err)
 	}
@@ -97,7 +97,7 @@ func TestNoSecretIsPrintedWhateverIsWrong(t *testing.T) {
 			file := write(t, "secret", value)
 			noCanary(t, name+"="+value)
 			noCanary(t, name+"_FILE="+file)
-			noCanary(t, name+"_FILE="+value) // a secret where its path should be
+			noCanary(t, name+"_FILE="+value) // the secret in place of its path
 			noCanary(t, name+"="+value, name+"_FILE="+file)
 			noCanary(t, name+"="+value, "HUBSPOT_PORTAL_ID=62515", "HUBSPOT_CLIENT_ID=a", "LOG_LEVEL=x")
 		}
@@ -122,8 +122,8 @@ func FuzzNoPartOfTheRedisURLIsPrinted(f *testing.F) {
 	})
 }
 
-// noCanary loads environ, and fails if what can be seen of it shows the canary,
-// or a fault is not one line.
+// noCanary loads and prints the settings of environ. The test fails if the table or the
+// faults show the canary, or if a fault is not one line.
 func noCanary(t *testing.T, environ ...string) {
 	t.Helper()
 	c, err := config.Load(environ)
@@ -131,9 +131,9 @@ func noCanary(t *testing.T, environ ...string) {
 	if printing := c.Print(&out); printing != nil {
 		t.Fatal(printing)
 	}
-	if err != nil {
-		if lines := strings.Count(err.Error(), "\n") + 1; lines != len(err.(config.Faults)) {
-			t.Errorf("%q: %d faults on %d lines", environ, len(err.(config.Faults)), lines)
+	if faults, ok := errors.AsType[config.Faults](err); ok {
+		if lines := strings.Count(err.Error(), "\n") + 1; lines != len(faults) {
+			t.Errorf("%q: %d faults on %d lines", environ, len(faults), lines)
 		}
 		out.WriteString(err.Error())
 	}
@@ -142,6 +142,7 @@ func noCanary(t *testing.T, environ ...string) {
 	}
 }
 
+// output returns the table of the settings of environ.
 func output(t *testing.T, environ ...string) string {
 	t.Helper()
 	c, err := config.Load(environ)

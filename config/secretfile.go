@@ -13,30 +13,31 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// secretLimit is how many bytes a file of a NAME_FILE variable may have to be read
-// again.
+// secretLimit is how many bytes a file of a NAME_FILE variable may have. A larger one is not
+// read again.
 const secretLimit = 64 << 10
 
-// SecretFiles are the files that NAME_FILE variables name, read again when they
-// change. It is safe for concurrent use.
+const shortenSecret = "write only the value into the file; the previous value stays in use"
+
+// SecretFiles are the files that NAME_FILE variables name. They are read again when they
+// change. SecretFiles is safe for concurrent use.
 type SecretFiles struct {
 	mu      sync.Mutex
-	environ map[string]string // with the values that are in use, in place of NAME_FILE
+	environ map[string]string // with NAME=value in place of NAME_FILE=path
 	current Config
 	files   []*secretFile
 }
 
-// secretFile is one of them.
+// A secretFile is the file of one setting.
 type secretFile struct {
 	*File
 	setting  setting
 	variable string // NAME_FILE
-	failures int    // polls in a row at which the file could not be read
+	failures int    // consecutive polls in which the file could not be read
 }
 
-// Files returns the files that the settings were read from. The environment is the
-// one that was given to [Load]. What cannot be read more than once, such as a pipe,
-// is not among them.
+// Files returns the files that secrets were read from. environ is the one that was given to
+// [Load]. Pipes and devices are left out, because they cannot be read repeatedly.
 func (c Config) Files(environ []string) *SecretFiles {
 	s := &SecretFiles{environ: env.ToMap(environ), current: c}
 	value := reflect.ValueOf(c)
@@ -49,16 +50,16 @@ func (c Config) Files(environ []string) *SecretFiles {
 		delete(s.environ, variable)
 		s.environ[setting.name] = value.Field(setting.index).Interface().(secret.Text).Reveal()
 		s.files = append(s.files, &secretFile{
-			File: &File{name: variable, path: path, limit: secretLimit}, setting: setting, variable: variable,
+			File: &File{name: variable, path: path, limit: secretLimit, shorten: shortenSecret}, setting: setting, variable: variable,
 		})
 	}
 	return s
 }
 
-// Poll reads the files that have changed since they were polled last. It returns
-// the settings as they are now and the names of those whose values are others than
-// before. A value counts once its file is the same in two polls. The faults are
-// reported once each; where there is one, the value that was read before stays.
+// Poll reads the files that have changed since the previous poll. It returns the current
+// settings, the names of the settings whose values have changed, and the new faults. A new
+// value takes effect when its file is the same in two polls. If a file has a fault, its
+// previous value stays in use.
 func (s *SecretFiles) Poll() (current Config, changed []string, faults Faults) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,8 +83,7 @@ func (s *SecretFiles) Poll() (current Config, changed []string, faults Faults) {
 	return s.current, changed, faults
 }
 
-// with returns the settings with another value for one of them, or what is wrong
-// with that value.
+// with returns the settings with another value of one secret, or the faults of that value.
 func (s *SecretFiles) with(f *secretFile, text string) (Config, Faults) {
 	trial := maps.Clone(s.environ)
 	trial[f.setting.name] = text
@@ -92,9 +92,8 @@ func (s *SecretFiles) with(f *secretFile, text string) (Config, Faults) {
 		environ = append(environ, name+"="+value)
 	}
 	_, err := Load(environ)
-	var faults Faults
-	errors.As(err, &faults)
-	// A fault of another setting, such as a file that is missing now, is not this one's.
+	faults, _ := errors.AsType[Faults](err)
+	// The faults of other settings, such as a file that is now missing, do not count.
 	if own := slices.DeleteFunc(faults, func(fault Fault) bool { return fault.Name != f.setting.name }); len(own) > 0 {
 		return Config{}, own
 	}
@@ -103,26 +102,27 @@ func (s *SecretFiles) with(f *secretFile, text string) (Config, Faults) {
 	return next, nil
 }
 
-// poll returns the text of the file if that may be another one than before.
+// poll returns the text of the file, and whether the file has changed.
 func (f *secretFile) poll() (text string, isNew bool, faults Faults) {
 	content, isNew, err := f.Changed()
 	if err != nil {
-		// A file that is just being replaced may be missing for a moment.
+		// A file that is being replaced may be missing for a moment, so the first failure
+		// is not reported.
 		if f.failures++; f.failures == 2 {
-			errors.As(err, &faults)
+			faults, _ = errors.AsType[Faults](err)
 		}
 		return "", false, faults
 	}
 	f.failures = 0
 	text = withoutNewline(string(content))
 	if isNew && text == "" {
-		return "", false, Faults{{f.variable, "the file " + quotePath(f.path) + " is empty", "put the value into it: what was read before stays"}}
+		return "", false, Faults{{f.variable, "the file " + quotePath(f.path) + " is empty", "write the value into the file; the previous value stays in use"}}
 	}
 	return text, isNew, nil
 }
 
-// Again polls the files until they are the same in two polls: for a value that is
-// needed now.
+// Again polls twice, and calls pause in between. It is for when a new value is needed at
+// once, without waiting for two regular polls.
 func (s *SecretFiles) Again(pause func()) (current Config, changed []string, faults Faults) {
 	_, first, one := s.Poll()
 	if len(s.files) == 0 {

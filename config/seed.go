@@ -7,18 +7,16 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// seedFile is the variable that names the file. All of the file's faults bear
-// its name.
+// seedFile is the variable that names the file, and the name in all faults of the file.
 const seedFile = "SEED_FILE"
 
-// seedLimit is how many bytes a seed file may have. A portal takes about a
-// hundred.
+// seedLimit is how many bytes a seed file may have. A portal takes about 100.
 const seedLimit = 4 << 20
 
-const tooLarge = "leave out what is not needed, or connect portals by the portal command"
+const shortenSeed = "remove entries that are not needed, or connect portals with the portal command"
 
-// A Seed is the portals and clients that SEED_FILE lists, in its order. Either
-// may be empty. It prints no secret.
+// A Seed has the portals and clients that SEED_FILE lists, in the order of the file. Either
+// list may be empty. Printing a Seed shows no secret.
 type Seed struct {
 	Portals []SeedPortal
 	Clients []SeedClient
@@ -26,57 +24,58 @@ type Seed struct {
 
 // A SeedPortal is one portal and its credential.
 type SeedPortal struct {
-	// ID is its Hub ID. No two portals of a Seed have the same.
+	// ID is the portal's Hub ID, different from that of every other portal of the Seed.
 	ID string
 
-	// Name is for people: one line of any text. Empty if the file has none.
+	// Name is for people: one line of text. Empty if the file has none.
 	Name string
 
-	// The credential. One of them is set, and has only characters that a
-	// header can carry.
+	// The credential: exactly one of these is set, without characters that a header
+	// cannot carry.
 	RefreshToken secret.Text
 	AccessToken  secret.Text
 	APIKey       secret.Text
 }
 
-// A SeedClient is one caller of the proxy.
+// A SeedClient is a client of the proxy.
 type SeedClient struct {
-	// Name has 1 to 64 letters, digits, dots, - and _. No two clients of a
-	// Seed have the same.
+	// Name is valid by [wire.IsClientName], and different from that of every other
+	// client of the Seed.
 	Name string
 
-	// Keys are its keys, the current one first. Never empty. No two clients of a
-	// Seed have the same key.
+	// Keys are the client's keys, the current one first. Never empty. No key occurs
+	// twice in a Seed.
 	Keys []SeedKey
 
-	// Portals are the ids of those that it may use, each once, or "*" alone,
-	// which is all. Never empty.
+	// Portals are the ids of the portals that the client may use, each once, or "*"
+	// alone, which means all. Never empty.
 	Portals []string
 
-	// ReadOnly says that it may read only.
+	// ReadOnly limits the client to calls that only read.
 	ReadOnly bool
 
-	// Paths are rules for the paths that it may use; see [wire.IsPathRule]. Nil
-	// means all paths.
+	// Paths are rules for the paths that the client may use; see [wire.IsPathRule].
+	// Nil means all paths.
 	Paths []string
 
-	// DailyLimit is how many calls it may send on a day. Zero means no limit.
+	// DailyLimit is how many calls the client may send on one day (UTC). Zero means no
+	// limit.
 	DailyLimit int64
 }
 
-// A SeedKey is one key of a caller.
+// A SeedKey is one key of a client.
 type SeedKey struct {
-	// Either Key is set, which begins with hap_, or SHA256, the SHA-256 of such a
-	// key in lower-case hex.
+	// Exactly one is set: Key, which begins with hap_, or SHA256, the SHA-256 of such
+	// a key in lower-case hex.
 	Key    secret.Text
 	SHA256 string
 
-	// Expires is when the key ceases to work. Zero means never.
+	// Expires is when the key expires. Zero means never.
 	Expires time.Time
 }
 
-// ParseExpiry reads when a key expires: at the end of a day, by UTC, such as
-// 2027-01-31, or at a time as RFC 3339 has it.
+// ParseExpiry parses the time at which a key expires. text is a day such as 2027-01-31,
+// at whose end (UTC) the key expires, or a time by RFC 3339. The result is in UTC.
 func ParseExpiry(text string) (expires time.Time, ok bool) {
 	if day, err := time.Parse(time.DateOnly, text); err == nil {
 		return day.AddDate(0, 0, 1), true
@@ -85,14 +84,13 @@ func ParseExpiry(text string) (expires time.Time, ok bool) {
 	return expires.UTC(), err == nil
 }
 
-// ReadSeed reads the file at path, which is YAML or JSON of at most 4 MiB.
-// An error is [Faults], which tells all that is wrong, each with its line and
-// column. Only syntax that cannot be read hides what else is wrong. No fault
-// quotes a value of the file, and a key only if it looks like one.
+// ReadSeed reads the file at path, which is YAML or JSON of at most 4 MiB. An error is
+// [Faults]: the first 100 faults of the file, each with its line and column. If the syntax
+// is wrong, only the syntax is reported. A fault quotes no value of the file, and the name
+// of a field only if it cannot be a secret.
 //
-// A file without anything in it is a fault, because a file that was cut short
-// while it was written would else take every client's right away. A seed of
-// nothing is {}.
+// An empty file is a fault, because a file that was cut short while it was written would
+// otherwise revoke every client's key. A seed without portals and clients is {}.
 func ReadSeed(path string) (Seed, error) {
 	content, err := SeedFile(path).Read()
 	if err != nil {
@@ -101,7 +99,7 @@ func ReadSeed(path string) (Seed, error) {
 	return ParseSeed(content)
 }
 
-// checkSeedFile only opens the file; what is in it, ReadSeed tells.
+// checkSeedFile only opens the file; ReadSeed reports the faults of its content.
 func (l *loader) checkSeedFile() {
 	if l.SeedFile == "" {
 		return
@@ -121,7 +119,7 @@ func (l *loader) checkSeedFile() {
 	}
 }
 
-// ParseSeed is [ReadSeed] of what the file has.
+// ParseSeed is [ReadSeed] for the content of a file.
 func ParseSeed(content []byte) (Seed, error) {
 	var p seedParser
 	root := p.parse(content)

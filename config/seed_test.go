@@ -56,8 +56,8 @@ const seedJSON = `{"portals": [
 
 const hash2 = "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a"
 
-// TestTheSeedFileOfThePageIsRead fills in the values that README.md leaves out.
-func TestTheSeedFileOfThePageIsRead(t *testing.T) {
+// The test fills in the values that README.md abbreviates.
+func TestTheSeedFileInTheDocumentIsRead(t *testing.T) {
 	page, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -144,8 +144,8 @@ func TestASeedFileThatCannotBeReadIsAFault(t *testing.T) {
 	for path, want := range map[string]string{
 		"/does/not/exist":     `SEED_FILE: cannot read "/does/not/exist": no such file or directory` + readable,
 		dir:                   "SEED_FILE: cannot read " + quoted(dir) + ": is a directory" + readable,
-		"{api_key: " + canary: "SEED_FILE: cannot read the file it names (not shown, as it begins with neither / nor . and may be the secret itself): no such file or directory" + readable,
-		large:                 "SEED_FILE: has more than 4 MiB; leave out what is not needed, or connect portals by the portal command",
+		"{api_key: " + canary: "SEED_FILE: cannot read the file (path not shown, because it begins with neither / nor . and may be the secret itself): no such file or directory" + readable,
+		large:                 "SEED_FILE: has more than 4 MiB; remove entries that are not needed, or connect portals with the portal command",
 	} {
 		_, err := config.ReadSeed(path)
 		if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {

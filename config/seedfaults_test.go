@@ -14,7 +14,7 @@ import (
 	"hubspot-auth-proxy/config"
 )
 
-// placed gives each fault of a test the words that all have.
+// placed expands each line "LINE:COLUMN text" to the whole line of a fault.
 func placed(faults string) string {
 	var lines []string
 	for line := range strings.SplitSeq(faults, "\n") {
@@ -27,36 +27,37 @@ func placed(faults string) string {
 
 func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
 	const (
-		empty    = "1:1 the file is empty, as one is that was cut short; write {} to seed nothing, or unset SEED_FILE"
-		syntax   = " this is neither YAML nor JSON; look there and just before it for a quote, bracket, colon or comma too few or too many, or a line that is indented otherwise than its neighbours"
-		noFile   = "the file is not a mapping; give it as KEY: VALUE, with the keys portals, clients"
-		noPortal = "a portal is not a mapping; give it as KEY: VALUE, with the keys id, name, refresh_token, access_token, api_key"
-		noClient = "a client is not a mapping; give it as KEY: VALUE, with the keys name, key, key_sha256, expires, keys, portals, read_only, paths, daily_limit"
-		second   = " a second document begins; put all into one, without a line of --- or ... between"
-		deep     = " the file is nested too deep; write portals and clients, and no lists or mappings within their values"
+		empty    = "1:1 the file is empty; write {} for a seed without portals and clients, or unset SEED_FILE"
+		syntax   = " this is neither YAML nor JSON; check this place and the text before it for a missing or extra quote, bracket, colon or comma, and for a line that is indented differently from its neighbours"
+		noFile   = "the file is not a mapping; write it as FIELD: VALUE, with the fields portals, clients"
+		noPortal = "the portal is not a mapping; write it as FIELD: VALUE, with the fields id, name, refresh_token, access_token, api_key"
+		noClient = "the client is not a mapping; write it as FIELD: VALUE, with the fields name, key, key_sha256, expires, keys, portals, read_only, paths, daily_limit"
+		second   = " a second YAML document begins here; put everything into one document, without lines of --- or ... in between"
+		deep     = " the file is nested too deeply; write portals and clients, without lists or mappings within their values"
 		isText   = " is not text; give text, in quotes if it looks like something else"
-		isEmpty  = " is empty; give its value, or leave the key out"
+		isEmpty  = " is empty; give its value, or leave the field out"
 		id       = "id is not a portal id; give a number such as 62515"
 		listed   = `this is not a portal id; give a number such as 62515, or "*" for all portals`
-		char     = " has a space, a line break or another character that no credential has; copy it again, and nothing around it"
-		printed  = "name has a control character, a line break or another that is not printed; give one line of text"
-		cname    = "name is not a client's name; give 1 to 64 letters, digits, dots, - and _, a letter or digit first"
+		char     = " has a space, a line break or another character that no credential contains; copy the credential again, without anything around it"
+		printed  = "name has a line break or another character that is not printable; give one line of text"
+		cname    = "name is not a client name; give 1 to 64 letters, digits, dots, - and _, with a letter or digit first"
 		sha      = "key_sha256 is not a SHA-256 in lower-case hex; give the 64 digits that printf %s KEY | sha256sum prints"
-		hap      = "key does not begin with hap_, or ends there; give a key that client add has made"
+		hap      = "key does not begin with hap_, or has nothing after it; give a key that client add has printed"
 		one      = "keep one of them"
-		none     = `the client has no portals; give ids, such as portals: [62515], or ["*"] for all`
-		all      = `"*" is given beside other portals; keep ["*"], which is all, or the others`
+		ids      = `; give a list, such as [62515, 62516], or ["*"] for all portals`
+		all      = `"*" is given beside other portals; keep ["*"] for all portals, or the other ids`
 		portals  = "portals is not a list; give a list, such as [{id: 62515, access_token: …}]"
-		list     = "portals is not a list; give a list, such as [62515, 62516]"
-		truth    = "read_only is neither true nor false; give one of them, without quotes"
-		daily    = "daily_limit is not a whole number from 1 on; give one, without quotes, or leave the key out"
+		list     = "portals is not a list" + ids
+		truth    = "read_only is neither true nor false; give true or false, without quotes"
+		daily    = "daily_limit is not a whole number greater than zero; give one, without quotes, or leave the field out"
 		expiry   = "expires is neither a day nor a time; give a day such as 2027-01-31, at whose end the key expires, or a time such as 2027-01-31T12:00:00Z"
-		rule     = "this is not a path for a rule; give one such as /crm/v3/objects/contacts, of plain characters, without a slash at its end"
-		aKey     = "a key is not a mapping; give it as KEY: VALUE, with the keys key, key_sha256, expires"
+		rule     = "this is not a path rule; give a path such as /crm/v3/objects/contacts, without escapes and without a slash at its end"
+		paths    = "; give a list, such as [/crm/v3/objects/contacts], or leave paths out to allow all"
+		aKey     = "the key is not a mapping; write it as FIELD: VALUE, with the fields key, key_sha256, expires"
 		client   = "clients: [{name: a, key: hap_x, portals: [1]"
 	)
 	foreign := func(kind string) string {
-		return "there is a YAML " + kind + `, and this file may have none; write the value itself, in quotes if it begins so, such as "*"`
+		return "a YAML " + kind + ` is not allowed in a seed file; write the value itself, in quotes if it begins with such a character, as in "*"`
 	}
 	for _, test := range []struct{ content, want string }{
 		{"", empty}, {" \n\n", empty}, {"# nothing\n", empty}, {"---\n", empty}, {"null", empty}, {"\ufeff", empty},
@@ -74,16 +75,16 @@ func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
 		{"portals: !!seq []", "1:10 " + foreign("tag (!)")}, {"<<: {}", "1:1 " + foreign("merge key (<<)")},
 		{"? portals\n: []", "1:1 " + foreign("complex key (?)")}, {"%YAML 1.2\n---\n{}", "1:1 " + foreign("directive (%)")},
 
-		{"portal: []", `1:1 "portal" is not a key of the file; give one of portals, clients`},
+		{"portal: []", `1:1 the file has an unknown field, "portal"; the fields are portals, clients`},
 		{"portals: []\nclients: []\nportals: []", "3:1 portals is given twice, first on line 1; " + one},
-		{"1: []", "1:1 this is not a key of the file (not shown, as it may be a secret); give one of portals, clients"},
+		{"1: []", "1:1 the file has an unknown field (not shown, because it may be a secret); the fields are portals, clients"},
 		{"portals:", "1:1 " + portals}, {"portals: {}", "1:10 " + portals}, {"portals: 1", "1:10 " + portals},
 		{"portals:\n  - 62515", "2:5 " + noPortal}, {"portals: [[]]", "1:11 " + noPortal}, {"portals:\r\n  - a\r\n  - b", "2:5 " + noPortal + "\n3:5 " + noPortal},
 		{"portals:\n  - name: a\n    api_key: k", "2:5 the portal has no id; give its Hub ID, such as id: 62515"},
 		{"portals:\n  - id: 1", "2:5 the portal has no credential; give one of refresh_token, access_token, api_key"},
-		{"portals: [{api_key: k, id: 1, access_token: t}]", "1:31 access_token is given beside api_key; " + one + ": a portal has one credential"},
+		{"portals: [{api_key: k, id: 1, access_token: t}]", "1:31 access_token is given beside api_key; " + one},
 		{"portals: [{id: 1, api_key: k, api_key: k}]", "1:31 api_key is given twice, first on line 1; " + one},
-		{"portals: [{id: 1, api_key: k, acess_token: t}]", `1:31 "acess_token" is not a key of a portal; give one of id, name, refresh_token, access_token, api_key`},
+		{"portals: [{id: 1, api_key: k, acess_token: t}]", `1:31 the portal has an unknown field, "acess_token"; the fields are id, name, refresh_token, access_token, api_key`},
 		{"portals:\n- {id: 1, api_key: k}\n- {id: \"1\", api_key: k}", "3:8 portal 1 is given twice, first on line 2; " + one},
 		{"portals: [{id: 0, api_key: k}, {id: 1.5, api_key: k}, {id: -1, api_key: k}, {id: x, api_key: k}, {id: [1], api_key: k}]",
 			"1:16 " + id + "\n1:37 " + id + "\n1:60 " + id + "\n1:82 " + id + "\n1:103 " + id},
@@ -97,23 +98,23 @@ func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
 
 		{"clients: [a]", "1:11 " + noClient}, {"clients: {}", "1:10 clients is not a list; give a list, such as [{name: billing, key_sha256: …, portals: [62515]}]"},
 		{"clients:\n- key: hap_x\n  portals: [1]", "2:3 the client has no name; give one, such as name: billing"},
-		{"clients:\n- {name: a, key: hap_x, portals: [1]}\n- {name: a, key: hap_y, portals: [1]}", "3:10 the client has the same name as the one on line 2; give each client a name of its own"},
+		{"clients:\n- {name: a, key: hap_x, portals: [1]}\n- {name: a, key: hap_y, portals: [1]}", "3:10 the client's name is given twice, first on line 2; give each client a name of its own"},
 		{"clients: [{name: \"a\\x07\", key: hap_x, portals: [1]}]", "1:18 " + cname}, {"clients: [{name: \"\", key: hap_x, portals: [1]}]", "1:18 name" + isEmpty},
 		{"clients:\n- {name: a, key_sha256: " + hash + ", portals: [1]}\n- {name: b, key: hap_x, key_sha256: " + hash + ", portals: [1]}", "3:25 key_sha256 is given beside key; " + one},
-		{"clients:\n- {name: a, portals: [1], key: hap_x}\n- {name: b, key: hap_x, portals: [1]}", "3:13 the client has the same key as the one whose key is on line 2; give each client a key of its own"},
-		{"clients: [{name: a, portals: [1]}]", "1:11 the client has no key; give key_sha256, or key"},
+		{"clients:\n- {name: a, portals: [1], key: hap_x}\n- {name: b, key: hap_x, portals: [1]}", "3:13 the key is given twice, first on line 2; give each client a key of its own"},
+		{"clients: [{name: a, portals: [1]}]", "1:11 the client has no key; give one of key_sha256, key"},
 		{"clients: [{name: a, key_sha256: " + strings.ToUpper(hash) + ", portals: [1]}]", "1:33 " + sha}, {"clients: [{name: a, key_sha256: abc, portals: [1]}]", "1:33 " + sha},
 		{"clients: [{name: a, key: x, portals: [1]}, {name: b, key: hap_, portals: [1]}, {name: c, key: hap_ä, portals: [1]}]", "1:26 " + hap + "\n1:59 " + hap + "\n1:95 key" + char},
-		{"clients: [{name: a, key: hap_x}]", "1:11 " + none}, {"clients: [{name: a, key: hap_x, portals: []}]", "1:42 " + none},
+		{"clients: [{name: a, key: hap_x}]", "1:11 the client has no portals" + ids}, {"clients: [{name: a, key: hap_x, portals: []}]", "1:42 portals is empty" + ids},
 		{"clients: [{name: a, key: hap_x, portals: \"*\"}]", "1:42 " + list}, {"clients:\n- name: a\n  key: hap_x\n  portals:", "4:3 " + list},
-		{"clients: [{name: a, key: hap_x, portals: [\"*\", 1]}]", "1:42 " + all},
+		{"clients: [{name: a, key: hap_x, portals: [\"*\", 1]}]", "1:43 " + all},
 		{"clients: [{name: a, key: hap_x, portals: [1, 01, x, [2], null, 1]}]", "1:46 " + listed + "\n1:50 " + listed + "\n1:53 " + listed + "\n1:58 " + listed + "\n1:64 this portal is given twice, first on line 1; " + one},
 		{client + ", daily_limit: 0}]", "1:60 " + daily}, {client + ", daily_limit: -1}]", "1:60 " + daily}, {client + ", daily_limit: 1.5}]", "1:60 " + daily}, {client + `, daily_limit: "5"}]`, "1:60 " + daily}, {client + ", daily_limit: 99999999999999999999}]", "1:60 " + daily}, {client + ", daily_limit: [1]}]", "1:60 " + daily},
 		{client + ", expires: 1}]", "1:56 expires is not text; give text, in quotes if it looks like something else"}, {client + ", expires: soon}]", "1:56 " + expiry}, {client + ", expires: 2027-02-30}]", "1:56 " + expiry},
-		{client + ", paths: /a}]", "1:54 paths is not a list; give a list, such as [/crm/v3/objects/contacts]"}, {client + ", paths: []}]", "1:54 paths is empty; give paths, or leave it out, which allows all"},
+		{client + ", paths: /a}]", "1:54 paths is not a list" + paths}, {client + ", paths: []}]", "1:54 paths is empty" + paths},
 		{client + ", paths: [/a, b, /c/, [d], /e%20]}]", "1:59 " + rule + "\n1:62 " + rule + "\n1:67 " + rule + "\n1:72 " + rule},
-		{client + ", keys: []}]", "1:21 key is given beside keys; give it in the list keys\n1:53 keys is empty; give a key, with key_sha256 or key"},
-		{"clients:\n- name: a\n  portals: [1]\n  keys:\n  - expires: 2027-01-31\n  - key: hap_x\n  - key: hap_x\n  - hap_y", "5:5 the key has no key; give key_sha256, or key\n7:5 the key has the same key as the one whose key is on line 6; give each client a key of its own\n8:5 " + aKey},
+		{client + ", keys: []}]", "1:47 keys is given beside key; " + one + "\n1:53 keys is empty; give a list, such as [{key_sha256: 9f86d0…}]"},
+		{"clients:\n- name: a\n  portals: [1]\n  keys:\n  - expires: 2027-01-31\n  - key: hap_x\n  - key: hap_x\n  - hap_y", "5:5 the key has no key; give one of key_sha256, key\n7:5 the key is given twice, first on line 6; give each client a key of its own\n8:5 " + aKey},
 		{client + ", read_only: yes}]", "1:58 " + truth}, {client + ", read_only: \"true\"}]", "1:58 " + truth},
 		{"{\n\t\"portals\": [\n\t\t{\"id\": 1}\n\t]\n}", "3:3 the portal has no credential; give one of refresh_token, access_token, api_key"},
 	} {
@@ -122,14 +123,14 @@ func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
 			if diff := cmp.Diff(placed(test.want), fmt.Sprint(err)); diff != "" {
 				t.Error(diff)
 			}
-			if faults := (config.Faults)(nil); !errors.As(err, &faults) || len(got.Portals)+len(got.Clients) > 0 {
+			if _, ok := errors.AsType[config.Faults](err); !ok || len(got.Portals)+len(got.Clients) > 0 {
 				t.Errorf("error is %T, seed %v", err, got)
 			}
 		})
 	}
 }
 
-func TestAllFaultsOfASeedAreToldTogetherInTheOrderOfTheFile(t *testing.T) {
+func TestAllFaultsOfASeedAreReportedTogetherInTheOrderOfTheFile(t *testing.T) {
 	_, err := config.ReadSeed(write(t, "seed", "clients:\n- {key: x, portals: [y]}\nportals:\n- {id: 0, name: \"\\n\"}\n- 7\nother: 1\n"))
 	var got []string
 	for line := range strings.SplitSeq(fmt.Sprint(err), "\n") {
@@ -137,20 +138,20 @@ func TestAllFaultsOfASeedAreToldTogetherInTheOrderOfTheFile(t *testing.T) {
 	}
 	want := []string{
 		"line 2, column 3: the client has no name",
-		"line 2, column 9: key does not begin with hap_, or ends there",
+		"line 2, column 9: key does not begin with hap_, or has nothing after it",
 		"line 2, column 22: this is not a portal id",
 		"line 4, column 3: the portal has no credential",
 		"line 4, column 8: id is not a portal id",
-		"line 4, column 17: name has a control character, a line break or another that is not printed",
-		"line 5, column 3: a portal is not a mapping",
-		`line 6, column 1: "other" is not a key of the file`,
+		"line 4, column 17: name has a line break or another character that is not printable",
+		"line 5, column 3: the portal is not a mapping",
+		`line 6, column 1: the file has an unknown field, "other"`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// spoil is seeds with a secret at each %s.
+// spoil are faulty seeds with a secret at each %s.
 var spoil = []string{
 	"%s", "- %s", "%s: %s", "portals: %s", "portals: [%s]", "portals: [{%s: 1}]", "portals: [{id: %s, name: %s, api_key: %s, %s: %s}]",
 	"portals: [{id: 1, refresh_token: %s, access_token: %s, api_key: %s}]", "portals:\n - id: 1\n   api_key: \"%s\n", "portals:\n - id: 1\n   api_key: '%s' x",
@@ -170,7 +171,8 @@ func TestNoFaultOfASeedShowsASecret(t *testing.T) {
 	}
 }
 
-// readSeed fails if an error shows the canary, or a fault is not one line.
+// readSeed returns the error of ReadSeed. The test fails if the error shows the canary, or
+// has a fault that is not one line.
 func readSeed(t *testing.T, path string, content []byte) error {
 	t.Helper()
 	if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -180,8 +182,8 @@ func readSeed(t *testing.T, path string, content []byte) error {
 	if err == nil {
 		return nil
 	}
-	var faults config.Faults
-	if !errors.As(err, &faults) || strings.Count(err.Error(), "\n") != len(faults)-1 {
+	faults, ok := errors.AsType[config.Faults](err)
+	if !ok || strings.Count(err.Error(), "\n") != len(faults)-1 {
 		t.Errorf("%q: %T that is not one line for each fault", content, err)
 	}
 	if strings.Contains(strings.ToLower(err.Error()), canary) {

@@ -17,22 +17,21 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// maxDepth is how deep a seed file may be nested: a portal in a client's list
-// is at depth 4. The parser calls itself for each level, and has no limit.
+// maxDepth is how deep a seed file may be nested; a portal in a client's list is at depth 4.
+// The parser recurses for each level, and has no limit of its own.
 const maxDepth = 32
 
-// maxMarks is how many of YAML's marks a seed file may have, those that begin a
-// comment too: each takes several hundred bytes while the file is read, because
-// the scanner returns all at once. A portal has eight at most.
+// maxMarks is how many characters of YAML's syntax a seed file may have, including those
+// that begin a comment. Each of them costs several hundred bytes of memory, because the
+// scanner returns all tokens at once. A portal has eight at most.
 const maxMarks = 300_000
 
 // maxFaults is how many faults of a file are reported.
 const maxFaults = 100
 
-// A seedParser reads one file, and collects what is wrong with it. It goes
-// through the syntax tree itself, instead of decoding into structs, so that it
-// can tell all faults at once, and in words of its own: the library's errors
-// quote the file, which is full of secrets.
+// A seedParser reads one file and collects its faults. It walks the syntax tree instead of
+// decoding into structs, so that it can report all faults at once, and in words of its
+// own: the library's errors quote the file, which is full of secrets.
 type seedParser struct {
 	faults []placedFault
 }
@@ -40,46 +39,49 @@ type seedParser struct {
 // A place is a line and a column, both counted from 1.
 type place struct{ line, column int }
 
-func (p place) compare(other place) int {
-	return cmp.Or(cmp.Compare(p.line, other.line), cmp.Compare(p.column, other.column))
-}
-
 type placedFault struct {
 	place
 	problem, remedy string
 }
 
+// fault adds a fault. At most one more than maxFaults is kept.
 func (p *seedParser) fault(at place, problem, remedy string) {
-	switch {
-	case len(p.faults) < maxFaults:
+	if len(p.faults) <= maxFaults {
 		p.faults = append(p.faults, placedFault{at, problem, remedy})
-	case len(p.faults) == maxFaults:
-		p.faults = append(p.faults, placedFault{at, "there are more faults", "mend those that are told first"})
 	}
 }
 
 // sorted returns the faults in the order of the file.
 func (p *seedParser) sorted() Faults {
-	slices.SortStableFunc(p.faults, func(a, b placedFault) int { return a.compare(b.place) })
+	found := p.faults[:min(len(p.faults), maxFaults)]
+	slices.SortStableFunc(found, func(a, b placedFault) int {
+		return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.column, b.column))
+	})
 	var all Faults
-	for _, f := range p.faults {
+	for _, f := range found {
 		all = append(all, Fault{seedFile, fmt.Sprintf("line %d, column %d: %s", f.line, f.column, f.problem), f.remedy})
+	}
+	if len(p.faults) > maxFaults {
+		all = append(all, Fault{seedFile, "has more faults than these", "fix the faults above first"})
 	}
 	return all
 }
 
-const checkSyntax = "look there and just before it for a quote, bracket, colon or comma too few or too many, or a line that is indented otherwise than its neighbours"
+// badSyntax adds the fault of a file that the scanner or the parser cannot read.
+func (p *seedParser) badSyntax(at place) {
+	p.fault(at, "this is neither YAML nor JSON", "check this place and the text before it for a missing or extra quote, bracket, colon or comma, and for a line that is indented differently from its neighbours")
+}
 
-// parse returns the root of the file's one document, or nothing if there is a
-// fault. A panic of the parser is a fault too: its message may have a secret.
+// parse returns the root of the file's only document, or nil if there is a fault. A panic
+// of the parser is a fault too; its message is dropped, because it may contain a secret.
 func (p *seedParser) parse(content []byte) (root ast.Node) {
 	defer func() {
 		if recover() != nil {
-			p.fault(place{1, 1}, "the file cannot be read as YAML or JSON", "write it more plainly")
+			p.fault(place{1, 1}, "the file cannot be read as YAML or JSON", "write it in a simpler form, as in the example of config/README.md")
 			root = nil
 		}
 	}()
-	text, ok := p.plain(content)
+	text, ok := p.normalize(content)
 	if !ok {
 		return nil
 	}
@@ -87,17 +89,21 @@ func (p *seedParser) parse(content []byte) (root ast.Node) {
 	if len(p.faults) > 0 {
 		return nil
 	}
-	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // doubled keys are told with the rest
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // mapping reports these with the other faults
 	if err != nil {
-		p.refuseSyntax(err)
+		at := place{1, 1}
+		if known, ok := errors.AsType[yaml.Error](err); ok {
+			at = placeOf(known.GetToken())
+		}
+		p.badSyntax(at)
 		return nil
 	}
 	return p.document(file)
 }
 
-// plain returns content as the parser counts its columns right: without a byte
-// order mark, carriage returns, or the tabs that may indent JSON.
-func (p *seedParser) plain(content []byte) (string, bool) {
+// normalize returns content without a byte order mark, carriage returns, and the tabs that
+// may indent JSON. The parser would count columns wrongly with them.
+func (p *seedParser) normalize(content []byte) (string, bool) {
 	content = bytes.TrimPrefix(content, []byte("\ufeff"))
 	marks := 0
 	for at, rest := (place{1, 1}), content; len(rest) > 0; at.column++ {
@@ -111,21 +117,21 @@ func (p *seedParser) plain(content []byte) (string, bool) {
 			at = place{at.line + 1, 0}
 		case '#', ',', '[', ']', '{', '}', ':':
 			if marks++; marks > maxMarks {
-				p.fault(at, fmt.Sprintf("the file has more than %d comments, commas, colons, brackets and braces before this place", maxMarks), tooLarge)
+				p.fault(at, fmt.Sprintf("the file has more than %d comments, commas, colons, brackets and braces before this place", maxMarks), shortenSeed)
 				return "", false
 			}
 		}
 		rest = rest[size:]
 	}
 	content = bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n"))
-	if json.Valid(content) { // within strings it has no tabs
+	if json.Valid(content) { // its strings have no tabs
 		content = bytes.ReplaceAll(content, []byte("\t"), []byte(" "))
 	}
 	return string(content), true
 }
 
-// foreign is the syntax that a seed file has no use for. Without aliases no
-// small file can become a large one.
+// foreign is the syntax that a seed file may not use. Without aliases no small file can
+// expand into a large one.
 var foreign = map[token.Type]string{
 	token.AliasType:      "alias (*)",
 	token.AnchorType:     "anchor (&)",
@@ -135,12 +141,10 @@ var foreign = map[token.Type]string{
 	token.TagType:        "tag (!)",
 }
 
-// scan returns the file's tokens, or as many as there are before one that must
-// not reach the parser. That is then a fault.
-func (p *seedParser) scan(text string) token.Tokens {
+// scan returns the file's tokens. A token that must not reach the parser is a fault.
+func (p *seedParser) scan(text string) (tokens token.Tokens) {
 	var (
 		s      scanner.Scanner
-		tokens token.Tokens
 		nested nesting
 	)
 	s.Init(text)
@@ -151,32 +155,32 @@ func (p *seedParser) scan(text string) token.Tokens {
 		}
 		for _, t := range some {
 			if t.Type == token.CommentType {
-				continue // they mean nothing, and would take more memory than the file
+				continue // the parser would keep it, which takes more memory than the file
 			}
 			tokens.Add(t)
 			switch kind := foreign[t.Type]; {
 			case kind != "":
-				p.fault(placeOf(t), "there is a YAML "+kind+", and this file may have none", `write the value itself, in quotes if it begins so, such as "*"`)
+				p.fault(placeOf(t), "a YAML "+kind+" is not allowed in a seed file", `write the value itself, in quotes if it begins with such a character, as in "*"`)
 			case t.Type == token.InvalidType:
-				p.fault(placeOf(t), "this is neither YAML nor JSON", checkSyntax)
+				p.badSyntax(placeOf(t))
 				return nil
 			case nested.add(t) > maxDepth:
-				p.fault(placeOf(t), "the file is nested too deep", "write portals and clients, and no lists or mappings within their values")
+				p.fault(placeOf(t), "the file is nested too deeply", "write portals and clients, without lists or mappings within their values")
 				return nil
 			}
 		}
-		if err != nil { // it has given a token for it, so this is not reached
-			p.fault(place{1, 1}, "this is neither YAML nor JSON", checkSyntax)
+		if err != nil { // the scanner has also returned an invalid token, so this is not reached
+			p.badSyntax(place{1, 1})
 			return nil
 		}
 	}
 }
 
-// nesting measures how deep a file is nested, roughly: in brackets by their
-// number, outside of them by how far the - or key is indented that begins a
-// level.
+// nesting estimates how deep a file is nested: within brackets by their number, outside of
+// them by the column of the - or key that begins a level.
 type nesting struct{ brackets int }
 
+// add returns the depth at the token t.
 func (n *nesting) add(t *token.Token) int {
 	switch t.Type {
 	case token.SequenceStartType, token.MappingStartType:
@@ -195,38 +199,26 @@ func (n *nesting) add(t *token.Token) int {
 	return n.brackets
 }
 
-// refuseSyntax tells where the parser stopped, but not in its words.
-func (p *seedParser) refuseSyntax(err error) {
-	at := place{1, 1}
-	if known := yaml.Error(nil); errors.As(err, &known) {
-		at = placeOf(known.GetToken())
-	}
-	p.fault(at, "this is neither YAML nor JSON", checkSyntax)
-}
-
+// document returns the root of the file's only document. An empty file is a fault, because
+// a file that was cut short while it was written would otherwise revoke every client's key.
 func (p *seedParser) document(file *ast.File) ast.Node {
-	for i, doc := range file.Docs {
-		if i > 0 {
-			at := place{1, 1}
-			if doc.Start != nil {
-				at = placeOf(doc.Start)
-			} else if doc.Body != nil {
-				at = start(doc.Body)
-			}
-			p.fault(at, "a second document begins", "put all into one, without a line of --- or ... between")
+	if len(file.Docs) > 1 {
+		second := file.Docs[1]
+		at := placeOf(second.Start)
+		if second.Start == nil && second.Body != nil {
+			at = start(second.Body)
 		}
-	}
-	if len(p.faults) > 0 {
+		p.fault(at, "a second YAML document begins here", "put everything into one document, without lines of --- or ... in between")
 		return nil
 	}
 	if len(file.Docs) == 0 || file.Docs[0].Body == nil || file.Docs[0].Body.Type() == ast.NullType {
-		p.fault(place{1, 1}, "the file is empty, as one is that was cut short", "write {} to seed nothing, or unset SEED_FILE")
+		p.fault(place{1, 1}, "the file is empty", "write {} for a seed without portals and clients, or unset SEED_FILE")
 		return nil
 	}
 	return file.Docs[0].Body
 }
 
-// placeOf returns where a token begins.
+// placeOf returns where a token begins; line 1, column 1 if that is not known.
 func placeOf(t *token.Token) place {
 	if t == nil || t.Position == nil {
 		return place{1, 1}
@@ -234,7 +226,7 @@ func placeOf(t *token.Token) place {
 	return place{max(t.Position.Line, 1), max(t.Position.Column, 1)}
 }
 
-// start returns where a node begins: a mapping without braces at its first key.
+// start returns where a node begins. A mapping without braces begins at its first key.
 func start(node ast.Node) place {
 	switch n := node.(type) {
 	case *ast.MappingNode:

@@ -125,7 +125,7 @@ func TestReplacedFilesOfOtherSecretsTakeEffectWithinFiveSeconds(t *testing.T) {
 	}
 	secrets["password"] = "short"
 	m.replace(secrets)
-	p.until(`the value that was read before stays.*ADMIN_PASSWORD.*has less than`)
+	p.until(`the value that was read before stays.*ADMIN_PASSWORD.*has fewer than`)
 	if !opens(hubspottest.Canary + "-password-2") {
 		t.Error("a faulty password takes the former one's place")
 	}

@@ -421,7 +421,7 @@ func TestProcessesThatStartAtOnceSeedOnce(t *testing.T) {
 	}
 }
 
-func TestFaultsOfTheSeedFileAreToldTogether(t *testing.T) {
+func TestFaultsOfTheSeedFileAreReportedTogether(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		seed     string
@@ -464,7 +464,7 @@ func TestFaultsOfTheSeedFileAreToldTogether(t *testing.T) {
 					t.Errorf("no line begins with %q:\n%s", want, p.stderr.String())
 				}
 			}
-			wantNoSecret(t, strings.ReplaceAll(p.stderr.String(), "hap_, or ends", ""))
+			wantNoSecret(t, strings.ReplaceAll(p.stderr.String(), "hap_, or has nothing", ""))
 		})
 	}
 }
