@@ -1,6 +1,8 @@
 package k8s_test
 
 import (
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/util/annotations"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // alerts returns the alerts by their names.
@@ -41,8 +44,28 @@ func TestAnAlertSaysHowBadItIsAndWhatToDo(t *testing.T) {
 			t.Errorf("%s lacks a time, a summary or a description", name)
 		}
 		// That the page has the section is checked with all other links, in cmd/hubspot-auth-proxy.
-		if rule.Annotations["readme"] == "" {
+		if !strings.HasPrefix(rule.Annotations["runbook_url"], "RUNBOOKS/") {
 			t.Errorf("%s names no page to read", name)
+		}
+	}
+}
+
+func TestAnAlertsRunbookIsALink(t *testing.T) {
+	link := regexp.MustCompile(`^https://[^/]+/\S+/(?:[a-z0-9]+/)*README\.md#[a-z0-9-]+$`)
+	rules := all[*monitoringv1.PrometheusRule](render(t, "examples/monitoring"))
+	if len(rules) != 1 {
+		t.Fatalf("%d PrometheusRules are applied", len(rules))
+	}
+	for _, group := range rules[0].Spec.Groups {
+		for _, rule := range group.Rules {
+			if url := rule.Annotations["runbook_url"]; !link.MatchString(url) || strings.Contains(url, "RUNBOOKS") {
+				t.Errorf("%s leads to %q", rule.Alert, url)
+			}
+		}
+	}
+	for _, config := range all[*corev1.ConfigMap](render(t, "examples/monitoring")) {
+		if strings.Contains(config.Name, "runbooks") {
+			t.Errorf("%s is applied", config.Name)
 		}
 	}
 }
@@ -106,6 +129,9 @@ func alertStories() []alertStory {
 		{"HubSpotAuthProxyCredentialRejected", // for longer than a moment, in which an endpoint wants another kind of credential
 			story{`hubspot_auth_proxy_portals{state="rejected", pod="a"} 0x20 1x10`, `hubspot_auth_proxy_portals{state="active", pod="a"} 3x30`},
 			story{`hubspot_auth_proxy_portals{state="rejected", pod="a"} 0x27 1x3`, `hubspot_auth_proxy_portals{state="ended", pod="a"} 1x30`}},
+		{"HubSpotAuthProxyRecordUnusable",
+			story{`hubspot_auth_proxy_portals{state="unusable", pod="a"} 0x20 1x10`, `hubspot_auth_proxy_portals{state="active", pod="a"} 3x30`},
+			story{`hubspot_auth_proxy_portals{state="unusable", pod="a"} 0x27 1x3`, `hubspot_auth_proxy_portals{state="rejected", pod="a"} 1x30`}},
 		{"HubSpotAuthProxyAppRefused",
 			story{renewals + `{outcome="refused", pod="a"} 0x25 1x5`},
 			story{renewals + `{outcome="refused", pod="a"} 5x30`, renewals + `{outcome="failed", pod="a"} 0+1x30`}},

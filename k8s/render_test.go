@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
@@ -88,13 +89,13 @@ func render(t *testing.T, folder string) []runtime.Object {
 	return objects
 }
 
-// decode returns the Kubernetes objects in text, but for custom ones. A field that Kubernetes does not
+// decode returns the Kubernetes objects in text. A field that Kubernetes does not
 // know, or that is there twice, is an error, where the API server may drop it.
 func decode(text []byte) ([]runtime.Object, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme,
-		policyv1.AddToScheme, autoscalingv2.AddToScheme, networkingv1.AddToScheme,
+		policyv1.AddToScheme, autoscalingv2.AddToScheme, networkingv1.AddToScheme, monitoringv1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return nil, err
@@ -110,10 +111,7 @@ func decode(text []byte) ([]runtime.Object, error) {
 		if err != nil {
 			return nil, err
 		}
-		object, kind, err := strict.Decode(document, nil, nil)
-		if runtime.IsNotRegisteredError(err) && kind.Group == "monitoring.coreos.com" {
-			continue // the Prometheus operator's
-		}
+		object, _, err := strict.Decode(document, nil, nil)
 		if err != nil {
 			return nil, err
 		}

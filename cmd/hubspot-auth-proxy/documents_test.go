@@ -109,7 +109,7 @@ func TestLinksOfDocumentsLeadSomewhere(t *testing.T) {
 func TestAlertsNameASectionToRead(t *testing.T) {
 	const alerts = "k8s/monitoring/alerts.yaml"
 	pages := documents(t)
-	found := regexp.MustCompile(`(?m)^ +readme: (.*)$`).FindAllStringSubmatch(read(t, filepath.Join(repository, alerts)), -1)
+	found := regexp.MustCompile(`(?m)^ +runbook_url: RUNBOOKS/(.*)$`).FindAllStringSubmatch(read(t, filepath.Join(repository, alerts)), -1)
 	if len(found) == 0 {
 		t.Error("no alert names a page")
 	}
