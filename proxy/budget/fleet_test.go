@@ -4,13 +4,11 @@ package budget_test
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"hubspot-auth-proxy/proxy/budget"
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/testkit"
@@ -298,58 +295,4 @@ func TestAFleetBearsFaults(t *testing.T) {
 		t.Error("a client was answered 429")
 	}
 	wait()
-}
-
-// usage runs the command.
-func (f *fleet) usage() (calls int64) {
-	f.t.Helper()
-	command := exec.Command(f.binary, "usage", "--days", "2", "--json") // in case of midnight
-	command.Env = append(slices.Clone(f.settings), "GORACE=atexit_sleep_ms=0")
-	printed, err := command.Output()
-	if err != nil {
-		f.t.Fatalf("%v: %s", err, printed)
-	}
-	var all []budget.DayUsage
-	if err := json.Unmarshal(printed, &all); err != nil {
-		f.t.Fatal(err)
-	}
-	for _, one := range all {
-		if one.Client != "bulk" && one.Client != "daily" {
-			f.t.Errorf("calls of %q", one.Client)
-		}
-		calls += one.Calls
-	}
-	return calls
-}
-
-func TestUsageOfAFleetIsWhatHubSpotCounts(t *testing.T) {
-	t.Parallel()
-	f := startFleet(t, 3, 2, hubspottest.Limits{})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	first, second := f.work(ctx, 6, "bulk", "1", "GET", anyPath, time.Millisecond), f.work(ctx, 6, "bulk", "2", "POST", searchPath, time.Millisecond)
-	first()
-	second()
-	for _, p := range f.programs {
-		if status := p.Terminate(); status != 0 {
-			t.Errorf("the program ends with status %d", status)
-		}
-	}
-	if got, want := f.usage(), int64(f.hub.Requests()); got != want || want < 100 {
-		t.Errorf("%d calls are counted, HubSpot has seen %d", got, want)
-	}
-}
-
-func TestADailyLimitIsKeptByAFleet(t *testing.T) {
-	t.Parallel()
-	f := startFleet(t, 5, 1, hubspottest.Limits{})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	wait := f.work(ctx, 20, "daily", "1", "GET", anyPath, 0)
-	testkit.Within(t, 20*time.Second, "the limit is used up", func() bool { return f.seen("429") > 100 })
-	cancel()
-	wait()
-	if n := f.hub.Requests(); n > 1010 || n < 990 || f.seen("200") != n {
-		t.Errorf("%d calls were sent: %v", n, f.statuses)
-	}
 }
