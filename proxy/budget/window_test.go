@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"hubspot-auth-proxy/proxy/budget"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/testkit"
@@ -61,16 +63,21 @@ func (h *hub) seen() (taken, refused int) {
 	return h.taken, h.refused
 }
 
+// newBudget returns a budget that is closed when the test ends.
+func newBudget(t *testing.T, client redis.UniversalClient) *budget.Budget {
+	b := budget.New(budget.Options{Redis: client, Prefix: "hubspot:"})
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = b.Close(ctx)
+	})
+	return b
+}
+
 // processes returns budgets that share a Redis.
 func processes(t *testing.T, redis *redistest.Server, n int) (all []*budget.Budget) {
 	for range n {
-		b := budget.New(budget.Options{Redis: redis.Client(t), Prefix: "hubspot:"})
-		t.Cleanup(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			defer cancel()
-			_ = b.Close(ctx)
-		})
-		all = append(all, b)
+		all = append(all, newBudget(t, redis.Client(t)))
 	}
 	return all
 }
