@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hubspot-auth-proxy/proxy/budget"
 	"hubspot-auth-proxy/tokens"
 )
 
@@ -71,7 +72,7 @@ func (r *remaining) Collect(to chan<- prometheus.Metric) {
 }
 
 // policies are the names of HubSpot's rate limits, as its 429 answers give them.
-var policies = []string{"TEN_SECONDLY_ROLLING", "SECONDLY", "DAILY"}
+var policies = []string{budget.PolicyBurst, budget.PolicySecond, budget.PolicyDaily}
 
 // otherPolicy is the label for all other names.
 const otherPolicy = "other"

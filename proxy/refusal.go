@@ -44,7 +44,9 @@ type refusal struct {
 	category   string
 	message    string        // for the client: what to do next; contains no secret
 	retryAfter time.Duration // header Retry-After; zero means none
-	policy     string        // HubSpot's name of the rate limit that is used up
+	policy     string        // HubSpot's name of the rate limit that is used up; empty means none
+	reason     string        // what message would say, if an SDK did not compare message with HubSpot's
+	final      bool          // SDKs that send a call again after Retry-After must not do so
 	allow      string        // header Allow; empty means none
 	toConnect  bool          // answers a CONNECT request without a known client key, by 407
 }
@@ -274,18 +276,31 @@ func (a *reply) refuse(r *refusal) {
 	if r.retryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.retryAfter.Seconds()))))
 	}
+	if r.final {
+		header.Set("X-Should-Retry", "false") // HubSpot's newer SDKs would wait until Retry-After
+	}
 	a.call.correlation = correlationID()
+	a.WriteHeader(r.status())
+	_, _ = a.Write(append(r.body(a.call.correlation), '\n'))
+}
+
+// body returns the refusal's JSON.
+func (r *refusal) body(correlation string) []byte {
+	context := map[string][]string(nil)
+	if r.reason != "" {
+		context = map[string][]string{"reason": {r.reason}}
+	}
 	// A struct of strings cannot fail.
 	text, _ := json.Marshal(struct {
-		Status        string `json:"status"`
-		Message       string `json:"message"`
-		CorrelationID string `json:"correlationId"`
-		Category      string `json:"category"`
-		ErrorType     string `json:"errorType,omitempty"`  // as HubSpot's 429 has it, by which SDKs back off
-		PolicyName    string `json:"policyName,omitempty"` // also
-	}{"error", r.message, a.call.correlation, r.category, r.errorType(), r.policy})
-	a.WriteHeader(r.status())
-	_, _ = a.Write(append(text, '\n'))
+		Status        string              `json:"status"`
+		Message       string              `json:"message"`
+		CorrelationID string              `json:"correlationId"`
+		Category      string              `json:"category"`
+		ErrorType     string              `json:"errorType,omitempty"` // as in HubSpot's 429, like PolicyName
+		PolicyName    string              `json:"policyName,omitempty"`
+		Context       map[string][]string `json:"context,omitempty"`
+	}{"error", r.message, correlation, r.category, r.errorType(), r.policy, context})
+	return text
 }
 
 // correlationID returns a random id in the form of HubSpot's correlation ids. The answer

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -81,15 +82,21 @@ func (c *call) turnRefused(err error) *refusal {
 	}
 }
 
+// rateLimited refuses a call in HubSpot's words, by which SDKs decide whether, and when,
+// they send it again.
 func rateLimited(refused *budget.RefusedError) *refusal {
-	r := &refusal{category: "RATE_LIMITED", retryAfter: refused.RetryAfter, policy: refused.Policy}
+	r := &refusal{category: "RATE_LIMITED", retryAfter: refused.RetryAfter, policy: refused.Policy, final: refused.Daily}
 	switch {
 	case refused.Daily:
-		r.message = "The client has used up its calls of the day, which ends at midnight UTC. The call was not sent to HubSpot. The proxy's operator can raise the client's daily_limit."
+		r.reason = "The client has used up its calls of the day, which ends at midnight UTC. The call was not sent to HubSpot. The proxy's operator can raise the client's daily_limit."
 	case refused.Full:
-		r.message = "Too many calls of this client wait for their turn within HubSpot's rate limit. The call was not sent to HubSpot. Try again later, with fewer calls at once."
+		r.reason = "Too many calls of this client wait for their turn within HubSpot's rate limit. The call was not sent to HubSpot. Try again later, with fewer calls at once."
 	default:
-		r.message = "The portal's calls are at HubSpot's rate limit, and this call's turn does not come within RATE_LIMIT_WAIT. The call was not sent to HubSpot. Try again later."
+		r.reason = "The portal's calls are at HubSpot's rate limit, and this call's turn does not come within RATE_LIMIT_WAIT. The call was not sent to HubSpot. Try again later."
+	}
+	r.message = "You have reached your " + strings.ToLower(refused.Policy) + " limit."
+	if refused.Policy != budget.PolicySecond { // whose message HubSpot's SDK for Node compares as a whole
+		r.message += " " + r.reason
 	}
 	return r
 }
@@ -146,7 +153,7 @@ func (t *turns) rejected(ctx context.Context, c *call, response *http.Response) 
 	said := readError(response)
 	policy := said.PolicyName
 	if policy == "" && said.Category == "RATE_LIMITS" {
-		policy = "SECONDLY" // HubSpot's other shape
+		policy = budget.PolicySecond // HubSpot's other shape
 	}
 	if !budget.IsBurst(policy) {
 		return false, nil

@@ -95,26 +95,42 @@ func TestCallsBeyondTheLimitWaitForTheirTurn(t *testing.T) {
 	}
 }
 
-func TestACallWhoseTurnCannotComeInTimeIsToldInHubSpotsWords(t *testing.T) {
+func TestACallWhoseTurnCannotComeInTimeIsAnsweredInHubSpotsWords(t *testing.T) {
 	t.Parallel()
-	l := startLimited(t, 100*time.Millisecond, hubspottest.Limits{Burst: 2, Interval: time.Minute})
-	l.call("GET", "/a", nil)
-	l.call("GET", "/a", nil)
-	got := l.call("GET", "/a", nil)
-	var body map[string]string
-	if err := json.Unmarshal(got.body, &body); err != nil {
-		t.Fatalf("%s: %v", string(got.body), err)
-	}
-	after, err := strconv.Atoi(got.Header.Get("Retry-After"))
-	if got.StatusCode != 429 || got.Header.Get("X-Hubspot-Auth-Proxy-Error") != "RATE_LIMITED" || err != nil || after < 30 || after > 61 ||
-		body["errorType"] != "RATE_LIMIT" || body["policyName"] != "TEN_SECONDLY_ROLLING" || body["category"] != "RATE_LIMITED" {
-		t.Errorf("%d %v %s", got.StatusCode, got.Header, string(got.body))
-	}
-	if n := l.hub.RequestsFor(portalID); n != 2 {
-		t.Errorf("%d calls reached HubSpot", n)
-	}
-	if n := l.counted()["turns_refused_total reason=wait"]; n != 1 {
-		t.Errorf("%v are counted", n)
+	for policy, tt := range map[string]struct {
+		method, path, message string
+		least, most           int // Retry-After
+	}{
+		"TEN_SECONDLY_ROLLING": {"GET", "/a", "You have reached your ten_secondly_rolling limit. The portal's calls are at HubSpot's rate limit", 30, 61},
+		"SECONDLY":             {"POST", "/crm/v3/objects/contacts/search", "You have reached your secondly limit.", 1, 2},
+	} {
+		l := startLimited(t, 100*time.Millisecond, hubspottest.Limits{Burst: 2, Interval: time.Minute, Search: 5})
+		got, sent := l.call(tt.method, tt.path, nil), 0
+		for ; got.StatusCode != 429 && sent < 50; sent++ {
+			got = l.call(tt.method, tt.path, nil)
+		}
+		var body struct {
+			Message, ErrorType, PolicyName, Category string
+			Context                                  map[string][]string
+		}
+		if err := json.Unmarshal(got.body, &body); err != nil {
+			t.Fatalf("%s: %v", string(got.body), err)
+		}
+		after, err := strconv.Atoi(got.Header.Get("Retry-After"))
+		if got.StatusCode != 429 || got.Header.Get("X-Hubspot-Auth-Proxy-Error") != "RATE_LIMITED" || err != nil || after < tt.least || after > tt.most ||
+			body.ErrorType != "RATE_LIMIT" || body.PolicyName != policy || body.Category != "RATE_LIMITED" ||
+			!strings.HasPrefix(body.Message, tt.message) || !strings.Contains(strings.Join(body.Context["reason"], ""), "RATE_LIMIT_WAIT") || got.Header["X-Should-Retry"] != nil {
+			t.Errorf("%d %v %s", got.StatusCode, got.Header, string(got.body))
+		}
+		if policy == "SECONDLY" && body.Message != tt.message {
+			t.Errorf("an SDK does not know %q", body.Message)
+		}
+		if n := l.hub.RequestsFor(portalID); n != sent {
+			t.Errorf("%d calls of %d reached HubSpot", n, sent)
+		}
+		if n := l.counted()["turns_refused_total reason=wait"]; n != 1 {
+			t.Errorf("%v are counted", n)
+		}
 	}
 }
 
@@ -212,7 +228,7 @@ func TestAClientsDailyLimitCountsWhatIsSent(t *testing.T) {
 	call("/a")
 	got := call("/a")
 	after, _ := strconv.Atoi(got.Header.Get("Retry-After"))
-	if got.StatusCode != 429 || !strings.Contains(string(got.body), `"policyName":"DAILY"`) || after < 1 || after > 24*60*60 {
+	if got.StatusCode != 429 || !strings.Contains(string(got.body), `"policyName":"DAILY"`) || after < 1 || after > 24*60*60 || got.Header.Get("X-Should-Retry") != "false" {
 		t.Errorf("%d %v %s", got.StatusCode, got.Header, string(got.body))
 	}
 	if n := l.hub.RequestsFor(portalID); n != 5 {

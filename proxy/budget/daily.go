@@ -52,7 +52,7 @@ func (u *Usage) TakeDaily(ctx context.Context, client string, limit int64, now t
 			return nil
 		case asking == nil:
 			u.budget.metrics.refused.WithLabelValues(reasonDaily).Inc()
-			return &RefusedError{RetryAfter: after, Policy: policyDaily, Daily: true}
+			return &RefusedError{RetryAfter: after, Policy: PolicyDaily, Daily: true}
 		}
 		select {
 		case <-asking:
@@ -62,9 +62,6 @@ func (u *Usage) TakeDaily(ctx context.Context, client string, limit int64, now t
 		}
 	}
 }
-
-// policyDaily is HubSpot's name for its own daily limit. SDKs do not wait for it.
-const policyDaily = "DAILY"
 
 // tryDaily takes a call, or returns what to wait for; nil means that there is none.
 func (u *Usage) tryDaily(client string, limit int64, now time.Time) (taken bool, asking <-chan struct{}, after time.Duration) {

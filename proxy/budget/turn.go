@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// HubSpot's names for its limits of bursts.
+// HubSpot's names for its limits, as the policyName of its 429 answers has them.
 const (
-	policyBurst  = "TEN_SECONDLY_ROLLING"
-	policySecond = "SECONDLY"
+	PolicyBurst  = "TEN_SECONDLY_ROLLING"
+	PolicySecond = "SECONDLY"
+	PolicyDaily  = "DAILY" // SDKs do not wait for it
 )
 
 // IsBurst reports whether the policy, as HubSpot's 429 names it, is a limit that is
 // over in a short while.
-func IsBurst(policy string) bool { return policy == policyBurst || policy == policySecond }
+func IsBurst(policy string) bool { return policy == PolicyBurst || policy == PolicySecond }
 
 // Answered takes in what HubSpot's header says about the limits, after the call was
 // sent at that time.
@@ -39,7 +40,7 @@ func (t Turn) Rejected(policy string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rejected = w.interval
-	if policy == policySecond {
+	if policy == PolicySecond {
 		w.rejected = min(w.interval, time.Second)
 	}
 	now := w.budget.now()

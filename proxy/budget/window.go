@@ -56,9 +56,9 @@ func newWindow(b *Budget, key windowKey) *window {
 // policy returns HubSpot's name for the limit.
 func (w *window) policy() string {
 	if w.key.search {
-		return policySecond
+		return PolicySecond
 	}
-	return policyBurst
+	return PolicyBurst
 }
 
 // A Turn is one call's place within the limits. The zero value is the turn of a call
