@@ -19,38 +19,38 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-const caGenerateManual = `Makes a CA for clients whose base URL cannot be changed: ca.pem, which they are to
-trust, and ca-key.pem, its key, for the proxy only. The CA is valid for 5 years, and
-can sign for names in hubapi.com and hubspot.com only. DIR is made if need be; a file
-that exists is not overwritten. No Redis is needed.
+const caGenerateManual = `Makes a CA for clients whose base URL cannot be changed: ca.pem, the certificate that
+these clients must trust, and ca-key.pem, its key, for the proxy only. The CA is valid
+for 5 years, and can sign for names in hubapi.com and hubspot.com only. DIR is created
+if it does not exist. Existing files are not overwritten. Redis is not used.
 
   hubspot-auth-proxy ca generate --out /etc/hubspot-auth-proxy
 
-Anyone with the key can pose as HubSpot to clients that trust the CA.
+Anyone with the key can impersonate HubSpot to clients that trust the CA.
 `
 
-const caGenerated = `{cert} is the certificate, which clients are to trust.
-{key} is its key: only the proxy may read it.
+const caGenerated = `{cert} is the certificate, which clients must trust.
+{key} is its key, which only the proxy may read.
 
-Give the proxy both, and restart it:
+Set both in the proxy's environment, and restart the proxy:
 
   INTERCEPT_CA_CERT_FILE={cert}
   INTERCEPT_CA_KEY_FILE={key}
 
-Give the client the proxy's address, a client key and the certificate, here for
-portal 62515 and a program in Node.js:
+Give the client the proxy's address, a client key and the certificate. For portal
+62515 and a program in Node.js:
 
   HTTPS_PROXY=http://62515:hap_…@PROXY:8080
   NODE_EXTRA_CA_CERTS={cert}
 
-The CA ends on {end}.
+The CA expires on {end}.
 `
 
 func caGenerate(flags *flag.FlagSet) action {
 	out := flags.String("out", "", "write the files into the folder `DIR`")
 	return func(_ context.Context, c *call) error {
 		if *out == "" {
-			return usageError{"--out is missing, the folder for the two files", "ca generate"}
+			return usageError{"--out is missing: give the folder for the two files", "ca generate"}
 		}
 		now := time.Now()
 		certificate, key, err := intercept.Generate(now)
@@ -76,12 +76,11 @@ func caGenerate(flags *flag.FlagSet) action {
 	}
 }
 
-// writeNew writes a file that does not exist yet. If that fails, there is none
-// afterwards.
+// writeNew writes a file, unless it exists. If writing fails, writeNew removes the file.
 func writeNew(path string, content []byte, mode fs.FileMode) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s exists, and is not overwritten: clients may trust its CA; give another folder with --out, or move it away", path)
+		return fmt.Errorf("%s exists, and is not overwritten, because clients may trust its CA; give another folder with --out, or move the file", path)
 	}
 	if err != nil {
 		return fmt.Errorf("write the CA: %w", err)
@@ -96,22 +95,21 @@ func writeNew(path string, content []byte, mode fs.FileMode) error {
 	return nil
 }
 
-// warnOfCA logs what an operator should know of the CA.
+// warnOfCA logs the names and the expiry of the CA, and warns if it expires soon.
 func (s *service) warnOfCA() {
 	if s.authority == nil {
 		return
 	}
-	s.log.Info("CONNECT opens tunnels", zap.Strings("names", s.authority.Names()), zap.Time("ca_expires", s.authority.NotAfter()))
+	s.log.Info("CONNECT is accepted", zap.Strings("names", s.authority.Names()), zap.Time("ca_expires", s.authority.NotAfter()))
 	if time.Until(s.authority.NotAfter()) < 30*24*time.Hour {
-		s.log.Warn("the CA of INTERCEPT_CA_CERT_FILE expires soon: make another with ca generate, and let clients trust it", zap.Time("ca_expires", s.authority.NotAfter()))
+		s.log.Warn("the CA of INTERCEPT_CA_CERT_FILE expires soon: make a new one with ca generate, and let the clients trust it", zap.Time("ca_expires", s.authority.NotAfter()))
 	}
 	if host := s.settings.UpstreamURL.Hostname(); !slices.Contains(s.authority.Names(), strings.ToLower(host)) {
-		s.log.Info("no tunnels lead to the host of UPSTREAM_URL: the CA may not sign for it", zap.String("host", host))
+		s.log.Info("CONNECT to the host of UPSTREAM_URL is refused, because the CA may not sign for that name", zap.String("host", host))
 	}
 }
 
-// interceptAuthority returns the CA that the settings name, nil if they name
-// none.
+// interceptAuthority returns the CA that the settings name, or nil if they name none.
 func interceptAuthority(settings config.Config) (*intercept.Authority, config.Faults) {
 	if settings.InterceptCACertFile == "" {
 		return nil, nil

@@ -11,27 +11,27 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 )
 
-// A finding is what checking a portal has found.
+// A finding is the result of checking one portal.
 type finding struct {
 	ID   string      `json:"id"`
 	Name string      `json:"name,omitempty"`
 	Kind tokens.Kind `json:"kind,omitempty"`
 
-	// OK tells that HubSpot takes the credential for that portal's.
+	// OK is true if HubSpot accepts the credential as that of this portal.
 	OK bool `json:"ok"`
 
-	// HubSpotPortal is whose HubSpot says the credential is.
+	// HubSpotPortal is the portal that the credential belongs to, according to HubSpot.
 	HubSpotPortal string `json:"hubspot_portal,omitempty"`
 
-	// Scopes are those that HubSpot named when it last gave a token. Empty: not
-	// known, or the credential is static.
+	// Scopes are the scopes of the last token that HubSpot issued. Empty if they are
+	// not known, or the credential is static.
 	Scopes string `json:"scopes,omitempty"`
 
 	Problem string `json:"problem,omitempty"`
 	Remedy  string `json:"remedy,omitempty"`
 }
 
-// String tells the finding in one line.
+// String returns the finding as one line.
 func (f finding) String() string {
 	switch {
 	case f.OK:
@@ -43,19 +43,19 @@ func (f finding) String() string {
 	}
 }
 
-// trouble is a problem that has a remedy of its own.
-type trouble struct{ problem, remedy string }
+// A remediable error has a remedy of its own.
+type remediable struct{ problem, remedy string }
 
-func (t *trouble) Error() string { return t.problem }
+func (r *remediable) Error() string { return r.problem }
 
-// checker asks HubSpot whose credentials are.
+// A checker asks HubSpot which portals credentials belong to.
 type checker struct {
 	*store
 	upstream *url.URL
 	client   *http.Client
 }
 
-// check asks HubSpot whose the portal's credential is.
+// check asks HubSpot which portal the credential of portal id belongs to.
 func (k *checker) check(ctx context.Context, id string) finding {
 	p, err := k.source.Show(ctx, id)
 	f := finding{ID: id, Name: p.Name, Kind: p.Kind}
@@ -73,21 +73,21 @@ func (k *checker) check(ctx context.Context, id string) finding {
 	case err != nil:
 		f.Problem, f.Remedy = err.Error(), remedyFor(p, err)
 	case f.HubSpotPortal != id:
-		f.Problem = "wrong, HubSpot says that the credential is of portal " + f.HubSpotPortal
-		f.Remedy = fmt.Sprintf("give this portal its own with portal set %s, and the other to portal set %s", id, f.HubSpotPortal)
+		f.Problem = "wrong, HubSpot says that the credential belongs to portal " + f.HubSpotPortal
+		f.Remedy = fmt.Sprintf("store this portal's own credential with portal set %s, and this one with portal set %s", id, f.HubSpotPortal)
 	default:
 		f.OK = true
-		if now, err := k.source.Show(ctx, id); err == nil { // it may have been renewed
+		if now, err := k.source.Show(ctx, id); err == nil { // a renewal may have changed the scopes
 			f.Scopes = now.Scopes
 		}
 	}
 	return f
 }
 
-// whose returns the portal that HubSpot says the credential is of.
+// whose returns the portal that the credential belongs to, according to HubSpot.
 func (k *checker) whose(ctx context.Context, p tokens.Portal) (string, error) {
 	if p.Kind == tokens.OAuth && k.app == nil {
-		return "", &trouble{"HubSpot tells whose an OAuth token is to its app only", "set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET as the proxy has them"}
+		return "", &remediable{"HubSpot tells only the app which portal its OAuth token belongs to", "set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to the values that the proxy has"}
 	}
 	get := k.source.Credential
 	if p.State == tokens.Ended {
@@ -101,12 +101,12 @@ func (k *checker) whose(ctx context.Context, p tokens.Portal) (string, error) {
 		return k.account(ctx, credential)
 	}
 	portal, err := k.app.Introspect(ctx, credential.Secret)
-	if answer := (*hubspot.Error)(nil); errors.As(err, &answer) && answer.Status == http.StatusOK {
-		// HubSpot does not take the token, before its time is over. The proxy
-		// would renew it now.
+	if answer, ok := errors.AsType[*hubspot.Error](err); ok && answer.Status == http.StatusOK {
+		// HubSpot does not accept the token, although it has not expired. The proxy would
+		// renew it in that case.
 		credential, err = k.source.Renew(ctx, credential, false)
 		if errors.Is(err, tokens.ErrNoOther) {
-			err = &trouble{"HubSpot does not take the access token, which was renewed just now", "try again in a minute"}
+			err = &remediable{"HubSpot does not accept the access token, although it was renewed just now", "try again in a minute"}
 		}
 		if err != nil {
 			return "", err
@@ -116,39 +116,39 @@ func (k *checker) whose(ctx context.Context, p tokens.Portal) (string, error) {
 	return portal, err
 }
 
-// account asks HubSpot for the account of a credential that does not expire.
+// account asks HubSpot for the account of a static credential.
 func (k *checker) account(ctx context.Context, credential *tokens.Credential) (string, error) {
 	portal, err := hubspot.Account(ctx, k.client, k.upstream, credential.Secret, credential.Kind == tokens.APIKey)
-	var failure *hubspot.AccountError
+	failure, failed := errors.AsType[*hubspot.AccountError](err)
 	switch {
-	case !errors.As(err, &failure):
+	case !failed:
 		return portal, err
 	case failure.Status == http.StatusUnauthorized:
-		return "", &trouble{failure.Error(), "make a new one in HubSpot, and give it to portal set " + credential.Portal}
+		return "", &remediable{failure.Error(), "make a new credential in HubSpot, and store it with portal set " + credential.Portal}
 	case failure.Status == 0:
-		return "", &trouble{failure.Error(), "check UPSTREAM_URL and whether it can be reached from here"}
+		return "", &remediable{failure.Error(), "check UPSTREAM_URL, and whether this machine can reach it"}
 	case failure.Status == http.StatusOK:
-		return "", &trouble{failure.Error(), "check UPSTREAM_URL"}
+		return "", &remediable{failure.Error(), "check UPSTREAM_URL"}
 	default:
-		return "", &trouble{failure.Error(), "try again later"}
+		return "", &remediable{failure.Error(), "try again later"}
 	}
 }
 
-// remedyFor says what to do about an error.
+// remedyFor returns what to do about an error, or "" if that is not known.
 func remedyFor(p tokens.Portal, err error) string {
-	var own *trouble
-	var endpoint *hubspot.Error
-	var ended *tokens.EndedError
-	switch {
-	case errors.As(err, &own):
+	if own, ok := errors.AsType[*remediable](err); ok {
 		return own.remedy
-	case errors.As(err, &ended):
+	}
+	if ended, ok := errors.AsType[*tokens.EndedError](err); ok {
 		return tokens.Portal{ID: ended.Portal, State: tokens.Ended}.Remedy()
+	}
+	endpoint, isEndpoint := errors.AsType[*hubspot.Error](err)
+	switch {
 	case errors.Is(err, tokens.ErrNotConnected):
 		return tokens.Portal{State: tokens.Removed}.Remedy()
-	case errors.As(err, &endpoint) && endpoint.Kind == hubspot.AppRefused:
+	case isEndpoint && endpoint.Kind == hubspot.AppRefused:
 		return "check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET"
-	case errors.As(err, &endpoint):
+	case isEndpoint:
 		return "try again in a minute"
 	case p.State == tokens.Unusable:
 		return p.Remedy()

@@ -14,10 +14,10 @@ import (
 	"hubspot-auth-proxy/proxy/clients"
 )
 
-const clientAddManual = `Makes a key for the caller NAME, who may use the portals that --portals names, and
-prints it on standard output, alone on its line. It is not kept, only its hash:
-it cannot be shown again. The caller sends it where an SDK puts its token, as
-Authorization: Bearer KEY or hapikey=KEY.
+const clientAddManual = `Makes a key for the client NAME, which may use the portals that --portals lists, and
+prints the key on standard output, alone on its line. Only a hash of the key is stored,
+so the key cannot be shown again. The client sends the key where an SDK puts its token,
+as Authorization: Bearer KEY or hapikey=KEY.
 
   hubspot-auth-proxy client add billing --portals 62515,62516 --read-only
   hubspot-auth-proxy client add sync --portals 62515 --paths /crm/v3/objects/contacts,/crm/v3/owners --expires 2027-01-31
@@ -27,12 +27,12 @@ Authorization: Bearer KEY or hapikey=KEY.
 `
 
 func clientAdd(flags *flag.FlagSet) action {
-	portals := flags.String("portals", "", "which portals it may use: `IDs` with commas between them, or '*' for all")
-	readOnly := flags.Bool("read-only", false, "allow GET, HEAD and HubSpot's POSTs that only read")
-	paths := flags.String("paths", "", "which paths it may use, with those below: `PATHS` with commas between them; all if not given")
+	portals := flags.String("portals", "", "the portals that the client may use: `IDs` separated by commas, or '*' for all")
+	readOnly := flags.Bool("read-only", false, "allow only GET, HEAD and the POSTs of HubSpot's API that read")
+	paths := flags.String("paths", "", "the paths that the client may use, including those below them: `PATHS` separated by commas; all if not given")
 	until := expiryFlag(flags)
-	daily := flags.Int64("daily-limit", 0, "how many calls it may send on a day, by UTC: a `NUMBER`; no limit if not given")
-	replace := flags.Bool("replace", false, "give a caller that there is another key and other rights; its key so far ends")
+	daily := flags.Int64("daily-limit", 0, "the `NUMBER` of calls that the client may send on one day (UTC); no limit if not given")
+	replace := flags.Bool("replace", false, "replace the key and the rights of an existing client; its previous keys end at once")
 	return func(ctx context.Context, c *call) error {
 		expires, problem := expiry(*until)
 		if problem != "" {
@@ -48,7 +48,7 @@ func clientAdd(flags *flag.FlagSet) action {
 				return err
 			}
 			if _, err := fmt.Fprintln(c.stdout, key.Reveal()); err != nil {
-				return fmt.Errorf("the key could not be printed, make another one with --replace: %w", err)
+				return fmt.Errorf("the client is stored, and its key could not be printed; make another key with --replace: %w", err)
 			}
 			_, err := fmt.Fprintf(c.stderr, "This is the key of the client %s. It is not shown again.\n", client.Name)
 			return err
@@ -56,7 +56,7 @@ func clientAdd(flags *flag.FlagSet) action {
 	}
 }
 
-// listOf returns the elements of a list with commas, nil if there is none.
+// listOf returns the elements of a list that is separated by commas; nil if it is empty.
 func listOf(text string) (list []string) {
 	for element := range strings.SplitSeq(text, ",") {
 		if element = strings.TrimSpace(element); element != "" {
@@ -68,10 +68,11 @@ func listOf(text string) (list []string) {
 
 // expiryFlag adds the flag --expires.
 func expiryFlag(flags *flag.FlagSet) *string {
-	return flags.String("expires", "", "the key works until the end of this `DAY`, such as 2027-01-31, or until a time such as 2027-01-31T12:00:00Z; always if not given")
+	return flags.String("expires", "", "the key expires at the end of this `DAY` (UTC), such as 2027-01-31, or at a time such as 2027-01-31T12:00:00Z; never if not given")
 }
 
-// expiry returns what the flag --expires says, and what is wrong with it.
+// expiry returns the time of the flag --expires, or what is wrong with the flag. The time
+// is zero if the flag is not given.
 func expiry(text string) (expires time.Time, problem string) {
 	if text == "" {
 		return time.Time{}, ""
@@ -86,7 +87,7 @@ func expiry(text string) (expires time.Time, problem string) {
 	return expires, ""
 }
 
-// shownTime returns a time by UTC, empty if it is zero.
+// shownTime returns a time in UTC, or "" for the zero time.
 func shownTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -94,13 +95,13 @@ func shownTime(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// clientProblem says what keeps a client from being added.
+// clientProblem returns why a client cannot be added, or "".
 func clientProblem(client clients.Client) string {
 	switch {
 	case clients.IsKey(client.Name):
-		return "that is a key: give a name"
+		return "NAME is a key: give a name"
 	case len(client.Portals) == 0:
-		return "--portals is missing: give ids with commas between them, or '*' for all"
+		return "--portals is missing: give ids separated by commas, or '*' for all"
 	}
 	if err := client.Check(); err != nil {
 		return strings.ReplaceAll(err.Error(), "\n", "; ")
@@ -108,6 +109,8 @@ func clientProblem(client clients.Client) string {
 	return ""
 }
 
+// storeClient stores a client, and logs that. Without replace it is an error if there is a
+// client of that name.
 func storeClient(ctx context.Context, s *store, client clients.Client, replace bool) error {
 	add := s.clients.Create
 	if replace {
@@ -115,7 +118,7 @@ func storeClient(ctx context.Context, s *store, client clients.Client, replace b
 	}
 	err := add(ctx, client)
 	if errors.Is(err, clients.ErrExists) {
-		return fmt.Errorf("there is a client %s already; --replace gives it another key and other rights at once, and client rotate another key without a pause", client.Name)
+		return fmt.Errorf("there is already a client %s; --replace replaces its key and rights at once, and client rotate gives it another key while the old one still works", client.Name)
 	}
 	if err == nil {
 		paths := zap.Skip() // all
@@ -128,18 +131,19 @@ func storeClient(ctx context.Context, s *store, client clients.Client, replace b
 	return err
 }
 
-const clientRotateManual = `Makes another key for the caller NAME, with the same rights, and prints it on
-standard output, alone on its line. The keys so far work until the overlap has
-passed, so that the caller can change over without a pause; the proxy's log says
-while one of them is still used. The new key does not expire unless --expires says so.
+const clientRotateManual = `Makes another key for the client NAME, with the same rights, and prints the key on
+standard output, alone on its line. The previous keys work until the overlap has passed,
+so that the client can change its key without an interruption. The proxy's log says
+whether a previous key is still in use. The new key does not expire unless --expires is
+given.
 
   hubspot-auth-proxy client rotate billing
-  hubspot-auth-proxy client rotate billing --overlap 0        # the key so far ends at once
+  hubspot-auth-proxy client rotate billing --overlap 0        # the previous key ends at once
   hubspot-auth-proxy client rotate billing --overlap 168h --expires 2027-12-31
 `
 
 func clientRotate(flags *flag.FlagSet) action {
-	overlap := flags.Duration("overlap", 24*time.Hour, "how long the keys so far work on: a `DURATION`, such as 24h, or 0")
+	overlap := flags.Duration("overlap", 24*time.Hour, "how long the previous keys still work: a `DURATION` such as 24h, or 0")
 	until := expiryFlag(flags)
 	return func(ctx context.Context, c *call) error {
 		expires, problem := expiry(*until)
@@ -153,33 +157,33 @@ func clientRotate(flags *flag.FlagSet) action {
 			key, now := clients.NewKey(), time.Now()
 			client, err := s.clients.Rotate(ctx, c.args[0], key, expires, *overlap, now)
 			if errors.Is(err, clients.ErrUnknown) {
-				return errors.New("there is no client of that name in Redis; client list names them, and those of a SEED_FILE get another key there, in the list keys")
+				return errors.New("there is no client of that name in Redis; client list prints the names, and a client of a SEED_FILE gets another key in that file, in its list keys")
 			}
 			if err != nil {
 				return err
 			}
 			s.log.Info("client was given another key", zap.String("client", client.Name), zap.Duration("overlap", *overlap), zap.String("expires", shownTime(client.Expires)), by("client rotate"))
 			if _, err := fmt.Fprintln(c.stdout, key.Reveal()); err != nil {
-				return fmt.Errorf("the key could not be printed, make another one: %w", err)
+				return fmt.Errorf("the key is stored, and could not be printed; run client rotate again: %w", err)
 			}
 			ends := "ended"
 			if len(client.OlderKeys) > 0 {
 				ends = "work until " + shownTime(now.Add(*overlap)) + " at the latest"
 			}
-			_, err = fmt.Fprintf(c.stderr, "This is the new key of the client %s. It is not shown again. The keys so far %s.\n", client.Name, ends)
+			_, err = fmt.Fprintf(c.stderr, "This is the new key of the client %s. It is not shown again. The previous keys %s.\n", client.Name, ends)
 			return err
 		})
 	}
 }
 
-const clientListManual = `Lists the callers that client add has made, and what they may use. Neither keys nor
-their hashes are shown.
+const clientListManual = `Lists the clients that client add has made, and what they may use. Keys and their
+hashes are not shown.
 
   hubspot-auth-proxy client list
   hubspot-auth-proxy client list --json | jq -r '.[].name'
 `
 
-// listed is what client list tells of a client.
+// listed is a client as client list prints it.
 type listed struct {
 	Name     string   `json:"name"`
 	Portals  []string `json:"portals"`
@@ -187,7 +191,7 @@ type listed struct {
 	Paths    []string `json:"paths,omitempty"`
 	Expires  string   `json:"expires,omitempty"`
 	Daily    int64    `json:"daily_limit,omitempty"`
-	Keys     int      `json:"keys"` // that work
+	Keys     int      `json:"keys"` // that have not expired
 }
 
 func clientList(flags *flag.FlagSet) action {
@@ -195,7 +199,7 @@ func clientList(flags *flag.FlagSet) action {
 	return func(ctx context.Context, c *call) error {
 		return c.operate(ctx, func(_ config.Config, s *store) error {
 			known, err := s.clients.List(ctx)
-			if damaged := (*clients.DamagedError)(nil); err != nil && !errors.As(err, &damaged) {
+			if _, damaged := errors.AsType[*clients.DamagedError](err); err != nil && !damaged {
 				return err
 			}
 			return errors.Join(c.printClients(known, *asJSON), err)
@@ -233,8 +237,8 @@ func (c *call) printClients(known []clients.Client, asJSON bool) error {
 	return printTable(c.stdout, rows)
 }
 
-const clientRemoveManual = `Cuts the caller NAME off: its key is unknown at once. A client of a SEED_FILE is
-removed there.
+const clientRemoveManual = `Removes the client NAME: its keys stop working at once. A client of a SEED_FILE is
+removed in that file.
 
   hubspot-auth-proxy client remove billing
 `
@@ -244,13 +248,13 @@ func clientRemove(ctx context.Context, c *call) error {
 	return c.operate(ctx, func(_ config.Config, s *store) error {
 		err := s.clients.Remove(ctx, name)
 		if errors.Is(err, clients.ErrUnknown) {
-			return errors.New("there is no client of that name in Redis; client list names them, and those of a SEED_FILE are removed there")
+			return errors.New("there is no client of that name in Redis; client list prints the names, and a client of a SEED_FILE is removed in that file")
 		}
 		if err != nil {
 			return err
 		}
 		s.log.Info("client was removed", zap.String("client", name), by("client remove"))
-		_, err = fmt.Fprintf(c.stdout, "The client %s is removed, and its key unknown from now on.\n", shown(name))
+		_, err = fmt.Fprintf(c.stdout, "The client %s is removed, and its keys do not work any more.\n", shown(name))
 		return err
 	})
 }

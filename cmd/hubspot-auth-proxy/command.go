@@ -11,22 +11,22 @@ import (
 	"strings"
 )
 
-// A command is one thing that the program does.
+// A command is one of the program's commands.
 type command struct {
-	name        string // as it is called, such as "portal set"
-	args        string // what follows it
-	summary     string // half a line for the overview
-	manual      string // for who asks for help about it
-	least, most int    // how many arguments, without flags
+	name        string // one or two words, such as "portal set"
+	args        string // the arguments and flags, as the help shows them
+	summary     string // half a line, for the overview
+	manual      string // the text of help COMMAND
+	least, most int    // number of arguments, without flags
 
-	// open defines the command's flags and returns what runs it.
+	// open defines the command's flags, and returns the action that runs the command.
 	open func(*flag.FlagSet) action
 }
 
-// An action runs a command, once its flags are read.
+// An action runs a command after its flags have been parsed.
 type action func(context.Context, *call) error
 
-// A call is one run of a command: what it was given, and where it prints.
+// A call is one run of a command: its input and its output.
 type call struct {
 	args           []string // without flags
 	environ        []string
@@ -34,12 +34,12 @@ type call struct {
 	stdout, stderr io.Writer
 }
 
-// flagless makes the open of a command without flags.
+// flagless returns the open function of a command without flags.
 func flagless(run action) func(*flag.FlagSet) action {
 	return func(*flag.FlagSet) action { return run }
 }
 
-// run runs one command until it is done, or ctx is.
+// run runs the command that args name, until it is done or ctx ends.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	if len(args) > 0 && slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
 		return help(args[1:], stdout)
@@ -69,8 +69,8 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	return do(ctx, &call{positional, environ, stdin, stdout, stderr})
 }
 
-// find returns the command that the arguments name, and what follows its name.
-// The error is flag.ErrHelp if help is asked for about a group of commands.
+// find returns the command that the arguments name, and the arguments after its name. The
+// error is flag.ErrHelp if the arguments ask for help about a group of commands.
 func find(args []string) (cmd command, rest []string, err error) {
 	if len(args) == 0 {
 		args = []string{"serve"}
@@ -106,8 +106,8 @@ func group(word string) []command {
 	return members
 }
 
-// parse reads flags wherever they stand, and returns the other arguments.
-// After -- there are no flags.
+// parse parses flags before, between and after the arguments, and returns the arguments.
+// Everything after -- is an argument.
 func parse(flags *flag.FlagSet, args []string) (positional []string, err error) {
 	for {
 		if err := flags.Parse(args); err != nil {
@@ -124,18 +124,19 @@ func parse(flags *flag.FlagSet, args []string) (positional []string, err error) 
 	}
 }
 
-// flagProblem says what is wrong with a flag. It does not repeat what package
-// flag says, for that quotes values.
+// flagProblem returns what is wrong with a flag. It does not contain the message of package
+// flag, because that quotes values, which may be secrets.
 func flagProblem(err error) string {
 	if name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); unknown {
 		return "there is no flag " + quoted("--"+name)
 	}
 	if name, lacks := strings.CutPrefix(err.Error(), "flag needs an argument: -"); lacks {
-		return "--" + name + " lacks its value"
+		return "--" + name + " needs a value"
 	}
-	return "a flag has a value that it does not take, or is malformed"
+	return "a flag is malformed, or has a value that it does not accept"
 }
 
+// countProblem returns the problem of a wrong number of arguments.
 func (c command) countProblem(given int) string {
 	takes := "no arguments"
 	if c.args != "" {
@@ -143,15 +144,15 @@ func (c command) countProblem(given int) string {
 	}
 	problem := fmt.Sprintf("%s takes %s, and was given %s", c.name, takes, count(given, "argument"))
 	if c.name == "portal set" && given > c.most {
-		problem += "; the secret is never one: it comes from standard input or --file"
+		problem += "; the secret is not an argument: give it on standard input or with --file"
 	}
 	return problem
 }
 
 var harmless = regexp.MustCompile(`^-{0,2}[a-z][a-z-]{0,19}$`)
 
-// quoted quotes a word of the command line, unless it may be a secret that
-// stands in the wrong place: those have digits.
+// quoted quotes a word of the command line, unless it may be a secret that was given in the
+// wrong place. Secrets have digits.
 func quoted(word string) string {
 	if harmless.MatchString(word) {
 		return fmt.Sprintf("%q", word)
@@ -159,10 +160,10 @@ func quoted(word string) string {
 	return "of that name"
 }
 
-// usageError says how the program was called wrongly.
+// A usageError is the error of a wrong command line.
 type usageError struct {
 	problem string
-	help    string // where help tells how; empty: in the overview
+	help    string // the command whose help describes the usage; empty means the overview
 }
 
 func (e usageError) Error() string { return e.problem }

@@ -24,11 +24,11 @@ const (
 
 const demoText = `
 The proxy runs at PROXY, in front of a fake HubSpot at
-HUBSPOT, which answers with what it has received.
+HUBSPOT, whose answers show the request that it received.
 Paste these lines into another terminal.
 
-A plain call, for the default portal, 62515. The client has no token; the
-proxy's is among the headers that HubSpot received:
+A call for the default portal, 62515. The client sends no token; the headers that
+HubSpot received have the proxy's token:
 
   curl -s 'PROXY/crm/v3/objects/contacts?limit=1'
 
@@ -36,17 +36,17 @@ A call for another portal, 62516, named in the path:
 
   curl -s PROXY/portals/62516/crm/v3/objects/contacts
 
-Let HubSpot reject the token that the proxy holds, and call again. The answer is
-200 all the same: X-Hubspot-Auth-Proxy-Attempts says 2.
+Let HubSpot reject the proxy's token, and call again. The answer is 200, with
+X-Hubspot-Auth-Proxy-Attempts: 2, because the proxy has renewed the token:
 
   curl -s -X POST HUBSPOT/fake/expire/62515
   curl -si -H 'X-Hubspot-Auth-Proxy-Debug: 1' PROXY/crm/v3/objects/contacts
 
-See how the portals are, and connect another one by a click, in a browser:
+See the state of the portals, and connect another one, in a browser:
 
   ADMIN
 
-Ctrl-C ends it.
+Press Ctrl-C to stop.
 
 `
 
@@ -54,7 +54,7 @@ Ctrl-C ends it.
 func demo(ctx context.Context, environ []string, stdout, stderr io.Writer) error {
 	hub := hubspottest.NewServer()
 	defer hub.Close()
-	hub.AllowClientKeys() // people have curl
+	hub.AllowClientKeys() // people may call it directly with curl
 	settings, err := demoSettings(hub, environ)
 	if err != nil {
 		return err
@@ -75,8 +75,8 @@ func demo(ctx context.Context, environ []string, stdout, stderr io.Writer) error
 	return errors.Join(err, s.run(ctx))
 }
 
-// demoSettings are the defaults, with a portal of the fake HubSpot's. Of the
-// environment only LISTEN_ADDR and the log's settings count.
+// demoSettings returns the default settings, with a portal of the fake HubSpot. Only
+// LISTEN_ADDR and the log's settings are taken from the environment.
 func demoSettings(hub *hubspottest.Server, environ []string) (config.Config, error) {
 	given := env.ToMap(environ)
 	address := given["LISTEN_ADDR"]
@@ -102,8 +102,8 @@ func demoSettings(hub *hubspottest.Server, environ []string) (config.Config, err
 	})
 }
 
-// reachable returns the address by which this machine reaches a listener, which
-// may be bound to all addresses.
+// reachable returns an address at which this machine reaches a listener, even if it is bound
+// to all addresses.
 func reachable(addr net.Addr) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
@@ -112,8 +112,8 @@ func reachable(addr net.Addr) string {
 	return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
 }
 
-// freeAddress returns the address, or one with another port if a program has
-// that.
+// freeAddress returns the address, or one with a free port if another program listens at
+// the address.
 func freeAddress(address string) string {
 	listener, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -121,7 +121,7 @@ func freeAddress(address string) string {
 		listener, err = net.Listen("tcp", host+":0")
 	}
 	if err != nil {
-		return address // which is told by who listens there
+		return address // serving it reports the error
 	}
 	defer listener.Close()
 	return listener.Addr().String()

@@ -5,17 +5,17 @@ import (
 	"runtime"
 )
 
-// garbageBudget is how much garbage may be lying about before it is collected,
-// besides as much as is in use, in bytes.
+// garbageBudget is how many bytes of garbage may gather, in addition to as much as is in
+// use, before they are collected.
 const garbageBudget = 16 << 20
 
-// collectLess lets more garbage gather than Go does by itself, which collects
-// the 4 MiB of a small program's heap a hundred times a second under load. It
-// does nothing if the operator has set GOGC. release ends it.
+// collectLess makes Go's garbage collector run less often, until release is called. By
+// default it collects the 4 MiB heap of a small program a hundred times a second under
+// load. If the operator has set GOGC, collectLess does nothing.
 //
-// It takes memory that is never touched, and so is none of the system's: to
-// Go's collector it is in use, and so the rest of the heap may grow by that much.
-// Unlike a larger GOGC, that does not multiply a heap that is large already.
+// collectLess allocates memory that is never touched, and that the system therefore never
+// provides. The collector counts it as in use, so the rest of the heap may grow by the same
+// amount. Unlike a larger GOGC, this does not multiply a heap that is already large.
 func collectLess() (release func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}

@@ -22,20 +22,20 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-const healthcheckManual = `Asks the proxy that runs with this same ADMIN_ADDR whether it can serve: /readyz
-on this machine. No other setting is read, and no secret. For probes in an image
-without a shell:
+const healthcheckManual = `Asks the proxy on this machine, at the port of ADMIN_ADDR, whether it is ready
+(/readyz). Other settings, and secrets, are not read. For probes in an image without a
+shell:
 
   HEALTHCHECK CMD ["hubspot-auth-proxy", "healthcheck"]                              # Docker
   readinessProbe: { exec: { command: [hubspot-auth-proxy, healthcheck] } }           # Kubernetes
   livenessProbe: { exec: { command: [hubspot-auth-proxy, healthcheck, --live] } }
 `
 
-// healthcheckTime is how long a healthy proxy may take to say so.
-const healthcheckTime = 3 * time.Second
+// healthcheckTimeout is how long the proxy may take to answer.
+const healthcheckTimeout = 3 * time.Second
 
 func healthcheck(flags *flag.FlagSet) action {
-	live := flags.Bool("live", false, "ask whether it lives (/healthz), be it ready or not")
+	live := flags.Bool("live", false, "ask whether the process is alive (/healthz), even if it is not ready")
 	return func(ctx context.Context, c *call) error {
 		addr, err := adminAddr(c.environ)
 		if err != nil {
@@ -49,8 +49,8 @@ func healthcheck(flags *flag.FlagSet) action {
 	}
 }
 
-// adminAddr returns where to ask. It looks at ADMIN_ADDR alone: a probe is no
-// worse for another setting that is wrong by now, and reads no secret.
+// adminAddr returns the address to ask. It reads ADMIN_ADDR only, so that a probe does not
+// fail because of another setting, and reads no secrets.
 func adminAddr(environ []string) (string, error) {
 	environ = slices.DeleteFunc(slices.Clone(environ), func(pair string) bool { return !strings.HasPrefix(pair, "ADMIN_ADDR=") })
 	settings, err := config.Load(environ)
@@ -59,7 +59,7 @@ func adminAddr(environ []string) (string, error) {
 	}
 	host, port, _ := net.SplitHostPort(settings.AdminAddr) // checked by Load
 	if n, _ := strconv.Atoi(port); n == 0 {
-		return "", config.Faults{{Name: "ADMIN_ADDR", Problem: "has port 0: the system chose another, which is not known here", Remedy: "give the proxy a port, such as 127.0.0.1:8081"}}
+		return "", config.Faults{{Name: "ADMIN_ADDR", Problem: "has port 0, so the system has chosen a port, which this command does not know", Remedy: "give the proxy a fixed port, such as 127.0.0.1:8081"}}
 	}
 	switch ip, _ := netip.ParseAddr(host); {
 	case host == "" || ip == netip.IPv4Unspecified():
@@ -70,18 +70,18 @@ func adminAddr(environ []string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// askHealth returns nil if the answer to a GET is 200.
+// askHealth returns nil if the answer to GET path is 200.
 func askHealth(ctx context.Context, addr, path string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, (&url.URL{Scheme: "http", Host: addr, Path: path}).String(), nil)
 	if err != nil {
 		return err
 	}
-	// A listener on loopback serves no other names, such as a host's own.
+	// The admin listener on loopback refuses other names in the Host header.
 	request.Host = "localhost"
 	client := http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true}, // without HTTP_PROXY
+		Transport:     &http.Transport{DisableKeepAlives: true}, // HTTP_PROXY is ignored
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       healthcheckTime,
+		Timeout:       healthcheckTimeout,
 	}
 	response, err := client.Do(request)
 	if err != nil {
@@ -94,18 +94,18 @@ func askHealth(ctx context.Context, addr, path string) error {
 	body, _ := io.ReadAll(io.LimitReader(response.Body, 4<<10))
 	var parts bytes.Buffer
 	if json.Compact(&parts, body) != nil {
-		return fmt.Errorf("%s answers %d to %s, which is not this program's answer; check whether another one has the port of ADMIN_ADDR", addr, response.StatusCode, path)
+		return fmt.Errorf("%s answers %d to %s, and the answer is not one of this program; check whether another program has the port of ADMIN_ADDR", addr, response.StatusCode, path)
 	}
-	return fmt.Errorf("%s answers %d to %s: %s; the proxy's log tells more", addr, response.StatusCode, path, shown(parts.String()))
+	return fmt.Errorf("%s answers %d to %s: %s; see the proxy's log", addr, response.StatusCode, path, shown(parts.String()))
 }
 
-// noAnswer says what to do about an error of the client.
+// noAnswer returns an error of the HTTP client, with what to do about it.
 func noAnswer(addr string, err error) error {
-	if failed := (*url.Error)(nil); errors.As(err, &failed) && failed.Timeout() {
-		return fmt.Errorf("no answer from %s within %v; the proxy hangs, or another program has that port", addr, healthcheckTime)
+	if failed, ok := errors.AsType[*url.Error](err); ok && failed.Timeout() {
+		return fmt.Errorf("no answer from %s within %v; the proxy is blocked, or another program has that port", addr, healthcheckTimeout)
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("nothing listens on %s; start the proxy, or set ADMIN_ADDR to what it has there", addr)
+		return fmt.Errorf("nothing listens on %s; start the proxy, or set ADMIN_ADDR to the value that the proxy has", addr)
 	}
-	return fmt.Errorf("no answer from %s, check whether ADMIN_ADDR is what the proxy has: %w", addr, secret.Cause(err))
+	return fmt.Errorf("no answer from %s; check whether ADMIN_ADDR is the value that the proxy has: %w", addr, secret.Cause(err))
 }

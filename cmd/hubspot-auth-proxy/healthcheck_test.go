@@ -63,7 +63,7 @@ func TestAHealthcheckTakesNoOtherProgramForTheProxy(t *testing.T) {
 		answer http.HandlerFunc
 		want   string
 	}{
-		{"another program", http.NotFound, "answers 404 to /readyz, which is not this program's answer"},
+		{"another program", http.NotFound, "answers 404 to /readyz, and the answer is not one of this program"},
 		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/readyz" {
 				http.Redirect(w, r, "/elsewhere", http.StatusFound)

@@ -12,21 +12,20 @@ const program = "hubspot-auth-proxy"
 
 const exitStatus = "Exit status: 0 done, 1 failed, 2 wrong use or wrong settings.\n"
 
-const overview = `hubspot-auth-proxy forwards calls to api.hubapi.com, each with its portal's
-own credential, which it renews before it expires.
+const overview = `hubspot-auth-proxy forwards calls to api.hubapi.com, and adds the credential of
+their portal. It renews the credentials before they expire.
 
 Usage:
 
 `
 
 const overviewEnd = `
-hubspot-auth-proxy help COMMAND tells more about one, as does COMMAND --help.
-Settings come from the environment; hubspot-auth-proxy config prints them all.
+hubspot-auth-proxy help COMMAND describes a command, and so does COMMAND --help.
+Settings are environment variables; hubspot-auth-proxy config prints all of them.
 
 ` + exitStatus
 
-// help prints the overview, or what there is to know about a command or a
-// group of commands.
+// help prints the overview, or the help about a command or a group of commands.
 func help(words []string, stdout io.Writer) error {
 	if len(words) == 0 {
 		return printOverview(stdout)
@@ -40,7 +39,7 @@ func help(words []string, stdout io.Writer) error {
 			return printManual(cmd, stdout)
 		}
 	}
-	return usageError{problem: "there is no help about that"}
+	return usageError{problem: "there is no command of that name"}
 }
 
 func printOverview(stdout io.Writer) error {
@@ -77,7 +76,7 @@ func printGroup(name string, members []command, stdout io.Writer) error {
 	if err := printSummaries(members, stdout); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(stdout, "\n%s help %s COMMAND tells more about one.\n\n%s", program, name, exitStatus)
+	_, err := fmt.Fprintf(stdout, "\n%s help %s COMMAND describes a command.\n\n%s", program, name, exitStatus)
 	return err
 }
 
@@ -101,29 +100,28 @@ func printManual(cmd command, stdout io.Writer) error {
 	return err
 }
 
-// line returns how the command is called.
+// line returns the command line of the command, with its arguments.
 func (c command) line() string { return strings.TrimSpace(program + " " + c.name + " " + c.args) }
 
-// groupManuals say what commands of a group have in common.
+// groupManuals describe what the commands of a group have in common.
 var groupManuals = map[string]string{
-	"portal": `A portal is a HubSpot account, known by its Hub ID, such as 62515. These
-commands work on the Redis that REDIS_URL names, with REDIS_PREFIX and
-ENCRYPTION_KEYS as the proxy has them; proxies that run on it follow at once.
-No secret is ever printed, or taken from an argument.
+	"portal": `A portal is a HubSpot account, identified by its Hub ID, such as 62515. These commands
+change the Redis that REDIS_URL names. REDIS_PREFIX and ENCRYPTION_KEYS must have the
+values that the proxy has. Running proxies apply changes at once. Secrets are never
+printed, and never taken from an argument.
 `,
-	"client": `A client is a caller of the proxy: it has a key, and may use some portals. These
-commands work on the Redis that REDIS_URL names; proxies that run on it follow
-at once. Clients of a SEED_FILE are known to the proxies that read it only, and
-are changed there.
+	"client": `A client is a program that calls the proxy. It has a key, and may use some portals.
+These commands change the Redis that REDIS_URL names. Running proxies apply changes at
+once. The clients of a SEED_FILE are not in Redis; they are changed in that file.
 `,
-	"keys": `ENCRYPTION_KEYS seal the secrets in Redis: the first key seals, all of them open.
-A key is exchanged while the proxies serve:
+	"keys": `ENCRYPTION_KEYS seal the secrets in Redis. The first key seals; every key opens. To
+replace a key while the proxies serve:
 
   1. hubspot-auth-proxy keys generate 2026b
-  2. put the new key behind the old one in ENCRYPTION_KEYS, and restart all
-     proxies, one after the other: they can open it
-  3. put the new key first, and restart them again: they seal with it
+  2. add the new key after the old one in ENCRYPTION_KEYS, and restart the proxies one
+     after the other; they can now open what the new key seals
+  3. move the new key to the first place, and restart the proxies; they now seal with it
   4. hubspot-auth-proxy keys rotate
-  5. take the old key out of ENCRYPTION_KEYS, and restart them once more
+  5. remove the old key from ENCRYPTION_KEYS, and restart the proxies
 `,
 }

@@ -15,28 +15,28 @@ import (
 )
 
 const (
-	// joinAtOnce is how long the start waits for Redis before the proxy serves
-	// what needs none.
-	joinAtOnce = time.Second
+	// joinTimeout is how long the start waits for Redis. After that the proxy serves
+	// what does not need Redis.
+	joinTimeout = time.Second
 
-	// joinEvery is how often Redis is then tried.
-	joinEvery = 500 * time.Millisecond
+	// joinInterval is how often the proxy then tries to reach Redis.
+	joinInterval = 500 * time.Millisecond
 )
 
-// joinAtOnce joins Redis if that takes no longer than a moment.
+// joinAtOnce joins Redis, unless that takes longer than joinTimeout.
 func (s *service) joinAtOnce(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, joinAtOnce)
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	if err := s.join(ctx); err != nil {
-		s.log.Warn("Redis does not answer yet; what needs it is answered with 503 until it does: check REDIS_URL and whether it can be reached from here", zap.Error(err))
+		s.log.Warn("Redis does not answer yet: calls that need it get 503 until it answers; check REDIS_URL, and whether this machine can reach Redis", zap.Error(err))
 		if s.needsNoRedis() {
 			s.admin.Ready()
 		}
 	}
 }
 
-// join reads the clients from Redis and stores the settings' portals there. The
-// proxy serves all portals from then on.
+// join reads the clients from Redis, and stores the portals of the settings there. After
+// that the proxy serves all portals.
 func (s *service) join(ctx context.Context) error {
 	err := records.Check(ctx, s.redis)
 	if errors.Is(err, records.ErrEvicts) {
@@ -56,19 +56,20 @@ func (s *service) join(ctx context.Context) error {
 	return nil
 }
 
-// warnOfRights logs what the Redis user lacks, and again only if that changes. The error is one of Redis.
+// warnOfRights logs the rights that the Redis user lacks, and logs them again only if they
+// have changed. The error is one of Redis.
 func (s *service) warnOfRights(ctx context.Context) error {
 	missing, err := s.source.MissingRights(ctx)
 	if len(missing) > 0 && !slices.Equal(missing, s.missingRights) {
-		s.log.Warn("the Redis user lacks rights: add these rules by ACL SETUSER; without the channels, changes take effect within 10 s and not at once",
+		s.log.Warn("the Redis user lacks rights: add these rules with ACL SETUSER; without the rights to channels, changes take effect within 10 s instead of at once",
 			zap.Strings("missing", missing))
 	}
 	s.missingRights = missing
 	return err
 }
 
-// needsNoRedis reports whether the settings have all that this process is to
-// serve: static credentials of the only portals, and clients that need no key.
+// needsNoRedis reports whether this process can serve all its calls without Redis: it serves
+// only portals with static credentials in the settings, and clients need no keys.
 func (s *service) needsNoRedis() bool {
 	if s.settings.RedisURL.IsZero() {
 		return true
@@ -76,24 +77,24 @@ func (s *service) needsNoRedis() bool {
 	return s.anonymous() && len(s.settings.ServePortals) > 0 && s.seeder.Static(s.settings.ServePortals)
 }
 
-// followSettings joins Redis if that is still to be done, and then goes on
-// looking for changes of the seed file.
+// followSettings joins Redis, unless the start has, and then polls the seed file until the
+// service closes.
 func (s *service) followSettings() {
-	life, end := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	var following sync.WaitGroup
 	joined := s.joined
 	following.Go(func() {
-		if joined || s.joinLater(life) {
-			s.seeder.Follow(life, s.pollSecrets)
+		if joined || s.joinLater(ctx) {
+			s.seeder.Follow(ctx, s.pollSecrets)
 		}
 	})
 	s.closers = append(s.closers, func() {
-		end()
+		cancel()
 		following.Wait()
 	})
 }
 
-// joinLater tries to join until that works, or ctx ends, and reports which.
+// joinLater tries to join until that succeeds, and reports whether it did before ctx ended.
 func (s *service) joinLater(ctx context.Context) bool {
 	began, polled := time.Now(), time.Now()
 	throttled := throttle.Logger(s.log, throttle.Every)
@@ -102,7 +103,7 @@ func (s *service) joinLater(ctx context.Context) bool {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-time.After(joinEvery):
+		case <-time.After(joinInterval):
 		}
 		if time.Since(polled) > seeding.PollInterval {
 			polled = time.Now()
@@ -115,7 +116,7 @@ func (s *service) joinLater(ctx context.Context) bool {
 			return true
 		}
 		if ctx.Err() == nil {
-			throttled.Warn("the proxy still waits for Redis", zap.Error(err))
+			throttled.Warn("the proxy still waits for Redis to answer", zap.Error(err))
 		}
 	}
 }

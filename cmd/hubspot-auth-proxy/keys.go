@@ -10,25 +10,26 @@ import (
 	"hubspot-auth-proxy/tokens/seal"
 )
 
-const keysGenerateManual = `Prints a new key for ENCRYPTION_KEYS, alone on its line. ID names it, in 1 to 32
-letters, digits, - and _. No Redis is needed.
+const keysGenerateManual = `Prints a new key for ENCRYPTION_KEYS, alone on its line. ID is the key's name: 1 to 32
+letters, digits, - and _. Redis is not used.
 
   ENCRYPTION_KEYS=$(hubspot-auth-proxy keys generate 2026a)
   ENCRYPTION_KEYS=$ENCRYPTION_KEYS,$(hubspot-auth-proxy keys generate 2026b)
 
-Whoever has the keys and Redis has the tokens; whoever loses the keys has to
-connect every portal again. Keep them where secrets are kept, and not in Redis.
+Anyone with the keys and the data in Redis can read the tokens. If you lose the keys,
+you must connect every portal again. Store the keys with your other secrets, and not in
+Redis.
 `
 
-const generated = `This is a key for ENCRYPTION_KEYS, here named %[1]s:…. It is not kept here, so store it now.
-As the first key, step by step, each in all proxies, one after the other:
-  1. ENCRYPTION_KEYS=plain,%[1]s:…   they can open the key, and seal nothing yet.
-  2. ENCRYPTION_KEYS=%[1]s:…,plain   they seal with it.
+const generated = `This is a key for ENCRYPTION_KEYS; %[1]s:… stands for it below. It is not stored, so store it now.
+If it is your first key, take these steps, each in all proxies, one after the other:
+  1. ENCRYPTION_KEYS=plain,%[1]s:…   Proxies can open what the key seals, and seal nothing yet.
+  2. ENCRYPTION_KEYS=%[1]s:…,plain   Proxies seal with the key.
   3. Run hubspot-auth-proxy keys rotate, with the same ENCRYPTION_KEYS.
-  4. ENCRYPTION_KEYS=%[1]s:…         what is not sealed is not used any more.
-In place of another key:
-  1. ENCRYPTION_KEYS=OLD,%[1]s:…     they can open it.
-  2. ENCRYPTION_KEYS=%[1]s:…,OLD     they seal with it.
+  4. ENCRYPTION_KEYS=%[1]s:…         Proxies do not use unsealed secrets any more.
+If it replaces another key:
+  1. ENCRYPTION_KEYS=OLD,%[1]s:…     Proxies can open what the key seals.
+  2. ENCRYPTION_KEYS=%[1]s:…,OLD     Proxies seal with the key.
   3. Run hubspot-auth-proxy keys rotate, with the same ENCRYPTION_KEYS.
   4. ENCRYPTION_KEYS=%[1]s:…
 `
@@ -45,10 +46,11 @@ func keysGenerate(_ context.Context, c *call) error {
 	return err
 }
 
-const keysRotateManual = `Seals the secrets of every portal anew with the first key of ENCRYPTION_KEYS, while
-proxies serve. All of them must know that key already. It may be run again: what
-is sealed with that key stays as it is. Exit status 1: a portal could not be sealed
-anew, it is named; keep the old keys until it can.
+const keysRotateManual = `Seals the secrets of every portal again, with the first key of ENCRYPTION_KEYS, while
+proxies serve. All proxies must already have that key. Secrets that it has sealed stay
+as they are, so the command can be repeated. If a portal cannot be sealed again, the
+command names it, and the exit status is 1. Keep the old keys until every portal is sealed
+with the new one.
 
   hubspot-auth-proxy keys rotate
 `
@@ -56,7 +58,7 @@ anew, it is named; keep the old keys until it can.
 func keysRotate(ctx context.Context, c *call) error {
 	return c.operate(ctx, func(settings config.Config, s *store) error {
 		if !settings.Keys().Seals() {
-			return config.Faults{{Name: "ENCRYPTION_KEYS", Problem: "has no first key to seal with", Remedy: "set it as the proxies have it; keys generate makes a key, and prints the steps"}}
+			return config.Faults{{Name: "ENCRYPTION_KEYS", Problem: "has no first key to seal with", Remedy: "set it to the value that the proxies have; keys generate makes a key and prints the steps"}}
 		}
 		ids, err := s.source.Portals(ctx)
 		if err != nil {
@@ -69,44 +71,44 @@ func keysRotate(ctx context.Context, c *call) error {
 		for _, failure := range sums.failed {
 			fmt.Fprintln(c.stderr, failure)
 		}
-		_, err = fmt.Fprintf(c.stdout, "Key %s: %s sealed anew, %d had been already, %d failed.\n",
-			settings.Keys().Current(), count(sums.anew, "portal"), sums.already, len(sums.failed))
+		_, err = fmt.Fprintf(c.stdout, "Key %s: %s sealed again, %d already sealed with it, %d failed.\n",
+			settings.Keys().Current(), count(sums.again, "portal"), sums.already, len(sums.failed))
 		if len(sums.failed) > 0 {
-			return fmt.Errorf("%s could not be sealed anew; keep the old keys in ENCRYPTION_KEYS", count(len(sums.failed), "portal"))
+			return fmt.Errorf("%s could not be sealed again; keep the old keys in ENCRYPTION_KEYS", count(len(sums.failed), "portal"))
 		}
 		return err
 	})
 }
 
-// sealed is what sealing anew has come to.
+// sealed counts the portals that keys rotate has handled.
 type sealed struct {
-	anew, already int
-	failed        []string
+	again, already int
+	failed         []string
 }
 
-// sealAll seals each portal's secrets anew, and goes on over failures.
+// sealAll seals each portal's secrets again. It continues after a failure of one portal, and
+// ends at an error of Redis.
 func (c *call) sealAll(ctx context.Context, source *tokens.Source, ids []string) (sums sealed, err error) {
 	step, end := progress(c.stderr, len(ids), "sealing portals")
 	defer end()
 	for _, id := range ids {
 		if ctx.Err() != nil {
-			return sums, errors.New("interrupted: run it again for the rest")
+			return sums, errors.New("interrupted; run keys rotate again for the remaining portals")
 		}
 		if err := sums.add(ctx, source, id); err != nil {
-			return sums, fmt.Errorf("run it again for the rest: %w", err)
+			return sums, fmt.Errorf("run keys rotate again for the remaining portals: %w", err)
 		}
 		step()
 	}
 	return sums, nil
 }
 
-// add seals one portal's secrets anew. One that was removed has none. The error
-// is Redis'.
+// add seals one portal's secrets again. A removed portal has none. The error is one of Redis.
 func (r *sealed) add(ctx context.Context, source *tokens.Source, id string) error {
 	p, err := source.Show(ctx, id)
-	var anew bool
+	var again bool
 	if err == nil && p.State != tokens.Removed {
-		anew, err = source.Reseal(ctx, id, actor("keys rotate"))
+		again, err = source.Reseal(ctx, id, actor("keys rotate"))
 	}
 	switch {
 	case errors.Is(err, tokens.ErrNotConnected), p.State == tokens.Removed:
@@ -114,8 +116,8 @@ func (r *sealed) add(ctx context.Context, source *tokens.Source, id string) erro
 		return err
 	case err != nil:
 		r.failed = append(r.failed, titled(id, p.Name)+": "+shown(err.Error()))
-	case anew:
-		r.anew++
+	case again:
+		r.again++
 	default:
 		r.already++
 	}

@@ -14,34 +14,34 @@ import (
 	"hubspot-auth-proxy/config"
 )
 
-// newLogger returns the logger of the settings, and what writes out the lines
-// that are held back. Lines are written a few at a time, each within a second,
-// so that no request waits for a terminal or pipe.
+// newLogger returns the logger of the settings, and flush, which writes the lines that are
+// still buffered. Lines are buffered for a second at most, so that requests do not wait for
+// a terminal or a pipe. Errors are written at once.
 func newLogger(settings config.Config, w io.Writer) (log *zap.Logger, flush func()) {
 	level, err := zapcore.ParseLevel(settings.LogLevel)
 	if err != nil {
-		level = zapcore.InfoLevel // cannot be: config has checked it
+		level = zapcore.InfoLevel // not reached, because config has checked the level
 	}
 	out := &zapcore.BufferedWriteSyncer{WS: stream{w}, FlushInterval: time.Second}
 	core := zapcore.NewCore(newEncoder(settings.LogFormat, w), out, level)
-	// What ends the process may leave no second.
+	// An error may be the last line before the process ends.
 	sync := zap.Hooks(func(e zapcore.Entry) error {
 		if e.Level >= zapcore.ErrorLevel {
 			return out.Sync()
 		}
 		return nil
 	})
-	// zap would tell that a line could not be written on the standard error
-	// stream, as text: among lines of JSON, and mostly where those failed.
+	// If a line cannot be written, zap would write a message to standard error. That is
+	// not JSON, and usually goes to the stream that has just failed.
 	silent := zap.ErrorOutput(zapcore.AddSync(io.Discard))
 	return zap.New(core, sync, silent), func() { _ = out.Stop() }
 }
 
-// stream is where the log is written.
+// A stream is the writer of the log.
 type stream struct{ io.Writer }
 
-// Sync writes the stream to its disk, if it is a file. Pipes, terminals and
-// sockets have none: the system refuses, and nothing is lost.
+// Sync writes a file to its disk. On a pipe, a terminal or a socket the system refuses that;
+// Sync then returns nil, because nothing is lost.
 func (s stream) Sync() error {
 	file, ok := s.Writer.(interface{ Sync() error })
 	if !ok {
@@ -56,8 +56,8 @@ func (s stream) Sync() error {
 	return err
 }
 
-// newEncoder returns the encoder of a format: json, console, or whichever fits
-// the writer.
+// newEncoder returns the encoder of a format: json or console. The empty format means console
+// if w is a terminal, else json.
 func newEncoder(format string, w io.Writer) zapcore.Encoder {
 	options := zap.NewProductionEncoderConfig()
 	options.EncodeTime = zapcore.RFC3339NanoTimeEncoder

@@ -16,97 +16,95 @@ import (
 )
 
 func main() {
-	// Where nobody can set another logger, net/http writes to this one what it
-	// got without having asked for it, which may be an echo of a secret.
+	// net/http logs unsolicited answers of a server with this logger, and has no setting
+	// for another one. Such an answer may contain a secret.
 	log.SetOutput(io.Discard)
-	// The first signal ends the program in good order, a second one at once.
+	// The first signal starts an orderly shutdown. The second one ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop)
 	err := run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
 	os.Exit(status(err, os.Stderr))
 }
 
-// allCommands returns all that the program can do, in the order of the help.
+// allCommands returns all commands, in the order of the help.
 func allCommands() []command {
 	return []command{
 		{name: "serve", summary: "run the proxy, with its settings from the environment", manual: serveManual,
 			open: flagless(func(ctx context.Context, c *call) error { return serve(ctx, c.environ, c.stderr) })},
-		{name: "demo", summary: "run it against a fake HubSpot, with curl lines to try", manual: demoManual,
+		{name: "demo", summary: "run the proxy against a fake HubSpot, with curl lines to try", manual: demoManual,
 			open: flagless(func(ctx context.Context, c *call) error { return demo(ctx, c.environ, c.stdout, c.stderr) })},
 		{name: "portal set", args: "ID KIND [--name NAME] [--file PATH] [--force]", summary: "store a portal's credential",
 			manual: portalSetManual, least: 2, most: 2, open: portalSet},
 		{name: "portal list", args: "[--all] [--json]", summary: "list the portals",
 			manual: portalListManual, open: portalList},
-		{name: "portal show", args: "ID [--json]", summary: "tell what is known of a portal",
+		{name: "portal show", args: "ID [--json]", summary: "print what is known about a portal",
 			manual: portalShowManual, least: 1, most: 1, open: portalShow},
-		{name: "portal check", args: "ID|--all [--json]", summary: "ask HubSpot whose a portal's credential is",
+		{name: "portal check", args: "ID|--all [--json]", summary: "ask HubSpot which portal a credential belongs to",
 			manual: portalCheckManual, most: 1, open: portalCheck},
 		{name: "portal link", args: "--portal ID|--any", summary: "print a link that connects a portal",
 			manual: portalLinkManual, open: portalLink},
 		{name: "portal remove", args: "ID [--revoke]", summary: "remove a portal's credential",
 			manual: portalRemoveManual, least: 1, most: 1, open: portalRemove},
-		{name: "client add", args: "NAME --portals ID,ID|'*' [--read-only] [--paths /PATH,/PATH] [--expires DAY] [--daily-limit N] [--replace]", summary: "make a key for a caller",
+		{name: "client add", args: "NAME --portals ID,ID|'*' [--read-only] [--paths /PATH,/PATH] [--expires DAY] [--daily-limit N] [--replace]", summary: "make a client with a key",
 			manual: clientAddManual, least: 1, most: 1, open: clientAdd},
-		{name: "client rotate", args: "NAME [--overlap 24h] [--expires DAY]", summary: "give a caller another key",
+		{name: "client rotate", args: "NAME [--overlap 24h] [--expires DAY]", summary: "give a client another key",
 			manual: clientRotateManual, least: 1, most: 1, open: clientRotate},
-		{name: "client list", args: "[--json]", summary: "list the callers",
+		{name: "client list", args: "[--json]", summary: "list the clients",
 			manual: clientListManual, open: clientList},
-		{name: "client remove", args: "NAME", summary: "cut a caller off",
+		{name: "client remove", args: "NAME", summary: "remove a client",
 			manual: clientRemoveManual, least: 1, most: 1, open: flagless(clientRemove)},
 		{name: "usage", args: "[--days N] [--json]", summary: "print how many calls clients have sent, day by day",
 			manual: usageManual, open: usage},
 		{name: "keys generate", args: "ID", summary: "make a key for ENCRYPTION_KEYS",
 			manual: keysGenerateManual, least: 1, most: 1, open: flagless(keysGenerate)},
-		{name: "keys rotate", summary: "seal all secrets anew with the first key",
+		{name: "keys rotate", summary: "seal all secrets again, with the first key",
 			manual: keysRotateManual, open: flagless(keysRotate)},
 		{name: "ca generate", args: "--out DIR", summary: "make a CA for clients whose base URL cannot be changed",
 			manual: caGenerateManual, open: caGenerate},
-		{name: "config", summary: "print every setting, its value and where it came from", manual: configManual,
+		{name: "config", summary: "print every setting, its value and its source", manual: configManual,
 			open: flagless(func(_ context.Context, c *call) error { return printConfig(c.environ, c.stdout) })},
-		{name: "healthcheck", args: "[--live]", summary: "ask the proxy of this environment whether it is ready",
+		{name: "healthcheck", args: "[--live]", summary: "ask the proxy on this machine whether it is ready",
 			manual: healthcheckManual, open: healthcheck},
-		{name: "version", summary: "print the version", manual: "Prints the version, and what it was built with and for.\n",
+		{name: "version", summary: "print the version", manual: "Prints the versions of the program and of Go, and the system that it was built for.\n",
 			open: flagless(func(_ context.Context, c *call) error { return printVersion(c.stdout) })},
 	}
 }
 
-const serveManual = `Runs the proxy until SIGTERM or Ctrl-C, and then finishes what is under way.
+const serveManual = `Runs the proxy until SIGTERM or Ctrl-C, and then finishes the requests under way.
 
   HUBSPOT_ACCESS_TOKEN=pat-na1-… hubspot-auth-proxy
   curl http://127.0.0.1:8080/crm/v3/objects/contacts
 `
 
-const demoManual = `Runs a fake HubSpot, an embedded Redis and the proxy in one process, and prints
-curl lines to try. Of the environment LISTEN_ADDR and the log's settings count.
+const demoManual = `Runs a fake HubSpot, an embedded Redis and the proxy in one process, and prints curl
+lines to try. Only LISTEN_ADDR and the log's settings are read from the environment.
 `
 
-const configManual = `Prints every setting, its value and where it came from. Secrets are [redacted].
+const configManual = `Prints every setting, its value and its source. Secrets are printed as [redacted].
 `
 
-// status tells what went wrong and returns the exit status that stands for it.
+// status prints err, and returns the exit status for it.
 func status(err error, stderr io.Writer) int {
-	var faults config.Faults
-	var wrongUse usageError
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.As(err, &faults):
+	}
+	if faults, ok := errors.AsType[config.Faults](err); ok {
 		fmt.Fprintln(stderr, faults)
 		return 2
-	case errors.As(err, &wrongUse):
+	}
+	if wrongUse, ok := errors.AsType[usageError](err); ok {
 		about := "help"
 		if wrongUse.help != "" {
 			about = "help " + wrongUse.help
 		}
 		fmt.Fprintf(stderr, "%s: %s; see %s %s\n", program, wrongUse.problem, program, about)
 		return 2
-	default:
-		fmt.Fprintf(stderr, "%s: %v\n", program, err)
-		return 1
 	}
+	fmt.Fprintf(stderr, "%s: %v\n", program, err)
+	return 1
 }
 
-// printConfig prints the settings as serve would use them.
+// printConfig prints the settings that serve would use.
 func printConfig(environ []string, stdout io.Writer) error {
 	settings, err := config.Load(environ)
 	if err != nil {

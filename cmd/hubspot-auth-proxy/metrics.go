@@ -11,8 +11,8 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-// newRegistry returns a registry with what every Go process can tell of itself,
-// and which build it is.
+// newRegistry returns a registry with the metrics of the Go runtime, of the process and of
+// the build.
 func newRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -25,11 +25,11 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
-// countFaultySeed registers whether the seed file cannot be used.
+// countFaultySeed registers the metric faulty_seeds.
 func countFaultySeed(registry prometheus.Registerer, seed *seeding.Seeder) {
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: tokens.MetricPrefix + "faulty_seeds",
-		Help: "Seed files that cannot be used as they are now, so that what was read before stays: 0 or 1.",
+		Help: "1 if the seed file cannot be used, so that its previous content stays in use; else 0.",
 	}, func() float64 {
 		if seed.Fault() != "" {
 			return 1
@@ -38,10 +38,10 @@ func countFaultySeed(registry prometheus.Registerer, seed *seeding.Seeder) {
 	}))
 }
 
-// countExpiring registers how many client keys are to be replaced.
-func countExpiring(registry prometheus.Registerer, callers *clients.Set) {
+// countExpiring registers the metric expiring_client_keys.
+func countExpiring(registry prometheus.Registerer, known *clients.Set) {
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: tokens.MetricPrefix + "expiring_client_keys",
 		Help: "Clients whose current key expires within 14 days, or has expired.",
-	}, func() float64 { return float64(callers.Expiring()) }))
+	}, func() float64 { return float64(known.Expiring()) }))
 }

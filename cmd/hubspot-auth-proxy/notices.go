@@ -14,9 +14,9 @@ import (
 
 // notices sends notifications to NOTIFY_URL, if that is set.
 type notices struct {
-	*notify.Notifier               // nil: it is not set
-	timeout          time.Duration // for what waits at the end
-	until            time.Time     // the end of that; zero: not known yet
+	*notify.Notifier               // nil if NOTIFY_URL is not set
+	timeout          time.Duration // for sending, at the end, what is still queued
+	until            time.Time     // the end of that timeout; zero if it is not known yet
 }
 
 func newNotices(settings config.Config, log *zap.Logger, metrics prometheus.Registerer) notices {
@@ -29,7 +29,7 @@ func newNotices(settings config.Config, log *zap.Logger, metrics prometheus.Regi
 	}
 }
 
-// changed returns what gets the changes of grants, nil if nobody is notified.
+// changed returns the function that takes the changes of grants; nil if nobody is notified.
 func (n notices) changed() func(tokens.GrantChange) {
 	if n.Notifier == nil {
 		return nil
@@ -37,8 +37,8 @@ func (n notices) changed() func(tokens.GrantChange) {
 	return n.Changed
 }
 
-// close sends what waits. It ends when SHUTDOWN_TIMEOUT is over at the latest: a
-// command counts that from here, the proxy from when it has stopped to serve.
+// close sends the notifications that are still queued. It returns within SHUTDOWN_TIMEOUT. In
+// a command that time begins here; in the proxy it begins when the proxy stops serving.
 func (n notices) close() {
 	if n.Notifier == nil {
 		return
@@ -49,5 +49,5 @@ func (n notices) close() {
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
-	_ = n.Close(ctx) // logged for each
+	_ = n.Close(ctx) // the notifier logs each failure
 }

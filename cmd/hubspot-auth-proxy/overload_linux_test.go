@@ -164,7 +164,7 @@ func TestLimitsFollowFromTheLimitOfOpenFiles(t *testing.T) {
 		}
 	}
 	p := launchWith(t, withOpenFiles(400), "serve", "HUBSPOT_ACCESS_TOKEN="+staticToken, "MAX_CONNECTIONS=300", "MAX_REQUESTS=1")
-	p.until(`"level":"warn".*"msg":"the limit of open files is lower than MAX_CONNECTIONS and MAX_REQUESTS need`)
+	p.until(`"level":"warn".*"msg":"the limit of open files is too low for MAX_CONNECTIONS and MAX_REQUESTS`)
 }
 
 // A client without a key could keep all connections by requests that are refused.

@@ -15,18 +15,18 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-const portalSetManual = `Stores the credential of portal ID, in the place of whatever there is, also if
-the portal was removed. KIND is one of
+const portalSetManual = `Stores the credential of portal ID. It replaces the portal's previous credential, and
+also connects a portal that was removed. KIND is one of
 
   access_token    a private app's token or a service key (pat-na1-…)
   api_key         a developer API key
-  refresh_token   of an OAuth grant; the proxy renews its access token, and needs
-                  HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET for that
+  refresh_token   the refresh token of an OAuth grant; to renew its access token, the
+                  proxy needs HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET
 
-The secret comes from standard input, or from the file that --file names, and is
-asked for if standard input is a terminal. One newline at its end is dropped. It
-is never an argument, because others can read those. A portal that has a name keeps
-it unless --name gives another. A record that a newer version of the program has
+The secret is read from standard input, or from the file that --file names. On a
+terminal the command asks for it. One newline at its end is dropped. The secret is not
+an argument, because other users can read the arguments of a process. The portal keeps
+its name unless --name is given. A record that a newer version of this program has
 written is replaced only with --force.
 
   op read op://Private/hubspot/token | hubspot-auth-proxy portal set 62515 access_token
@@ -34,14 +34,13 @@ written is replaced only with --force.
   hubspot-auth-proxy portal check 62515
 `
 
-// kinds are the credentials that portal set takes, by what HubSpot calls the
-// secret.
+// kinds are the kinds of credentials that portal set accepts, by their argument KIND.
 var kinds = map[string]tokens.Kind{"access_token": tokens.AccessToken, "api_key": tokens.APIKey, "refresh_token": tokens.OAuth}
 
 func portalSet(flags *flag.FlagSet) action {
-	name := flags.String("name", "", "what people call the portal: `NAME`")
+	name := flags.String("name", "", "a `NAME` of the portal, for people")
 	file := flags.String("file", "", "read the secret from the file `PATH`")
-	force := flags.Bool("force", false, "replace a record that a newer version has written, too")
+	force := flags.Bool("force", false, "also replace a record that a newer version of this program has written")
 	return func(ctx context.Context, c *call) error {
 		const cmd = "portal set"
 		id, err := portalID(c.args[0], cmd)
@@ -51,13 +50,13 @@ func portalSet(flags *flag.FlagSet) action {
 		kind, known := kinds[c.args[1]]
 		switch {
 		case !known:
-			return usageError{"KIND is none of access_token, api_key, refresh_token; the secret itself is never an argument", cmd}
+			return usageError{"KIND is not one of access_token, api_key, refresh_token; the secret itself is not an argument", cmd}
 		case !isName(*name):
-			return usageError{"the name has characters that cannot be printed, or more than 100", cmd}
+			return usageError{"the name has a character that is not printable, or more than 100 characters", cmd}
 		}
 		return c.operate(ctx, func(settings config.Config, s *store) error {
 			if !settings.Keys().Seals() {
-				s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: the secret is stored in Redis as it is")
+				s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: the secret is stored in Redis unsealed")
 			}
 			set := s.source.Set
 			if *force {
@@ -68,6 +67,7 @@ func portalSet(flags *flag.FlagSet) action {
 	}
 }
 
+// setPortal reads the secret and stores the portal.
 func (c *call) setPortal(ctx context.Context, s *store, seed tokens.Seed, what, file string, set func(context.Context, tokens.Seed, string) error) error {
 	value, err := c.secret(ctx, strings.ReplaceAll(what, "_", " ")+" of portal "+seed.Portal, file)
 	if err != nil {
@@ -84,18 +84,18 @@ func (c *call) setPortal(ctx context.Context, s *store, seed tokens.Seed, what, 
 	if err := set(ctx, seed, actor("portal set")); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.stdout, "The %s of %s is stored, and used from now on; portal check %s asks HubSpot whose it is.\n",
+	_, err = fmt.Fprintf(c.stdout, "The %s of %s is stored, and in use from now on; portal check %s asks HubSpot which portal it belongs to.\n",
 		strings.ReplaceAll(what, "_", " "), titled(seed.Portal, seed.Name), seed.Portal)
 	return err
 }
 
-// isName reports whether text may be a portal's name, or is empty.
+// isName reports whether text is empty or may be a portal's name.
 func isName(text string) bool {
 	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= 100 &&
 		!strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// titled names a portal for people.
+// titled returns a portal's id and name, for people.
 func titled(id, name string) string {
 	if name == "" {
 		return "portal " + id
@@ -103,17 +103,17 @@ func titled(id, name string) string {
 	return fmt.Sprintf("portal %s (%s)", id, shown(name))
 }
 
-const portalListManual = `Lists the portals that have a record: their kind of credential, whether it can be
-used ("ended": HubSpot refuses the grant; "rejected": HubSpot answers 401 to the
-static credential; "unusable": the record does not open),
-when the access token expires and when it was last renewed.
+const portalListManual = `Lists the connected portals: the kind of the credential, its state, when the access
+token expires and when it was last renewed. The states that need attention are "ended"
+(HubSpot refuses the grant), "rejected" (HubSpot answers 401 to the static credential)
+and "unusable" (the record cannot be read).
 
   hubspot-auth-proxy portal list
   hubspot-auth-proxy portal list --json | jq -r '.[] | select(.state != "active") | .id'
 `
 
 func portalList(flags *flag.FlagSet) action {
-	all := flags.Bool("all", false, "list those that were removed, too")
+	all := flags.Bool("all", false, "also list the portals that were removed")
 	asJSON := flags.Bool("json", false, "print an array of objects")
 	return func(ctx context.Context, c *call) error {
 		return c.operate(ctx, func(_ config.Config, s *store) error {
@@ -125,7 +125,7 @@ func portalList(flags *flag.FlagSet) action {
 				return printJSON(c.stdout, portals)
 			}
 			if len(portals) == 0 {
-				_, err := fmt.Fprintln(c.stderr, "No portal is connected; portal set and portal link connect one.")
+				_, err := fmt.Fprintln(c.stderr, "No portal is connected; connect one with portal set or portal link.")
 				return err
 			}
 			return printTable(c.stdout, portalRows(portals, time.Now()))
@@ -133,8 +133,8 @@ func portalList(flags *flag.FlagSet) action {
 	}
 }
 
-// showAll returns what may be known of all portals, of those that were removed
-// too if asked.
+// showAll returns all portals, without their secrets. With removed it includes the portals
+// that were removed.
 func showAll(ctx context.Context, source *tokens.Source, removed bool) ([]tokens.Portal, error) {
 	ids, err := source.Portals(ctx)
 	if err != nil {
@@ -171,8 +171,8 @@ func portalRows(portals []tokens.Portal, now time.Time) [][]string {
 	return rows
 }
 
-const portalShowManual = `Tells what is known of portal ID, but for its secrets, and why it cannot be used,
-if it cannot.
+const portalShowManual = `Prints what is known about portal ID, without its secrets: also why its credential
+cannot be used, and what to do, if it cannot.
 
   hubspot-auth-proxy portal show 62515
   hubspot-auth-proxy portal show 62515 --json | jq -r .state
@@ -225,15 +225,14 @@ func portalDetails(p tokens.Portal, now time.Time) [][]string {
 	return rows
 }
 
-const portalRemoveManual = `Removes the credential of portal ID; proxies answer 403 PORTAL_NOT_CONNECTED for
-it at once. Neither a renewal under way nor the settings' seed brings it back:
-portal set, portal link and the connect page do.
+const portalRemoveManual = `Removes the credential of portal ID. Proxies answer 403 PORTAL_NOT_CONNECTED to its
+calls at once. A renewal under way, or a seed, does not bring the portal back. To connect
+it again, use portal set, portal link or the connect page.
 
-At HubSpot nothing changes: there the app stays installed, and a token stays valid
-until somebody ends that. With --revoke HubSpot first revokes the refresh token; if
-it does not, nothing is removed. An access token that was given lives on for 30
-minutes at most, and the app stays installed. A static credential is ended in
-HubSpot only.
+Nothing changes at HubSpot: the app stays installed, and the tokens stay valid until
+somebody revokes them there. With --revoke HubSpot first revokes the refresh token; if
+that fails, nothing is removed. The access token stays valid for 30 minutes at most, and
+the app stays installed. A static credential can be revoked only in HubSpot.
 
   hubspot-auth-proxy portal remove 62515
   hubspot-auth-proxy portal remove 62515 --revoke
@@ -265,9 +264,9 @@ func (c *call) removePortal(ctx context.Context, id string, revoke bool) error {
 		}
 		switch {
 		case errors.Is(err, tokens.ErrNotRevocable):
-			return fmt.Errorf("nothing is removed: the credential of portal %s is static, and only a person can end it, in HubSpot; do that, and use portal remove without --revoke", id)
+			return fmt.Errorf("nothing is removed: the credential of portal %s is static, and can be revoked only in HubSpot; revoke it there, and run portal remove without --revoke", id)
 		case err != nil && revoke && !errors.Is(err, tokens.ErrNotConnected):
-			return fmt.Errorf("nothing is removed; portal remove without --revoke removes the portal all the same: %w", err)
+			return fmt.Errorf("nothing is removed; portal remove without --revoke removes the portal without revoking its grant: %w", err)
 		case err != nil:
 			return notConnected(id, err)
 		}

@@ -15,10 +15,10 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 )
 
-const portalCheckManual = `Asks HubSpot whose the credential of portal ID is, or those of all portals, and
-says whether it is that portal's. An OAuth token is renewed first if it has
-expired, and a grant that HubSpot has refused is tried again. Exit status 1: a credential is another portal's, or HubSpot does not take
-it; what to do is told.
+const portalCheckManual = `Asks HubSpot which portal the credential of portal ID belongs to, or does so for all
+portals. An OAuth token that has expired is renewed first, and a grant that HubSpot has
+refused is tried again. If a credential belongs to another portal, or HubSpot does not
+accept it, the command prints what to do, and the exit status is 1.
 
   hubspot-auth-proxy portal check 62515
   hubspot-auth-proxy portal check --all
@@ -30,7 +30,7 @@ const checksAtOnce = 4
 
 func portalCheck(flags *flag.FlagSet) action {
 	all := flags.Bool("all", false, "check all portals")
-	asJSON := flags.Bool("json", false, "print an object, with --all an array of them")
+	asJSON := flags.Bool("json", false, "print an object, or with --all an array of objects")
 	return func(ctx context.Context, c *call) error {
 		if *all == (len(c.args) == 1) {
 			return usageError{"give the id of a portal, or --all", "portal check"}
@@ -92,12 +92,12 @@ func (c *call) checkAll(ctx context.Context, k *checker, asJSON bool) error {
 		fmt.Fprintf(c.stdout, "%s: %d right, %d not.\n", count(len(found), "portal"), len(found)-bad, bad)
 	}
 	if bad > 0 {
-		return fmt.Errorf("%d of %s cannot be used as they are", bad, count(len(found), "portal"))
+		return fmt.Errorf("%d of %s need attention", bad, count(len(found), "portal"))
 	}
 	return nil
 }
 
-// checkEach checks the portals, a few at a time, and goes on over failures.
+// checkEach checks the portals, a few at a time. A failure of one portal does not end it.
 func (k *checker) checkEach(ctx context.Context, portals []tokens.Portal, stderr io.Writer) ([]finding, error) {
 	found := make([]finding, len(portals))
 	step, end := progress(stderr, len(portals), "checking portals")

@@ -10,19 +10,19 @@ import (
 	"hubspot-auth-proxy/proxy/admin"
 )
 
-const portalLinkManual = `Prints a link to HubSpot's page on which a person connects a portal with the app.
-It can be sent to that person, serves once, and ends after 7 days; or sooner, if
-the portal is removed, connected or set, or Redis loses its data. HubSpot then
-sends their browser to HUBSPOT_REDIRECT_URL, which must be /callback of a running
-proxy with the same HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET. No Redis is
-needed here, and a clock that is right.
+const portalLinkManual = `Prints a link to the HubSpot page on which a person connects a portal to the app. Send it
+to that person. The link works once, for 7 days. It expires earlier if the portal is
+removed, connected or set, or if Redis loses its data. HubSpot then sends the browser to
+HUBSPOT_REDIRECT_URL, which must be /callback of a running proxy with the same
+HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET. This command does not use Redis. It needs a
+correct clock.
 
-  hubspot-auth-proxy portal link --portal 62515    # takes no other portal
-  hubspot-auth-proxy portal link --any             # takes each, replaces no static token
+  hubspot-auth-proxy portal link --portal 62515    # connects this portal only
+  hubspot-auth-proxy portal link --any             # connects any portal, except one with a static token
 `
 
 func portalLink(flags *flag.FlagSet) action {
-	portal := flags.String("portal", "", "connect the portal `ID` and no other")
+	portal := flags.String("portal", "", "connect only the portal `ID`")
 	anyPortal := flags.Bool("any", false, "connect the portal that the person chooses, unless it has a static token")
 	return func(_ context.Context, c *call) error {
 		if *anyPortal == (*portal != "") {
@@ -47,17 +47,17 @@ func portalLink(flags *flag.FlagSet) action {
 	}
 }
 
-// linkFaults returns what a link lacks.
+// linkFaults returns the faults of settings that a link needs.
 func linkFaults(settings config.Config) error {
 	var faults config.Faults
 	need := func(name string, missing bool, remedy string) {
 		if missing {
-			faults = append(faults, config.Fault{Name: name, Problem: "is not set, but needed for a link", Remedy: remedy})
+			faults = append(faults, config.Fault{Name: name, Problem: "is not set, although a link needs it", Remedy: remedy})
 		}
 	}
 	need("HUBSPOT_CLIENT_ID", settings.HubSpotClientID == "", "set it to the HubSpot app's client id")
 	need("HUBSPOT_CLIENT_SECRET", settings.HubSpotClientSecret.IsZero(), "set it to the HubSpot app's client secret")
-	need("HUBSPOT_REDIRECT_URL", settings.HubSpotRedirectURL == nil, "set it to the address of /callback, as the HubSpot app's settings have it")
+	need("HUBSPOT_REDIRECT_URL", settings.HubSpotRedirectURL == nil, "set it to the address of /callback, exactly as in the HubSpot app's settings")
 	need("HUBSPOT_SCOPES", settings.HubSpotScopes == "", "set it to the HubSpot app's scopes, separated by spaces")
 	if faults == nil {
 		return nil

@@ -304,7 +304,7 @@ func TestTheDemosLinesWorkWhenPasted(t *testing.T) {
 	t.Parallel()
 	testkit.Need(t, "curl")
 	p := launch(t, "demo")
-	p.until("Ctrl-C ends it")
+	p.until("Press Ctrl-C to stop")
 	lines := regexp.MustCompile(`(?m)^  (curl .*)$`).FindAllStringSubmatch(p.stdout.String(), -1)
 	want := []string{`"Portal": "62515"`, `"Portal": "62516"`, "expired", "X-Hubspot-Auth-Proxy-Attempts: 2"}
 	if len(lines) != len(want) {

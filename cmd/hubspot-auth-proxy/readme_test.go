@@ -159,7 +159,7 @@ func TestTheLinesOfTheREADMERun(t *testing.T) {
 	}
 	recipes := map[string]func(t *testing.T){
 		"Without a HubSpot account": func(t *testing.T) {
-			newRecipe(t, bin).serve(all["Without a HubSpot account"][0] + "\n").until("Ctrl-C ends it")
+			newRecipe(t, bin).serve(all["Without a HubSpot account"][0] + "\n").until("Press Ctrl-C to stop")
 		},
 		"One token":                   func(t *testing.T) { oneToken(t, bin, all["One token"], all["See that it works"][0]) },
 		"An OAuth app":                func(t *testing.T) { anOAuthApp(t, bin, all["An OAuth app"]) },

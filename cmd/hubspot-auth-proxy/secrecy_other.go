@@ -2,5 +2,5 @@
 
 package main
 
-// hideMemory does nothing where the system has no such switch.
+// hideMemory does nothing on systems without such a protection.
 func hideMemory() error { return nil }

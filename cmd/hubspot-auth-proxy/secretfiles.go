@@ -10,12 +10,11 @@ import (
 	"hubspot-auth-proxy/config"
 )
 
-// pollSecrets makes what has changed in the files that NAME_FILE variables name
-// take effect.
+// pollSecrets polls the files that NAME_FILE variables name, and applies changed values.
 func (s *service) pollSecrets() { s.useSecrets(s.secrets.Poll()) }
 
-// rereadSecret reads the file of the environment's static credential, which HubSpot
-// has just rejected, and stores what it has.
+// rereadSecret reads the file of the environment's static credential again, after HubSpot has
+// rejected the credential of portal, and stores a changed value.
 func (s *service) rereadSecret(ctx context.Context, portal string) {
 	if portal != s.settings.Default() && portal != s.settings.HubSpotPortalID {
 		return
@@ -32,19 +31,19 @@ func (s *service) rereadSecret(ctx context.Context, portal string) {
 	}
 	for _, seed := range environmentSeeds(current) {
 		if _, err := s.source.Seed(ctx, seed); err != nil {
-			s.log.Warn("the credential of the environment's file is not stored yet", zap.String("portal", seed.Portal), zap.Error(err))
+			s.log.Warn("the credential in the file could not be stored yet", zap.String("portal", seed.Portal), zap.Error(err))
 		}
 	}
 }
 
-// writeTime is how long a file must stay the same to count as written to its end,
-// where a value is needed now.
+// writeTime is how long a file must stay the same to count as completely written, when its
+// value is needed at once.
 const writeTime = 50 * time.Millisecond
 
-// useSecrets makes changed settings take effect.
+// useSecrets applies changed settings, and logs faults.
 func (s *service) useSecrets(current config.Config, changed []string, faults config.Faults) {
 	for _, fault := range faults {
-		s.log.Error("a file of the settings cannot be used; the value that was read before stays", zap.String("setting", fault.Name), zap.Error(fault))
+		s.log.Error("the file of a setting cannot be used; the previous value stays in use", zap.String("setting", fault.Name), zap.Error(fault))
 	}
 	for _, name := range changed {
 		switch name {
@@ -65,10 +64,10 @@ func (s *service) useSecrets(current config.Config, changed []string, faults con
 		}
 	}
 	if i := slices.Index(changed, "REDIS_URL"); i >= 0 {
-		s.log.Warn("the file of REDIS_URL has changed, which takes effect when the program is started again")
+		s.log.Warn("the file of REDIS_URL has changed; restart the program to apply the change")
 		changed = slices.Delete(slices.Clone(changed), i, i+1)
 	}
 	if len(changed) > 0 {
-		s.log.Info("settings have changed, and take effect", zap.Strings("settings", changed))
+		s.log.Info("settings have changed, and are in effect", zap.Strings("settings", changed))
 	}
 }

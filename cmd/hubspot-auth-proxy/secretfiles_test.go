@@ -71,7 +71,7 @@ func TestAReplacedFileOfAStaticCredentialIsReadAtOnceAfterA401(t *testing.T) {
 			}
 			// An empty file changes nothing.
 			m.replace(map[string]string{"token": "\n"})
-			p.until(`the value that was read before stays.*is empty`)
+			p.until(`the previous value stays in use.*is empty`)
 			if got := categoryOf(t, url, ""); got != "200 " {
 				t.Errorf("with an empty file: %s", got)
 			}
@@ -113,7 +113,7 @@ func TestReplacedFilesOfOtherSecretsTakeEffectWithinFiveSeconds(t *testing.T) {
 	began := time.Now()
 	secrets["client-secret"], secrets["password"] = hubspottest.ClientSecret, hubspottest.Canary+"-password-2"
 	m.replace(secrets)
-	p.until(`settings have changed, and take effect.*HUBSPOT_CLIENT_SECRET.*ADMIN_PASSWORD`)
+	p.until(`settings have changed, and are in effect.*HUBSPOT_CLIENT_SECRET.*ADMIN_PASSWORD`)
 	if got := categoryOf(t, url, ""); got != "200 " {
 		t.Errorf("with the right client secret: %s", got)
 	}
@@ -125,7 +125,7 @@ func TestReplacedFilesOfOtherSecretsTakeEffectWithinFiveSeconds(t *testing.T) {
 	}
 	secrets["password"] = "short"
 	m.replace(secrets)
-	p.until(`the value that was read before stays.*ADMIN_PASSWORD.*has fewer than`)
+	p.until(`the previous value stays in use.*ADMIN_PASSWORD.*has fewer than`)
 	if !opens(hubspottest.Canary + "-password-2") {
 		t.Error("a faulty password takes the former one's place")
 	}

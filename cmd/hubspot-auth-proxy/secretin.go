@@ -14,11 +14,11 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// maxSecret is how long a secret may be, in bytes. HubSpot's have a few hundred.
+// maxSecret is how many bytes a secret may have. HubSpot's secrets have a few hundred.
 const maxSecret = 16 << 10
 
-// secret reads a secret: from the file if one is named, else from standard
-// input. A person at a terminal is asked for it, and does not see it.
+// secret reads a secret from the file, or from standard input if file is empty or "-". On a
+// terminal secret asks for the secret, and does not echo it.
 func (c *call) secret(ctx context.Context, what, file string) (secret.Text, error) {
 	var content []byte
 	var err error
@@ -31,8 +31,8 @@ func (c *call) secret(ctx context.Context, what, file string) (secret.Text, erro
 	default:
 		content, err = await(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(c.stdin, maxSecret+3)) })
 	}
-	if wrongPath := (*fs.PathError)(nil); errors.As(err, &wrongPath) {
-		err = fmt.Errorf("the file of --file: %w", wrongPath.Err) // not its path, which may be the secret
+	if wrongPath, ok := errors.AsType[*fs.PathError](err); ok {
+		err = fmt.Errorf("the file of --file: %w", wrongPath.Err) // without the path, which may be the secret
 	}
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("read the %s: %w", what, err)
@@ -55,22 +55,22 @@ func readFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, maxSecret+3))
 }
 
-// secretProblem says what keeps the content from being a credential of
-// HubSpot's, nothing if it may be one.
+// secretProblem returns why the content cannot be a credential of HubSpot, or "" if it can be
+// one.
 func secretProblem(content []byte) string {
 	switch {
 	case len(content) == 0:
-		return "is empty: give it by standard input or --file"
+		return "is empty: give it on standard input or with --file"
 	case len(content) > maxSecret:
-		return fmt.Sprintf("is longer than %d bytes: is it another file?", maxSecret)
+		return fmt.Sprintf("is longer than %d bytes: check whether this is the right file", maxSecret)
 	}
 	if i := secret.HeaderUnsafe(string(content)); i >= 0 {
-		return fmt.Sprintf("has a blank, a line break or a character that no token has, at byte %d: give the bare value", i+1)
+		return fmt.Sprintf("has a space, a line break or another character that no token contains, at byte %d: give only the token", i+1)
 	}
 	return ""
 }
 
-// ask asks a person for a secret, with the terminal's echo off.
+// ask prompts for a secret on the terminal, with echo off.
 func (c *call) ask(ctx context.Context, terminal int, what string) ([]byte, error) {
 	before, err := term.GetState(terminal)
 	if err != nil {
@@ -80,13 +80,13 @@ func (c *call) ask(ctx context.Context, terminal int, what string) ([]byte, erro
 	defer fmt.Fprintln(c.stderr)
 	content, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(terminal) })
 	if ctx.Err() != nil {
-		_ = term.Restore(terminal, before) // the reading that goes on would not
+		_ = term.Restore(terminal, before) // ReadPassword is still reading, and has not restored it
 	}
 	return content, err
 }
 
-// await returns what read returns, or an error when ctx ends first, as by
-// Ctrl-C: reading from a terminal or pipe cannot be broken off, and goes on.
+// await returns the result of read, or an error if ctx ends first, as after Ctrl-C. A read
+// from a terminal or a pipe cannot be cancelled, so it continues in the background.
 func await(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
 	type result struct {
 		content []byte

@@ -25,8 +25,8 @@ func printTable(w io.Writer, rows [][]string) error {
 	return table.Flush()
 }
 
-// shown returns text as a terminal may get it: a name from Redis must not
-// move the cursor. Nothing is shown as a dash.
+// shown returns text with "?" for each character that is not printable, because a name from
+// Redis must not control the terminal. The empty text is shown as a dash.
 func shown(text string) string {
 	if text == "" {
 		return "-"
@@ -39,7 +39,7 @@ func shown(text string) string {
 	}, text)
 }
 
-// printJSON prints a value for programs.
+// printJSON prints a value as indented JSON.
 func printJSON(w io.Writer, value any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
@@ -47,19 +47,19 @@ func printJSON(w io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
-// relative tells a time as people do: in 24 min, 3 min ago.
+// relative returns a time in relation to now: "in 24 min", "3 min ago".
 func relative(t, now time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	away := t.Sub(now)
-	if away > 0 {
-		return "in " + admin.Span(away)
+	span := t.Sub(now)
+	if span > 0 {
+		return "in " + admin.Span(span)
 	}
-	return admin.Span(-away) + " ago"
+	return admin.Span(-span) + " ago"
 }
 
-// count tells how many there are of something.
+// count returns a number with its noun: "1 portal", "2 portals".
 func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what

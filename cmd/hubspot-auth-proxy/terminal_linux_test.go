@@ -156,7 +156,7 @@ func TestProgressIsShownOnATerminal(t *testing.T) {
 	err := errors.Join(
 		run(t.Context(), []string{"keys", "rotate"}, environ, nil, io.Discard, x.far),
 		run(t.Context(), []string{"portal", "check", "--all"}, append(environ, "UPSTREAM_URL=http://127.0.0.1:1"), nil, io.Discard, x.far))
-	if err == nil || !strings.Contains(err.Error(), "2 of 2 portals cannot be used") {
+	if err == nil || !strings.Contains(err.Error(), "2 of 2 portals need attention") {
 		t.Errorf("the error is %v", err)
 	}
 	x.hangUp()

@@ -12,7 +12,7 @@ import (
 	"hubspot-auth-proxy/config"
 )
 
-// tlsConfig returns how the proxy serves TLS, nil if it does not.
+// tlsConfig returns the TLS configuration of the proxy's listener; nil means plain HTTP.
 func tlsConfig(settings config.Config) (served *tls.Config, faults config.Faults) {
 	if settings.TLSCertFile == "" {
 		return nil, nil
@@ -32,7 +32,8 @@ func tlsConfig(settings config.Config) (served *tls.Config, faults config.Faults
 	return served, faults
 }
 
-// redisTLS returns how TLS is spoken to Redis.
+// redisTLS returns a function that changes the TLS configuration of the Redis client by the
+// settings.
 func redisTLS(settings config.Config) (change func(*tls.Config), faults config.Faults) {
 	var pool *x509.CertPool
 	var pair *keyPair
@@ -65,13 +66,13 @@ func readCAs(path string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, errors.New("has no certificate in it")
+		return nil, errors.New("contains no certificate")
 	}
 	return pool, nil
 }
 
-// keyPair is a certificate that is replaced when its files are, as by
-// cert-manager. It is safe for concurrent use.
+// A keyPair is a certificate that is loaded again when its files have been replaced, as
+// cert-manager does. It is safe for concurrent use.
 type keyPair struct {
 	certFile, keyFile string
 
@@ -80,8 +81,8 @@ type keyPair struct {
 	changed time.Time // of the certificate's file, when it was loaded
 }
 
-// get returns the certificate for a new connection. As long as changed files
-// cannot be used, it is the former one.
+// get returns the certificate for a new connection. If the changed files cannot be used, get
+// returns the previous certificate.
 func (p *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -12,17 +12,18 @@ import (
 	"hubspot-auth-proxy/proxy/budget"
 )
 
-const usageManual = `Prints how many calls each client has sent to HubSpot for each portal, day by day,
-by UTC, the newest day first. Calls that HubSpot answered 401 or 429 count; those that
-the proxy answered itself do not. Clients without a key are "(anonymous)", and have an
-empty name in JSON. The proxies add what they count every few seconds, and keep 35 days.
+const usageManual = `Prints how many calls each client has sent to HubSpot for each portal on each day (UTC),
+the newest day first. Calls that HubSpot answered with 401 or 429 count. Calls that the
+proxy answered itself do not. Calls without a client key are shown as "(anonymous)", and
+have an empty name in JSON. The proxies store their counts every few seconds, and keep
+them for 35 days.
 
   hubspot-auth-proxy usage
   hubspot-auth-proxy usage --days 7 --json | jq 'map(.calls) | add'
 `
 
 func usage(flags *flag.FlagSet) action {
-	days := flags.Int("days", 1, "how many `DAYS`, today included: from 1 to 35")
+	days := flags.Int("days", 1, "how many `DAYS`, including today: from 1 to 35")
 	asJSON := flags.Bool("json", false, "print an array of objects")
 	return func(ctx context.Context, c *call) error {
 		if *days < 1 || *days > budget.UsageDays {

@@ -8,11 +8,11 @@ import (
 	"runtime/debug"
 )
 
-// version is set by the linker: -ldflags "-X main.version=1.2.3". Empty: what
-// go build has noted is used.
+// version is set by the linker: -ldflags "-X main.version=1.2.3". Empty means the version in
+// the build information of go build.
 var version string
 
-// versionText returns the version as the program tells it.
+// versionText returns the version that the program reports.
 func versionText() string {
 	v := version
 	if info, ok := debug.ReadBuildInfo(); v == "" && ok {

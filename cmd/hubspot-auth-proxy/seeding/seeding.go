@@ -1,5 +1,5 @@
-// Package seeding stores the portals and client keys that the operator's settings
-// name: those of the environment and of SEED_FILE.
+// Package seeding applies the portals and clients of the settings: those of the environment
+// and those of SEED_FILE.
 package seeding
 
 import (
@@ -17,8 +17,8 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-// PollInterval is how often the seed file is polled. Kubernetes replaces a mounted
-// Secret by renaming a symbolic link, which not every kind of notification notices.
+// PollInterval is how often the seed file is polled. It is polled because Kubernetes replaces
+// a mounted Secret by renaming a symbolic link, which file notifications can miss.
 const PollInterval = 2 * time.Second
 
 // A Seeder applies the portals and clients of the settings: at the start, when the
@@ -26,43 +26,40 @@ const PollInterval = 2 * time.Second
 // [Seeder.SetEnvironment] are safe for concurrent use.
 type Seeder struct {
 	settings    config.Config
-	environment atomic.Pointer[[]tokens.Seed] // the portal that the environment names
-	changedEnv  atomic.Bool                   // environment is another one than was applied
+	environment atomic.Pointer[[]tokens.Seed] // the portal of the environment
+	changedEnv  atomic.Bool                   // environment has changed since it was applied
 	log         *zap.Logger
 	source      *tokens.Source
 	clients     *clients.Set
 
 	file    *config.File // the seed file; nil means that there is none
-	epoch   string       // of Redis, in which the seed was applied
-	seed    config.Seed  // what the file has
-	missing int          // polls in a row at which the file could not be read
+	epoch   string       // the epoch of Redis in which the seed was applied
+	seed    config.Seed  // the content of the file
+	missing int          // consecutive polls in which the file could not be read
 
-	// Why the seed file cannot be used as it is now: it cannot be read, or what
-	// it has is faulty. nil means that it can be used.
+	// Why the seed file cannot be used: it cannot be read, or its content has a
+	// fault. nil means that there is no such reason.
 	unreadable, faulty atomic.Pointer[string]
 }
 
-// New reads the seed file of the settings, if they name one, and returns all that
-// is wrong with it: no seeder can be used then. environment has the portals that
-// the environment names.
+// New reads the seed file, if the settings name one. environment has the portal of the
+// environment. If there are faults, the Seeder must not be used.
 func New(settings config.Config, environment []tokens.Seed, log *zap.Logger) (*Seeder, config.Faults) {
 	s := &Seeder{settings: settings, log: log}
 	s.environment.Store(&environment)
-	var faults config.Faults
-	errors.As(s.read(), &faults)
+	faults, _ := errors.AsType[config.Faults](s.read())
 	return s, faults
 }
 
-// SetEnvironment replaces the portal that the environment names, whose credential
-// has changed. It is safe for concurrent use.
+// SetEnvironment replaces the portal of the environment after its credential has changed. It
+// is safe for concurrent use.
 func (s *Seeder) SetEnvironment(seeds []tokens.Seed) {
 	s.environment.Store(&seeds)
 	s.changedEnv.Store(true)
 }
 
-// Fault returns why the seed file cannot be used as it is now, so that what was
-// read before stays in use; empty means that the file can be used. It is safe for
-// concurrent use.
+// Fault returns why the seed file cannot be used, so that its previous content stays in use.
+// It returns "" if the file can be used. It is safe for concurrent use.
 func (s *Seeder) Fault() string {
 	for _, fault := range []*string{s.unreadable.Load(), s.faulty.Load()} {
 		if fault != nil {
@@ -72,13 +69,13 @@ func (s *Seeder) Fault() string {
 	return ""
 }
 
-// firstLine returns the first fault of an error that has several.
+// firstLine returns the first line of an error, which is the first of its faults.
 func firstLine(err error) *string {
 	first, _, _ := strings.Cut(err.Error(), "\n")
 	return &first
 }
 
-// read reads the seed file, if there is one. Its faults are config.Faults.
+// read reads the seed file, if there is one. The error is config.Faults.
 func (s *Seeder) read() error {
 	if s.settings.SeedFile == "" {
 		return nil
@@ -91,7 +88,7 @@ func (s *Seeder) read() error {
 	return s.take(content)
 }
 
-// take takes in what the seed file has, unless that is faulty.
+// take parses the content of the seed file. If it has faults, the previous seed stays.
 func (s *Seeder) take(content []byte) error {
 	seed, err := config.ParseSeed(content)
 	if err != nil {
@@ -104,8 +101,8 @@ func (s *Seeder) take(content []byte) error {
 	return nil
 }
 
-// conflicts returns what the file and the environment say twice, and what the
-// file needs that the environment has not.
+// conflicts returns a fault for each portal that both the seed and the environment name, and
+// for each refresh token of a seed for which the environment has no app.
 func (s *Seeder) conflicts(seed config.Seed) config.Faults {
 	var faults config.Faults
 	for _, portal := range seed.Portals {
@@ -113,22 +110,22 @@ func (s *Seeder) conflicts(seed config.Seed) config.Faults {
 			faults = append(faults, config.Fault{Name: "HUBSPOT_PORTAL_ID", Problem: "names portal " + portal.ID + ", and so does SEED_FILE", Remedy: "keep one of them"})
 		}
 		if !portal.RefreshToken.IsZero() && s.settings.HubSpotClientID == "" {
-			faults = append(faults, config.Fault{Name: "HUBSPOT_CLIENT_ID", Problem: "is not set, but needed for the refresh token of portal " + portal.ID + " in SEED_FILE", Remedy: "set it and HUBSPOT_CLIENT_SECRET"})
+			faults = append(faults, config.Fault{Name: "HUBSPOT_CLIENT_ID", Problem: "is not set, although required by the refresh token of portal " + portal.ID + " in SEED_FILE", Remedy: "set it and HUBSPOT_CLIENT_SECRET"})
 		}
 	}
 	return faults
 }
 
-// Provide makes what was read serve as far as that needs no Redis: clients, and
-// static credentials until the source has joined. The source and the clients are
-// those of all other methods.
+// Provide gives the source and the set of clients to the Seeder, for all other methods, and
+// puts into use what needs no Redis: the clients, and static credentials until the source
+// has joined Redis.
 func (s *Seeder) Provide(source *tokens.Source, set *clients.Set) {
 	s.source, s.clients = source, set
 	s.source.Provide(s.portals())
 	s.seedClients()
 }
 
-// Refresh does the same once more if the seed file has changed.
+// Refresh is like Provide, if the seed file or the environment has changed.
 func (s *Seeder) Refresh() {
 	if s.readAgain() {
 		s.Provide(s.source, s.clients)
@@ -143,8 +140,8 @@ func (s *Seeder) seedClients() {
 	s.clients.Seed(known)
 }
 
-// Apply stores the portals that were read. A portal whose record cannot be used is
-// logged and left as it is. The error is one of Redis.
+// Apply puts the clients into use, and stores the portals. A portal that cannot be stored is
+// logged and skipped. An error is one of Redis.
 func (s *Seeder) Apply(ctx context.Context) error {
 	s.seedClients()
 	epoch := s.source.Epoch()
@@ -154,19 +151,19 @@ func (s *Seeder) Apply(ctx context.Context) error {
 			return err
 		}
 		if err != nil {
-			s.log.Error("a portal of the settings is not stored; portal set replaces what is there", zap.String("portal", seed.Portal), zap.Error(err))
+			s.log.Error("a portal of the settings could not be stored; portal set replaces its record", zap.String("portal", seed.Portal), zap.Error(err))
 		}
 	}
-	if epoch == "" { // Redis had not been asked yet
+	if epoch == "" { // the source had not read it yet
 		epoch = s.source.Epoch()
 	}
 	s.epoch = epoch
 	return nil
 }
 
-// Follow applies the seed file again when it has changed, and all of it when Redis
-// has lost its data, until ctx ends. Apply comes first. Poll is called as often as
-// the seed file is polled, before it.
+// Follow polls the seed file until ctx ends, and calls Apply when the file or the environment
+// has changed, and when Redis has lost its data. Call Apply before Follow. Follow calls poll
+// before each poll of the seed file.
 func (s *Seeder) Follow(ctx context.Context, poll func()) {
 	ticker := time.NewTicker(PollInterval)
 	defer ticker.Stop()
@@ -185,14 +182,14 @@ func (s *Seeder) Follow(ctx context.Context, poll func()) {
 		}
 		err := s.Apply(ctx)
 		if err != nil && !logged && ctx.Err() == nil {
-			s.log.Warn("the settings' portals could not be stored; trying on", zap.Error(err))
+			s.log.Warn("the portals of the settings could not be stored; the proxy keeps trying", zap.Error(err))
 		}
 		applied, logged = err == nil, err != nil
 	}
 }
 
-// readAgain takes in what the seed file has, and reports whether that or the
-// environment's portal is something else than before.
+// readAgain reads the seed file if it has changed, and reports whether the seed or the
+// environment's portal has changed.
 func (s *Seeder) readAgain() bool {
 	changedEnv := s.changedEnv.Swap(false)
 	content, changed := s.changed()
@@ -200,7 +197,7 @@ func (s *Seeder) readAgain() bool {
 		return changedEnv
 	}
 	if err := s.take(content); err != nil {
-		s.log.Error("the seed file cannot be used; what was read before stays", zap.Error(err))
+		s.log.Error("the seed file cannot be used; its previous content stays in use", zap.Error(err))
 		s.faulty.Store(firstLine(err))
 		return changedEnv
 	}
@@ -209,20 +206,20 @@ func (s *Seeder) readAgain() bool {
 	return true
 }
 
-// changed reports whether the file is another one than was read last, and was the
-// same in two polls. A missing file may just be being replaced; if it is still
-// missing at the next poll, that is logged.
+// changed returns the content of the file if it has changed and was the same in two polls. A
+// missing file is logged only if it is still missing at the next poll, because it may be in
+// the middle of a replacement.
 func (s *Seeder) changed() (content []byte, changed bool) {
 	if s.file == nil {
 		return nil, false
 	}
-	// One that is just being written is not finished: a token that was cut
-	// short must not displace one that works, nor a client's limits be lost.
+	// A file that is still being written is not used: a truncated token must not replace
+	// a working one, and a client must not lose its limits.
 	content, changed, err := s.file.Changed()
 	if err != nil {
 		if s.missing++; s.missing == 2 {
 			s.unreadable.Store(firstLine(err))
-			s.log.Error("the seed file cannot be read; what was read before stays, clients too", zap.Error(err))
+			s.log.Error("the seed file cannot be read; its previous content stays in use", zap.Error(err))
 		}
 		return nil, false
 	}
@@ -231,8 +228,8 @@ func (s *Seeder) changed() (content []byte, changed bool) {
 	return content, changed
 }
 
-// Static reports whether every portal in the list has a static credential in what
-// was read.
+// Static reports whether the environment and the seed file have a static credential for every
+// portal in the list.
 func (s *Seeder) Static(portals []string) bool {
 	static := make(map[string]bool)
 	for _, seed := range s.portals() {
