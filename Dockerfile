@@ -1,29 +1,27 @@
-# The program alone: a static binary on an image that has CA certificates and
-# no shell. It writes no file, so it runs with --read-only.
+# The program alone: a static binary on an image that has CA certificates and no shell. The
+# program writes no files, so it runs with --read-only.
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=1.2.3 .
 #
-# A tag can be moved to another image; a digest cannot. To build from exactly what
-# was tried, write it behind the tag of both FROM lines, as @sha256:…, which this
-# prints:
+# A tag can be moved to another image; a digest cannot. To build from exactly the tested
+# images, append their digests to both FROM lines, as @sha256:…. This prints a digest:
 #
 #   docker buildx imagetools inspect golang:1.26.8-alpine --format '{{.Manifest.Digest}}'
 #
-# Renovate does that by .github/renovate.json, and proposes newer ones.
+# Renovate appends the digests (.github/renovate.json), and proposes newer images.
 
-# What the program and the image's label say; a release gives its own.
+# The version that the program and the image's label have. A release sets it.
 ARG VERSION=devel
 
-# The compiler runs on the machine that builds, and makes code for the one that
-# is asked for: emulating arm64 takes many times as long.
+# The compiler runs on the platform of the build machine, and compiles for the target
+# platform. Emulating arm64 would take many times as long.
 FROM --platform=$BUILDPLATFORM golang:1.26.8-alpine AS build
 WORKDIR /src
 COPY . .
 ARG TARGETOS TARGETARCH VERSION
-# The caches outlive the build, so that the next one compiles only what has
-# changed. Without cgo nothing is linked to a C library, which the final image
-# lacks. -trimpath and -buildvcs=false: the same source gives the same bytes,
-# whatever lies around it; .git is not here to be read anyway.
+# The cache mounts keep what is compiled, so that the next build compiles only what has
+# changed. CGO_ENABLED=0, because the final image has no C library. -trimpath and
+# -buildvcs=false, so that the same source gives the same binary in any folder.
 RUN --mount=type=cache,target=/go/pkg/mod \
     --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
@@ -35,18 +33,16 @@ LABEL org.opencontainers.image.title="hubspot-auth-proxy" \
       org.opencontainers.image.description="An authenticating reverse proxy in front of api.hubapi.com" \
       org.opencontainers.image.version="$VERSION"
 COPY --from=build /hubspot-auth-proxy /hubspot-auth-proxy
-# A container's loopback is out of everybody's reach, so both listeners are on
-# all addresses. The proxy then asks for client keys, unless ALLOW_ANONYMOUS is
-# set. The admin listener has to answer probes and Prometheus, and tells them no
-# secret; its pages ask for ADMIN_PASSWORD, and are not served without one.
-# Publish 8080 only.
+# Nothing outside can reach the loopback of a container, so both listeners are on all
+# addresses. Clients then need client keys, unless ALLOW_ANONYMOUS is set. The admin
+# listener answers probes and Prometheus, and shows them no secrets. Its pages need
+# ADMIN_PASSWORD, and are not served without one. Publish port 8080 only.
 ENV LISTEN_ADDR=:8080 ADMIN_ADDR=:8081
 EXPOSE 8080 8081
-# By number: Kubernetes' runAsNonRoot cannot tell who a name is.
+# A number, because runAsNonRoot of Kubernetes cannot check a name.
 USER 65532:65532
-# Whether it can serve, rather than whether it lives: who waits for a healthy
-# container wants to call it. An outage of Redis that is over soon does not make
-# it unready, so nobody is restarted for that. At the start Redis has 30 seconds
-# to answer. The command itself gives up after 3 seconds.
+# The check is readiness, because anyone who waits for a healthy container wants to call the
+# proxy. An outage of Redis after the start does not make the proxy unready, so it causes no
+# restart. The command itself times out after 3 seconds.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=40s --retries=3 CMD ["/hubspot-auth-proxy", "healthcheck"]
 ENTRYPOINT ["/hubspot-auth-proxy"]
