@@ -6,22 +6,24 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// A GrantChange says what has become of a portal's grant. As JSON, it is what
-// NOTIFY_URL gets.
+// A GrantChange reports that a portal's grant has ended or works again. NOTIFY_URL gets it as
+// JSON.
 type GrantChange struct {
 	Portal string `json:"portal"`
 
 	// State is Ended, or Active if the portal works again.
 	State State `json:"state"`
 
-	// Code is HubSpot's for a grant that has ended, such as BAD_REFRESH_TOKEN.
+	// Code is HubSpot's code for a grant that has ended, such as BAD_REFRESH_TOKEN.
+	// Empty if the portal works again.
 	Code string `json:"code,omitempty"`
 
+	// At is the time of the change, in UTC with milliseconds.
 	At time.Time `json:"at"`
 }
 
-// stored reports a grant's change, if the record that this process has just stored
-// means one against the former record. Each change is stored by one process.
+// stored calls GrantChanged if the record that this process has just stored changes the state
+// of the grant. Only one process stores each change, so each change is reported once.
 func (s *Source) stored(portal string, former, r store.Record) {
 	if s.options.GrantChanged == nil {
 		return

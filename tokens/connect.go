@@ -11,45 +11,45 @@ import (
 )
 
 var (
-	// ErrChangedSince: the portal was set, seeded, connected or removed after
+	// ErrChangedSince means that the portal was set, seeded, connected or removed after
 	// the request to connect it was made.
 	ErrChangedSince = errors.New("the portal was changed after the request to connect it was made")
 
-	// ErrNotNamed: the portal has a static credential, which a request for
-	// any portal does not replace.
+	// ErrNotNamed means that the portal has a static credential, which a request that
+	// names no portal does not replace.
 	ErrNotNamed = errors.New("the portal has a static credential, and the request to connect it does not name the portal")
 
-	// ErrConnected: the portal has a grant that lives, or a record that cannot be
-	// read, and nobody here has asked to connect it again.
+	// ErrConnected means that the portal has a valid grant or a record that cannot be
+	// read, and that the request began at HubSpot.
 	ErrConnected = errors.New("the portal is connected, and nobody here has asked to connect it again")
 
-	// ErrWasRemoved: the portal was removed, and nobody here has asked to connect it
-	// again.
+	// ErrWasRemoved means that the portal was removed, and that the request began at
+	// HubSpot.
 	ErrWasRemoved = errors.New("the portal was removed, and nobody here has asked to connect it again")
 
-	// ErrNonceLost: Redis has lost its data after the nonce was made, so that
-	// nobody knows whether it was used.
+	// ErrNonceLost means that Redis has lost its data since the nonce was made, so it is
+	// not known whether the nonce was used.
 	ErrNonceLost = errors.New("the data in Redis was lost after the nonce was made")
 )
 
-// A ConnectRequest is what a person was asked for who connects a portal.
+// A ConnectRequest is a request to connect a portal.
 type ConnectRequest struct {
-	// Issued is when the request was made. What was stored later is not
-	// replaced: somebody decided otherwise since.
+	// Issued is the time at which the request was made. A record that was stored later
+	// is not replaced, because it is a later decision.
 	Issued time.Time
 
-	// AnyPortal means that the request names no portal, so that the person
-	// chose one. Static credentials are not replaced then.
+	// AnyPortal means that the request names no portal, and the person has chosen one.
+	// Such a request does not replace a static credential.
 	AnyPortal bool
 
-	// Unasked means that the request began at HubSpot, and nobody here has asked for
-	// it. It connects a portal that has no record or whose grant has ended, and no
-	// other one. Issued does not count then.
+	// Unasked means that the request began at HubSpot, not at an operator of this
+	// program. Such a request connects only a portal that has no record or whose grant
+	// has ended. Issued does not count then.
 	Unasked bool
 }
 
-// mayReplace returns nil if the request is good for replacing the record, which
-// is the zero one where none is known.
+// mayReplace returns nil if the request may replace the record. r is the zero Record if known
+// is false.
 func (q ConnectRequest) mayReplace(r store.Record, known bool) error {
 	if q.Unasked && known {
 		return mayReplaceUnasked(r)
@@ -65,7 +65,7 @@ func (q ConnectRequest) mayReplace(r store.Record, known bool) error {
 	return nil
 }
 
-// mayReplaceUnasked is mayReplace for a request that nobody here has made.
+// mayReplaceUnasked is mayReplace for a request that began at HubSpot.
 func mayReplaceUnasked(r store.Record) error {
 	switch {
 	case r.State == Removed:
@@ -78,9 +78,9 @@ func mayReplaceUnasked(r store.Record) error {
 	return ErrConnected
 }
 
-// since returns when the credential was set, seeded, connected or removed; zero
-// if that is not known. Records of versions that did not note it tell it by
-// their generation, unless that is the one of a renewal.
+// since returns the time at which the portal was set, seeded, connected or removed, or the
+// zero time if that is not known. In records of earlier versions, the generation is that time
+// unless the credential was renewed.
 func since(r store.Record) time.Time {
 	if r.SetAt.IsZero() && (r.State == Removed || r.Kind != OAuth) && r.Generation > 0 {
 		return time.UnixMicro(r.Generation)
@@ -88,14 +88,14 @@ func since(r store.Record) time.Time {
 	return r.SetAt
 }
 
-// Connect stores the first tokens of a portal's grant, in the place of what
-// the request may replace: the error is [ErrChangedSince], [ErrNotNamed],
-// [ErrConnected] or [ErrWasRemoved] where it may not.
+// Connect stores the first tokens of a portal's grant. If the request may not replace the
+// portal's record, the error is [ErrChangedSince], [ErrNotNamed], [ErrConnected] or
+// [ErrWasRemoved]. actor is written to the log.
 func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token, request ConnectRequest, actor string) error {
 	for range 5 {
 		former, err := s.store.Load(ctx, portal)
-		// A record that is damaged or does not open is replaced: what can be
-		// read of it counts.
+		// A record that is damaged or cannot be opened is replaced. The fields that
+		// can be read count.
 		c := store.Change{Always: err != nil && !errors.Is(err, store.ErrNoRecord)}
 		if err == nil {
 			c.Replaces = &former
@@ -106,7 +106,7 @@ func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token
 		known := !errors.Is(err, store.ErrNoRecord)
 		judged := former
 		if h := s.holds(portal); !known && h != nil {
-			judged, known = h.Record, true // which Redis has lost
+			judged, known = h.Record, true // Redis has lost this record
 		}
 		if err := request.mayReplace(judged, known); err != nil {
 			return fmt.Errorf("portal %s: %w", portal, err)
@@ -123,7 +123,7 @@ func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token
 	return fmt.Errorf("portal %s changes too fast to be connected", portal)
 }
 
-// holds returns what the process holds of the portal, nil if nothing.
+// holds returns the record of the portal that the process holds, or nil if it holds none.
 func (s *Source) holds(portal string) *held {
 	e, known := s.portals.GetIfPresent(portal)
 	if !known {
@@ -132,23 +132,23 @@ func (s *Source) holds(portal string) *held {
 	return e.current.Load()
 }
 
-// Begin learns Redis' epoch, and begins one if Redis is new: nonces that were
-// issued before it are refused.
+// Begin reads Redis' epoch, and begins one if Redis has none. From then on, [Source.Burn]
+// refuses nonces that were issued before the epoch began.
 func (s *Source) Begin(ctx context.Context) error {
 	_, err := s.store.RefreshEpoch(ctx)
 	return err
 }
 
-// Burn notes that a nonce, which was issued at that time, was used, for as long
-// as life, and reports whether it was not before. The error is [ErrNonceLost]
-// if Redis cannot know that.
+// Burn stores that a nonce was used, for the time life, and reports whether this was the first
+// use. issued is the time at which the nonce was made. The error is [ErrNonceLost] if Redis has
+// lost its data since then, or an error for which [IsRedisError] returns true.
 func (s *Source) Burn(ctx context.Context, nonce string, issued time.Time, life time.Duration) (first bool, err error) {
 	first, err = s.store.Burn(ctx, nonce, life)
 	if err != nil {
 		return false, err
 	}
-	// Asked after it is noted: a loss that comes still later begins an epoch
-	// that is younger than the nonce.
+	// The epoch is read after the nonce was stored. If Redis loses its data later, the next
+	// epoch begins after the nonce was issued, and the nonce is refused.
 	if _, err := s.store.RefreshEpoch(ctx); err != nil {
 		return false, err
 	}

@@ -9,17 +9,17 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// Kind is how a portal's calls are authenticated.
+// Kind is the kind of a portal's credential.
 type Kind = store.Kind
 
-// The kinds of a credential.
+// The kinds of credentials.
 const (
 	OAuth       = store.OAuth
 	AccessToken = store.AccessToken
 	APIKey      = store.APIKey
 )
 
-// State is whether a portal can be used.
+// State is the state of a portal.
 type State = store.State
 
 // The states of a portal.
@@ -31,8 +31,8 @@ const (
 	Rejected = store.Rejected
 )
 
-// A Credential is what one portal's requests are sent with. It does not change:
-// a renewed one is another value.
+// A Credential is the credential with which a portal's requests are sent. It does not change:
+// a renewal makes another Credential.
 type Credential struct {
 	Portal string
 	Kind   Kind
@@ -40,11 +40,11 @@ type Credential struct {
 	// Secret is the access token or the API key.
 	Secret secret.Text
 
-	// Expiry is the end of its life. Zero: it has none.
+	// Expiry is the time at which the credential expires. Zero means never.
 	Expiry time.Time
 
-	// Generation numbers the credentials of a portal: a greater one came into
-	// being later. Zero: it is the process' own.
+	// Generation numbers the credentials of a portal. A newer credential has a greater
+	// Generation. 0 means that the credential has no record in Redis.
 	Generation int64
 
 	renewedAt  time.Time
@@ -52,24 +52,23 @@ type Credential struct {
 	learned    *learned
 }
 
-// learned is what a process has learned about a credential since it has it. It
-// belongs to the cache, which has one for each secret.
+// learned is what HubSpot's answers have shown about a credential. The cache keeps it for as
+// long as the secret stays the same.
 type learned struct {
-	served atomic.Bool // HubSpot has accepted it
-	dead   atomic.Bool // HubSpot has rejected it, and there will be no other
+	served  atomic.Bool // HubSpot has accepted the credential
+	useless atomic.Bool // HubSpot has rejected the credential, and the grant has ended
 
-	judgement *judgement // nil: it is of kind OAuth
+	rejection *rejection // nil for the kind OAuth
 }
 
-// Static returns a credential that is the process's own: it has no record in
-// Redis, no expiry and no replacement.
+// Static returns a credential that has no record in Redis and does not expire.
 func Static(portal string, kind Kind, value secret.Text) *Credential {
-	return &Credential{Portal: portal, Kind: kind, Secret: value, learned: &learned{judgement: &judgement{now: time.Now}}}
+	return &Credential{Portal: portal, Kind: kind, Secret: value, learned: &learned{rejection: &rejection{now: time.Now}}}
 }
 
-// Answered notes that HubSpot has answered a call that had the credential. One that
-// was accepted and is rejected later is worth a renewal, and a static one that is
-// rejected again and again is reported.
+// Answered records the status with which HubSpot has answered a call that had the credential.
+// This decides whether a later 401 is a reason to renew, and whether a static credential is
+// reported as rejected.
 func (c *Credential) Answered(status int) {
 	l := c.learned
 	if l == nil {
@@ -78,7 +77,7 @@ func (c *Credential) Answered(status int) {
 	if status != http.StatusUnauthorized && !l.served.Load() {
 		l.served.Store(true)
 	}
-	if l.judgement != nil {
-		l.judgement.answered(status)
+	if l.rejection != nil {
+		l.rejection.answered(status)
 	}
 }

@@ -11,28 +11,29 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// Attention is what a [Query] asks for to find the portals that need attention,
-// whatever their state.
+// Attention is the State of a [Query] for all portals that need attention.
 const Attention State = "attention"
 
-// A Query selects portals. The zero value selects all that were not removed.
+// A Query selects portals. The zero value selects all portals that are not removed, and
+// returns none of them because Most is 0.
 type Query struct {
-	// Text is a part of the portal's id or name, in upper or lower case.
+	// Text is a part of the portal's id or name. Upper and lower case are the same.
+	// Empty selects all portals.
 	Text string
 
-	// State is that of the portal's record, or Attention. Removed finds those
-	// that were removed.
+	// State is the state of the portal's record, or Attention. Empty selects all
+	// portals that are not removed.
 	State State
 
-	// First is how many of those that are found to leave out, and Most how many
-	// to return then.
+	// First is the number of selected portals to leave out at the beginning, and Most
+	// the number to return at most.
 	First, Most int
 }
 
-// Counts are how many records there are in each state.
+// Counts are the numbers of records in each state.
 type Counts map[State]int
 
-// All returns how many portals there are, without those that were removed.
+// All returns the number of portals that are not removed.
 func (c Counts) All() int {
 	all := 0
 	for state, n := range c {
@@ -43,41 +44,41 @@ func (c Counts) All() int {
 	return all
 }
 
-// A directory is which portals have a record in Redis, and the state of each. It
-// takes about 200 bytes of memory for a portal. It is safe for concurrent use.
+// A directory knows which portals have a record in Redis, and their states. It takes about 200
+// bytes of memory for each portal. It is safe for concurrent use.
 type directory struct {
 	mu     sync.Mutex
 	rows   map[string]*row
-	sorted []*row // by number; without those that were added since
-	added  []*row
+	sorted []*row // by number, without added
+	added  []*row // not sorted yet
 	counts Counts
-	oauth  int  // how many are active and have tokens to renew
-	round  int  // the number of the round that is under way
-	whole  bool // a round has come to its end
+	oauth  int  // number of active portals whose tokens are renewed
+	round  int  // number of the current round
+	whole  bool // whether a round has ended
 
 	changed map[string]struct{} // portals whose records are to be read again
-	wake    chan struct{}       // has one element when there are some
+	wake    chan struct{}       // has one element if changed is not empty
 }
 
-// A row is one portal. Its record may have changed since it was read.
+// A row is one portal as its record was last read.
 type row struct {
 	id, name string
-	lower    string // the name, as it is searched
+	lower    string // the name in lower case, for searches
 	kind     Kind
 	state    State
-	round    int // the last one in which the record was there
+	round    int // the last round in which the record existed
 }
 
-// maxChanged bounds how many hints are remembered: anybody who may publish can
-// send them. What is not remembered, the next round finds.
+// maxChanged limits the number of hints that are kept, because anyone with the right to publish
+// can send them. The next round finds changes whose hints are dropped.
 const maxChanged = 10_000
 
 func newDirectory() *directory {
 	return &directory{rows: make(map[string]*row), counts: make(Counts), changed: make(map[string]struct{}), wake: make(chan struct{}, 1)}
 }
 
-// note takes in a portal's record, or what is wrong with it.
-func (d *directory) note(id string, r store.Record, err error) {
+// update updates the row of a portal from its record. err is the error of reading the record.
+func (d *directory) update(id string, r store.Record, err error) {
 	if !hubspot.ValidPortal(id) {
 		return // no request can name it
 	}
@@ -96,22 +97,22 @@ func (d *directory) note(id string, r store.Record, err error) {
 	known.kind, known.state = constant(r.Kind), constant(stateOf(r, err))
 	d.count(known, 1)
 	if known.name != r.Name {
-		known.name = strings.Clone(r.Name) // else all of Redis' answer is kept
+		known.name = strings.Clone(r.Name) // without a copy, all of Redis' answer would stay in memory
 		known.lower = strings.ToLower(known.name)
 	}
 }
 
-// noteLoaded takes in what was read of a portal. That Redis refuses to give a
-// record says nothing about the record.
-func (d *directory) noteLoaded(l store.Loaded) {
-	if failure := (*store.Error)(nil); errors.As(l.Err, &failure) && !failure.OfRecord() || errors.Is(l.Err, store.ErrNoRecord) {
+// updateLoaded updates the row of a portal. It ignores errors of Redis, which say nothing about
+// the record.
+func (d *directory) updateLoaded(l store.Loaded) {
+	if IsRedisError(l.Err) || errors.Is(l.Err, store.ErrNoRecord) {
 		return
 	}
-	d.note(l.Portal, l.Record, l.Err)
+	d.update(l.Portal, l.Record, l.Err)
 }
 
-// constant returns the constant that equals a text of Redis', so that the answer
-// that it is a part of is not kept.
+// constant returns the constant that equals text, which is part of an answer of Redis, so that
+// the answer does not stay in memory.
 func constant[T Kind | State](text T) T {
 	for _, known := range []T{"oauth", "access_token", "api_key", "active", "ended", "removed", "unusable", "rejected"} {
 		if text == known {
@@ -130,7 +131,7 @@ func (d *directory) count(r *row, n int) {
 	}
 }
 
-// mark makes a portal's record be read soon.
+// mark marks a portal whose record is to be read again soon.
 func (d *directory) mark(id string) {
 	d.mu.Lock()
 	if len(d.changed) < maxChanged {
@@ -140,7 +141,7 @@ func (d *directory) mark(id string) {
 	d.hurry()
 }
 
-// hurry makes the changed records be read.
+// hurry wakes the reader of changed records.
 func (d *directory) hurry() {
 	select {
 	case d.wake <- struct{}{}:
@@ -148,7 +149,7 @@ func (d *directory) hurry() {
 	}
 }
 
-// takeChanged returns marked portals, at most that many.
+// takeChanged returns at most that many marked portals, and unmarks them.
 func (d *directory) takeChanged(most int) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -163,15 +164,15 @@ func (d *directory) takeChanged(most int) []string {
 	return ids
 }
 
-// begin begins a round. The rows that are not noted until its end have no record
-// any more.
+// begin begins a round. Portals that are not updated until the end of the round have lost
+// their records.
 func (d *directory) begin() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.round++
 }
 
-// end ends a round in which all records were read.
+// end ends a round in which all records were read, and deletes the rows without a record.
 func (d *directory) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -190,7 +191,7 @@ func (d *directory) end() {
 	}
 }
 
-// sort sorts what was added. d.mu is locked.
+// sort moves added to sorted. d.mu is locked.
 func (d *directory) sort() {
 	if len(d.added) == 0 {
 		return
@@ -208,40 +209,40 @@ func (d *directory) sort() {
 	d.sorted, d.added = merged, nil
 }
 
-// A finding is what a query has found in the directory.
+// A finding is the result of a query in the directory.
 type finding struct {
-	ids    []string // those that need attention first, then the others, each by number
-	found  int      // how many there are in all
-	unwell int      // how many portals need attention, found or not
-	counts Counts
-	whole  bool // all records were read at least once
+	ids            []string // portals that need attention first, then the others, both by number
+	found          int      // number of selected portals in all
+	needsAttention int      // number of portals that need attention, selected or not
+	counts         Counts
+	whole          bool // whether all records were read at least once
 }
 
-// renews reports whether there is a portal whose tokens are to be renewed.
+// renews reports whether there is a portal whose tokens are renewed.
 func (d *directory) renews() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.oauth > 0
 }
 
-// find returns what a query selects. Of a portal whose record is active, unwell
-// reports whether it needs attention all the same; only reports whether a portal
-// may be found at all, and nil means that each may.
-func (d *directory) find(q Query, unwell func(id string, kind Kind) bool, only func(id string) bool) finding {
+// find returns the portals that a query selects. needsAttention reports whether a portal whose
+// record is active needs attention. only limits the search to portals for which it returns
+// true; nil means no limit.
+func (d *directory) find(q Query, needsAttention func(id string, kind Kind) bool, only func(id string) bool) finding {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sort()
 	f := finding{counts: maps.Clone(d.counts), whole: d.whole}
 	text := strings.ToLower(q.Text)
-	// Two passes, so that those that need attention come first.
+	// There are two passes, so that portals that need attention come first.
 	for _, pass := range []bool{true, false} {
 		for _, r := range d.sorted {
-			bad := r.state != Removed && (r.state != Active || unwell(r.id, r.kind))
+			bad := r.state != Removed && (r.state != Active || needsAttention(r.id, r.kind))
 			if bad != pass {
 				continue
 			}
 			if bad {
-				f.unwell++
+				f.needsAttention++
 			}
 			if q.wants(r.state, bad) && r.has(text) && (only == nil || only(r.id)) {
 				if f.found >= q.First && f.found < q.First+q.Most {
@@ -254,12 +255,13 @@ func (d *directory) find(q Query, unwell func(id string, kind Kind) bool, only f
 	return f
 }
 
-// has reports whether the text, in lower case, is a part of the id or the name.
+// has reports whether text, in lower case, is a part of the portal's id or name.
 func (r *row) has(text string) bool {
 	return text == "" || strings.Contains(r.id, text) || strings.Contains(r.lower, text)
 }
 
-// wants reports whether the query asks for portals in that state.
+// wants reports whether the query selects portals in this state. bad means that the portal
+// needs attention.
 func (q Query) wants(state State, bad bool) bool {
 	switch q.State {
 	case "":
@@ -271,7 +273,7 @@ func (q Query) wants(state State, bad bool) bool {
 	}
 }
 
-// countAll returns how many records there are in each state.
+// countAll returns the numbers of records in each state.
 func (d *directory) countAll() Counts {
 	d.mu.Lock()
 	defer d.mu.Unlock()

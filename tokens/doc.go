@@ -1,16 +1,15 @@
-// Package tokens hands out the credential of each HubSpot portal. It keeps them
-// in Redis, where all replicas and commands share them (package store has the
-// layout), and in a cache of the process, from which requests are served without
-// a round trip. It renews OAuth access tokens before they expire, once for all
-// replicas.
+// Package tokens provides the credential of each HubSpot portal. All replicas and commands share
+// the credentials in Redis; package store has the layout. Each process also keeps them in a
+// cache, so that requests need no round trip to Redis. The package renews OAuth access tokens
+// before they expire, once for all replicas.
 //
-// [Source] is what the proxy uses: [Source.Credential] returns a portal's
-// credential, [Source.Renew] another one if HubSpot has rejected that.
+// The proxy uses a [Source]. [Source.Credential] returns a portal's credential, and
+// [Source.Renew] returns another one if HubSpot has rejected that credential.
 //
-// What the process holds and what Redis has can differ: Redis goes back to an
-// earlier state, in a failover or after a crash, or loses its data, and a
-// process can be cut off. reconcile decides which of the two is the truth.
-// Reading a record adopts what is newer. What Redis lacks is stored by
-// [Source.settle], again and again until that is done, with the numbers that it
-// has: writing a record back makes it no newer.
+// The record that the process holds and the record in Redis can differ: Redis may return to an
+// earlier state after a failover or a crash, Redis may lose its data, or the process may be cut
+// off from Redis. The function reconcile decides which of the two records counts. When a record
+// is read, the process adopts it if it is newer. When Redis lacks the newer record,
+// [Source.sync] writes the record back, and repeats that until it succeeds. A record that is
+// written back keeps its numbers, so it does not become newer.
 package tokens

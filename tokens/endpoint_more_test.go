@@ -29,7 +29,7 @@ func TestAnotherPortalsTokenIsNotServed(t *testing.T) {
 		if n := hub.TokenCalls("1"); n != 1 {
 			t.Errorf("%d token calls, want 1 and then a pause", n)
 		}
-		if n := log.lines("a portal has another one's token"); n != 1 {
+		if n := log.lines("the refresh token that is stored for a portal belongs to another portal"); n != 1 {
 			t.Errorf("it was logged %d times", n)
 		}
 		if got := field(t, client, "access_token"); got != "" {

@@ -8,49 +8,48 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// checkEvery is how long a cached record is used before it is read again, in
-// case that a hint about its change was lost; checkSoon is that time after
-// reading failed.
+// checkEvery is the time after which a cached record is read again, because a hint about its
+// change may have been lost. checkSoon is that time after a read has failed.
 const (
 	checkEvery = 60 * time.Second
 	checkSoon  = 5 * time.Second
 )
 
-// entry is what the process knows about one portal. Other values than current
-// are for as long as the entry is cached.
+// entry is what the process knows about one portal. The cache may drop an entry; then all its
+// values are lost.
 type entry struct {
 	id      string
-	current atomic.Pointer[held] // nil: not read yet
+	current atomic.Pointer[held] // nil means that the record was not read yet
 	checkAt atomic.Int64         // when to read the record again, in ns since 1970
 
-	// hints counts the messages that say that the record has changed, and
-	// followed how many of them have been followed by reading it.
+	// hints is the number of messages that the record has changed. followed is the
+	// value of hints before the last read of the record.
 	hints, followed atomic.Uint64
 
-	renewing atomic.Bool  // in the background
-	aheadAt  atomic.Int64 // when it may be renewed ahead of time, in ns since 1970
-	unsaved  atomic.Bool  // it was renewed, and Redis could not store that yet
+	renewing atomic.Bool  // a renewal in the background is under way
+	aheadAt  atomic.Int64 // when a renewal ahead of time may be tried again, in ns since 1970
+	unsaved  atomic.Bool  // the portal was renewed, and Redis has not stored that yet
 
-	tokens int // how many this process has got; for flights, which come one by one
+	tokens int // tokens that this process has got; flights, of which one runs at a time, use it
 
-	mu       sync.Mutex // guards what follows, and writing current
-	pause    pause      // of renewals, after a failed one
-	unusable pause      // of reading, because the record cannot be used
-	attempt  time.Time  // the last renewal that was tried for a rejection
-	lastRead time.Time  // the last reading of a static record for a rejection
+	mu       sync.Mutex // guards the fields below, and writes of current
+	pause    pause      // no renewals, because one has failed
+	unusable pause      // no reads, because the record cannot be used
+	attempt  time.Time  // when a renewal was last tried because of a rejection
+	lastRead time.Time  // when a static record was last read because of a rejection
 }
 
-// held is a record as the process uses it. It does not change.
+// held is a record with the values that the process derives from it. It does not change.
 type held struct {
 	store.Record
-	credential *Credential // nil: a tombstone has none
-	renewAt    time.Time   // when to begin renewing it; zero: never
+	credential *Credential // nil for a tombstone
+	renewAt    time.Time   // when to renew the credential; zero means never
 }
 
-// hinted reports whether the record is to be read before it is used again.
+// hinted reports whether the record must be read before it is used again.
 func (e *entry) hinted() bool { return e.hints.Load() != e.followed.Load() }
 
-// record returns the record that the process holds, nil if it holds none.
+// record returns the record that the process holds, or nil if it holds none.
 func (e *entry) record() *store.Record {
 	if h := e.current.Load(); h != nil {
 		return &h.Record
@@ -58,23 +57,24 @@ func (e *entry) record() *store.Record {
 	return nil
 }
 
-// usable reports whether requests can be sent with what is held.
+// usable reports whether requests can be sent with the held credential.
 func (h *held) usable(now time.Time) bool {
-	return h.credential != nil && !h.Expired(now) && !h.credential.learned.dead.Load()
+	return h.credential != nil && !h.Expired(now) && !h.credential.learned.useless.Load()
 }
 
-// checkAfter puts off the next reading, by d and up to a fifth more, so that
-// portals read at one moment are not all read at one moment again.
+// checkAfter sets the time of the next read to d from now and up to a fifth more, so that
+// portals that were read at the same time are not read at the same time again.
 func (e *entry) checkAfter(now time.Time, d time.Duration) {
 	e.checkAt.Store(now.Add(jitter(d, d+d/5)).UnixNano())
 }
 
-// hold makes next current. e.mu is locked.
+// hold makes next the held record. If the secret stays the same, next takes over what was
+// learned about the credential. e.mu is locked.
 func (e *entry) hold(next *held) {
 	if former := e.current.Load(); former != nil && former.credential != nil && next.credential != nil && former.Secret.Equal(next.Secret) {
 		next.credential.learned = former.credential.learned
-		if judgement := former.credential.learned.judgement; judgement != nil {
-			judgement.set(next.RejectedAt)
+		if rejection := former.credential.learned.rejection; rejection != nil {
+			rejection.set(next.RejectedAt)
 		}
 		if former.ExpiresAt.Equal(next.ExpiresAt) && former.Generation == next.Generation {
 			next.credential = former.credential
@@ -83,9 +83,9 @@ func (e *entry) hold(next *held) {
 	e.current.Store(next)
 }
 
-// succeed makes next, which was renewed from a record, current, unless the
-// portal has got another credential meanwhile.
-func (e *entry) succeed(next *held, from store.Record) {
+// holdRenewed makes next, which was renewed from the record from, the held record, unless the
+// portal has a newer credential meanwhile.
+func (e *entry) holdRenewed(next *held, from store.Record) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if current := e.current.Load(); current != nil && (current.SameTokens(from) || next.Newer(current.Record)) {
@@ -93,7 +93,7 @@ func (e *entry) succeed(next *held, from store.Record) {
 	}
 }
 
-// saved notes that Redis has what is held, unless it was renewed meanwhile.
+// saved records that Redis has stored h, unless the portal was renewed meanwhile.
 func (e *entry) saved(h *held) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -102,7 +102,7 @@ func (e *entry) saved(h *held) {
 	}
 }
 
-// isUnusable returns an error for a while after the record could not be used.
+// isUnusable returns an error if the record could not be used and is not to be read again yet.
 func (e *entry) isUnusable(now time.Time) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -9,33 +9,35 @@ import (
 )
 
 var (
-	// ErrNotConnected: no credential is stored for the portal.
+	// ErrNotConnected means that no credential is stored for the portal.
 	ErrNotConnected = errors.New("no credential is stored for the portal")
 
-	// ErrNoOther: there is no other credential than the rejected one, and it
-	// is not yet time to ask for one.
+	// ErrNoOther means that there is no credential other than the rejected one, and that
+	// it is too early to renew it.
 	ErrNoOther = errors.New("there is no other credential than the rejected one")
 
 	errExpired = errors.New("the access token has expired")
 	errLost    = errors.New("the data in Redis was lost a moment ago; processes write back what they hold")
-	errPutOff  = errors.New("Redis is read-only, and the access token lives on: it is renewed later")
+	errPutOff  = errors.New("Redis is read-only and the access token is still valid, so it is renewed later")
 	errClosed  = errors.New("the process is ending")
 )
 
-// An EndedError says that HubSpot refuses the portal's grant. Connecting the portal
-// again helps.
+// An EndedError means that HubSpot refuses the portal's grant. The portal works again when it
+// is connected again, or when HubSpot accepts the grant in a later try.
 type EndedError struct {
 	Portal string
-	Code   string // HubSpot's, such as BAD_REFRESH_TOKEN
+	Code   string // HubSpot's code, such as BAD_REFRESH_TOKEN
 
-	// Since is when HubSpot refused the grant first; zero: not known.
+	// Since is the time at which HubSpot first refused the grant. Zero means not known.
 	Since time.Time
 
-	// Next is when the grant is tried again if the portal is called; zero: not
-	// any more, unless the client id or secret changes.
+	// Next is the time from which the next call of the portal tries the grant again.
+	// Zero means that the grant is not tried again unless the client id or secret
+	// changes.
 	Next time.Time
 
-	// Err is why a try just now has shown nothing. Nil: there was none.
+	// Err is the error of a try just now in which HubSpot neither accepted nor refused
+	// the grant. nil means that there was no such try.
 	Err error
 }
 
@@ -46,41 +48,39 @@ func (e *EndedError) Error() string {
 		text += " since " + e.Since.UTC().Format(time.RFC3339)
 	}
 	if e.Err != nil {
-		text += fmt.Sprintf("; it was tried again, and %v", e.Err)
+		text += fmt.Sprintf("; the grant was tried again, and %v", e.Err)
 	}
 	return text
 }
 
-// An UnavailableError says that there is no credential now, because Redis or
-// HubSpot's token endpoint does not answer as it should, and that there may be
-// one later.
+// An UnavailableError means that there is no credential now, because Redis or HubSpot's token
+// endpoint does not answer or has failed. There may be one later.
 type UnavailableError struct {
 	Portal string
 
-	// RetryAfter is when trying again may help; at least a second.
+	// RetryAfter is the time after which another try may succeed: at least a second.
 	RetryAfter time.Duration
 
-	// Err is what is wrong. It holds no secret.
+	// Err is the cause. Its text contains no secret.
 	Err error
 }
 
-// Error names the portal and what is wrong.
+// Error names the portal and the cause.
 func (e *UnavailableError) Error() string {
 	return fmt.Sprintf("no credential for portal %s: %v", e.Portal, e.Err)
 }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the cause.
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
-// unavailable makes an [UnavailableError] of what is wrong.
+// unavailable returns an [*UnavailableError] with at least a second of RetryAfter.
 func unavailable(portal string, retryAfter time.Duration, err error) error {
 	return &UnavailableError{Portal: portal, RetryAfter: max(retryAfter, time.Second), Err: err}
 }
 
-// IsRedisError reports whether an error means that Redis did not answer as it
-// should. That something else than a record stands under a portal's key is no
-// such error.
+// IsRedisError reports whether an error means that Redis did not answer, or answered with an
+// error. It returns false if a portal's key holds something other than a record.
 func IsRedisError(err error) bool {
-	var failure *store.Error
-	return errors.As(err, &failure) && !failure.OfRecord()
+	failure, is := errors.AsType[*store.Error](err)
+	return is && !failure.OfRecord()
 }

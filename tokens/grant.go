@@ -12,8 +12,8 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// triesAfter are the times after HubSpot has refused a grant at which the grant is
-// tried again. Later tries come every triesEvery, until triesEnd.
+// triesAfter are the times from HubSpot's first refusal of a grant to the next tries. After
+// these, the grant is tried every triesEvery until triesEnd.
 var triesAfter = [...]time.Duration{time.Minute, 10 * time.Minute, time.Hour}
 
 const (
@@ -25,8 +25,8 @@ const (
 	unansweredPause = time.Minute
 )
 
-// nextTry returns the first time of the schedule after the last try. Zero means
-// that there is none.
+// nextTry returns the first time of the schedule after the last try, or the zero time if the
+// schedule is over. ended is the time of HubSpot's first refusal.
 func nextTry(ended, last time.Time) time.Time {
 	at := ended
 	for _, after := range triesAfter {
@@ -41,9 +41,9 @@ func nextTry(ended, last time.Time) time.Time {
 	return at
 }
 
-// tryAt returns when the app may try an ended grant, and whether it may at all. The
-// zero time is long ago: the app has another client id or secret than those that
-// were tried.
+// tryAt returns the time from which the app may try an ended grant, and whether it may try the
+// grant at all. The zero time means at once: the grant was not tried with this client id and
+// secret yet.
 func tryAt(r store.Record, app *hubspot.App) (at time.Time, may bool) {
 	if r.State != Ended || app == nil || isForeign(r, app) {
 		return time.Time{}, false
@@ -58,20 +58,20 @@ func tryAt(r store.Record, app *hubspot.App) (at time.Time, may bool) {
 	return time.Time{}, true
 }
 
-// isForeign reports whether the grant is known to be one of another app.
+// isForeign reports whether the grant is known to belong to another app.
 func isForeign(r store.Record, app *hubspot.App) bool {
 	return app != nil && r.Kind == OAuth && r.State != Removed && r.App != "" && r.App != app.ClientID
 }
 
-// isDue reports whether an ended grant is to be tried now. Without Redis it is not,
-// because all replicas would try it.
+// isDue reports whether an ended grant is to be tried now. While Redis does not answer, no
+// grant is tried, because every replica would try it.
 func (s *Source) isDue(e *entry, h *held) bool {
 	at, may := tryAt(h.Record, s.options.App)
 	return may && !s.now().Before(at) && s.store.Answers() && s.paused(e) == nil
 }
 
-// answer returns the portal's credential, or why there is none: errExpired, if
-// renewing it, or trying its grant, may give one.
+// answer returns the portal's credential, or an error if there is none. The error is errExpired
+// if a renewal, or a try of the ended grant, may result in a credential.
 func (s *Source) answer(e *entry, h *held) (*Credential, error) {
 	switch {
 	case h.usable(s.now()):
@@ -85,9 +85,9 @@ func (s *Source) answer(e *entry, h *held) (*Credential, error) {
 	}
 }
 
-// settles reports whether h makes it needless to renew old: it has another secret
-// that can be used, or there is no credential at present, and none to ask for.
-func (s *Source) settles(e *entry, h, old *held) bool {
+// needsNoRenewal reports whether old needs no renewal because of h, the current record: h has
+// another secret that can be used, or h has no credential and no renewal is to be tried.
+func (s *Source) needsNoRenewal(e *entry, h, old *held) bool {
 	switch h.State {
 	case Active:
 		return h.usable(s.now()) && !h.Secret.Equal(old.Secret)
@@ -110,19 +110,19 @@ func (s *Source) ended(portal string, h *held) *EndedError {
 	return err
 }
 
-// foreign returns an error if the grant is one of another app, and begins a pause,
-// so that not each request reads the record again.
+// foreign returns an error if the grant belongs to another app, and begins a pause, so that not
+// every request reads the record again.
 func (s *Source) foreign(e *entry, h *held) error {
 	mismatch := s.mismatch(e.id, h.Record)
 	if mismatch == nil {
 		return nil
 	}
-	s.trouble.Error("a portal's grant was given to another HubSpot app than HUBSPOT_CLIENT_ID names: it is not used",
+	s.throttled.Error("a portal's grant was given to another HubSpot app than HUBSPOT_CLIENT_ID names, so it is not used",
 		zap.String("portal", e.id), zap.String("grant_client_id", mismatch.Grant), zap.String("configured_client_id", mismatch.Configured))
 	return s.postpone(e, 0, mismatch)
 }
 
-// mismatch returns an error if the record's grant is one of another app.
+// mismatch returns an error if the record's grant belongs to another app, and otherwise nil.
 func (s *Source) mismatch(portal string, r store.Record) *AppMismatchError {
 	if !isForeign(r, s.options.App) {
 		return nil
@@ -130,28 +130,28 @@ func (s *Source) mismatch(portal string, r store.Record) *AppMismatchError {
 	return &AppMismatchError{Portal: portal, Grant: r.App, Configured: s.options.App.ClientID}
 }
 
-// TryAgain tries the portal's grant if HubSpot has refused it, at once and by one
-// call of the token endpoint, and returns its credential. The errors are those of
-// [Source.Credential].
+// TryAgain tries the portal's grant at once if HubSpot has refused it, by one call of the token
+// endpoint, and returns the credential. If the grant has not ended, TryAgain is like
+// [Source.Credential]. The errors are those of [Source.Credential].
 func (s *Source) TryAgain(ctx context.Context, portal string) (*Credential, error) {
 	return s.wait(ctx, portal, func(ctx context.Context) (*Credential, error) {
 		e := s.entry(portal)
 		old, err := s.read(ctx, e)
 		if err != nil {
-			return nil, s.noCredential(e, err)
+			return nil, s.readError(e, err)
 		}
 		if old.State != Ended {
 			return s.obtain(ctx, portal)
 		}
 		tried := func(h *held) bool { return h.Newer(old.Record) }
-		release, err := s.lease(ctx, e, false, tried)
+		release, err := s.lock(ctx, e, false, tried)
 		if err != nil {
 			return nil, err
 		}
 		defer release()
 		h, err := s.read(ctx, e)
 		if err != nil {
-			return nil, s.noCredential(e, err)
+			return nil, s.readError(e, err)
 		}
 		if tried(h) {
 			return s.answer(e, h)
@@ -160,19 +160,19 @@ func (s *Source) TryAgain(ctx context.Context, portal string) (*Credential, erro
 	})
 }
 
-// grantEnded marks the portal's grant as ended, or notes that it still is, unless
-// somebody has connected the portal again, or another replica has renewed it.
+// grantEnded stores that HubSpot refuses the portal's grant, unless the portal was connected
+// again or another replica has renewed the grant.
 func (s *Source) grantEnded(e *entry, h *held, why store.Cause, fingerprint string, refusal *hubspot.Error) (*Credential, error) {
 	var err error
-	for range 3 { // it may be changed at the same moment
+	for range 3 { // the record may be changed at the same time
 		var latest *held
-		latest, err = s.read(s.life, e)
+		latest, err = s.read(s.service, e)
 		switch {
 		case errors.Is(err, ErrNotConnected):
 			return nil, err
 		case err != nil:
 			return nil, s.postpone(e, 0, err)
-		case latest.Newer(h.Record) && s.settles(e, latest, h):
+		case latest.Newer(h.Record) && s.needsNoRenewal(e, latest, h):
 			return s.answer(e, latest)
 		case !latest.Refresh.Equal(h.Refresh):
 			return s.call(e, latest, why, false)
@@ -181,17 +181,18 @@ func (s *Source) grantEnded(e *entry, h *held, why store.Cause, fingerprint stri
 			// store yet.
 			return s.notRenewed(e, refusal, refusal)
 		}
-		if err = s.note(e, latest, fingerprint, refusal.Code); err == nil {
+		if err = s.storeTry(e, latest, fingerprint, refusal.Code); err == nil {
 			return nil, s.ended(e.id, e.current.Load())
 		}
 	}
-	// Not to ask the token endpoint again and again what cannot be noted.
+	// Without a pause, each request would call the token endpoint, because the refusal
+	// cannot be stored.
 	return nil, s.postpone(e, 0, err)
 }
 
-// note stores that HubSpot refuses the grant with that code, or, without a code,
-// that it has neither refused nor accepted the grant.
-func (s *Source) note(e *entry, h *held, fingerprint, code string) error {
+// storeTry stores the result of a try of the grant: HubSpot has refused the grant with the code,
+// or, if code is empty, HubSpot has neither accepted nor refused it.
+func (s *Source) storeTry(e *entry, h *held, fingerprint, code string) error {
 	r := h.Record
 	refused := code != ""
 	r.NotedAt = notedAt(r, s.now())
@@ -203,11 +204,11 @@ func (s *Source) note(e *entry, h *held, fingerprint, code string) error {
 		r = r.WithEvent(r.NotedAt, "ended:"+code)
 		r.State, r.EndedAt = Ended, r.NotedAt
 	}
-	_, err := s.store.Write(s.life, e.id, store.Change{Record: r, Numbering: store.Keep, Replaces: &h.Record})
+	_, err := s.store.Write(s.service, e.id, store.Change{Record: r, Numbering: store.Keep, Replaces: &h.Record})
 	if err != nil {
 		return err
 	}
-	s.take(e, &r)
+	s.merge(e, &r)
 	s.stored(e.id, h.Record, r)
 	if refused {
 		ended := s.ended(e.id, &held{Record: r})
@@ -217,8 +218,8 @@ func (s *Source) note(e *entry, h *held, fingerprint, code string) error {
 	return nil
 }
 
-// notedAt returns the time at which something is noted about the record, later than
-// the last one, whatever clock that was read from.
+// notedAt returns the next noted_at of the record: now, or a millisecond after the last one if
+// that is later, because another process's clock may be ahead.
 func notedAt(r store.Record, now time.Time) time.Time {
 	now = now.Truncate(time.Millisecond)
 	if next := r.NotedAt.Add(time.Millisecond); now.Before(next) {
@@ -227,7 +228,7 @@ func notedAt(r store.Record, now time.Time) time.Time {
 	return now
 }
 
-// accepted makes the record of one whose grant HubSpot has accepted.
+// accepted returns the record after HubSpot has accepted the grant and issued the token.
 func accepted(r store.Record, token hubspot.Token) store.Record {
 	r.State, r.EndedCode = Active, ""
 	r.EndedAt, r.NotedAt, r.TriedWith = time.Time{}, time.Time{}, ""
@@ -242,13 +243,13 @@ func accepted(r store.Record, token hubspot.Token) store.Record {
 	return r
 }
 
-// An AppMismatchError says that the portal's grant was given to another HubSpot app
-// than the settings name. Nothing is wrong with the grant.
+// An AppMismatchError means that the portal's grant was given to another HubSpot app than the
+// settings name. The grant itself is valid.
 type AppMismatchError struct {
 	Portal string
 
-	// Grant is the client id of the app that has the grant, Configured that of the
-	// settings.
+	// Grant is the client id of the app that has the grant, and Configured the client
+	// id in the settings.
 	Grant, Configured string
 }
 

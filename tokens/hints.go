@@ -7,9 +7,8 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 )
 
-// hint makes a portal's record be read before it is used again. That is all
-// that a message can do: what is stored, and what is answered, is never taken
-// from one.
+// hint makes the process read a portal's record before the record is used again. A message
+// causes nothing else: no state and no credential is taken from a message.
 func (s *Source) hint(portal string) {
 	if !hubspot.ValidPortal(portal) {
 		return
@@ -18,18 +17,18 @@ func (s *Source) hint(portal string) {
 	if known {
 		e.hints.Add(1)
 	}
-	// After the hint was counted: [Source.read] notes first that a portal is unknown,
-	// and then whether there was a hint.
+	// This follows the count of the hint, because [Source.read] first stores that a portal
+	// is unknown and then checks whether there was a hint.
 	s.unknown.Invalidate(portal)
 	if known {
-		s.check(e) // at once, so that hardly anybody waits for it
+		s.check(e) // at once, so that few requests wait for the read
 	} else {
 		s.directory.mark(portal)
 	}
 }
 
-// hintAll makes each record be read before it is used again, which is what is left
-// where the Redis user may not subscribe.
+// hintAll makes the process read every record before it is used again. This replaces hints while
+// the Redis user has no right to subscribe.
 func (s *Source) hintAll() {
 	for e := range s.portals.Values() {
 		e.hints.Add(1)
@@ -37,15 +36,14 @@ func (s *Source) hintAll() {
 	s.unknown.InvalidateAll()
 }
 
-// hintTime is how long a request waits for a record that is being read because
-// of a hint. A Redis that does not answer in time must not keep known portals
-// from being served.
-const hintTime = 250 * time.Millisecond
+// hintTimeout is the longest time that a request waits for a record that is read because of a
+// hint. After that, the request uses the record that the process holds.
+const hintTimeout = 250 * time.Millisecond
 
-// follow reads the portal's record as a hint demands, and returns when that is
-// done or takes too long.
-func (s *Source) follow(ctx context.Context, e *entry) {
-	timeout := time.NewTimer(hintTime)
+// readHinted reads the portal's record because of a hint, and returns when the record was read,
+// or after hintTimeout.
+func (s *Source) readHinted(ctx context.Context, e *entry) {
+	timeout := time.NewTimer(hintTimeout)
 	defer timeout.Stop()
 	select {
 	case <-s.check(e):
@@ -54,10 +52,10 @@ func (s *Source) follow(ctx context.Context, e *entry) {
 	}
 }
 
-// resync makes up for hints that were missed: all that this process holds is
-// compared with what Redis has, tombstones too, until that is done. A record
-// that is being read for the first time is read once more, because it may have
-// changed in between.
+// resync makes up for hints that were missed: every record that this process holds, including
+// tombstones, is compared with the record in Redis, until that has succeeded for all. A record
+// that is read for the first time right now is read once more, because it may have changed
+// during the read.
 func (s *Source) resync() {
 	for e := range s.portals.Values() {
 		if e.current.Load() != nil {

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// SetLocal replaces the credential that Redis has not.
+// SetLocal replaces the credential of Options.Local.
 func (s *Source) SetLocal(to *Credential) { s.local.Store(to) }
 
-// replaceLocal returns the credential that Redis has not, if it is another one by
-// now than the rejected one.
+// replaceLocal returns the local credential if it differs from the rejected one. To find out,
+// it may read the files of the settings again.
 func (s *Source) replaceLocal(ctx context.Context, rejected *Credential) (*Credential, error) {
 	if local := s.local.Load(); !local.Secret.Equal(rejected.Secret) {
 		return local, nil
@@ -24,7 +24,7 @@ func (s *Source) replaceLocal(ctx context.Context, rejected *Credential) (*Crede
 	return nil, ErrNoOther
 }
 
-// readFiles lets the owner of the settings read the portal's file again.
+// readFiles calls Options.Rejected, which may read the portal's file again.
 func (s *Source) readFiles(ctx context.Context, portal string) {
 	if s.options.Rejected != nil {
 		s.options.Rejected(ctx, portal)

@@ -12,40 +12,42 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// RedisAnswers reports whether Redis answered as it should when it was last
-// asked.
+// RedisAnswers reports whether Redis answered the last command. It returns true before the
+// first command.
 func (s *Source) RedisAnswers() bool { return s.store.Answers() }
 
-// PollsRedis reports whether changes of other processes take effect within 10
-// seconds rather than at once, because the Redis user may not subscribe.
+// PollsRedis reports whether changes of other processes take effect within 10 seconds instead
+// of at once, because the Redis user has no right to subscribe.
 func (s *Source) PollsRedis() bool { return s.store.Polls() }
 
-// MissingRights returns the rules of ACL SETUSER that the Redis user lacks.
+// MissingRights returns the rules of ACL SETUSER that the Redis user lacks; see
+// [store.Database.Missing].
 func (s *Source) MissingRights(ctx context.Context) ([]string, error) { return s.store.Missing(ctx) }
 
-// Opening makes the source open what was sealed with other keys, too: keys that
-// were given since the start. What it seals with stays the same.
+// Opening makes the source also open secrets that were sealed with keys. The key that seals
+// stays the same.
 func (s *Source) Opening(keys seal.Ring) { s.store.Opening(keys) }
 
-// Set stores a portal's credential in the place of whatever there is. The
-// actor is for the log, as with all that follow.
+// Set stores a portal's credential and replaces the former record, unless a newer version of
+// the program has written that. actor says in the log who has made the change.
 func (s *Source) Set(ctx context.Context, seed Seed, actor string) error {
 	return s.put(ctx, seed.Portal, store.Change{Record: seed.record(), Always: true}, "portal was set", actor)
 }
 
-// Force is Set, for a record too that a newer version of the program has written.
+// Force is like [Source.Set], and also replaces a record that a newer version of the program has
+// written.
 func (s *Source) Force(ctx context.Context, seed Seed, actor string) error {
 	return s.put(ctx, seed.Portal, store.Change{Record: seed.record(), Force: true}, "portal was set", actor)
 }
 
-// Remove deletes the portal's credential, for all replicas. What is left is a
-// tombstone, so that neither a renewal under way nor a seed brings it back.
+// Remove deletes the portal's credential, for all replicas. It leaves a tombstone, so that
+// neither a renewal under way nor a seed brings the portal back.
 func (s *Source) Remove(ctx context.Context, portal, actor string) error {
 	return s.put(ctx, portal, store.Change{Record: store.Record{State: Removed}, Always: true}, "portal was removed", actor)
 }
 
-// put replaces a portal's record by what does not follow from it. The error is
-// a [*store.Conflict] if there is another record than the change expects.
+// put stores a record that was set, connected or removed, and logs what has happened. The error
+// is a [*store.Conflict] if Redis has another record than the change expects.
 func (s *Source) put(ctx context.Context, portal string, c store.Change, what, actor string) error {
 	r := c.Record
 	if err := checkPut(portal, r); err != nil {
@@ -61,14 +63,14 @@ func (s *Source) put(ctx context.Context, portal string, c store.Change, what, a
 		return fmt.Errorf("portal %s: %w", portal, err)
 	}
 	s.stored(portal, former, r)
-	// This process holds the record from now on, so that a loss of Redis' data
-	// does not undo the change.
+	// This process holds the record from now on, so that it writes the record back if Redis
+	// loses its data.
 	s.entry(portal)
 	return s.changed(ctx, portal, what, r.Kind, actor)
 }
 
-// former returns the record that the change replaces, as far as it can be read. It is
-// needed to report that the portal works again, and only for that.
+// former returns the record that the change replaces, or the zero Record if it cannot be read.
+// It is only used to report that the portal works again.
 func (s *Source) former(ctx context.Context, portal string, c store.Change) store.Record {
 	switch {
 	case s.options.GrantChanged == nil || c.Record.State != Active:
@@ -80,14 +82,14 @@ func (s *Source) former(ctx context.Context, portal string, c store.Change) stor
 	return r
 }
 
-// mustSeal refuses to store a secret as it is where the former one is sealed.
+// mustSeal returns an error if this process does not seal secrets and the portal's former
+// secrets are sealed.
 func (s *Source) mustSeal(ctx context.Context, portal string, r store.Record) error {
 	if s.store.Keys().Seals() || r.State == Removed {
 		return nil
 	}
 	_, err := s.store.Load(ctx, portal)
-	var closed *seal.OpenError
-	if errors.As(err, &closed) {
+	if closed, is := errors.AsType[*seal.OpenError](err); is {
 		return fmt.Errorf("its secrets are sealed, and ENCRYPTION_KEYS is not set here: set it as the proxies have it: %w", closed)
 	}
 	return nil
@@ -103,8 +105,8 @@ func checkPut(portal string, r store.Record) error {
 	return nil
 }
 
-// changed makes a portal's change known in this process at once, without
-// waiting for its hint, and logs who did it.
+// changed logs a portal's change, and reads the record again at once, without waiting for the
+// hint.
 func (s *Source) changed(ctx context.Context, portal, what string, kind Kind, actor string) error {
 	s.log.Info(what, zap.String("portal", portal), zap.String("kind", string(kind)), zap.String("actor", actor))
 	s.unknown.Invalidate(portal)
@@ -118,14 +120,14 @@ func (s *Source) changed(ctx context.Context, portal, what string, kind Kind, ac
 	return nil
 }
 
-// Portals returns the ids of all portals that have a record, those that were
-// removed too, in numerical order.
+// Portals returns the ids of all portals that have a record, including removed portals, in
+// numerical order.
 func (s *Source) Portals(ctx context.Context) ([]string, error) {
 	return s.store.Portals(ctx)
 }
 
-// Show returns what may be known of a portal's record. The error is
-// [ErrNotConnected] if there is none, or says that Redis does not answer.
+// Show returns a portal's record without its secrets. The error is [ErrNotConnected] if there is
+// no record, and otherwise one for which [IsRedisError] returns true.
 func (s *Source) Show(ctx context.Context, portal string) (Portal, error) {
 	r, err := s.store.Load(ctx, portal)
 	switch {
@@ -138,8 +140,8 @@ func (s *Source) Show(ctx context.Context, portal string) (Portal, error) {
 	}
 }
 
-// Reseal seals the portal's secrets with the key that seals now, and reports
-// whether they were not. The error is [ErrNotConnected] if there is no record.
+// Reseal seals the portal's secrets with the current key. It returns false if they already were
+// sealed with that key. The error is [ErrNotConnected] if there is no record.
 func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed bool, err error) {
 	for range 5 {
 		r, err := s.store.Load(ctx, portal)
@@ -152,8 +154,8 @@ func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed boo
 			return false, nil
 		}
 		_, err = s.store.Write(ctx, portal, store.Change{Record: r, Numbering: store.Keep, Replaces: &r})
-		if changed := (*store.Conflict)(nil); errors.As(err, &changed) {
-			continue // it was renewed meanwhile, by a process that may not know the key
+		if _, changed := errors.AsType[*store.Conflict](err); changed {
+			continue // the portal was renewed meanwhile, by a process that may not know the key
 		}
 		if err == nil {
 			s.log.Info("portal was sealed anew", zap.String("portal", portal), zap.String("key", s.store.Keys().Current()), zap.String("actor", actor))
@@ -163,6 +165,6 @@ func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed boo
 	return false, fmt.Errorf("portal %s changes too fast to be sealed", portal)
 }
 
-// Epoch returns a value that changes when Redis has lost its data, as far as
-// is known; empty if Redis was not asked yet.
+// Epoch returns the id of Redis' epoch, which changes when Redis has lost its data. It returns
+// "" if the epoch was not read yet.
 func (s *Source) Epoch() string { return s.store.EpochID() }

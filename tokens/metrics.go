@@ -13,27 +13,27 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// What a renewal, or a call of the token endpoint, came to.
+// The outcomes of renewals and of calls of the token endpoint.
 const (
-	outcomeRenewed   = "renewed"   // by a token call of this process
-	outcomeAdopted   = "adopted"   // another replica had done it
-	outcomeOK        = "ok"        // the call gave a token
-	outcomeEnded     = "ended"     // HubSpot has ended the grant
+	outcomeRenewed   = "renewed"   // a token call of this process has renewed the portal
+	outcomeAdopted   = "adopted"   // another replica had renewed the portal
+	outcomeOK        = "ok"        // the call returned a token
+	outcomeEnded     = "ended"     // HubSpot refuses the grant
 	outcomeRefused   = "refused"   // HubSpot refuses the app
-	outcomeThrottled = "throttled" // HTTP 429
-	outcomeFailed    = "failed"    // whatever else
+	outcomeThrottled = "throttled" // HubSpot answered 429
+	outcomeFailed    = "failed"    // any other error
 )
 
-// metrics are what a source counts. Nothing is counted where a cached
-// credential is handed out.
+// metrics are the metrics of a source. Requests that are served from the cache do not update
+// them.
 type metrics struct {
 	renewals, tokenCalls  *prometheus.CounterVec
 	renewalTime, callTime prometheus.Histogram
 }
 
-// newMetrics makes a source's metrics. What is known about portals is counted
-// when it is asked for: those held that are as asked for, the records in each
-// state, and those that are unsaved.
+// newMetrics registers a source's metrics. The functions are called when the metrics are read:
+// portals counts the held records for which is returns true, records returns the numbers of
+// records in each state, and unsaved counts the portals that are not stored yet.
 func newMetrics(registry prometheus.Registerer, health *store.Health, portals func(is func(*held) bool) float64, records func() Counts, unsaved func() int) *metrics {
 	factory := promauto.With(registry)
 	counter := func(name, help string, count *atomic.Int64) {
@@ -42,7 +42,7 @@ func newMetrics(registry prometheus.Registerer, health *store.Health, portals fu
 	outcomes := func(name, help string, outcomes ...string) *prometheus.CounterVec {
 		vec := factory.NewCounterVec(prometheus.CounterOpts{Name: MetricPrefix + name, Help: help}, []string{"outcome"})
 		for _, outcome := range outcomes {
-			vec.WithLabelValues(outcome) // there from the start, for rate()
+			vec.WithLabelValues(outcome) // rate() needs the series from the start
 		}
 		return vec
 	}
@@ -86,20 +86,19 @@ func newMetrics(registry prometheus.Registerer, health *store.Health, portals fu
 // MetricPrefix begins the name of every metric of the program.
 const MetricPrefix = "hubspot_auth_proxy_"
 
-// renewal counts one renewal; called tells that a token call of this process
-// gave a token. That the portal turned out to be removed is none, and neither is
-// one that was put off.
+// renewal counts one renewal. called means that a token call of this process has returned a
+// token. A renewal that found the portal removed, or that was postponed, does not count.
 func (m *metrics) renewal(began time.Time, called bool, err error) {
 	if errors.Is(err, ErrNotConnected) || errors.Is(err, errPutOff) {
 		return
 	}
 	outcome := outcomeAdopted
-	var gone *EndedError
-	var refusal *hubspot.Error
+	_, ended := errors.AsType[*EndedError](err)
+	refusal, refused := errors.AsType[*hubspot.Error](err)
 	switch {
-	case errors.As(err, &gone):
+	case ended:
 		outcome = outcomeEnded
-	case errors.As(err, &refusal) && refusal.Kind == hubspot.AppRefused:
+	case refused && refusal.Kind == hubspot.AppRefused:
 		outcome = outcomeRefused
 	case err != nil:
 		outcome = outcomeFailed
@@ -112,8 +111,11 @@ func (m *metrics) renewal(began time.Time, called bool, err error) {
 
 // tokenCall counts one call of the token endpoint.
 func (m *metrics) tokenCall(began time.Time, err error) {
-	outcome, refusal := outcomeFailed, new(hubspot.Error)
-	errors.As(err, &refusal)
+	outcome := outcomeFailed
+	refusal, is := errors.AsType[*hubspot.Error](err)
+	if !is {
+		refusal = new(hubspot.Error)
+	}
 	switch {
 	case err == nil:
 		outcome = outcomeOK

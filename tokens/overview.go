@@ -11,52 +11,50 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// An Overview is what this process knows of portals at one moment. It holds no
-// secret.
+// An Overview is what this process knows of portals at one moment. It contains no secret.
 type Overview struct {
-	// Portals are those that the query selects: first those that need attention,
-	// then the others, each by their number.
+	// Portals are the portals that the query selects, First to Most: first the portals
+	// that need attention, then the others, both by number.
 	Portals []Portal
 
-	// Found is how many the query selects in all.
+	// Found is the number of portals that the query selects in all.
 	Found int
 
-	// Counts are how many records Redis has in each state, as far as they were
-	// read. Whole reports that all of them were read at least once.
+	// Counts are the numbers of records that Redis has in each state, of those that were
+	// read. Whole means that all records were read at least once.
 	Counts Counts
 	Whole  bool
 
-	// Unwell is how many portals need attention, whether the query selects them
-	// or not.
-	Unwell int
+	// NeedAttention is the number of portals that need attention, selected or not.
+	NeedAttention int
 
-	// Cached reports that Redis did not answer: Portals are those that this
-	// process holds, as it holds them.
+	// Cached means that Redis did not answer, and Portals are the selected ones of the
+	// portals that this process holds.
 	Cached bool
 
-	// App is why no portal can be renewed at present. Empty: they can, as far
-	// as is known. Until AppRetry, HubSpot is not asked again.
+	// App is the reason for which no portal can be renewed now. Empty means that no such
+	// reason is known. This process does not call the token endpoint before AppRetry.
 	App      string
 	AppRetry time.Time
 }
 
-// Overview returns what is known of the portals that the query selects. It reads
-// their records, q.Most at most, and asks for nothing else.
+// Overview returns what is known of the portals that the query selects. It reads at most q.Most
+// records from Redis.
 func (s *Source) Overview(ctx context.Context, q Query) Overview {
 	v := s.view()
-	troubled := v.troubled()
-	unwell := func(id string, kind Kind) bool { return troubled[id] || kind == OAuth && s.options.App == nil }
-	f := s.directory.find(q, unwell, nil)
-	o := Overview{Found: f.found, Counts: f.counts, Whole: f.whole, Unwell: f.unwell}
+	needAttention := v.needAttention()
+	needsAttention := func(id string, kind Kind) bool { return needAttention[id] || kind == OAuth && s.options.App == nil }
+	f := s.directory.find(q, needsAttention, nil)
+	o := Overview{Found: f.found, Counts: f.counts, Whole: f.whole, NeedAttention: f.needsAttention}
 	if s.options.App != nil && v.appFails() {
 		o.App, o.AppRetry = v.app.err.Error(), v.app.until
 	}
 	if s.options.App == nil && s.directory.renews() {
-		o.App = errNoApp.Error() // which is nothing to those without any
+		o.App = errNoApp.Error() // without OAuth portals, no app is needed
 	}
 	records, err := s.store.LoadAll(ctx, f.ids)
 	if err != nil {
-		f = s.directory.find(q, unwell, func(id string) bool { return v.known(id) != nil })
+		f = s.directory.find(q, needsAttention, func(id string) bool { return v.known(id) != nil })
 		o.Cached, o.Found = true, f.found
 		records = v.recall(f.ids)
 	}
@@ -66,27 +64,27 @@ func (s *Source) Overview(ctx context.Context, q Query) Overview {
 	}
 	for _, r := range records {
 		if !o.Cached {
-			s.directory.noteLoaded(r)
+			s.directory.updateLoaded(r)
 		}
 		if status := v.status(r); !errors.Is(r.Err, store.ErrNoRecord) && (status.State != Removed || q.State == Removed) {
 			o.Portals = append(o.Portals, status)
 		}
 	}
 	slices.SortStableFunc(o.Portals, func(a, b Portal) int {
-		return cmp.Or(byWellness(a, b), byNumber(a.ID, b.ID))
+		return cmp.Or(byHealth(a, b), byNumber(a.ID, b.ID))
 	})
 	return o
 }
 
-// portal returns what is known of the process' own credential.
+// portal returns what is known of a credential that has no record.
 func (c *Credential) portal() Portal {
 	p := Portal{ID: c.Portal, Kind: c.Kind, State: Active}
-	p.reject(c.learned.judgement.since())
+	p.reject(c.learned.rejection.since())
 	return p
 }
 
-// countAll counts the records of Redis, and the process' own credential if HubSpot
-// rejects it.
+// countAll returns the numbers of records in Redis in each state. The local credential counts if
+// HubSpot rejects it.
 func (s *Source) countAll() Counts {
 	counts := s.directory.countAll()
 	if local := s.options.Local; local != nil && local.portal().State == Rejected {
@@ -95,15 +93,15 @@ func (s *Source) countAll() Counts {
 	return counts
 }
 
-// selects reports whether the query's first portals include the process' own one.
+// selects reports whether the result of the query includes the local credential.
 func (q Query) selects(local *Credential) bool {
 	p := local.portal()
-	return q.First == 0 && q.wants(p.State, !p.Well()) && strings.Contains(local.Portal, strings.ToLower(q.Text))
+	return q.First == 0 && q.wants(p.State, !p.Healthy()) && strings.Contains(local.Portal, strings.ToLower(q.Text))
 }
 
-// Portal returns what is known of one portal. The error is [ErrNotConnected] if
-// there is no record of it. Without Redis, the portal is as this process holds
-// it; if it holds none, the error says that Redis does not answer.
+// Portal returns what is known of one portal. The error is [ErrNotConnected] if there is no
+// record. If Redis does not answer, Portal returns the portal as this process holds it, or
+// Redis' error if the process does not hold the portal.
 func (s *Source) Portal(ctx context.Context, id string) (Portal, error) {
 	v := s.view()
 	if local := s.options.Local; local != nil && local.Portal == id {
@@ -121,11 +119,11 @@ func (s *Source) Portal(ctx context.Context, id string) (Portal, error) {
 	return v.status(records[0]), nil
 }
 
-func byWellness(a, b Portal) int {
+func byHealth(a, b Portal) int {
 	switch {
-	case a.Well() == b.Well():
+	case a.Healthy() == b.Healthy():
 		return 0
-	case b.Well():
+	case b.Healthy():
 		return -1
 	default:
 		return 1
@@ -149,15 +147,14 @@ func (s *Source) view() view {
 	return v
 }
 
-// appFails reports whether HubSpot refuses or throttles the app. When a pause
-// is over, it does so until a renewal has come through, or none was tried for
-// a while.
+// appFails reports whether HubSpot refuses or throttles the app. After the pause has ended,
+// appFails still returns true until a renewal succeeds, or until maxPause has passed.
 func (v view) appFails() bool {
-	return v.app.err != nil && v.now.Before(v.app.until.Add(mostPause))
+	return v.app.err != nil && v.now.Before(v.app.until.Add(maxPause))
 }
 
-// known returns what the process knows about a portal, nil if it does not. It
-// does not count as a use of the portal.
+// known returns the portal's entry, or nil if the process has none. It does not count as a use
+// of the portal in the cache.
 func (v view) known(id string) *entry {
 	if cached, known := v.portals.GetEntryQuietly(id); known {
 		return cached.Value
@@ -165,20 +162,20 @@ func (v view) known(id string) *entry {
 	return v.pending.entry(id)
 }
 
-// troubled returns the portals that this process knows to need attention though
-// their records are active.
-func (v view) troubled() map[string]bool {
-	troubled := make(map[string]bool)
+// needAttention returns the portals whose records are active and which need attention, as far
+// as this process knows.
+func (v view) needAttention() map[string]bool {
+	needAttention := make(map[string]bool)
 	for e := range v.portals.Values() {
 		h := e.current.Load()
-		if h != nil && h.State == Active && !v.of(store.Loaded{Portal: e.id, Record: h.Record}, e, h).Well() {
-			troubled[e.id] = true
+		if h != nil && h.State == Active && !v.of(store.Loaded{Portal: e.id, Record: h.Record}, e, h).Healthy() {
+			needAttention[e.id] = true
 		}
 	}
-	return troubled
+	return needAttention
 }
 
-// recall returns the portals as the process knows them.
+// recall returns the records of the portals that the process holds.
 func (v view) recall(ids []string) []store.Loaded {
 	var all []store.Loaded
 	for _, id := range ids {
@@ -197,14 +194,14 @@ func (v view) recall(ids []string) []store.Loaded {
 	return all
 }
 
-// whyUnusable returns what was wrong with the record when it was last read.
+// whyUnusable returns the reason for which the record could not be used when it was last read.
 func (e *entry) whyUnusable() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.unusable.err
 }
 
-// status returns what can be said about the portal with that record.
+// status returns what is known of the portal with the record that was read from Redis.
 func (v view) status(r store.Loaded) Portal {
 	e := v.known(r.Portal)
 	if e == nil {
@@ -212,13 +209,13 @@ func (v view) status(r store.Loaded) Portal {
 	}
 	h := e.current.Load()
 	if h != nil && r.Err == nil && reconcile(&h.Record, &r.Record) == save {
-		r.Record = h.Record // not stored yet
+		r.Record = h.Record // Redis has not stored this one yet
 	}
 	return v.of(r, e, h)
 }
 
-// of says what a record is about, and what the process knows about its portal,
-// if it does.
+// of returns a Portal from a record and from what the process knows of the portal. e and h may
+// be nil.
 func (v view) of(r store.Loaded, e *entry, h *held) Portal {
 	p := v.portalOf(r.Portal, r.Record, r.Err)
 	if r.Err != nil {
@@ -240,8 +237,9 @@ func (v view) of(r store.Loaded, e *entry, h *held) Portal {
 	return p
 }
 
-// failure returns why the last renewal failed, unless one has succeeded since,
-// if only in another replica: then the portal is not due any more.
+// failure returns the reason for which the last renewal failed, and the time of the next try. It
+// returns "" if a renewal has succeeded since. due is false after another replica has renewed the
+// portal.
 func (e *entry) failure(now time.Time, due bool) (why string, retry time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -141,9 +141,9 @@ func TestAnOverviewReadsAtMostSoManyRecords(t *testing.T) {
 	if diff := cmp.Diff(map[string]int{"hgetall": 20}, counted.count); diff != "" {
 		t.Errorf("commands, -want +got\n%s", diff)
 	}
-	if got := idsOf(o); len(got) != 20 || got[0] != "1490" || got[9] != "1499" || got[10] != "1000" || o.Unwell != 10 || o.Found != 500 || !o.Whole ||
+	if got := idsOf(o); len(got) != 20 || got[0] != "1490" || got[9] != "1499" || got[10] != "1000" || o.NeedAttention != 10 || o.Found != 500 || !o.Whole ||
 		!cmp.Equal(o.Counts, tokens.Counts{"active": 490, "ended": 10}) {
-		t.Errorf("portals %v of %d, %d need attention, %v", got, o.Found, o.Unwell, o.Counts)
+		t.Errorf("portals %v of %d, %d need attention, %v", got, o.Found, o.NeedAttention, o.Counts)
 	}
 	for _, c := range []struct {
 		query tokens.Query
@@ -160,7 +160,7 @@ func TestAnOverviewReadsAtMostSoManyRecords(t *testing.T) {
 		{tokens.Query{State: tokens.Removed, Most: 1}, 0, []string{}},
 		{tokens.Query{State: "no such state", Most: 1}, 0, []string{}},
 	} {
-		if o := found(t, s, c.query); o.Found != c.found || !cmp.Equal(idsOf(o), c.ids) || o.Unwell != 10 {
+		if o := found(t, s, c.query); o.Found != c.found || !cmp.Equal(idsOf(o), c.ids) || o.NeedAttention != 10 {
 			t.Errorf("%+v finds %v of %d", c.query, idsOf(o), o.Found)
 		}
 	}
@@ -223,16 +223,16 @@ func TestAnOverviewTellsWhyAPortalIsNotRenewedUntilItIs(t *testing.T) {
 		get(t, other, portalID)
 		listening(t, client, 2)
 		now.advance(tokenLife)
-		if o := overview(t, s, 9); !o.Portals[0].Well() || o.Unwell != 0 {
+		if o := overview(t, s, 9); !o.Portals[0].Healthy() || o.NeedAttention != 0 {
 			t.Errorf("a portal that nobody has called is not well: %+v", o)
 		}
 		hub.SetToken(hubspottest.TokenBehaviour{Status: 502})
 		if !answers(t, s, portalID, &tokens.UnavailableError{}) {
 			t.Fatal("it is renewed")
 		}
-		// Known to be unwell, it is told also if it is not asked for.
+		// Known to be needsAttention, it is told also if it is not asked for.
 		p := overview(t, s, 9).Portals[0]
-		if p.Well() || !strings.Contains(p.Failure, "HTTP 502") || !p.Retry.After(now.now()) || p.State != "active" {
+		if p.Healthy() || !strings.Contains(p.Failure, "HTTP 502") || !p.Retry.After(now.now()) || p.State != "active" {
 			t.Errorf("%+v", p)
 		}
 		now.advance(time.Minute) // the pause is over, and still it has no token
@@ -243,7 +243,7 @@ func TestAnOverviewTellsWhyAPortalIsNotRenewedUntilItIs(t *testing.T) {
 		get(t, other, portalID)
 		testkit.Eventually(t, "the portal is well again", func() bool {
 			o := overview(t, s, 9)
-			return o.Portals[0].Well() && o.Unwell == 0
+			return o.Portals[0].Healthy() && o.NeedAttention == 0
 		})
 	})
 }
@@ -265,11 +265,11 @@ func TestAnOverviewTellsWhatConcernsAllPortals(t *testing.T) {
 	}
 	o := overview(t, s, 9)
 	if !strings.Contains(o.App, "429") || !o.AppRetry.After(now.now()) || o.Portals[0].Failure != o.App ||
-		!cmp.Equal(idsOf(o), []string{"1", "3", "2", "4"}) || !o.Portals[2].Well() {
+		!cmp.Equal(idsOf(o), []string{"1", "3", "2", "4"}) || !o.Portals[2].Healthy() {
 		t.Errorf("%+v", o)
 	}
 	now.advance(10 * time.Minute) // nobody has tried since
-	if o = overview(t, s, 9); o.App != "" || !o.Portals[0].Well() {
+	if o = overview(t, s, 9); o.App != "" || !o.Portals[0].Healthy() {
 		t.Errorf("told for too long: %+v", o)
 	}
 
@@ -277,7 +277,7 @@ func TestAnOverviewTellsWhatConcernsAllPortals(t *testing.T) {
 		Local: tokens.Static("default", tokens.AccessToken, secret.New(hubspottest.Canary))})
 	t.Cleanup(func() { _ = without.Close(context.Background()) })
 	o = overview(t, without, 9)
-	if !strings.Contains(o.App, "HUBSPOT_CLIENT_ID") || !cmp.Equal(idsOf(o), []string{"1", "2", "3", "4", "default"}) || o.Portals[0].Well() || !o.Portals[4].Well() || o.Unwell != 3 {
+	if !strings.Contains(o.App, "HUBSPOT_CLIENT_ID") || !cmp.Equal(idsOf(o), []string{"1", "2", "3", "4", "default"}) || o.Portals[0].Healthy() || !o.Portals[4].Healthy() || o.NeedAttention != 3 {
 		t.Errorf("without an app: %+v", o)
 	}
 	for _, id := range []string{"1", "2", "3"} {
@@ -285,7 +285,7 @@ func TestAnOverviewTellsWhatConcernsAllPortals(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if o = overview(t, without, 9); o.App != "" || !o.Portals[0].Well() {
+	if o = overview(t, without, 9); o.App != "" || !o.Portals[0].Healthy() {
 		t.Errorf("without an app, nor a token to renew: %+v", o)
 	}
 }
@@ -305,7 +305,7 @@ func TestAnOverviewWithoutRedisIsOfWhatTheProcessKnows(t *testing.T) {
 	now.advance(tokenLife)
 	get(t, s, "2")
 	o := overview(t, s, 9)
-	if !o.Cached || !cmp.Equal(idsOf(o), []string{"2", "1", "4"}) || !o.Portals[0].Unsaved || o.Portals[1].Unsaved || o.Unwell != 1 || s.RedisAnswers() {
+	if !o.Cached || !cmp.Equal(idsOf(o), []string{"2", "1", "4"}) || !o.Portals[0].Unsaved || o.Portals[1].Unsaved || o.NeedAttention != 1 || s.RedisAnswers() {
 		t.Errorf("%+v", o)
 	}
 	if got := idsOf(overview(t, s, 2)); !cmp.Equal(got, []string{"2", "1"}) {

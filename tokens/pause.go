@@ -8,27 +8,27 @@ import (
 
 const (
 	firstPause = 500 * time.Millisecond
-	mostPause  = 30 * time.Second
+	maxPause   = 30 * time.Second
 
-	// longestPause bounds what HubSpot asks for by Retry-After, so that a slip
-	// of its does not keep a portal from recovering.
-	longestPause = 5 * time.Minute
+	// maxRetryAfter limits the time of HubSpot's Retry-After, so that a wrong value does
+	// not keep a portal from recovering.
+	maxRetryAfter = 5 * time.Minute
 )
 
-// pause is a time without calls of the token endpoint, after one that failed.
-// The zero value is no pause.
+// pause is a time without calls of the token endpoint, after a call has failed. The zero value
+// means no pause.
 type pause struct {
 	until    time.Time
 	failures int
 	err      error
 }
 
-// extend begins a pause: as long as HubSpot asked for, else longer after each
-// failure, and not the same in all replicas. It returns how long.
+// extend begins a pause and returns its length: HubSpot's Retry-After, or otherwise a random time
+// that grows with each failure.
 func (p *pause) extend(now time.Time, retryAfter time.Duration, err error) time.Duration {
-	wait := min(retryAfter, longestPause)
+	wait := min(retryAfter, maxRetryAfter)
 	if wait <= 0 {
-		wait = min(firstPause<<min(p.failures, 10), mostPause)
+		wait = min(firstPause<<min(p.failures, 10), maxPause)
 		wait = jitter(wait/2, wait)
 	}
 	p.until, p.err = now.Add(wait), err
@@ -44,14 +44,15 @@ func (p *pause) check(portal string, now time.Time) error {
 	return nil
 }
 
-// appPause is a pause of all portals: HubSpot throttles by app, and refuses a
-// wrong client secret to all alike. Safe for concurrent use.
+// appPause is a pause of all portals, because HubSpot throttles or refuses the whole app. mu
+// guards the pause.
 type appPause struct {
 	mu sync.Mutex
 	pause
 }
 
-// jitter returns a random duration from low to high.
+// jitter returns a random duration of at least low and less than high, or low if high is not
+// greater.
 func jitter(low, high time.Duration) time.Duration {
 	if high <= low {
 		return low

@@ -6,16 +6,15 @@ import (
 	"sync"
 )
 
-// pending is the portals whose records, here and in Redis, are to be
-// reconciled. They stay known until they are, even where the cache has dropped
-// them.
+// pending is the set of portals whose held records are to be reconciled with those in Redis. An
+// entry stays in the set until that is done, even if the cache drops it. Safe for concurrent use.
 type pending struct {
 	mu      sync.Mutex
 	entries map[string]*entry
-	wake    chan struct{} // has one element when there may be something to do
+	wake    chan struct{} // has one element if there may be something to do
 }
 
-// add adds a portal, and makes the next try begin at once.
+// add adds a portal and makes the next try begin at once.
 func (p *pending) add(e *entry) {
 	p.addQuietly(e)
 	p.hurry()
@@ -43,16 +42,15 @@ func (p *pending) entry(id string) *entry {
 	return p.entries[id]
 }
 
-// all returns the entries.
 func (p *pending) all() []*entry {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Collect(maps.Values(p.entries))
 }
 
-// begin takes a portal out before it is reconciled, so that it can be added
-// meanwhile, unless it is unsaved and must stay known.
-func (p *pending) begin(e *entry) {
+// remove removes a portal before it is reconciled, so that it can be added again meanwhile. A
+// portal that is unsaved stays in the set.
+func (p *pending) remove(e *entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !e.unsaved.Load() {
@@ -60,7 +58,7 @@ func (p *pending) begin(e *entry) {
 	}
 }
 
-// unsaved counts the portals whose newest credential Redis does not have.
+// unsaved returns the number of portals whose newest credential Redis does not have.
 func (p *pending) unsaved() int {
 	n := 0
 	for _, e := range p.all() {

@@ -8,11 +8,10 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// An Event is what happened to a portal's grant.
+// An Event is a renewal of a portal's grant, or its end.
 type Event = store.Event
 
-// A Portal is what operators may know of a portal's record: all but its
-// secrets.
+// A Portal is a portal's record without its secrets, for operators.
 type Portal struct {
 	ID   string `json:"id"`
 	Name string `json:"name,omitempty"`
@@ -20,56 +19,57 @@ type Portal struct {
 
 	State State `json:"state"`
 
-	// Problem says why the portal cannot be used, if it cannot.
+	// Problem is the reason for which the portal cannot be used. Empty means that it can.
 	Problem string `json:"problem,omitempty"`
 
-	// Newer reports that a newer version of the program has written the record.
+	// Newer means that a newer version of the program has written the record.
 	Newer bool `json:"newer,omitempty"`
 
-	// Expires is the end of an OAuth access token's life, and Renewed when it
-	// was last renewed. Zero: there is none.
+	// Expires is the time at which an OAuth access token expires, and Renewed the time of
+	// the last renewal. Zero means that there is none.
 	Expires time.Time `json:"expires,omitzero"`
 	Renewed time.Time `json:"renewed,omitzero"`
 
-	// App is the client id of the HubSpot app that has the grant. Empty: not
-	// known yet.
+	// App is the client id of the HubSpot app that has the grant. Empty means not known
+	// yet.
 	App string `json:"client_id,omitempty"`
 
-	// Scopes are those of the grant, with spaces in between. Empty: not known yet,
-	// or the credential is static.
+	// Scopes are the scopes of the grant, separated by spaces. Empty means that they are
+	// not known yet, or that the credential is static.
 	Scopes string `json:"scopes,omitempty"`
 
-	// EndedAt is when HubSpot refused the grant, and NextTry when the next call
-	// tries it again. Zero: not known, or not.
+	// EndedAt is the time at which HubSpot first refused the grant. NextTry is the time
+	// from which the next call tries the grant again. Zero means that the grant has not
+	// ended, is not tried again, or that the time is not known.
 	EndedAt time.Time `json:"ended_at,omitzero"`
 	NextTry time.Time `json:"next_try,omitzero"`
 
-	// RejectedAt is since when HubSpot answers 401 to calls with the static
-	// credential. Zero: it does not.
+	// RejectedAt is the time since which HubSpot answers 401 to calls with the static
+	// credential. Zero means that HubSpot accepts it.
 	RejectedAt time.Time `json:"rejected_at,omitzero"`
 
-	// Set is when the credential was set, seeded or connected. The zero time means
-	// that this is not known. Events are the last renewals since, the oldest first.
+	// Set is the time at which the credential was set, seeded or connected. Zero means
+	// not known. Events are the last renewals since then, the oldest first.
 	Set    time.Time `json:"-"`
 	Events []Event   `json:"-"`
 
-	// Failure says why the portal's token, which is due to be renewed, could
-	// not be. Empty: it could, or is not due. Until Retry, this process does
-	// not try again.
+	// Failure is the reason for which the token, which is due to be renewed, was not
+	// renewed. Empty means that there was no failure. This process does not try again
+	// before Retry.
 	Failure string    `json:"-"`
 	Retry   time.Time `json:"-"`
 
-	// Unsaved reports that the portal was renewed, and that Redis could not
-	// store that yet: only this process has its token.
+	// Unsaved means that the portal was renewed and that Redis has not stored that yet:
+	// only this process has the token.
 	Unsaved bool `json:"-"`
 }
 
-// Well reports whether there is nothing that an operator should do or know.
-// That a token has expired is nothing: the next call renews it.
-func (p Portal) Well() bool { return p.State == Active && p.Failure == "" && !p.Unsaved }
+// Healthy reports whether the portal needs no attention of an operator. A portal whose token
+// has expired is healthy, because the next call renews the token.
+func (p Portal) Healthy() bool { return p.State == Active && p.Failure == "" && !p.Unsaved }
 
-// Remedy says what to do about a portal that cannot be used; nothing if it can.
-// Refusals, commands and the status page use these words.
+// Remedy says what an operator has to do if the portal cannot be used. It returns "" if the
+// portal can be used. Errors, commands and the status page show this text.
 func (p Portal) Remedy() string {
 	switch p.State {
 	case Ended:
@@ -80,15 +80,14 @@ func (p Portal) Remedy() string {
 		}
 		return "give ENCRYPTION_KEYS as the proxies have them, or store the credential anew with portal set " + p.ID
 	case Rejected:
-		return "make a new access token or key in HubSpot, and give it to portal set " + p.ID + "; it is used on meanwhile"
+		return "make a new access token or key in HubSpot, and give it to portal set " + p.ID + "; the rejected one stays in use until then"
 	case Removed:
 		return "portal set or portal link connects it again"
 	}
 	return ""
 }
 
-// reject makes the portal one whose static credential HubSpot rejects, unless since
-// is zero.
+// reject sets the state Rejected, unless since is zero.
 func (p *Portal) reject(since time.Time) {
 	if !since.IsZero() {
 		p.State, p.RejectedAt = Rejected, since
@@ -96,7 +95,7 @@ func (p *Portal) reject(since time.Time) {
 	}
 }
 
-// stateOf returns the state of a portal by its record, or by what is wrong with it.
+// stateOf returns the state of a portal from its record, or from the error of reading it.
 func stateOf(r store.Record, err error) State {
 	switch {
 	case err != nil:
@@ -108,7 +107,7 @@ func stateOf(r store.Record, err error) State {
 	}
 }
 
-// portalOf makes a Portal of a record, or of what is wrong with it.
+// portalOf returns the Portal of a record, or of the error of reading it.
 func portalOf(id string, r store.Record, err error) Portal {
 	if err != nil {
 		return Portal{ID: id, Name: r.Name, Kind: r.Kind, State: Unusable, Newer: errors.As(err, new(*store.NewerError)), Problem: err.Error()}
@@ -124,7 +123,7 @@ func portalOf(id string, r store.Record, err error) Portal {
 	return p
 }
 
-// portalOf makes a Portal of a record, and of what the source's app means for it.
+// portalOf returns the Portal of a record, with the values that depend on the source's app.
 func (s *Source) portalOf(id string, r store.Record, err error) Portal {
 	p := portalOf(id, r, err)
 	if err != nil {

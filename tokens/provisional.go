@@ -7,12 +7,12 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// errNotJoined is why a credential that only Redis has cannot be had yet.
+// errNotJoined means that the portal's credential is in Redis, which has not answered yet.
 var errNotJoined = errors.New("no answer of Redis since the start")
 
-// Provide makes the static credentials among the seeds serve until [Source.Joined]
-// is called, so that they need no Redis at the start. What Redis has of a portal,
-// tombstones too, wins over them as soon as Redis answers.
+// Provide makes the source use the static credentials among the seeds until [Source.Joined] is
+// called, so that these portals need no Redis at the start. As soon as Redis answers, a portal's
+// record wins over the seed, also if it is a tombstone.
 func (s *Source) Provide(seeds []Seed) {
 	credentials := make(map[string]*Credential)
 	for _, seed := range seeds {
@@ -23,11 +23,11 @@ func (s *Source) Provide(seeds []Seed) {
 	s.provisional.Store(&credentials)
 }
 
-// Joined ends what Provide has begun: Redis has answered and has the seeds.
+// Joined ends [Source.Provide]. Call it when Redis has answered and the seeds are stored.
 func (s *Source) Joined() { s.provisional.Store(nil) }
 
-// provided returns the provisional credential of the portal, nil if there is none,
-// and whether the process still waits for Redis.
+// provided returns the provisional credential of the portal, or nil if there is none, and whether
+// the process still waits for Redis.
 func (s *Source) provided(portal string) (own *Credential, waiting bool) {
 	if credentials := s.provisional.Load(); credentials != nil {
 		return (*credentials)[portal], true
@@ -35,8 +35,8 @@ func (s *Source) provided(portal string) (own *Credential, waiting bool) {
 	return nil, false
 }
 
-// beforeJoined returns the portal's credential while the process waits for Redis.
-// No request waits with it.
+// beforeJoined returns the portal's credential while the process waits for Redis. It does not
+// wait for Redis itself.
 func (s *Source) beforeJoined(ctx context.Context, portal string, own *Credential) (*Credential, error) {
 	if !s.store.Answered() && s.record(portal) == nil {
 		if own == nil {
@@ -54,7 +54,7 @@ func (s *Source) beforeJoined(ctx context.Context, portal string, own *Credentia
 	return credential, err
 }
 
-// record returns the portal's record that the process holds, nil if it holds none.
+// record returns the record of the portal that the process holds, or nil if it holds none.
 func (s *Source) record(portal string) *store.Record {
 	e, known := s.portals.GetIfPresent(portal)
 	if !known {

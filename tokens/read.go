@@ -11,10 +11,10 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// read reads the portal's record and returns what is held then. It stores
-// nothing: if Redis is to get what is held, that is left to [Source.settle]. The
-// error is ErrNotConnected, or says that Redis does not answer or that the
-// record cannot be used.
+// read reads the portal's record, and returns the record that the process holds afterwards. It
+// writes nothing to Redis: if Redis lacks the held record, [Source.sync] writes it later. The
+// error is ErrNotConnected, or means that Redis does not answer or that the record cannot be
+// used.
 func (s *Source) read(ctx context.Context, e *entry) (*held, error) {
 	for tries := 3; ; tries-- {
 		hints := e.hints.Load()
@@ -26,7 +26,7 @@ func (s *Source) read(ctx context.Context, e *entry) (*held, error) {
 			s.unknown.Set(e.id, s.now().Add(unknownTime))
 		}
 		e.followed.Store(hints)
-		changed := e.hinted() // while it was read
+		changed := e.hinted() // during the read
 		if changed {
 			s.unknown.Invalidate(e.id)
 		}
@@ -45,7 +45,7 @@ func (s *Source) readOnce(ctx context.Context, e *entry) (*held, error) {
 		return nil, err
 	}
 	former := e.current.Load()
-	h, decision := s.take(e, stored)
+	h, decision := s.merge(e, stored)
 	if decision == save {
 		s.pending.add(e)
 	}
@@ -58,7 +58,7 @@ func (s *Source) readOnce(ctx context.Context, e *entry) (*held, error) {
 	return h, nil
 }
 
-// load returns the portal's record, nil if Redis has none.
+// load returns the portal's record, or nil if Redis has none.
 func (s *Source) load(ctx context.Context, portal string) (*store.Record, error) {
 	r, err := s.store.Load(ctx, portal)
 	switch {
@@ -70,9 +70,9 @@ func (s *Source) load(ctx context.Context, portal string) (*store.Record, error)
 	return &r, nil
 }
 
-// unknownPortal returns the error for a portal that neither Redis nor this
-// process has: it is not connected, or Redis has just lost its data, so that
-// another process may be about to write it back.
+// unknownPortal returns the error for a portal of which neither Redis nor this process has a
+// record. The portal is not connected, unless Redis has just lost its data and another process
+// may be about to write the record back.
 func (s *Source) unknownPortal(ctx context.Context, e *entry) error {
 	young, err := s.store.RefreshEpoch(ctx)
 	if err != nil {
@@ -85,8 +85,8 @@ func (s *Source) unknownPortal(ctx context.Context, e *entry) error {
 	return ErrNotConnected
 }
 
-// check reads the portal's record again, or joins the reading that is under
-// way, and returns what ends when that does.
+// check reads the portal's record again, or joins a read that is under way. The channel gets a
+// value when the read has ended.
 func (s *Source) check(e *entry) <-chan singleflight.Result {
 	return s.flights.DoChan("read:"+e.id, func() (any, error) {
 		if !s.begin() {
@@ -94,33 +94,33 @@ func (s *Source) check(e *entry) <-chan singleflight.Result {
 		}
 		defer s.work.Done()
 		hints := e.hints.Load()
-		_, err := s.read(s.life, e)
+		_, err := s.read(s.service, e)
 		if err == nil || errors.Is(err, ErrNotConnected) {
 			return nil, nil
 		}
-		// The portal is served as it is known, and read again a bit later.
+		// The held record stays in use, and is read again a little later.
 		e.followed.Store(hints)
 		e.checkAfter(s.now(), checkSoon)
-		return nil, s.noCredential(e, err)
+		return nil, s.readError(e, err)
 	})
 }
 
-// unusableLogged is how often a record that cannot be used is read in vain for
-// each time that this is logged: once a minute, if the portal is called.
+// unusableLogged is the number of failed reads of an unusable record for each log line: one line
+// a minute if the portal is called all the time.
 const unusableLogged = 12
 
-// noCredential turns what went wrong in reading the record into the error for
-// the request. If the record is what is wrong, that is logged, and the record
-// is not read again for a while. Redis' own trouble makes no record unusable.
-func (s *Source) noCredential(e *entry, err error) error {
-	if errors.Is(err, ErrNotConnected) || errors.As(err, new(*UnavailableError)) {
+// readError returns the error for a request after the record could not be read. If the record
+// itself is unusable, readError logs that, and the record is not read again for a while. An error
+// of Redis does not make a record unusable.
+func (s *Source) readError(e *entry, err error) error {
+	if _, is := errors.AsType[*UnavailableError](err); is || errors.Is(err, ErrNotConnected) {
 		return err
 	}
 	if IsRedisError(err) {
 		s.forget(e)
 		return unavailable(e.id, 0, err)
 	}
-	s.directory.note(e.id, store.Record{}, err)
+	s.directory.update(e.id, store.Record{}, err)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if now := s.now(); !now.Before(e.unusable.until) {
@@ -133,8 +133,8 @@ func (s *Source) noCredential(e *entry, err error) error {
 	return unavailable(e.id, 0, err)
 }
 
-// forget takes a portal of which nothing is known out of the cache: guesses must
-// not displace portals that are known.
+// forget removes a portal without a record from the cache, so that requests for unknown portals do
+// not displace known ones.
 func (s *Source) forget(e *entry) {
 	s.portals.ComputeIfPresent(e.id, func(cached *entry) (*entry, otter.ComputeOp) {
 		if cached == e && e.current.Load() == nil {

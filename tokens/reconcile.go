@@ -2,19 +2,18 @@ package tokens
 
 import "hubspot-auth-proxy/tokens/store"
 
-// A decision says what follows from the two records of a portal that there are:
-// the one that this process holds, and the one that Redis has.
+// A decision is the result of the comparison of a portal's two records: the one that this process
+// holds, and the one in Redis.
 type decision int
 
 const (
-	keep  decision = iota // both agree, or there is neither
-	adopt                 // what Redis has is the truth
-	save                  // what the process holds is the truth, and Redis lacks it
+	keep  decision = iota // the records are the same, or there is none
+	adopt                 // the record in Redis counts, and the process has to adopt it
+	save                  // the held record counts, and Redis has to get it
 )
 
-// reconcile decides which of two records is the truth; nil is none. A record
-// that Redis does not have is a loss, and never a removal: a removal is a
-// tombstone.
+// reconcile decides which of two records counts. nil means that there is no record. If Redis has
+// no record, Redis has lost it; the portal was not removed, because a removal leaves a tombstone.
 func reconcile(held, stored *store.Record) decision {
 	switch {
 	case held == nil && stored == nil:
@@ -24,8 +23,8 @@ func reconcile(held, stored *store.Record) decision {
 	case stored == nil:
 		return save
 	case stored.FirstSeed() && !held.Seeded(*stored):
-		// The settings have a value that they did not have before. It was
-		// stored after Redis had lost what this process holds.
+		// The seed has a value that is new for the held record. It was stored after Redis
+		// had lost the held record.
 		return adopt
 	case held.Newer(*stored):
 		return save

@@ -10,41 +10,42 @@ import (
 )
 
 const (
-	// rejectedAfter is how many calls in a row HubSpot answers 401 before a static
-	// credential counts as rejected.
+	// rejectedAfter is the number of successive 401s after which a static credential
+	// counts as rejected.
 	rejectedAfter = 3
 
-	// rejectedAgainAfter is how long after HubSpot accepted a rejected credential it
-	// does not count as rejected again: some endpoints answer 401 to credentials of
-	// a kind, and then the state would change with each call.
+	// rejectedAgainAfter is the time for which a credential that HubSpot has accepted
+	// again does not count as rejected. Some endpoints answer 401 to all credentials of
+	// one kind; without this time, the state would change with each call.
 	rejectedAgainAfter = 30 * time.Second
 )
 
-// A judgement is what HubSpot's answers to calls say of a static credential. The
-// process counts its own calls only, and all processes share what that results in.
-type judgement struct {
+// A rejection records whether HubSpot rejects a static credential. A process counts only its own
+// calls; all processes share the resulting state.
+type rejection struct {
 	inARow   atomic.Int32 // 401s without a 2xx in between
-	rejected atomic.Int64 // since when it is rejected, in ms since 1970; 0: it is not
+	rejected atomic.Int64 // since when HubSpot rejects the credential, in ms since 1970; 0 means not rejected
 
 	now     func() time.Time
-	changed func() // nil: the credential has no record
+	changed func() // called when the state has changed; nil if the credential has no record
 
 	mu       sync.Mutex
-	first    time.Time // when the first of those in a row came
-	accepted time.Time // when it was no longer rejected
+	first    time.Time // the first of the successive 401s
+	accepted time.Time // when HubSpot accepted the credential again
 }
 
-// since returns since when HubSpot rejects the credential; zero: it does not.
-func (j *judgement) since() time.Time {
+// since returns the time since which HubSpot rejects the credential, or the zero time if HubSpot
+// accepts it.
+func (j *rejection) since() time.Time {
 	if ms := j.rejected.Load(); ms != 0 {
 		return time.UnixMilli(ms)
 	}
 	return time.Time{}
 }
 
-// set takes in since when HubSpot rejects the credential, as it is stored. If it was
-// accepted, by calls of another process, counting begins anew.
-func (j *judgement) set(since time.Time) {
+// set sets the state as it is stored in the record. If another process has found that HubSpot
+// accepts the credential again, counting starts again.
+func (j *rejection) set(since time.Time) {
 	if !since.IsZero() {
 		j.rejected.Store(since.UnixMilli())
 		return
@@ -57,8 +58,8 @@ func (j *judgement) set(since time.Time) {
 	}
 }
 
-// answered counts a call that HubSpot has answered with that status.
-func (j *judgement) answered(status int) {
+// answered counts a call that HubSpot has answered with the status.
+func (j *rejection) answered(status int) {
 	switch {
 	case status == http.StatusUnauthorized && j.reject(), status/100 == 2 && j.accept():
 		if j.changed != nil {
@@ -67,9 +68,8 @@ func (j *judgement) answered(status int) {
 	}
 }
 
-// reject counts a 401, and reports whether the credential counts as rejected now,
-// and did not before.
-func (j *judgement) reject() bool {
+// reject counts a 401. It returns true if the credential counts as rejected from now on.
+func (j *rejection) reject() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now := j.now()
@@ -84,11 +84,10 @@ func (j *judgement) reject() bool {
 	return true
 }
 
-// accept counts a 2xx, and reports whether the credential counted as rejected until
-// now.
-func (j *judgement) accept() bool {
+// accept counts a 2xx. It returns true if the credential counted as rejected until now.
+func (j *rejection) accept() bool {
 	if j.inARow.Load() == 0 && j.rejected.Load() == 0 {
-		return false // as nearly always
+		return false // the usual case needs no lock
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -100,19 +99,19 @@ func (j *judgement) accept() bool {
 	return true
 }
 
-// judged makes what HubSpot's answers say of the portal's static credential known to
-// all replicas. It does not wait for Redis.
-func (s *Source) judged(portal string, l *learned) {
+// rejectionChanged stores the changed state of the portal's static credential for all replicas,
+// and logs it. It does not wait for Redis.
+func (s *Source) rejectionChanged(portal string, l *learned) {
 	e, known := s.portals.GetIfPresent(portal)
 	if !known {
 		return
 	}
 	e.mu.Lock()
 	h := e.current.Load()
-	since := l.judgement.since()
+	since := l.rejection.since()
 	if h == nil || h.credential == nil || h.credential.learned != l || h.RejectedAt.Equal(since) {
 		e.mu.Unlock()
-		return // another one by now
+		return // the portal has another credential or record now
 	}
 	r := h.Record
 	r.RejectedAt, r.NotedAt = since, notedAt(r, s.now())

@@ -79,7 +79,7 @@ func TestReplicasShareThatACredentialIsRejected(t *testing.T) {
 	testkit.Eventually(t, "the other replica has the state", func() bool { return stateOf(t, b, portalID) == tokens.Rejected })
 	for _, s := range []*tokens.Source{a, b} {
 		p, err := s.Show(t.Context(), portalID) // as portal list does
-		if err != nil || p.State != tokens.Rejected || !p.RejectedAt.Equal(began) || p.Well() || !strings.Contains(p.Remedy(), "portal set "+portalID) {
+		if err != nil || p.State != tokens.Rejected || !p.RejectedAt.Equal(began) || p.Healthy() || !strings.Contains(p.Remedy(), "portal set "+portalID) {
 			t.Errorf("%+v, %v", p, err)
 		}
 		get(t, s, portalID) // it is used on

@@ -13,22 +13,22 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// notAgain is how long a renewal for a rejection is not repeated if it did not
-// help: HubSpot answers 401 for reasons too that no renewal cures, such as an
-// endpoint that wants a developer key.
-const notAgain = 30 * time.Second
+// rejectionInterval is the time for which a renewal because of a 401 is not repeated. HubSpot also
+// answers 401 for reasons that no renewal cures, such as an endpoint that requires a developer key.
+const rejectionInterval = 30 * time.Second
 
-// rereadEvery is how often a static record is read again for rejections.
+// rereadEvery is the shortest interval at which a static record is read because of 401s.
 const rereadEvery = time.Second
 
-// steadyAfter is how long after Redis failed the end of a grant is not believed:
-// longer than [Source.reconcilePending] waits between two tries.
+// steadyAfter is the time after a failure of Redis for which HubSpot's refusal of a grant is not
+// stored, because another replica may have a newer refresh token. It is longer than the pause of
+// [Source.reconcilePending] between two tries.
 const steadyAfter = 10 * time.Second
 
 var errNoApp = errors.New("set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to renew OAuth tokens")
 
-// obtain reads the portal's record if it is not cached, and renews its
-// credential if that has expired.
+// obtain returns the portal's credential. It reads the record if it is not cached, and renews the
+// credential if it has expired.
 func (s *Source) obtain(ctx context.Context, id string) (*Credential, error) {
 	e := s.entry(id)
 	h := e.current.Load()
@@ -38,7 +38,7 @@ func (s *Source) obtain(ctx context.Context, id string) (*Credential, error) {
 		}
 		var err error
 		if h, err = s.read(ctx, e); err != nil {
-			return nil, s.noCredential(e, err)
+			return nil, s.readError(e, err)
 		}
 	}
 	credential, err := s.answer(e, h)
@@ -48,8 +48,8 @@ func (s *Source) obtain(ctx context.Context, id string) (*Credential, error) {
 	return credential, err
 }
 
-// replace returns the portal's credential if it is another one than the
-// rejected one, and renews it if it is time to.
+// replace returns the portal's credential if it differs from the rejected one. Otherwise replace
+// renews it, unless it is too early for that.
 func (s *Source) replace(ctx context.Context, rejected *Credential, expired bool) (*Credential, error) {
 	e := s.entry(rejected.Portal)
 	h := e.current.Load()
@@ -67,30 +67,31 @@ func (s *Source) replace(ctx context.Context, rejected *Credential, expired bool
 		return s.reread(ctx, e, h)
 	}
 	if h.State == Ended {
-		h.credential.learned.dead.Store(true) // it was served until now
+		h.credential.learned.useless.Store(true) // the credential was used until now
 	} else if !e.mayRenew(rejected, expired, s.now()) {
 		return nil, ErrNoOther
 	}
 	return s.renew(ctx, e, h, store.Rejection)
 }
 
-// mayRenew reports whether it is time to renew a rejected credential: not if
-// it resulted from a renewal that was to cure the same, a moment ago.
+// mayRenew reports whether a rejected credential may be renewed. It may not if the credential
+// results from a recent renewal because of a 401, or if such a renewal was tried recently.
 func (e *entry) mayRenew(rejected *Credential, expired bool, now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	recently := now.Sub(rejected.renewedAt) < notAgain
+	recently := now.Sub(rejected.renewedAt) < rejectionInterval
 	if expired {
 		return !recently || rejected.renewedFor != store.Rejection || rejected.learned.served.Load()
 	}
-	if recently || now.Sub(e.attempt) < notAgain {
+	if recently || now.Sub(e.attempt) < rejectionInterval {
 		return false
 	}
 	e.attempt = now
 	return true
 }
 
-// reread looks whether a rejected static credential was replaced.
+// reread reads the record again and returns the new credential if a rejected static credential
+// was replaced.
 func (s *Source) reread(ctx context.Context, e *entry, h *held) (*Credential, error) {
 	now := s.now()
 	e.mu.Lock()
@@ -105,15 +106,15 @@ func (s *Source) reread(ctx context.Context, e *entry, h *held) (*Credential, er
 	s.readFiles(ctx, e.id)
 	latest, err := s.read(ctx, e)
 	if err != nil {
-		return nil, s.noCredential(e, err)
+		return nil, s.readError(e, err)
 	}
-	if !s.settles(e, latest, h) {
+	if !s.needsNoRenewal(e, latest, h) {
 		return nil, ErrNoOther
 	}
 	return s.answer(e, latest)
 }
 
-// renew replaces what old has, unless it is not the time to, and counts that.
+// renew replaces the credential of old, except during a pause, and counts the renewal.
 func (s *Source) renew(ctx context.Context, e *entry, old *held, why store.Cause) (*Credential, error) {
 	if err := s.paused(e); err != nil {
 		return nil, err
@@ -122,7 +123,7 @@ func (s *Source) renew(ctx context.Context, e *entry, old *held, why store.Cause
 		return nil, err
 	}
 	current := e.current.Load()
-	done := current != nil && s.settles(e, current, old) // by the flight before this one
+	done := current != nil && s.needsNoRenewal(e, current, old) // the flight before this one has renewed the portal
 	began, tokens := time.Now(), e.tokens
 	credential, err := s.renewOrAdopt(ctx, e, old, why)
 	if !done {
@@ -131,72 +132,71 @@ func (s *Source) renew(ctx context.Context, e *entry, old *held, why store.Cause
 	return credential, err
 }
 
-// renewOrAdopt replaces what old has: by what another replica has stored
-// meanwhile, else by what the token endpoint gives. The lock keeps replicas
-// from calling it at once; that no newer token is overwritten does not depend
-// on it.
+// renewOrAdopt replaces the credential of old: by the one that another replica has stored
+// meanwhile, or otherwise by a call of the token endpoint. The lock keeps replicas from calling the
+// token endpoint at the same time. Even without the lock, no newer token is overwritten.
 func (s *Source) renewOrAdopt(ctx context.Context, e *entry, old *held, why store.Cause) (*Credential, error) {
-	latest, alone, err := s.latest(ctx, e, old)
+	latest, withoutRedis, err := s.latest(ctx, e, old)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.foreign(e, latest); err != nil {
 		return nil, err
 	}
-	if !alone && !s.settles(e, latest, old) {
+	if !withoutRedis && !s.needsNoRenewal(e, latest, old) {
 		early := why == store.Expiry && latest.usable(s.now())
-		release, err := s.lease(ctx, e, early, func(h *held) bool { return s.settles(e, h, old) })
+		release, err := s.lock(ctx, e, early, func(h *held) bool { return s.needsNoRenewal(e, h, old) })
 		if err != nil {
 			return nil, err
 		}
 		defer release()
-		if latest, alone, err = s.latest(ctx, e, old); err != nil {
+		if latest, withoutRedis, err = s.latest(ctx, e, old); err != nil {
 			return nil, err
 		}
 	}
-	if s.settles(e, latest, old) {
+	if s.needsNoRenewal(e, latest, old) {
 		return s.answer(e, latest)
 	}
-	return s.call(e, latest, why, alone)
+	return s.call(e, latest, why, withoutRedis)
 }
 
-// latest reads the portal's record. If Redis does not answer, it returns what
-// the process has, old at least, and alone is true.
-func (s *Source) latest(ctx context.Context, e *entry, old *held) (h *held, alone bool, err error) {
+// latest reads the portal's record. If Redis does not answer, latest returns the record that the
+// process holds, or old, and withoutRedis is true.
+func (s *Source) latest(ctx context.Context, e *entry, old *held) (h *held, withoutRedis bool, err error) {
 	h, err = s.read(ctx, e)
-	if failure := (*store.Error)(nil); errors.As(err, &failure) {
+	if _, is := errors.AsType[*store.Error](err); is {
 		if current := e.current.Load(); current != nil {
-			old = current // a flight that ended before this one has renewed it
+			old = current // an earlier flight may have renewed the portal
 		}
 		return old, true, nil
 	}
 	if err != nil {
-		return nil, false, s.noCredential(e, err)
+		return nil, false, s.readError(e, err)
 	}
 	return h, false, nil
 }
 
-// lease takes the portal's lock and keeps it until release is called. It
-// returns without the lock if Redis does not give it, and if another replica
-// has done what the lock is for before the lock was free. A renewal that is
-// early is put off if Redis is read-only, which it is during a failover: the
-// refresh token that HubSpot may return could not be stored.
-func (s *Source) lease(ctx context.Context, e *entry, early bool, done func(*held) bool) (release func(), err error) {
+// lock acquires the portal's lock, and keeps it until release is called. It returns without the
+// lock if Redis does not answer, or if done returns true for the held record while lock waits for
+// another replica. early means that the access token is still valid. An early renewal is postponed
+// while Redis is read-only, as during a failover, because a new refresh token could not be stored.
+func (s *Source) lock(ctx context.Context, e *entry, early bool, done func(*held) bool) (release func(), err error) {
 	release = func() {}
 	for {
-		lock, err := s.store.Lock(ctx, s.life, e.id)
+		lock, err := s.store.Lock(ctx, s.service, e.id)
 		switch {
 		case err == nil:
-			// A Redis that hangs does not keep the one waiting who wants the token.
-			return func() { s.work.Go(func() { lock.Release(s.life) }) }, nil
+			// The lock is released in the background, so that no request waits for a Redis
+			// that hangs.
+			return func() { s.work.Go(func() { lock.Release(s.service) }) }, nil
 		case early && store.IsReadOnly(err):
 			e.aheadAt.Store(s.now().Add(checkSoon).UnixNano())
 			return release, errPutOff
 		case !errors.Is(err, store.ErrLocked):
 			return release, nil
 		}
-		// The hint about the change arrives in between; if it gets lost, the
-		// lock becomes free.
+		// The hint about the other replica's change arrives meanwhile. If the hint is lost,
+		// the lock becomes free.
 		select {
 		case <-ctx.Done():
 			return release, unavailable(e.id, 0, errors.New("another replica's renewal takes too long"))
@@ -208,18 +208,17 @@ func (s *Source) lease(ctx context.Context, e *entry, early bool, done func(*hel
 	}
 }
 
-// call asks the token endpoint for a new access token and stores what it
-// gives; alone says that Redis does not answer. It has no context: once
-// asked, HubSpot may have replaced the refresh token, so that the answer must
-// not be missed.
-func (s *Source) call(e *entry, h *held, why store.Cause, alone bool) (*Credential, error) {
+// call calls the token endpoint and stores the new access token. withoutRedis means that Redis does
+// not answer. The call cannot be canceled by a request, because HubSpot may have replaced the
+// refresh token and the answer must not be lost.
+func (s *Source) call(e *entry, h *held, why store.Cause, withoutRedis bool) (*Credential, error) {
 	if s.options.App == nil {
-		return nil, unavailable(e.id, mostPause, errNoApp)
+		return nil, unavailable(e.id, maxPause, errNoApp)
 	}
 	if h.Kind != OAuth {
 		return s.answer(e, h)
 	}
-	if err := s.paused(e); err != nil { // since the wait for the lock
+	if err := s.paused(e); err != nil { // a pause may have begun while the lock was acquired
 		return nil, err
 	}
 	if err := s.foreign(e, h); err != nil {
@@ -228,14 +227,14 @@ func (s *Source) call(e *entry, h *held, why store.Cause, alone bool) (*Credenti
 	fingerprint := s.options.App.Fingerprint()
 	began := s.now()
 	called := time.Now()
-	token, err := s.options.App.Refresh(s.life, h.Refresh)
+	token, err := s.options.App.Refresh(s.service, h.Refresh)
 	s.metrics.tokenCall(called, err)
 	if err != nil {
-		return s.failed(e, h, why, alone, fingerprint, err)
+		return s.failed(e, h, why, withoutRedis, fingerprint, err)
 	}
 	if token.Portal != "" && token.Portal != e.id {
 		err := fmt.Errorf("the refresh token that is stored for the portal is one of portal %s: connect it again", token.Portal)
-		s.log.Error("a portal has another one's token", zap.String("portal", e.id), zap.Error(err))
+		s.log.Error("the refresh token that is stored for a portal belongs to another portal", zap.String("portal", e.id), zap.Error(err))
 		return nil, s.postpone(e, 0, err)
 	}
 	e.tokens++
@@ -244,35 +243,36 @@ func (s *Source) call(e *entry, h *held, why store.Cause, alone bool) (*Credenti
 	if h.State == Ended {
 		s.log.Info("HubSpot accepts a portal's grant again", zap.String("portal", e.id), zap.Time("refused_since", h.EndedAt))
 	}
-	// As exact as they are stored, so that what is read later is the same.
+	// Times are truncated to milliseconds, so that they are the same when they are read from
+	// Redis.
 	r.RenewedAt, r.RenewedFor = s.now().Truncate(time.Millisecond), why
 	r = r.WithEvent(r.RenewedAt, string(why))
 	r.ExpiresAt = began.Add(token.Life).Truncate(time.Millisecond)
-	// The next one after the former. Redis gives it a number by its clock when
-	// it is stored; without Redis, the process' clock does.
+	// When the record is stored, Redis sets the generation by its clock. Without Redis, the
+	// process's clock is used.
 	r.Generation++
-	if alone {
+	if withoutRedis {
 		r.Generation = max(r.Generation, s.now().UnixMicro())
 	}
-	return s.keep(e, h.Record, r, alone)
+	return s.keep(e, h.Record, r, withoutRedis)
 }
 
-// keep makes a renewed record the one that is held, and stores it: later, if
-// Redis does not answer, because the one who waits has waited for it before.
-func (s *Source) keep(e *entry, from, r store.Record, alone bool) (*Credential, error) {
+// keep makes a renewed record the held record and stores it. If Redis does not answer, keep stores
+// it later in the background, because the request has already waited for Redis once.
+func (s *Source) keep(e *entry, from, r store.Record, withoutRedis bool) (*Credential, error) {
 	next := s.held(e.id, r)
-	e.succeed(next, from)
-	s.directory.note(e.id, r, nil)
+	e.holdRenewed(next, from)
+	s.directory.update(e.id, r, nil)
 	s.log.Info("renewed a portal's access token", zap.String("portal", e.id),
 		zap.String("for", string(r.RenewedFor)), zap.Time("expires", r.ExpiresAt))
-	if alone {
+	if withoutRedis {
 		s.unsaved(e)
 		return next.credential, nil
 	}
 	latest, err := s.storeRenewed(e, from, r)
 	switch {
 	case err != nil:
-		s.trouble.Error("a renewed portal could not be stored yet; it is kept in memory", zap.String("portal", e.id), zap.Error(err))
+		s.throttled.Error("a renewed portal could not be stored yet; it is kept in memory", zap.String("portal", e.id), zap.Error(err))
 		s.unsaved(e)
 		return next.credential, nil
 	case latest == nil:
@@ -285,51 +285,51 @@ func (s *Source) keep(e *entry, from, r store.Record, alone bool) (*Credential, 
 	return credential, err
 }
 
-// unsaved makes sure that what only this process has is stored.
+// unsaved marks a portal whose credential only this process has, and makes it be stored.
 func (s *Source) unsaved(e *entry) {
 	e.unsaved.Store(true)
 	s.pending.add(e)
 }
 
-// storeRenewed stores a record in the place of the one that it was renewed
-// from. If Redis has another one by now, what is the truth is decided anew.
+// storeRenewed stores the record r that was renewed from the record from. If Redis has another
+// record than from, storeRenewed reconciles both. It returns the record that is held afterwards.
 func (s *Source) storeRenewed(e *entry, from, r store.Record) (*held, error) {
-	stored, err := s.store.Write(s.life, e.id, store.Change{Record: r, Numbering: store.Renew, Replaces: &from})
-	if changed := (*store.Conflict)(nil); errors.As(err, &changed) {
-		err = s.settle(s.life, e)
+	stored, err := s.store.Write(s.service, e.id, store.Change{Record: r, Numbering: store.Renew, Replaces: &from})
+	if _, changed := errors.AsType[*store.Conflict](err); changed {
+		err = s.sync(s.service, e)
 	} else if err == nil {
-		s.take(e, &stored)
+		s.merge(e, &stored)
 		s.stored(e.id, from, stored)
 	}
 	return e.current.Load(), err
 }
 
-// failed decides what follows from an error of the token endpoint.
-func (s *Source) failed(e *entry, h *held, why store.Cause, alone bool, fingerprint string, err error) (*Credential, error) {
-	var refusal *hubspot.Error
-	if !errors.As(err, &refusal) {
+// failed handles an error of the token endpoint.
+func (s *Source) failed(e *entry, h *held, why store.Cause, withoutRedis bool, fingerprint string, err error) (*Credential, error) {
+	refusal, is := errors.AsType[*hubspot.Error](err)
+	if !is {
 		refusal = &hubspot.Error{}
 	}
-	if refusal.Kind == hubspot.GrantEnded && !alone {
+	if refusal.Kind == hubspot.GrantEnded && !withoutRedis {
 		return s.grantEnded(e, h, why, fingerprint, refusal)
 	}
 	credential, err := s.notRenewed(e, refusal, err)
 	if h.State != Ended {
 		return credential, err
 	}
-	// Noted, so that the other replicas do not try it as well.
-	_ = s.note(e, h, fingerprint, "")
+	// The try is stored, so that the other replicas do not try the grant too.
+	_ = s.storeTry(e, h, fingerprint, "")
 	ended := s.ended(e.id, h)
 	ended.Err = err
 	return nil, ended
 }
 
-// notRenewed begins a pause after a call of the token endpoint that failed.
+// notRenewed logs a failed call of the token endpoint, and begins a pause.
 func (s *Source) notRenewed(e *entry, refusal *hubspot.Error, err error) (*Credential, error) {
 	if refusal.Kind == hubspot.AppRefused {
-		s.trouble.Error("HubSpot refuses the app: check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET", zap.Error(err))
+		s.throttled.Error("HubSpot refuses the app: check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET", zap.Error(err))
 	} else {
-		s.trouble.Warn("a portal's access token could not be renewed", zap.String("portal", e.id), zap.Error(err))
+		s.throttled.Warn("a portal's access token could not be renewed", zap.String("portal", e.id), zap.Error(err))
 	}
 	if refusal.Kind == hubspot.AppRefused || refusal.Status == http.StatusTooManyRequests {
 		return nil, s.postponeAll(e, refusal.RetryAfter, err)

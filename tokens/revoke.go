@@ -8,14 +8,13 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 )
 
-// ErrNotRevocable: the portal has a static credential, which only a person can end,
-// in HubSpot.
+// ErrNotRevocable means that the portal has a static credential, which only a person can revoke in
+// HubSpot.
 var ErrNotRevocable = errors.New("HubSpot revokes the grants of OAuth apps only")
 
-// Revoke revokes the portal's refresh token at HubSpot, and then removes the portal,
-// as [Source.Remove] does. If HubSpot does not revoke the token, nothing is removed.
-// It holds the lock of renewals, so that none brings another refresh token
-// meanwhile.
+// Revoke revokes the portal's refresh token at HubSpot, and then removes the portal as
+// [Source.Remove] does. If HubSpot does not revoke the token, the portal is not removed. Revoke
+// holds the portal's lock, so that no renewal changes the refresh token meanwhile.
 func (s *Source) Revoke(ctx context.Context, portal, actor string) error {
 	if s.options.App == nil {
 		return errNoApp
@@ -24,7 +23,7 @@ func (s *Source) Revoke(ctx context.Context, portal, actor string) error {
 	if _, err := s.read(ctx, e); err != nil {
 		return fmt.Errorf("portal %s: %w", portal, err)
 	}
-	release, err := s.lease(ctx, e, false, func(h *held) bool { return h.State == Removed })
+	release, err := s.lock(ctx, e, false, func(h *held) bool { return h.State == Removed })
 	if err != nil {
 		return err
 	}
@@ -43,7 +42,7 @@ func (s *Source) Revoke(ctx context.Context, portal, actor string) error {
 	}
 	err = s.options.App.Revoke(ctx, h.Refresh)
 	if refusal, is := errors.AsType[*hubspot.Error](err); is && refusal.Kind == hubspot.GrantEnded {
-		err = nil // there is nothing to revoke any more
+		err = nil // HubSpot does not know the token any more
 	}
 	if err != nil {
 		return fmt.Errorf("revoke the grant of portal %s: %w", portal, err)

@@ -11,19 +11,18 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// A Seed is a portal's credential as the operator's settings have it.
+// A Seed is a portal's credential in the operator's settings.
 type Seed struct {
 	Portal string
 	Name   string // for people; may be empty
 	Kind   Kind
 
-	// Secret is the access token or API key; the refresh token, if the kind
-	// is OAuth.
+	// Secret is the access token or API key, or the refresh token for the kind OAuth.
 	Secret secret.Text
 }
 
-// hash tells values apart without telling them. They are too random to be
-// found from it.
+// hash returns a hash of the kind and the secret. The secret cannot be found from the hash,
+// because HubSpot's credentials are long and random.
 func (s Seed) hash() string {
 	sum := sha256.Sum256([]byte(string(s.Kind) + "\x00" + s.Secret.Reveal()))
 	return hex.EncodeToString(sum[:])
@@ -39,11 +38,11 @@ func (s Seed) record() store.Record {
 	return r
 }
 
-// Seed stores a portal's credential unless the same value was ever seeded for
-// the portal, and reports whether it did: so a restart changes nothing, a value
-// that was rolled back does not return, and a portal that was removed stays
-// removed, but a new value replaces what is there. What is there and cannot be
-// read, as its key is missing, is not replaced: that is an error.
+// Seed stores a portal's credential, unless the same value was ever seeded for the portal before,
+// and reports whether it was stored. So a restart changes nothing, a settings file that was rolled
+// back does not bring an old value back, and a removed portal stays removed. A new value replaces
+// the record. A record that cannot be read, for example because its key is missing, is not
+// replaced, and Seed returns an error.
 func (s *Source) Seed(ctx context.Context, seed Seed) (stored bool, err error) {
 	r := seed.record()
 	if err := checkPut(seed.Portal, r); err != nil {
@@ -53,7 +52,7 @@ func (s *Source) Seed(ctx context.Context, seed Seed) (stored bool, err error) {
 	if err == nil || errors.Is(err, store.ErrNoRecord) {
 		_, err = s.store.Write(ctx, seed.Portal, store.Change{Record: r, Numbering: store.Seeding, Always: true, Seed: seed.hash()})
 	}
-	if known := (*store.Conflict)(nil); errors.As(err, &known) {
+	if _, known := errors.AsType[*store.Conflict](err); known {
 		return false, nil
 	}
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"hubspot-auth-proxy/tokens/throttle"
 )
 
-// NewSource returns a source that listens for the changes of other replicas
-// until it is closed. It does not wait for Redis.
+// NewSource returns a source, which follows the changes of other replicas until it is closed. It
+// does not wait for Redis. The caller must close the source.
 func NewSource(options Options) *Source {
 	s := &Source{
 		options: options,
@@ -34,20 +34,20 @@ func NewSource(options Options) *Source {
 		s.log = zap.NewNop()
 	}
 	s.store = store.New(store.Database{Redis: options.Redis, Prefix: options.Prefix}, options.Keys, s.now)
-	s.trouble = throttle.Logger(s.log, throttle.Every)
+	s.throttled = throttle.Logger(s.log, throttle.Every)
 	s.metrics = newMetrics(options.Metrics, s.store.Health, s.countPortals, s.countAll, s.pending.unsaved)
 	s.pending.wake = make(chan struct{}, 1)
-	s.life, s.end = context.WithCancel(context.Background())
+	s.service, s.end = context.WithCancel(context.Background())
 	s.local.Store(options.Local)
 	s.store.OnChange(s.redisChanged(time.Now()))
-	s.loops.Go(func() { s.store.Hints(s.life, s.resync, s.hintAll, s.hint) })
+	s.loops.Go(func() { s.store.Hints(s.service, s.resync, s.hintAll, s.hint) })
 	s.loops.Go(s.reconcilePending)
 	return s
 }
 
-// Close ends the source. Renewals under way come to their end and what could
-// not be stored is tried once more, as long as ctx lasts; its error says that
-// something was left undone.
+// Close closes the source. It waits for renewals under way, and tries to store renewed portals that
+// are not stored yet, until ctx ends. An error means that a renewal was broken off or that a
+// renewed portal is not stored.
 func (s *Source) Close(ctx context.Context) error {
 	s.mu.Lock()
 	if !s.closed() {
@@ -65,19 +65,18 @@ func (s *Source) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		err = fmt.Errorf("renewals under way are broken off: %w", context.Cause(ctx))
 	}
-	err = errors.Join(err, s.settleLast(ctx))
+	err = errors.Join(err, s.syncLast(ctx))
 	s.end()
 	s.loops.Wait()
 	<-done
-	_ = s.trouble.Sync() // a terminal cannot be synced
+	_ = s.throttled.Sync() // fails on a terminal
 	return err
 }
 
-// Credential returns the portal's credential: from the cache, else from Redis,
-// and renewed if it has expired. A request waits for it 10 seconds at most.
+// Credential returns the portal's credential: from the cache, or otherwise from Redis. If it has
+// expired, Credential renews it first. Credential returns after at most 10 seconds.
 //
-// The error is [ErrNotConnected], an [*EndedError], an [*UnavailableError], or
-// ctx's.
+// The error is [ErrNotConnected], an [*EndedError], an [*UnavailableError], or ctx's error.
 func (s *Source) Credential(ctx context.Context, portal string) (*Credential, error) {
 	if local := s.local.Load(); local != nil && local.Portal == portal {
 		return local, nil
@@ -92,10 +91,10 @@ func (s *Source) credential(ctx context.Context, portal string) (*Credential, er
 	now := s.now()
 	if e, known := s.portals.GetIfPresent(portal); known {
 		if e.hinted() && s.store.Answers() {
-			s.follow(ctx, e)
+			s.readHinted(ctx, e)
 		}
 		if h := e.current.Load(); h != nil {
-			s.attend(e, h, now)
+			s.maintain(e, h, now)
 			if credential, err := s.answer(e, h); err != errExpired {
 				return credential, err
 			}
@@ -103,8 +102,8 @@ func (s *Source) credential(ctx context.Context, portal string) (*Credential, er
 	} else if until, known := s.unknown.GetIfPresent(portal); known && now.Before(until) {
 		return nil, ErrNotConnected
 	}
-	// A flight that was under way may be one of Renew, or end at the very
-	// moment of the expiry.
+	// The flight may have been one of Renew, or the credential may expire when the flight ends.
+	// So there is a second try.
 	for range 2 {
 		credential, err := s.wait(ctx, portal, func(ctx context.Context) (*Credential, error) {
 			return s.obtain(ctx, portal)
@@ -116,10 +115,10 @@ func (s *Source) credential(ctx context.Context, portal string) (*Credential, er
 	return nil, unavailable(portal, 0, errExpired)
 }
 
-// Renew returns another credential than the one that HubSpot has rejected with
-// a 401, if there is one or it is time to ask for one; expired tells that
-// HubSpot gave the token's expiry as its reason. Else the error is
-// [ErrNoOther], or one of those of [Source.Credential].
+// Renew returns a credential that differs from the rejected one, to which HubSpot has answered 401.
+// If there is none yet, Renew renews the portal, unless it is too early for that. expired means
+// that HubSpot has named the token's expiry as the reason. The error is [ErrNoOther], or an error
+// as of [Source.Credential].
 func (s *Source) Renew(ctx context.Context, rejected *Credential, expired bool) (*Credential, error) {
 	if local := s.local.Load(); local != nil && local.Portal == rejected.Portal {
 		return s.replaceLocal(ctx, rejected)
@@ -127,14 +126,14 @@ func (s *Source) Renew(ctx context.Context, rejected *Credential, expired bool) 
 	if _, waiting := s.provided(rejected.Portal); waiting && !s.store.Answered() {
 		return nil, ErrNoOther
 	}
-	// A flight that was under way may have begun before the rejection, and
-	// end with what was rejected.
+	// A flight that began before the rejection may return the rejected credential. So there is a
+	// second try.
 	for range 2 {
 		credential, err := s.wait(ctx, rejected.Portal, func(ctx context.Context) (*Credential, error) {
 			return s.replace(ctx, rejected, expired)
 		})
-		if gone := (*EndedError)(nil); errors.As(err, &gone) {
-			rejected.learned.dead.Store(true)
+		if _, ended := errors.AsType[*EndedError](err); ended {
+			rejected.learned.useless.Store(true)
 		}
 		if err != nil || !credential.Secret.Equal(rejected.Secret) {
 			return credential, err
@@ -143,9 +142,8 @@ func (s *Source) Renew(ctx context.Context, rejected *Credential, expired bool) 
 	return nil, ErrNoOther
 }
 
-// wait does one flight for the portal, or joins the one under way, and waits
-// for its end, or ctx's, or until requestTimeout is at an end. The flight goes on
-// without it.
+// wait starts a flight for the portal, or joins the one under way. It waits until the flight or ctx
+// ends, or until requestTimeout has passed. The flight then continues without the request.
 func (s *Source) wait(ctx context.Context, portal string, do func(context.Context) (*Credential, error)) (*Credential, error) {
 	timeout := time.NewTimer(requestTimeout)
 	defer timeout.Stop()
@@ -160,10 +158,10 @@ func (s *Source) wait(ctx context.Context, portal string, do func(context.Contex
 	}
 }
 
-// attend begins what the portal needs, in the background: to be renewed or its
-// ended grant to be tried, which begins with reading it again, or that only. It is read also while a renewal
-// is under way, because that may take long.
-func (s *Source) attend(e *entry, h *held, now time.Time) {
+// maintain starts what is due for the portal in the background: a renewal, a try of the ended grant,
+// or a read of the record. A renewal and a try read the record first. While a renewal is under way,
+// the record is still read when that is due, because a renewal may take long.
+func (s *Source) maintain(e *entry, h *held, now time.Time) {
 	due := !h.renewAt.IsZero() && !now.Before(h.renewAt) && s.paused(e) == nil || h.State == Ended && s.isDue(e, h)
 	if due && now.UnixNano() >= e.aheadAt.Load() {
 		began := s.background(&e.renewing, func() {
@@ -176,17 +174,16 @@ func (s *Source) attend(e *entry, h *held, now time.Time) {
 		}
 	}
 	if now.UnixNano() >= e.checkAt.Load() {
-		e.checkAfter(now, checkSoon) // or when it has been read
+		e.checkAfter(now, checkSoon) // replaced when the record was read
 		s.check(e)
 	}
 }
 
-// quietTime is how long after the start nothing is logged about a Redis that
-// does not answer: the one who waits for it, or a command that needs it, says
-// that better.
+// quietTime is the time after the start for which nothing is logged if Redis does not answer. In
+// that time, the start of the program, or the command that needs Redis, reports the error itself.
 const quietTime = 2 * time.Second
 
-// redisChanged returns what logs that Redis stops or begins to answer.
+// redisChanged returns a function that logs when Redis stops answering and when it answers again.
 func (s *Source) redisChanged(start time.Time) func(error) {
 	var logged atomic.Bool
 	return func(err error) {
@@ -194,7 +191,7 @@ func (s *Source) redisChanged(start time.Time) func(error) {
 		case err == nil && logged.CompareAndSwap(true, false):
 			s.log.Info("Redis answers again")
 			s.pending.hurry()
-		case err != nil && s.life.Err() == nil && time.Since(start) > quietTime && logged.CompareAndSwap(false, true):
+		case err != nil && s.service.Err() == nil && time.Since(start) > quietTime && logged.CompareAndSwap(false, true):
 			s.log.Error("Redis does not answer; portals that are known are served and renewed without it", zap.Error(err))
 		}
 	}

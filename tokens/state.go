@@ -18,77 +18,79 @@ import (
 )
 
 const (
-	// requestTimeout is how long a request waits for a credential.
+	// requestTimeout is the longest time that a request waits for a credential.
 	requestTimeout = 10 * time.Second
 
-	// flightTime is how long a flight may wait for Redis, and for another
-	// replica's renewal. A call of the token endpoint is not bound by it.
+	// flightTime is the longest time that a flight waits for Redis and for another
+	// replica's renewal. It does not limit a call of the token endpoint.
 	flightTime = 30 * time.Second
 
-	// maxPortals is how many portals are cached; one takes 2 to 3 KB. Those
-	// that are not among the most used ones are read from Redis again.
+	// maxPortals is the number of portals that are cached. Each takes 2 to 3 KB. A
+	// portal that was displaced is read from Redis again.
 	maxPortals = 50_000
 
-	// A portal that Redis does not know is not asked for again for
-	// unknownTime; maxUnknown such portals are remembered.
+	// unknownTime is the time for which an unknown portal is not looked up in Redis
+	// again, and maxUnknown the number of unknown portals that are kept for that.
 	unknownTime = 5 * time.Second
 	maxUnknown  = 10_000
 )
 
-// Options are what a [Source] works with.
+// Options are the options of a [Source].
 type Options struct {
-	// Redis has the records. The source does not close it.
+	// Redis is the client for the records. The source does not close it.
 	Redis redis.UniversalClient
 
-	// Prefix is what every key and channel in Redis begins with.
+	// Prefix begins the name of every key and channel in Redis.
 	Prefix string
 
-	// Keys seal the secrets in Redis. The zero value stores them as they are.
+	// Keys seal the secrets in Redis. The zero value means that secrets are stored
+	// without sealing.
 	Keys seal.Ring
 
-	// App renews OAuth tokens. Nil: they cannot be renewed.
+	// App renews OAuth tokens. nil means that they cannot be renewed.
 	App *hubspot.App
 
-	// RefreshAhead is how long before its end a token is renewed, but never
-	// more than a quarter of its life.
+	// RefreshAhead is the time before its expiry at which a token is renewed. At most a
+	// quarter of the token's life is used.
 	RefreshAhead time.Duration
 
-	// Local is a credential that Redis has not, for its portal. Nil: none.
+	// Local is a credential that has no record in Redis. nil means none.
 	Local *Credential
 
-	// Rejected is called when HubSpot has rejected a static credential of the
-	// portal, before another is looked for: at most once a second for each portal.
-	// Nil: nothing is called.
+	// Rejected is called when HubSpot has rejected a static credential of the portal,
+	// before the source checks whether there is another: at most once a second for each
+	// portal. nil means that nothing is called.
 	Rejected func(ctx context.Context, portal string)
 
 	// GrantChanged is called when this process has stored that a portal's grant has
-	// ended, or that the portal works again. It must return at once. Nil: nothing is
-	// called.
+	// ended, or that the portal works again. It must return at once. nil means that
+	// nothing is called.
 	GrantChanged func(GrantChange)
 
-	// Log gets what operators should know. Nil: nothing is logged.
+	// Log is the logger. nil means that nothing is logged.
 	Log *zap.Logger
 
-	// Metrics is where the source's metrics are registered. Nil: nowhere, they
-	// are counted all the same.
+	// Metrics is the registry of the source's metrics. nil means that the metrics are
+	// not registered.
 	Metrics prometheus.Registerer
 
-	// Now is the clock. Nil: time.Now.
+	// Now is the clock. nil means time.Now.
 	Now func() time.Time
 }
 
-// A Source hands out the portals' credentials. It is safe for concurrent use.
+// A Source provides the portals' credentials. [NewSource] returns one; the zero value is not
+// usable. A Source is safe for concurrent use.
 type Source struct {
-	options Options
-	now     func() time.Time
-	log     *zap.Logger // of facts, each told
-	trouble *zap.Logger // of what can befall many portals at once, told now and then
-	metrics *metrics
-	store   *store.Store
+	options   Options
+	now       func() time.Time
+	log       *zap.Logger // of facts, each told
+	throttled *zap.Logger // of what can befall many portals at once, told now and then
+	metrics   *metrics
+	store     *store.Store
 
 	portals *otter.Cache[string, *entry]
-	unknown *otter.Cache[string, time.Time] // when to ask again
-	flights singleflight.Group              // one per portal
+	unknown *otter.Cache[string, time.Time] // unknown portals, and when to look them up again
+	flights singleflight.Group              // one flight at a time for each portal
 	app     appPause
 	pending pending
 
@@ -97,21 +99,21 @@ type Source struct {
 	local     atomic.Pointer[Credential] // of Options, or as it was changed
 	localRead atomic.Int64               // when Rejected was last called for it, in ns since 1970
 
-	// provisional has the credentials that serve until Redis has answered; nil
-	// means that it has, or that nobody waits for it.
+	// provisional has the credentials that are used until Redis has answered. nil means
+	// that Redis has answered, or that Provide was not called.
 	provisional atomic.Pointer[map[string]*Credential]
 
-	life context.Context // of the work in the background
-	end  context.CancelFunc
+	service context.Context // ends when the source is closed; the context of work in the background
+	end     context.CancelFunc
 
-	mu      sync.Mutex // guards closing it, and work against being waited for as it begins
-	closing chan struct{}
-	work    sync.WaitGroup // reading, renewing, storing
-	loops   sync.WaitGroup // until end
+	mu      sync.Mutex     // guards closing, so that no work begins after Close waits for work
+	closing chan struct{}  // closed by Close
+	work    sync.WaitGroup // reads, renewals and writes, for which Close waits
+	loops   sync.WaitGroup // goroutines that run until end is called
 }
 
-// begin reports whether work may begin that Close waits for; s.work.Done must
-// follow it.
+// begin adds to s.work and returns true, or returns false if the source is closed. After true, the
+// caller must call s.work.Done.
 func (s *Source) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,22 +133,23 @@ func (s *Source) closed() bool {
 	}
 }
 
-// flight does something for the portal, unless that or another flight is under
-// way, in a context of its own: a client that leaves cancels nothing.
+// flight calls do for the portal, unless a flight for the portal is under way, which is joined
+// then. do gets the service's context with a timeout, so that a client that disconnects does not
+// cancel it.
 func (s *Source) flight(portal string, do func(context.Context) (*Credential, error)) <-chan singleflight.Result {
 	return s.flights.DoChan(portal, func() (any, error) {
 		if !s.begin() {
 			return nil, unavailable(portal, 0, errClosed)
 		}
 		defer s.work.Done()
-		ctx, cancel := context.WithTimeout(s.life, flightTime)
+		ctx, cancel := context.WithTimeout(s.service, flightTime)
 		defer cancel()
 		return do(ctx)
 	})
 }
 
-// background does something for a portal without anybody waiting, unless busy
-// says that it is being done already. It reports whether it began.
+// background calls do in a goroutine, unless busy is set because do is already running. It reports
+// whether it has started do.
 func (s *Source) background(busy *atomic.Bool, do func()) bool {
 	if !busy.CompareAndSwap(false, true) {
 		return false
@@ -163,8 +166,7 @@ func (s *Source) background(busy *atomic.Bool, do func()) bool {
 	return true
 }
 
-// entry returns what the process knows about a portal, to be filled if it is
-// new.
+// entry returns the portal's entry. If there is none, entry adds an empty one to the cache.
 func (s *Source) entry(id string) *entry {
 	if e, known := s.portals.GetIfPresent(id); known {
 		return e
@@ -177,7 +179,7 @@ func (s *Source) entry(id string) *entry {
 	return e
 }
 
-// countPortals counts the cached portals that are as asked for.
+// countPortals returns the number of held records for which is returns true.
 func (s *Source) countPortals(is func(*held) bool) float64 {
 	n := 0.0
 	for e := range s.portals.Values() {

@@ -7,41 +7,40 @@ import (
 )
 
 const (
-	// surveyPart is how many records are read before a survey pauses.
+	// surveyPart is the number of records that a survey reads before it pauses.
 	surveyPart = 100
 
-	// surveyPause is how much longer a survey pauses than it has read, so that
-	// the reading takes at most half a percent of a core. It takes much less of a
-	// Redis that is slow, because the time of waiting counts as that of reading.
+	// surveyPause is the length of a pause, as a multiple of the time that the last part
+	// took, so that a survey takes at most half a percent of a core. From a slow Redis, a
+	// survey reads less, because waiting for Redis counts too.
 	surveyPause = 200
 
-	// surveyLongest bounds a pause.
-	surveyLongest = 2 * time.Second
+	// maxSurveyPause limits a pause.
+	maxSurveyPause = 2 * time.Second
 
-	// surveyEvery is the time between two surveys. Changes are followed by hints;
-	// a survey finds what hints have missed.
+	// surveyEvery is the time between two surveys. Hints report most changes at once; a
+	// survey finds changes whose hints were lost.
 	surveyEvery = 15 * time.Second
 
-	// surveySoon is how long changes are gathered before their records are read.
+	// surveySoon is the time for which hints are collected before the records are read.
 	surveySoon = 100 * time.Millisecond
 )
 
-// Survey reads the record of each portal once, without pausing, for the counts
-// and for [Source.Overview].
+// Survey reads the records of all portals once, without pauses, to update the counts and the result
+// of [Source.Overview]. The error means that Redis did not answer.
 func (s *Source) Survey(ctx context.Context) error {
 	return s.survey(ctx, func(time.Duration) error { return nil })
 }
 
-// FollowAll keeps the counts of all records, and what [Source.Overview] finds, up
-// to date until the source is closed: changes by their hints, and all records
-// again and again, in the background. The first survey pauses less, so that the
-// counts are soon those of all.
+// FollowAll keeps the counts and the result of [Source.Overview] up to date, in the background,
+// until the source is closed. It reads records when hints report changes, and all records at
+// intervals. The first survey has shorter pauses, so that the counts are soon complete.
 func (s *Source) FollowAll() { s.loops.Go(s.followAll) }
 
 func (s *Source) followAll() {
 	pauses := 1
-	for s.life.Err() == nil {
-		err := s.survey(s.life, func(took time.Duration) error { return s.rest(min(time.Duration(pauses)*took, surveyLongest)) })
+	for s.service.Err() == nil {
+		err := s.survey(s.service, func(took time.Duration) error { return s.sleep(min(time.Duration(pauses)*took, maxSurveyPause)) })
 		if err == nil {
 			pauses = surveyPause
 		}
@@ -49,8 +48,7 @@ func (s *Source) followAll() {
 	}
 }
 
-// survey reads all records, and calls pause after each part with the time that
-// the part took.
+// survey reads all records. After each part, it calls pause with the time that the part took.
 func (s *Source) survey(ctx context.Context, pause func(took time.Duration) error) error {
 	s.directory.begin()
 	err := s.store.Scan(ctx, func(ids []string) error {
@@ -73,51 +71,51 @@ func (s *Source) survey(ctx context.Context, pause func(took time.Duration) erro
 	return err
 }
 
-// inspect reads records for the directory.
+// inspect reads the records of the portals and updates the directory.
 func (s *Source) inspect(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	records, err := s.store.LoadAll(ctx, ids)
 	for _, r := range records {
-		s.directory.noteLoaded(r)
+		s.directory.updateLoaded(r)
 	}
 	return err
 }
 
 // followChanges reads the records that have changed, until the deadline.
 func (s *Source) followChanges(deadline time.Time) {
-	for left := time.Until(deadline); left > 0 && s.life.Err() == nil; left = time.Until(deadline) {
+	for left := time.Until(deadline); left > 0 && s.service.Err() == nil; left = time.Until(deadline) {
 		timeout := time.NewTimer(left)
 		select {
-		case <-s.life.Done():
+		case <-s.service.Done():
 		case <-timeout.C:
 		case <-s.directory.wake:
-			_ = s.rest(surveySoon)
+			_ = s.sleep(surveySoon)
 		}
 		timeout.Stop()
 		began := time.Now()
 		changed := s.directory.takeChanged(surveyPart)
-		if err := s.inspect(s.life, changed); err != nil {
-			for _, id := range changed { // the next survey finds them, too
+		if err := s.inspect(s.service, changed); err != nil {
+			for _, id := range changed { // so that they are read again before the next survey
 				s.directory.mark(id)
 			}
-			_ = s.rest(surveyLongest)
+			_ = s.sleep(maxSurveyPause)
 		}
 		if len(changed) == surveyPart {
 			s.directory.hurry()
 		}
-		_ = s.rest(min(surveyPause*time.Since(began), surveyLongest))
+		_ = s.sleep(min(surveyPause*time.Since(began), maxSurveyPause))
 	}
 }
 
-// rest waits, unless the source ends.
-func (s *Source) rest(d time.Duration) error {
+// sleep waits for d. It returns an error if the source is closed before.
+func (s *Source) sleep(d time.Duration) error {
 	timeout := time.NewTimer(d)
 	defer timeout.Stop()
 	select {
-	case <-s.life.Done():
-		return context.Cause(s.life)
+	case <-s.service.Done():
+		return context.Cause(s.service)
 	case <-timeout.C:
 		return nil
 	}

@@ -122,11 +122,11 @@ func (a *Admin) tags(o tokens.Overview) []tag {
 func portalsTag(o tokens.Overview) tag {
 	unwell := 0
 	for _, status := range o.Portals {
-		if !status.Well() {
+		if !status.Healthy() {
 			unwell++
 		}
 	}
-	switch unwell = max(unwell, o.Unwell); {
+	switch unwell = max(unwell, o.NeedAttention); {
 	case len(o.Portals) == 0 && o.Counts.All() == 0:
 		return tag{"idle", "No portal"}
 	case unwell == 0:

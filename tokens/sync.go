@@ -13,15 +13,16 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// take takes in what Redis has of the portal, nil if it has nothing, and returns
-// what the process holds then. The decision is save if Redis is to get that.
-func (s *Source) take(e *entry, stored *store.Record) (*held, decision) {
+// merge reconciles the held record with the stored one, which is nil if Redis has none. It returns
+// the record that the process holds afterwards, or nil. If the decision is save, Redis has to get
+// that record.
+func (s *Source) merge(e *entry, stored *store.Record) (*held, decision) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := reconcile(e.record(), stored)
 	if now == adopt {
 		if former := e.record(); former != nil && !former.Refresh.Equal(stored.Refresh) {
-			e.pause = pause{} // which the former refresh token had caused
+			e.pause = pause{} // the former refresh token had caused the pause
 		}
 		e.hold(s.held(e.id, *stored))
 	}
@@ -29,17 +30,17 @@ func (s *Source) take(e *entry, stored *store.Record) (*held, decision) {
 		e.unsaved.Store(false)
 	}
 	if stored != nil {
-		e.unusable = pause{} // if it was, it has been mended
+		e.unusable = pause{}
 	}
 	e.checkAfter(s.now(), checkEvery)
 	h := e.current.Load()
 	if h != nil {
-		s.directory.note(e.id, h.Record, nil)
+		s.directory.update(e.id, h.Record, nil)
 	}
 	return h, now
 }
 
-// held makes what is held of a record.
+// held returns the held form of a record.
 func (s *Source) held(id string, r store.Record) *held {
 	h := &held{Record: r}
 	if r.State == Removed {
@@ -47,8 +48,8 @@ func (s *Source) held(id string, r store.Record) *held {
 	}
 	l := new(learned)
 	if r.Kind != OAuth {
-		l.judgement = &judgement{now: s.now, changed: func() { s.judged(id, l) }}
-		l.judgement.set(r.RejectedAt)
+		l.rejection = &rejection{now: s.now, changed: func() { s.rejectionChanged(id, l) }}
+		l.rejection.set(r.RejectedAt)
 	}
 	h.credential = &Credential{
 		Portal: id, Kind: r.Kind, Secret: r.Secret, Expiry: r.ExpiresAt, Generation: r.Generation,
@@ -60,9 +61,9 @@ func (s *Source) held(id string, r store.Record) *held {
 	return h
 }
 
-// renewAt returns when to renew the record ahead of its end: by the time set,
-// but at most by a quarter of its life, and a bit later in some replicas and
-// portals than in others, so that they do not all ask at once.
+// renewAt returns the time at which to renew the record: RefreshAhead before it expires, or a
+// quarter of its life before if that is less, and up to a fifth of that time later, at random, so
+// that not all replicas and portals renew at the same time.
 func (s *Source) renewAt(r store.Record, now time.Time) time.Time {
 	begin := r.RenewedAt
 	if begin.IsZero() {
@@ -72,7 +73,8 @@ func (s *Source) renewAt(r store.Record, now time.Time) time.Time {
 	return r.ExpiresAt.Add(-jitter(ahead*4/5, ahead))
 }
 
-// reconcilePending reconciles what is pending, as soon as Redis takes it.
+// reconcilePending reconciles pending portals, and repeats that while Redis fails, until the source
+// is closed.
 func (s *Source) reconcilePending() {
 	const first, most = 100 * time.Millisecond, 3 * time.Second
 	wait := first
@@ -85,23 +87,23 @@ func (s *Source) reconcilePending() {
 			wait = first
 		}
 		select {
-		case <-s.life.Done():
+		case <-s.service.Done():
 			return
 		case <-s.pending.wake:
 		case <-again:
 		}
-		_ = s.settleAll(s.life) // logged when it failed first; tried until it works
+		_ = s.syncAll(s.service) // the first failure was logged, and the pending portals are tried again
 	}
 }
 
-// settleLast stores what is unsaved, because nobody will after it: it tries
-// until ctx ends, unless a record is what is wrong.
-func (s *Source) settleLast(ctx context.Context) error {
+// syncLast stores all unsaved portals when the source is closed. It tries until ctx ends, unless
+// a record cannot be used.
+func (s *Source) syncLast(ctx context.Context) error {
 	for {
 		for _, e := range s.pending.all() {
-			s.pending.begin(e) // what is saved, others hold too
+			s.pending.remove(e) // a saved record is also in Redis
 		}
-		err := s.settleAll(ctx)
+		err := s.syncAll(ctx)
 		if !IsRedisError(err) {
 			return err
 		}
@@ -113,22 +115,22 @@ func (s *Source) settleLast(ctx context.Context) error {
 	}
 }
 
-// settlesAtOnce is how many portals are reconciled at the same time.
-const settlesAtOnce = 8
+// syncsAtOnce is the number of portals that are reconciled at the same time.
+const syncsAtOnce = 8
 
-// settleAll tries to reconcile each pending portal once, until Redis fails. A
-// record that cannot be used does not keep the others from it.
-func (s *Source) settleAll(ctx context.Context) error {
+// syncAll tries once to reconcile each pending portal, and stops when Redis fails. A record that
+// cannot be used does not stop syncAll.
+func (s *Source) syncAll(ctx context.Context) error {
 	var mu sync.Mutex
 	var errs []error
 	work, ctx := errgroup.WithContext(ctx)
-	work.SetLimit(settlesAtOnce)
+	work.SetLimit(syncsAtOnce)
 	for _, e := range s.pending.all() {
 		if ctx.Err() != nil {
 			break
 		}
 		work.Go(func() error {
-			err := s.settlePending(ctx, e)
+			err := s.syncPending(ctx, e)
 			if err != nil && IsRedisError(err) {
 				return err
 			}
@@ -144,36 +146,35 @@ func (s *Source) settleAll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// settlePending reconciles a pending portal, which stays pending if Redis fails,
-// or if only this process has its newest credential.
-func (s *Source) settlePending(ctx context.Context, e *entry) error {
+// syncPending reconciles a pending portal. If that fails, the portal stays pending if Redis has
+// failed or if only this process has the newest credential.
+func (s *Source) syncPending(ctx context.Context, e *entry) error {
 	unsaved := e.unsaved.Load()
-	s.pending.begin(e)
-	err := s.settle(ctx, e)
+	s.pending.remove(e)
+	err := s.sync(ctx, e)
 	if err != nil {
 		if unsaved || IsRedisError(err) {
 			s.pending.addQuietly(e)
 		}
 		return fmt.Errorf("store portal %s: %w", e.id, err)
 	}
-	s.pending.begin(e)
+	s.pending.remove(e)
 	if unsaved && !e.unsaved.Load() {
-		s.log.Info("a renewed portal is stored at last", zap.String("portal", e.id))
+		s.log.Info("a renewed portal is now stored in Redis", zap.String("portal", e.id))
 	}
 	return nil
 }
 
-// settle reconciles what is held with what Redis has, and stores it if Redis is
-// to get it. What is held keeps its numbers: writing a record back makes it no
-// newer than it is.
-func (s *Source) settle(ctx context.Context, e *entry) error {
-	for range 3 { // it may be changed at the same moment
+// sync reconciles the held record with the record in Redis, and writes the held record to Redis if
+// that lacks it. The record keeps its numbers, so it does not become newer.
+func (s *Source) sync(ctx context.Context, e *entry) error {
+	for range 3 { // the record may be changed at the same time
 		hints := e.hints.Load()
 		stored, err := s.load(ctx, e.id)
 		if err != nil {
 			return err
 		}
-		h, decision := s.take(e, stored)
+		h, decision := s.merge(e, stored)
 		e.followed.Store(hints)
 		if decision != save {
 			return nil
@@ -185,11 +186,11 @@ func (s *Source) settle(ctx context.Context, e *entry) error {
 				s.stored(e.id, *stored, h.Record)
 			}
 			if stored == nil {
-				s.trouble.Warn("Redis has lost its data; a portal is stored again", zap.String("portal", e.id))
+				s.throttled.Warn("Redis has lost its data; a portal is stored again", zap.String("portal", e.id))
 			}
 			return nil
 		}
-		if changed := (*store.Conflict)(nil); !errors.As(err, &changed) {
+		if _, changed := errors.AsType[*store.Conflict](err); !changed {
 			return err
 		}
 	}
