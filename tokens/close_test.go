@@ -2,6 +2,7 @@ package tokens_test
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -107,6 +108,23 @@ func TestCloseStoresWhatIsUnsaved(t *testing.T) {
 				t.Error("another token is stored")
 			}
 		})
+	}
+}
+
+func TestCloseReportsAnUnsavedPortalIfItsContextHasEnded(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	hub, now, client := newHub(t), newClock(), dial(t, server)
+	s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+	seed(t, s, hub, portalID)
+	get(t, s, portalID)
+	c := cutoff(client)
+	c.Store(true)
+	defer c.Store(false)
+	now.advance(tokenLife)
+	get(t, s, portalID)
+	if err := <-closing(s, 0); err == nil || !strings.Contains(err.Error(), "1 renewed portals are not stored") {
+		t.Errorf("Close: %v", err)
 	}
 }
 

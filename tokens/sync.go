@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,14 +100,19 @@ func (s *Source) reconcilePending() {
 // syncLast stores all unsaved portals when the source is closed. It tries until ctx ends, unless
 // a record cannot be used.
 func (s *Source) syncLast(ctx context.Context) error {
+	var failed error
 	for {
 		for _, e := range s.pending.all() {
 			s.pending.remove(e) // a saved record is also in Redis
 		}
 		err := s.syncAll(ctx)
+		if unsaved := s.pending.unsaved(); err == nil && unsaved > 0 { // ctx has ended before the first try, or between two
+			return fmt.Errorf("%d renewed portals are not stored in Redis: %w", unsaved, cmp.Or(failed, context.Cause(ctx)))
+		}
 		if !IsRedisError(err) {
 			return err
 		}
+		failed = err
 		select {
 		case <-ctx.Done():
 			return err
