@@ -168,7 +168,7 @@ func TestWhatAnotherReplicaHasRenewedIsUsed(t *testing.T) {
 func TestARejectedStaticCredentialIsReadAgainOnceASecond(t *testing.T) {
 	for _, kind := range []tokens.Kind{tokens.AccessToken, tokens.APIKey} {
 		t.Run(string(kind), func(t *testing.T) {
-			onEachRedis(t, func(t *testing.T, connect connector) {
+			onEachFullRedis(t, func(t *testing.T, connect connector) {
 				hub, now, client := newHub(t), newClock(), connect(t)
 				s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
 				put(t, s, portalID, kind, hubspottest.Canary+"-1")

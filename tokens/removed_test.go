@@ -10,7 +10,7 @@ import (
 )
 
 func TestAPortalThatWasRemovedIsNotBroughtBackByASeedOnceRedisIsEmptied(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, connect connector) {
+	onEachFullRedis(t, func(t *testing.T, connect connector) {
 		hub, client := newHub(t), connect(t)
 		a := newSource(t, hub, tokens.Options{Redis: connect(t)})
 		b := newSource(t, hub, tokens.Options{Redis: connect(t)})
@@ -44,7 +44,7 @@ func TestAPortalThatWasRemovedIsNotBroughtBackByASeedOnceRedisIsEmptied(t *testi
 
 // FLUSHALL breaks no connection, and nobody calls meanwhile.
 func TestAFlushedRedisIsFilledAgainUnasked(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, connect connector) {
+	onEachFullRedis(t, func(t *testing.T, connect connector) {
 		hub, client := newHub(t), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client})
 		seed(t, s, hub, portalID)

@@ -171,7 +171,7 @@ func TestAChangeByAnotherReplicaArrivesByEvent(t *testing.T) {
 }
 
 func TestAChangeWhoseEventWasLostIsFoundWithinTheTimeOfRereading(t *testing.T) {
-	onEachRedis(t, func(t *testing.T, connect connector) {
+	onEachFullRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
 		put(t, s, portalID, tokens.APIKey, "1")

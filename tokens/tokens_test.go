@@ -6,6 +6,7 @@ import (
 	"flag"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -23,10 +24,15 @@ import (
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/store/statefile"
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(writerState) != "" {
+		beWriter()
+		return
+	}
 	if os.Getenv(childRedis) != "" {
 		beChild()
 		return
@@ -70,9 +76,20 @@ func (c *clock) advance(d time.Duration) {
 // connector gives each caller a client of one Redis.
 type connector func(t *testing.T) redis.UniversalClient
 
-// onEachRedis runs the test with the embedded Redis, and with a real one if
-// that is installed.
+// onEachRedis runs the test with the embedded Redis, in memory and in a file, and
+// with a real one if that is installed.
 func onEachRedis(t *testing.T, test func(t *testing.T, connect connector)) {
+	onEachFullRedis(t, test)
+	t.Run("file", func(t *testing.T) {
+		t.Parallel()
+		client := embeddedIn(t, statePath(t))
+		test(t, func(*testing.T) redis.UniversalClient { return client })
+	})
+}
+
+// onEachFullRedis is onEachRedis for tests that send commands which the program does
+// not use. A Redis that keeps its data in a file refuses them.
+func onEachFullRedis(t *testing.T, test func(t *testing.T, connect connector)) {
 	t.Parallel()
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
@@ -85,6 +102,33 @@ func onEachRedis(t *testing.T, test func(t *testing.T, connect connector)) {
 		server := redistest.Start(t)
 		test(t, func(t *testing.T) redis.UniversalClient { return dial(t, server) })
 	})
+}
+
+// statePath returns a path for a state file, in a folder that only this user may
+// write to.
+func statePath(tb testing.TB) string {
+	tb.Helper()
+	folder := tb.TempDir()
+	if err := os.Chmod(folder, 0o700); err != nil {
+		tb.Fatal(err)
+	}
+	return filepath.Join(folder, "state")
+}
+
+// embeddedIn returns a client of an embedded Redis that keeps its data in a file,
+// until the test ends.
+func embeddedIn(tb testing.TB, path string) redis.UniversalClient {
+	tb.Helper()
+	client, end, err := store.EmbeddedIn(tb.Context(), path, statefile.Options{Holder: "test", Waste: 2 << 10})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := end(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return client
 }
 
 // dial returns a client of the server as the program makes it.

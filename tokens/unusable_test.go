@@ -115,7 +115,7 @@ func TestADamagedPortalCostsItselfOnly(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onEachRedis(t, func(t *testing.T, connect connector) {
+			onEachFullRedis(t, func(t *testing.T, connect connector) {
 				hub, now, client := newHub(t), newClock(), connect(t)
 				other := newSource(t, hub, tokens.Options{Redis: connect(t)})
 				put(t, other, portalID, tokens.OAuth, "x")

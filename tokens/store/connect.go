@@ -121,13 +121,7 @@ func noNotifications() *maintnotifications.Config {
 // password, and keeps its data in memory only.
 func Embedded() (client redis.UniversalClient, end func()) {
 	server := miniredis.NewMiniRedis()
-	options := &redis.Options{
-		Addr:   embeddedAddr,
-		Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() },
-	}
-	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
-	options.MaintNotificationsConfig, options.DisableIdentity = noNotifications(), true
-	client = redis.NewClient(options)
+	client = localClient(&redis.Options{Addr: embeddedAddr, Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() }})
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)

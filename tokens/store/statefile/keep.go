@@ -1,0 +1,264 @@
+package statefile
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// expireEvery is how often keys expire. Miniredis' time stands still otherwise.
+	expireEvery = 250 * time.Millisecond
+
+	// writeEvery is how often keys that expire are written.
+	writeEvery = 3 * expireEvery
+
+	// tidyEvery is how often the file is written anew, so that it does not keep secrets that
+	// were replaced, sealed or removed.
+	tidyEvery = 10 * time.Minute
+
+	// rewritePause is how long the file is not written anew after that has failed, as long as
+	// it can be appended to.
+	rewritePause = time.Minute
+)
+
+// wallClock returns the time without the monotonic clock, which stands still while the machine
+// sleeps.
+func wallClock() time.Time { return time.Now().Round(0) }
+
+// keep makes keys expire, writes what need not be written at once, and keeps the file short.
+func (s *Server) keep() {
+	ticker := time.NewTicker(expireEvery)
+	defer ticker.Stop()
+	written, tidied := time.Now(), time.Now()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.wasteful:
+			s.rewrite()
+			continue
+		case <-ticker.C:
+		}
+		s.expire()
+		if time.Since(written) >= writeEvery {
+			written = time.Now()
+			s.catchUp()
+		}
+		if time.Since(tidied) >= tidyEvery {
+			tidied = time.Now()
+			s.tidy()
+		}
+	}
+}
+
+// catchUp writes what is not written yet. What fails is logged, and tried again.
+func (s *Server) catchUp() {
+	s.gate.Lock()
+	broken := s.disk.broken != nil
+	s.gate.Unlock()
+	if broken {
+		s.rewrite()
+	}
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	_ = s.writeLater()
+}
+
+// expire lets the keys' time pass.
+func (s *Server) expire() {
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	now := wallClock()
+	if passed := now.Sub(s.clock); passed > 0 {
+		s.redis.FastForward(passed)
+	}
+	s.clock = now
+}
+
+// current returns the content of a key.
+func (s *Server) current(key string) entry {
+	db := s.redis.DB(0)
+	e := entry{kind: db.Type(key), key: key}
+	switch e.kind {
+	case kindString:
+		value, _ := db.Get(key) // it exists
+		e.values = []string{value}
+	case kindHash:
+		fields, _ := db.HKeys(key) // it exists
+		for _, field := range fields {
+			e.values = append(e.values, field, db.HGet(key, field))
+		}
+	default:
+		return entry{kind: kindGone, key: key}
+	}
+	if left := db.TTL(key); left > 0 {
+		e.expires = s.clock.Add(left).UnixMilli()
+	}
+	return e
+}
+
+// restore gives a key the content that the file has.
+func (s *Server) restore(saved saved) {
+	e, _ := parse(strings.TrimSuffix(saved.line, "\n")) // which was read or written
+	left := time.UnixMilli(e.expires).Sub(s.clock)
+	db := s.redis.DB(0)
+	db.Del(e.key)
+	if e.expires != 0 && left <= 0 {
+		return
+	}
+	switch e.kind {
+	case kindString:
+		_ = db.Set(e.key, e.values[0]) // the key has no other type
+	case kindHash:
+		db.HSet(e.key, e.values...)
+	}
+	if e.expires != 0 {
+		db.SetTTL(e.key, left)
+	}
+}
+
+// writeTouched writes the keys that the last command has changed and that do not expire. If
+// that fails, they get back what the file has.
+func (s *Server) writeTouched() error {
+	batch := map[string]entry{}
+	for key := range s.touched {
+		switch now, old := s.current(key), s.kept[key]; {
+		case now.expires != 0, now.kind == kindGone && (old.line == "" || old.expires != 0):
+			s.later[key] = struct{}{}
+		default:
+			batch[key] = now
+		}
+	}
+	err := s.write(batch)
+	if err == nil {
+		return nil
+	}
+	for key := range batch {
+		if old, had := s.kept[key]; had {
+			s.restore(old)
+		} else {
+			s.redis.DB(0).Del(key)
+		}
+	}
+	return err
+}
+
+// writeLater writes the other keys that have changed.
+func (s *Server) writeLater() error {
+	batch := map[string]entry{}
+	for key := range s.later {
+		batch[key] = s.current(key)
+	}
+	err := s.write(batch)
+	if err == nil {
+		clear(s.later)
+	}
+	return err
+}
+
+// write appends the keys that differ from what the file has, and returns when they are on the
+// disk.
+func (s *Server) write(batch map[string]entry) error {
+	var lines strings.Builder
+	next := map[string]saved{}
+	for key, e := range batch {
+		line, old := e.line(), s.kept[key]
+		if line == old.line || e.kind == kindGone && old.line == "" {
+			continue
+		}
+		lines.WriteString(line)
+		next[key] = saved{line, e.expires}
+		if e.kind == kindGone {
+			next[key] = saved{}
+		}
+	}
+	if len(next) == 0 {
+		return nil
+	}
+	sound := s.disk.broken == nil
+	if err := s.disk.append(lines.String()); err != nil {
+		if sound {
+			s.log.Error("STATE_FILE cannot be written; until it can, changes of portals and client keys are refused, and renewed tokens are in memory only: "+spaceRemedy,
+				zap.String("file", s.path), zap.NamedError("cause", cause(err)))
+		}
+		return err
+	}
+	if s.since != nil {
+		s.since.WriteString(lines.String())
+	}
+	for key, saved := range next {
+		s.setKept(key, saved)
+	}
+	s.checkWaste()
+	return nil
+}
+
+func (s *Server) setKept(key string, next saved) {
+	s.inUse += int64(len(next.line)) - int64(len(s.kept[key].line))
+	if next.line == "" {
+		delete(s.kept, key)
+	} else {
+		s.kept[key] = next
+	}
+}
+
+// checkWaste makes the file be written anew soon if most of it is not in use.
+func (s *Server) checkWaste() {
+	if s.disk.size <= 2*s.inUse+s.waste || time.Now().Before(s.rewriteAfter) {
+		return
+	}
+	select {
+	case s.wasteful <- struct{}{}:
+	default: // it is about to be
+	}
+}
+
+// tidy writes the file anew if it has anything that is not in use.
+func (s *Server) tidy() {
+	s.gate.Lock()
+	tidy := s.disk.size == s.inUse+int64(len(header))
+	s.gate.Unlock()
+	if !tidy {
+		s.rewrite()
+	}
+}
+
+// rewrite writes the file anew. Commands go on meanwhile.
+func (s *Server) rewrite() {
+	s.gate.Lock()
+	wasBroken := s.disk.broken != nil
+	s.since = &strings.Builder{}
+	lines := s.unexpired()
+	s.gate.Unlock()
+	next, err := s.disk.prepare(lines)
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	if err == nil {
+		err = s.disk.replace(next, s.since.String())
+	}
+	s.since = nil
+	switch {
+	case err != nil && !wasBroken:
+		s.rewriteAfter = time.Now().Add(rewritePause)
+		s.log.Warn("STATE_FILE cannot be written anew, and grows: "+spaceRemedy, zap.String("file", s.path), zap.NamedError("cause", cause(err)))
+	case err == nil && wasBroken:
+		s.log.Info("STATE_FILE can be written again", zap.String("file", s.path))
+	}
+}
+
+// unexpired returns the lines that are still in use, by key, and forgets the others.
+func (s *Server) unexpired() []string {
+	lines := make([]string, 0, len(s.kept))
+	for _, key := range slices.Sorted(maps.Keys(s.kept)) {
+		if old := s.kept[key]; old.expires != 0 && old.expires <= s.clock.UnixMilli() {
+			s.setKept(key, saved{})
+		} else {
+			lines = append(lines, old.line)
+		}
+	}
+	return lines
+}
