@@ -147,6 +147,9 @@ func (l *loader) checkRedis() {
 		l.fault("REDIS_URL", "is not a redis:// or rediss:// URL with a host, nor a unix:/// URL with a path (not shown, because it may contain a password)",
 			"give a URL such as redis://localhost:6379/0, with special characters of the password percent-encoded")
 	}
+	if l.given("REDIS_URL") && l.given("STATE_FILE") {
+		l.fault("STATE_FILE", "is set, and so is REDIS_URL", "keep one of them: the file is for the Redis inside this process")
+	}
 	if strings.ContainsFunc(l.RedisPrefix, func(r rune) bool { return r == '{' || r == '}' || unicode.IsSpace(r) }) {
 		l.fault("REDIS_PREFIX", quote(l.RedisPrefix)+" has a brace or white space", "remove them: Redis Cluster distributes keys by the text in braces")
 	}

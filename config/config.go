@@ -87,6 +87,10 @@ type Config struct {
 	// Empty means the embedded Redis. The Redis client checks the other parts of the URL.
 	RedisURL secret.Text `env:"REDIS_URL"`
 
+	// StateFile is the path of the file in which the embedded Redis keeps its data. Empty
+	// means in memory only. It is set only if RedisURL is empty.
+	StateFile string `env:"STATE_FILE"`
+
 	// RedisTLSCertFile and RedisTLSKeyFile are the paths of the PEM certificate and key
 	// that the program presents to Redis. Both are set, or neither. RedisTLSCAFile is the
 	// path of the PEM certificates of the authorities that must have signed Redis'

@@ -119,6 +119,7 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"REDIS_URL=rediss://u:" + canary + "@h?skip_verify=true", skip},
 		{"REDIS_URL=redis://h?db=1&skip_verify", skip},
 		{"REDIS_URL=rediss://h?master_name=main&addr=h2&skip%5Fverify=false", skip},
+		{"REDIS_URL=redis://h STATE_FILE=state", "STATE_FILE: is set, and so is REDIS_URL; keep one of them: the file is for the Redis inside this process"},
 		{"REDIS_PREFIX={x}", `REDIS_PREFIX: "{x}"` + prefix},
 		{"REDIS_PREFIX=x\t", `REDIS_PREFIX: "x\t"` + prefix},
 

@@ -41,6 +41,7 @@ MAX_REQUESTS 7 environment
 SHUTDOWN_DELAY 0s default
 SHUTDOWN_TIMEOUT 20s default
 REDIS_URL [redacted] environment
+STATE_FILE unset
 REDIS_TLS_CERT_FILE unset
 REDIS_TLS_KEY_FILE unset
 REDIS_TLS_CA_FILE unset

@@ -85,10 +85,11 @@ func TestACheckRenewsATokenThatHubSpotDoesNotTake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, faults := openStore(settings, zap.NewNop(), nil, nil)
-	if faults != nil {
-		t.Fatal(faults)
+	redis, err := openRedis(t.Context(), settings, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
 	}
+	s := openStore(settings, redis, zap.NewNop(), nil, nil)
 	defer s.close()
 	refresh := secret.New(hub.Connect("62515"))
 	token := hubspot.Token{Access: secret.New(hub.Issue("62515", time.Hour)), Refresh: refresh, Life: time.Hour}

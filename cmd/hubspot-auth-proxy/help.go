@@ -106,13 +106,13 @@ func (c command) line() string { return strings.TrimSpace(program + " " + c.name
 // groupManuals describe what the commands of a group have in common.
 var groupManuals = map[string]string{
 	"portal": `A portal is a HubSpot account, identified by its Hub ID, such as 62515. These commands
-change the Redis that REDIS_URL names. REDIS_PREFIX and ENCRYPTION_KEYS must have the
-values that the proxy has. Running proxies apply changes at once. Secrets are never
-printed, and never taken from an argument.
+change the Redis that REDIS_URL names, or STATE_FILE. REDIS_PREFIX and ENCRYPTION_KEYS
+must have the values that the proxy has. Running proxies apply changes at once. Secrets
+are never printed, and never taken from an argument.
 `,
 	"client": `A client is a program that calls the proxy. It has a key, and may use some portals.
-These commands change the Redis that REDIS_URL names. Running proxies apply changes at
-once. The clients of a SEED_FILE are not in Redis; they are changed in that file.
+These commands change the Redis that REDIS_URL names, or STATE_FILE. Running proxies
+apply changes at once. The clients of a SEED_FILE are changed in that file.
 `,
 	"keys": `ENCRYPTION_KEYS seal the secrets in Redis. The first key seals; every key opens. To
 replace a key while the proxies serve:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -40,11 +41,29 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// TestScriptsWithRedis runs those that want a Redis and a HubSpot. Each has a
-// HubSpot and keys in Redis of its own.
+// TestScriptsWithRedis runs those that want a Redis and a HubSpot. Each has keys in
+// Redis of its own.
 func TestScriptsWithRedis(t *testing.T) {
 	server := redistest.Start(t) // skips without redis-server
 	var scripts atomic.Int64
+	runScripts(t, func(*testscript.Env) []string {
+		return []string{"REDIS_URL=" + server.URL(), fmt.Sprintf("REDIS_PREFIX=hubspot:script%d:", scripts.Add(1))}
+	})
+}
+
+// TestScriptsWithAStateFile runs the same scripts without a Redis and without a proxy.
+func TestScriptsWithAStateFile(t *testing.T) {
+	runScripts(t, func(e *testscript.Env) []string {
+		folder := filepath.Join(e.WorkDir, "state-of-the-proxy")
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			t.Error(err)
+		}
+		return []string{"STATE_FILE=" + filepath.Join(folder, "state")}
+	})
+}
+
+// runScripts runs the scripts that want a HubSpot. Each has one of its own.
+func runScripts(t *testing.T, settings func(*testscript.Env) []string) {
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script/redis",
 		Cmds: scriptCommands,
@@ -53,8 +72,8 @@ func TestScriptsWithRedis(t *testing.T) {
 			e.Defer(hub.Close)
 			hub.SetAccessToken("62516", "pat-na1-"+hubspottest.Canary)
 			hub.SetAPIKey("62517", "key-"+hubspottest.Canary)
+			e.Vars = append(e.Vars, settings(e)...)
 			e.Vars = append(e.Vars, raceAtOnce,
-				"REDIS_URL="+server.URL(), fmt.Sprintf("REDIS_PREFIX=hubspot:script%d:", scripts.Add(1)),
 				"UPSTREAM_URL="+hub.URL, "HUBSPOT_CLIENT_ID="+hubspottest.ClientID, "HUBSPOT_CLIENT_SECRET="+hubspottest.ClientSecret,
 				"OTHER_CLIENT_ID="+hubspottest.OtherClientID, "OTHER_CLIENT_SECRET="+hubspottest.OtherClientSecret,
 				"REFRESH_62515="+hub.Connect("62515"), "REFRESH_62520="+hub.Connect("62520"), "HUBSPOT="+hub.URL, "ACCESS_62516=pat-na1-"+hubspottest.Canary, "KEY_62517=key-"+hubspottest.Canary)

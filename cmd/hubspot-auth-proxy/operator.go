@@ -15,8 +15,8 @@ import (
 	records "hubspot-auth-proxy/tokens/store"
 )
 
-var errEmbedded = errors.New("REDIS_URL is not set: what the proxy knows is then inside its own process, where no command reaches it; " +
-	"set REDIS_URL to the proxy's Redis, or tell the proxy itself, one portal by HUBSPOT_PORTAL_ID, several and clients by SEED_FILE")
+var errEmbedded = errors.New("neither REDIS_URL nor STATE_FILE is set: the proxy keeps its data in its own memory, which no command reaches; " +
+	"set the one that the proxy has, or give the proxy one portal by HUBSPOT_PORTAL_ID, several and clients by SEED_FILE")
 
 // operate loads the settings and does what a command does with the Redis of
 // the running proxies.
@@ -25,15 +25,13 @@ func (c *call) operate(ctx context.Context, do func(config.Config, *store) error
 	if err != nil {
 		return err
 	}
-	if settings.RedisURL.IsZero() {
-		return errEmbedded
-	}
 	log, flush := newLogger(settings, c.stderr)
 	defer flush()
-	s, faults := openStore(settings, log, nil, nil)
-	if faults != nil {
-		return faults
+	redis, err := joinRedis(ctx, settings, log)
+	if err != nil {
+		return err
 	}
+	s := openStore(settings, redis, log, nil, nil)
 	defer s.close()
 	// Asked once, so that one that is away is told in one line, and at once.
 	if err := records.Check(ctx, s.redis); err != nil && !errors.Is(err, records.ErrEvicts) {

@@ -56,7 +56,7 @@ func portalSet(flags *flag.FlagSet) action {
 		}
 		return c.operate(ctx, func(settings config.Config, s *store) error {
 			if !settings.Keys().Seals() {
-				s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: the secret is stored in Redis unsealed")
+				s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: the secret is stored unsealed")
 			}
 			set := s.source.Set
 			if *force {

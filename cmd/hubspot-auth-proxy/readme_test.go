@@ -188,10 +188,27 @@ func oneToken(t *testing.T, bin string, lines []string, look string) {
 	r.wants(look, "X-Hubspot-Auth-Proxy-Credential: access_token", "redis", "ready")
 }
 
-// anOAuthApp connects a portal as a person does in a browser.
+// anOAuthApp connects a portal as a person does in a browser, in memory, and in a file
+// that keeps it over a restart.
 func anOAuthApp(t *testing.T, bin string, lines []string) {
 	r := newRecipe(t, bin)
 	r.serve(lines[0]).address()
+	connectByClick(t, r)
+	r.wants(lines[1], `"Portal": "62515"`)
+
+	r = newRecipe(t, bin)
+	kept := strings.TrimSuffix(lines[0], "hubspot-auth-proxy\n") + lines[2]
+	first := r.serve(kept)
+	first.address()
+	connectByClick(t, r)
+	first.terminate()
+	first.exit()
+	r.serve(kept).address()
+	r.wants(lines[1], `"Portal": "62515"`)
+}
+
+func connectByClick(t *testing.T, r *recipe) {
+	t.Helper()
 	someone := &person{t: t}
 	_, _, authorize := someone.open("http://" + r.admin + "/connect")
 	back, err := r.hub.Authorize(authorize, "62515")
@@ -201,7 +218,6 @@ func anOAuthApp(t *testing.T, bin string, lines []string) {
 	if status, page, _ := someone.open(back); status != http.StatusOK || !strings.Contains(page, "Portal 62515 is connected") {
 		t.Fatalf("status %d:\n%s", status, page)
 	}
-	r.wants(lines[1], `"Portal": "62515"`)
 }
 
 // manyPortals stores a portal and makes client keys. A restart loses neither.

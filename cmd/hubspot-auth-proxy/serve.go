@@ -97,12 +97,16 @@ func (s *service) open(ctx context.Context) error {
 	authority, wrong := interceptAuthority(s.settings)
 	s.authority = authority
 	faults = append(faults, wrong...)
-	store, more := openStore(s.settings, s.log, s.metrics, s.rereadSecret)
-	if store != nil {
-		s.store = store
-		s.closers = append(s.closers, store.close)
+	redis, err := openRedis(ctx, s.settings, s.log)
+	if more, ok := errors.AsType[config.Faults](err); ok {
+		faults = append(faults, more...)
+	} else if err != nil {
+		return err
+	} else {
+		s.store = openStore(s.settings, redis, s.log, s.metrics, s.rereadSecret)
+		s.closers = append(s.closers, s.store.close)
 	}
-	faults = append(faults, more...)
+	var more config.Faults
 	s.seeder, more = seeding.New(s.settings, environmentSeeds(s.settings), s.log)
 	faults = append(faults, more...)
 	if faults != nil {
@@ -127,9 +131,14 @@ func (s *service) open(ctx context.Context) error {
 
 // warn tells what an operator may not have meant.
 func (s *service) warn() {
+	if s.settings.StateFile != "" {
+		s.log.Info("portals, tokens and client keys are kept in STATE_FILE", zap.String("file", s.settings.StateFile))
+	}
 	switch {
-	case s.settings.RedisURL.IsZero():
-		s.log.Warn("REDIS_URL is not set: tokens are kept in this process only, and are gone when it ends")
+	case s.settings.RedisURL.IsZero() && s.settings.StateFile == "":
+		s.log.Warn("neither REDIS_URL nor STATE_FILE is set: tokens are kept in this process only, and are gone when it ends")
+	case !s.settings.Keys().Seals() && s.settings.StateFile != "":
+		s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: tokens are stored in STATE_FILE as they are; keys generate makes a key")
 	case !s.settings.Keys().Seals():
 		s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: tokens are stored in Redis as they are; keys generate makes a key")
 	}

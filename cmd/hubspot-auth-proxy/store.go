@@ -15,7 +15,6 @@ import (
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/secret"
-	records "hubspot-auth-proxy/tokens/store"
 )
 
 // tokenTimeout is how long a call of HubSpot's token endpoint may take.
@@ -29,30 +28,16 @@ type store struct {
 	clients clients.Store
 
 	log      *zap.Logger
-	endRedis func()
+	endRedis func() error
 	notices  notices
 }
 
-// openStore opens the Redis of the settings, the embedded one if no other is
-// set. It does not wait for it. Nil metrics are registered nowhere. Rejected is
-// called as [tokens.Options] has it.
-func openStore(settings config.Config, log *zap.Logger, metrics prometheus.Registerer, rejected func(context.Context, string)) (*store, config.Faults) {
+// openStore returns the store of what a Redis has. It does not wait for Redis. Nil metrics are
+// registered nowhere. Rejected is called as [tokens.Options] has it.
+func openStore(settings config.Config, opened *openedRedis, log *zap.Logger, metrics prometheus.Registerer, rejected func(context.Context, string)) *store {
 	// What go-redis tells on its own account, tokens tells better.
 	redis.SetLogger(&logging.VoidLogger{})
-	s := &store{app: hubspotApp(settings), log: log}
-	if settings.RedisURL.IsZero() {
-		s.redis, s.endRedis = records.Embedded()
-	} else {
-		change, faults := redisTLS(settings)
-		if faults != nil {
-			return nil, faults
-		}
-		client, err := records.Open(settings.RedisURL, change)
-		if err != nil {
-			return nil, config.Faults{{Name: "REDIS_URL", Problem: "is not understood, or has an option that go-redis does not know", Remedy: "give redis://, rediss:// or unix://, with ?master_name=…&addr=… for Sentinel, or further ?addr=… for Cluster"}}
-		}
-		s.redis, s.endRedis = client, func() { _ = client.Close() }
-	}
+	s := &store{app: hubspotApp(settings), log: log, redis: opened.client, endRedis: opened.end}
 	s.notices = newNotices(settings, log, metrics)
 	s.clients = clients.Store{Redis: s.redis, Prefix: settings.RedisPrefix}
 	s.source = tokens.NewSource(tokens.Options{
@@ -67,7 +52,7 @@ func openStore(settings config.Config, log *zap.Logger, metrics prometheus.Regis
 		Log:          log,
 		Metrics:      metrics,
 	})
-	return s, nil
+	return s
 }
 
 // close waits for renewals, as long as a call of the token endpoint may take,
@@ -79,7 +64,9 @@ func (s *store) close() {
 		s.log.Error("a renewed token is lost, its portal may have to be connected again", zap.Error(err))
 	}
 	s.notices.close()
-	s.endRedis()
+	if err := s.endRedis(); err != nil {
+		s.log.Error("the last counts of calls are lost: STATE_FILE cannot be written", zap.Error(err))
+	}
 }
 
 // hubspotApp returns the HubSpot app of the settings, nil if there is none.

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"hubspot-auth-proxy/config"
+	records "hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/store/statefile"
+)
+
+// An openedRedis is a client of Redis, and what closes it. The error of end says that the last
+// changes are lost.
+type openedRedis struct {
+	client redis.UniversalClient
+	end    func() error
+}
+
+// openRedis opens the Redis of the settings for a process that serves. It does not wait for a
+// Redis outside of this process.
+func openRedis(ctx context.Context, settings config.Config, log *zap.Logger) (*openedRedis, error) {
+	if settings.StateFile != "" {
+		return openState(ctx, records.EmbeddedIn, settings, "serve", log)
+	}
+	if settings.RedisURL.IsZero() {
+		client, end := records.Embedded()
+		return &openedRedis{client, func() error { end(); return nil }}, nil
+	}
+	return openURL(settings)
+}
+
+// joinRedis opens the Redis of a running proxy for a command: the one of REDIS_URL, or the one
+// that has STATE_FILE. The command opens the file itself if no process has it.
+func joinRedis(ctx context.Context, settings config.Config, log *zap.Logger) (*openedRedis, error) {
+	switch {
+	case settings.StateFile != "":
+		return openState(ctx, records.Join, settings, "a command", log)
+	case settings.RedisURL.IsZero():
+		return nil, errEmbedded
+	}
+	return openURL(settings)
+}
+
+func openURL(settings config.Config) (*openedRedis, error) {
+	change, faults := redisTLS(settings)
+	if faults != nil {
+		return nil, faults
+	}
+	client, err := records.Open(settings.RedisURL, change)
+	if err != nil {
+		return nil, config.Faults{{Name: "REDIS_URL", Problem: "is not understood, or has an option that go-redis does not know", Remedy: "give redis://, rediss:// or unix://, with ?master_name=…&addr=… for Sentinel, or further ?addr=… for Cluster"}}
+	}
+	return &openedRedis{client, func() error { _ = client.Close(); return nil }}, nil // nothing is lost with it
+}
+
+// openState opens STATE_FILE in one of two ways.
+func openState(ctx context.Context, open func(context.Context, string, statefile.Options) (redis.UniversalClient, func() error, error), settings config.Config, holder string, log *zap.Logger) (*openedRedis, error) {
+	client, end, err := open(ctx, settings.StateFile, statefile.Options{Holder: program + " " + holder, Log: log})
+	if fault, ok := errors.AsType[*statefile.Error](err); ok && !fault.InUse {
+		return nil, config.Faults{{Name: "STATE_FILE", Problem: fault.Problem, Remedy: fault.Remedy}}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("STATE_FILE %w", err)
+	}
+	return &openedRedis{client, end}, nil
+}
