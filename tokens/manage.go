@@ -46,6 +46,12 @@ func (s *Source) Remove(ctx context.Context, portal, actor string) error {
 	return s.put(ctx, portal, store.Change{Record: store.Record{State: Removed}, Always: true}, "portal was removed", actor)
 }
 
+// ForceRemove is Remove, also for a record that a newer version of the program has
+// written.
+func (s *Source) ForceRemove(ctx context.Context, portal, actor string) error {
+	return s.put(ctx, portal, store.Change{Record: store.Record{State: Removed}, Force: true}, "portal was removed", actor)
+}
+
 // put stores a record that was set, connected or removed, and logs what has happened. The error
 // is a [*store.Conflict] if Redis has another record than the change expects.
 func (s *Source) put(ctx context.Context, portal string, c store.Change, what, actor string) error {

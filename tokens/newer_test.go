@@ -36,6 +36,15 @@ func TestARecordOfANewerVersionIsReplacedByForceOnly(t *testing.T) {
 		if after := client.HGetAll(t.Context(), recordKey).Val(); after["access_token"] != before["access_token"] || after["schema"] != "2" {
 			t.Errorf("it has become %v", after)
 		}
+		for what, force := range map[string]func() error{
+			"remove": func() error { return s.ForceRemove(t.Context(), portalID, "test") },
+			"set":    func() error { return s.Force(t.Context(), seed, "test") },
+		} {
+			client.HSet(t.Context(), recordKey, "schema", "2")
+			if err := force(); err != nil || client.HGet(t.Context(), recordKey, "schema").Val() != "1" {
+				t.Errorf("%s by force: %v", what, err)
+			}
+		}
 		if err := s.Force(t.Context(), seed, "test"); err != nil {
 			t.Fatal(err)
 		}

@@ -23,8 +23,9 @@ type finding struct {
 	// HubSpotPortal is the portal that the credential belongs to, according to HubSpot.
 	HubSpotPortal string `json:"hubspot_portal,omitempty"`
 
-	// Scopes are the scopes of the last token that HubSpot issued. Empty if they are
-	// not known, or the credential is static.
+	// Scopes are the granted scopes, separated by spaces: those of the last token that
+	// HubSpot issued, or those that HubSpot reports for the token of a private app. Empty
+	// if they are not known.
 	Scopes string `json:"scopes,omitempty"`
 
 	Problem string `json:"problem,omitempty"`
@@ -35,7 +36,11 @@ type finding struct {
 func (f finding) String() string {
 	switch {
 	case f.OK:
-		return fmt.Sprintf("%s: right, HubSpot names portal %s", titled(f.ID, f.Name), f.HubSpotPortal)
+		text := fmt.Sprintf("%s: right, HubSpot names portal %s", titled(f.ID, f.Name), f.HubSpotPortal)
+		if f.Scopes != "" {
+			text += "; scopes: " + f.Scopes
+		}
+		return text
 	case f.Remedy == "":
 		return fmt.Sprintf("%s: %s", titled(f.ID, f.Name), shown(f.Problem))
 	default:
@@ -77,11 +82,25 @@ func (k *checker) check(ctx context.Context, id string) finding {
 		f.Remedy = fmt.Sprintf("store this portal's own credential with portal set %s, and this one with portal set %s", id, f.HubSpotPortal)
 	default:
 		f.OK = true
-		if now, err := k.source.Show(ctx, id); err == nil { // a renewal may have changed the scopes
-			f.Scopes = now.Scopes
-		}
+		f.Scopes = k.scopes(ctx, p)
 	}
 	return f
+}
+
+// scopes returns the scopes of the portal's credential, or "" if they are not known.
+func (k *checker) scopes(ctx context.Context, p tokens.Portal) string {
+	switch p.Kind {
+	case tokens.OAuth:
+		now, _ := k.source.Show(ctx, p.ID) // a renewal may have changed the scopes
+		return now.Scopes
+	case tokens.AccessToken:
+		// HubSpot reports no scopes for a service key, which is valid all the same.
+		if credential, err := k.source.Credential(ctx, p.ID); err == nil {
+			scopes, _ := hubspot.Scopes(ctx, k.client, k.upstream, credential.Secret)
+			return scopes
+		}
+	}
+	return ""
 }
 
 // whose returns the portal that the credential belongs to, according to HubSpot.

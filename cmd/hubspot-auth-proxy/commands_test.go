@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -99,7 +100,7 @@ func TestACheckRenewsATokenThatHubSpotDoesNotTake(t *testing.T) {
 	hub.Revoke("62515")
 	var stdout testkit.Output
 	err = run(t.Context(), []string{"portal", "check", "62515"}, environ, nil, &stdout, io.Discard)
-	if err != nil || stdout.String() != "portal 62515: right, HubSpot names portal 62515\n" {
+	if err != nil || stdout.String() != "portal 62515: right, HubSpot names portal 62515; scopes: crm.objects.contacts.read oauth\n" {
 		t.Errorf("%v, %q", err, stdout.String())
 	}
 	if calls := hub.TokenCalls("62515"); calls != 1 {
@@ -141,5 +142,35 @@ func TestALinkConnectsThePortalItIsFor(t *testing.T) {
 	err := run(t.Context(), []string{"portal", "check", "--all"}, environ, nil, &stdout, io.Discard)
 	if err != nil || !strings.Contains(stdout.String(), "1 portal: 1 right, 0 not") {
 		t.Errorf("%v, %s", err, &stdout)
+	}
+}
+
+func TestARecordOfANewerVersionIsRemovedByForceOnly(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	const key = "hubspot:portal:{62515}"
+	portal := func(stdin string, args ...string) error {
+		return run(t.Context(), append([]string{"portal"}, args...), []string{"REDIS_URL=" + server.URL()}, strings.NewReader(stdin), io.Discard, io.Discard)
+	}
+	if err := portal(hubspottest.Canary, "set", "62515", "access_token"); err != nil {
+		t.Fatal(err)
+	}
+	server.Do("hset", key, "schema", "2")
+	for _, args := range [][]string{{"remove", "62515"}, {"set", "62515", "access_token"}} {
+		if err := portal(hubspottest.Canary, args...); err == nil || !strings.Contains(err.Error(), "run the newer version, or give --force") {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+	if got := server.Do("hmget", key, "schema", "state"); got != "[2 active]" {
+		t.Errorf("the record is %q", got)
+	}
+	if usage := (usageError{}); !errors.As(portal("", "remove", "62515", "--force", "--revoke"), &usage) {
+		t.Error("--force and --revoke are taken together")
+	}
+	if err := portal("", "remove", "62515", "--force"); err != nil {
+		t.Error(err)
+	}
+	if got := server.Do("hmget", key, "schema", "state"); got != "[1 removed]" {
+		t.Errorf("the record is %q", got)
 	}
 }

@@ -43,7 +43,7 @@ func allCommands() []command {
 			manual: portalCheckManual, most: 1, open: portalCheck},
 		{name: "portal link", args: "--portal ID|--any", summary: "print a link that connects a portal",
 			manual: portalLinkManual, open: portalLink},
-		{name: "portal remove", args: "ID [--revoke]", summary: "remove a portal's credential",
+		{name: "portal remove", args: "ID [--revoke|--force]", summary: "remove a portal's credential",
 			manual: portalRemoveManual, least: 1, most: 1, open: portalRemove},
 		{name: "client add", args: "NAME --portals ID,ID|'*' [--read-only] [--paths /PATH,/PATH] [--expires DAY] [--daily-limit N] [--replace]", summary: "make a client with a key",
 			manual: clientAddManual, least: 1, most: 1, open: clientAdd},

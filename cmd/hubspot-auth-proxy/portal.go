@@ -13,6 +13,7 @@ import (
 
 	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/tokens"
+	records "hubspot-auth-proxy/tokens/store"
 )
 
 const portalSetManual = `Stores the credential of portal ID. It replaces the portal's previous credential, and
@@ -82,7 +83,7 @@ func (c *call) setPortal(ctx context.Context, s *store, seed tokens.Seed, what, 
 		seed.Name = former.Name
 	}
 	if err := set(ctx, seed, actor("portal set")); err != nil {
-		return err
+		return orForce(err)
 	}
 	_, err = fmt.Fprintf(c.stdout, "The %s of %s is stored, and in use from now on; portal check %s asks HubSpot which portal it belongs to.\n",
 		strings.ReplaceAll(what, "_", " "), titled(seed.Portal, seed.Name), seed.Portal)
@@ -234,30 +235,39 @@ somebody revokes them there. With --revoke HubSpot first revokes the refresh tok
 that fails, nothing is removed. The access token stays valid for 30 minutes at most, and
 the app stays installed. A static credential can be revoked only in HubSpot.
 
+A record that a newer version of the program has written is removed only with --force.
+
   hubspot-auth-proxy portal remove 62515
   hubspot-auth-proxy portal remove 62515 --revoke
 `
 
 func portalRemove(flags *flag.FlagSet) action {
 	revoke := flags.Bool("revoke", false, "revoke the refresh token at HubSpot first")
+	force := flags.Bool("force", false, "remove a record that a newer version has written, too")
 	return func(ctx context.Context, c *call) error {
 		id, err := portalID(c.args[0], "portal remove")
 		if err != nil {
 			return err
 		}
-		return c.removePortal(ctx, id, *revoke)
+		if *revoke && *force {
+			return usageError{"give --revoke or --force: a record that needs --force cannot be read, so its token cannot be revoked", "portal remove"}
+		}
+		return c.removePortal(ctx, id, *revoke, *force)
 	}
 }
 
-func (c *call) removePortal(ctx context.Context, id string, revoke bool) error {
+func (c *call) removePortal(ctx context.Context, id string, revoke, force bool) error {
 	return c.operate(ctx, func(_ config.Config, s *store) error {
 		p, err := s.source.Show(ctx, id)
 		if err == nil && p.State == tokens.Removed {
 			err = tokens.ErrNotConnected
 		}
 		remove := s.source.Remove
-		if revoke {
+		switch {
+		case revoke:
 			remove = s.source.Revoke
+		case force:
+			remove = s.source.ForceRemove
 		}
 		if err == nil {
 			err = remove(ctx, id, actor("portal remove"))
@@ -268,9 +278,17 @@ func (c *call) removePortal(ctx context.Context, id string, revoke bool) error {
 		case err != nil && revoke && !errors.Is(err, tokens.ErrNotConnected):
 			return fmt.Errorf("nothing is removed; portal remove without --revoke removes the portal without revoking its grant: %w", err)
 		case err != nil:
-			return notConnected(id, err)
+			return orForce(notConnected(id, err))
 		}
 		_, err = fmt.Fprintf(c.stdout, "%s is removed.\n", strings.Replace(titled(id, p.Name), "p", "P", 1))
 		return err
 	})
+}
+
+// orForce adds to an error about a record of a newer version that --force replaces it.
+func orForce(err error) error {
+	if newer := (*records.NewerError)(nil); errors.As(err, &newer) {
+		return fmt.Errorf("%w, or give --force, after which the newer version finds this one's record", err)
+	}
+	return err
 }

@@ -16,7 +16,8 @@ import (
 )
 
 const portalCheckManual = `Asks HubSpot which portal the credential of portal ID belongs to, or does so for all
-portals. An OAuth token that has expired is renewed first, and a grant that HubSpot has
+portals, and prints the granted scopes, which HubSpot reports for OAuth grants and private
+apps. An OAuth token that has expired is renewed first, and a grant that HubSpot has
 refused is tried again. If a credential belongs to another portal, or HubSpot does not
 accept it, the command prints what to do, and the exit status is 1.
 

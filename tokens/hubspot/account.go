@@ -1,6 +1,7 @@
 package hubspot
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -66,4 +67,36 @@ func Account(ctx context.Context, client *http.Client, upstream *url.URL, creden
 		return "", &AccountError{Status: response.StatusCode}
 	}
 	return answer.PortalID.String(), nil
+}
+
+// privateAppPath is where HubSpot says what a private app's token may do.
+// https://developers.hubspot.com/docs/apps/legacy-apps/private-apps/overview
+const privateAppPath = "oauth/v2/private-apps/get/access-token-info"
+
+// Scopes returns the scopes of a private app's access token, sorted and separated by
+// spaces, by one call of HubSpot at upstream. It returns "" if HubSpot does not report
+// them. The client must not follow redirects. The error is an [*AccountError].
+func Scopes(ctx context.Context, client *http.Client, upstream *url.URL, access secret.Text) (scopes string, err error) {
+	body, err := json.Marshal(map[string]string{"tokenKey": access.Reveal()})
+	if err != nil {
+		return "", &AccountError{cause: secret.Fault("the token cannot be sent")}
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, upstream.JoinPath(privateAppPath).String(), bytes.NewReader(body))
+	if err != nil {
+		return "", &AccountError{cause: secret.Fault("the address is not valid")}
+	}
+	request.Header = http.Header{"Accept": {"application/json"}, "Content-Type": {"application/json"}}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", &AccountError{cause: err}
+	}
+	defer response.Body.Close()
+	var answer struct {
+		Scopes json.RawMessage `json:"scopes"`
+	}
+	err = json.NewDecoder(io.LimitReader(response.Body, maxBody)).Decode(&answer)
+	if response.StatusCode != http.StatusOK || err != nil {
+		return "", &AccountError{Status: response.StatusCode}
+	}
+	return scopesOf(answer.Scopes), nil
 }

@@ -62,3 +62,28 @@ func TestNoErrorOfAccountContainsTheCredential(t *testing.T) {
 		}
 	}
 }
+
+func TestScopesReturnsThoseOfAPrivateApp(t *testing.T) {
+	t.Parallel()
+	hub := hubspottest.NewServer()
+	t.Cleanup(hub.Close)
+	const token = hubspottest.Canary + "-token"
+	hub.SetAccessToken("62516", token)
+	client := hubspot.NewClient(&http.Transport{DisableKeepAlives: true}, 5*time.Second)
+	upstream, _ := url.Parse(hub.URL)
+	if scopes, err := hubspot.Scopes(t.Context(), client, upstream, secret.New(token)); scopes != "oauth" || err != nil {
+		t.Errorf("%q, %v", scopes, err)
+	}
+	scopes, err := hubspot.Scopes(t.Context(), client, upstream, secret.New(token+"-of-a-service-key"))
+	if failure, is := errors.AsType[*hubspot.AccountError](err); scopes != "" || !is || failure.Status != http.StatusNotFound || strings.Contains(err.Error(), token) {
+		t.Errorf("%q, %v", scopes, err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, `{"scopes":["b","a","b","x y","<script>",""]}`)
+	}))
+	t.Cleanup(server.Close)
+	upstream, _ = url.Parse(server.URL)
+	if scopes, err := hubspot.Scopes(t.Context(), client, upstream, secret.New(token)); scopes != "a b" || err != nil {
+		t.Errorf("%q, %v", scopes, err)
+	}
+}
