@@ -65,7 +65,7 @@ func newMetrics(to prometheus.Registerer, underWay *atomic.Int64) *metrics {
 		}, []string{"outcome"}),
 		rateLimited: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: prefix + "hubspot_rate_limited_total",
-			Help: "HubSpot's 429 answers, by the limit that they name.",
+			Help: "HubSpot's 429 answers that reached clients, by the limit that they name.",
 		}, []string{"policy"}),
 	}
 	auto.NewGaugeFunc(prometheus.GaugeOpts{

@@ -2,16 +2,17 @@ package budget
 
 import "time"
 
-// alone is how a process keeps to the limit while Redis does not answer.
+// alone is the state of a window while Redis does not answer, when the process keeps to
+// its own share of the limit.
 type alone struct {
-	outage int64 // that share is for
-	share  int   // of the limit
-	until  time.Duration
-	last   time.Duration // for how long the last 429 has held back
-	timer  bool          // serveAlone is called again
+	outage int64         // the number of the outage that share is for
+	share  int           // calls of the limit
+	until  time.Duration // calls are held back until then
+	last   time.Duration // for how long the last 429 held calls back
+	timer  bool          // a timer that starts serveAlone is running
 }
 
-// delayAlone returns how long the next call has to wait.
+// delayAlone returns how long the next call has to wait while Redis does not answer.
 func (w *window) delayAlone(now time.Duration) time.Duration {
 	if number := w.budget.outage.number.Load(); w.alone.outage != number {
 		w.alone.outage, w.alone.share = number, w.ownShare(now)
@@ -19,9 +20,8 @@ func (w *window) delayAlone(now time.Duration) time.Duration {
 	return max(0, w.alone.until-now, w.uses.until(w.alone.share-1, w.interval)-now)
 }
 
-// ownShare returns the process' share of the limit: the mean of an equal one, and of
-// the share of the calls that it has sent. The shares of all processes are together
-// the limit.
+// ownShare returns the process' share of the limit: the mean of an equal share and of its
+// part of the recent calls. The shares of all processes add up to the limit.
 func (w *window) ownShare(now time.Duration) int {
 	share := w.limit / w.processes
 	if now-w.visited < w.interval {
@@ -31,14 +31,15 @@ func (w *window) ownShare(now time.Duration) int {
 	return max(1, share)
 }
 
-// reject holds back after a 429: for an eighth of the interval, twice as long each
-// time until a call is accepted, and an interval at most.
+// reject holds calls back after a 429: for an eighth of the interval at first, and twice
+// as long after each further 429, up to an interval. [alone.see] begins anew when
+// HubSpot has calls left.
 func (a *alone) reject(now, interval time.Duration) {
 	a.last = min(max(interval/8, 2*a.last), interval)
 	a.until = now + a.last
 }
 
-// see holds back while hardly any calls are left.
+// see holds the next call back while fewer calls are left than there are processes.
 func (a *alone) see(left, processes int, now, spacing time.Duration) {
 	if left > 0 {
 		a.last = 0
@@ -48,8 +49,8 @@ func (a *alone) see(left, processes int, now, spacing time.Duration) {
 	}
 }
 
-// serveAlone gives turns to those who wait, by the process' own share. The window's
-// lock is held.
+// serveAlone gives turns of the process' own share to the calls that wait. The caller
+// holds w.mu.
 func (w *window) serveAlone() {
 	now := w.budget.now()
 	for w.queue.waiting > 0 {
@@ -62,11 +63,11 @@ func (w *window) serveAlone() {
 		w.lastTurn, w.used = max(w.lastTurn, now+delay), w.limit
 		if !w.alone.timer {
 			w.alone.timer = true
-			time.AfterFunc(min(delay, probeEvery), func() {
+			time.AfterFunc(min(delay, probeInterval), func() {
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				w.alone.timer = false
-				w.kick()
+				w.startVisits()
 			})
 		}
 		return

@@ -16,8 +16,8 @@ import (
 	"hubspot-auth-proxy/tokens/throttle"
 )
 
-// HubSpot's limits, until its headers say otherwise. Answers to searches have no
-// such headers.
+// The limits that a process assumes until HubSpot's headers name others. HubSpot sends
+// no such headers with answers to searches.
 const (
 	defaultLimit    = 100
 	defaultInterval = 10 * time.Second
@@ -25,62 +25,62 @@ const (
 	searchInterval  = time.Second
 )
 
-// What is learned from HubSpot is bounded by these.
+// Bounds of what a process learns from HubSpot's headers.
 const (
-	mostLimit                   = 10_000
-	leastInterval, mostInterval = time.Second, time.Minute
+	maxLimit                 = 10_000
+	minInterval, maxInterval = time.Second, time.Minute
 )
 
 const (
-	// mostWaiting is how many calls of one client wait for a portal in a process,
-	// and mostWaitingInAll how many of all clients for all portals.
-	mostWaiting, mostWaitingInAll = 1000, 20_000
+	// maxWaiting is how many calls of one client may wait for one portal in a
+	// process, maxWaitingTotal how many of all clients for all portals.
+	maxWaiting, maxWaitingTotal = 1000, 20_000
 
-	// visitTimeout is how long a visit of Redis may take. Calls that wait for their
-	// turn are delayed by it once, when Redis stops to answer.
+	// visitTimeout is the timeout of one script in Redis. When Redis stops answering,
+	// calls that wait for their turn wait this much longer, once.
 	visitTimeout = time.Second
 
-	// probeEvery is how often a process looks whether Redis answers again.
-	probeEvery = 500 * time.Millisecond
+	// probeInterval is how often a process pings a Redis that does not answer.
+	probeInterval = 500 * time.Millisecond
 )
 
-// Options are what a [Budget] works with.
+// Options configure a [Budget].
 type Options struct {
-	// Redis is closed by its owner, after [Budget.Close].
+	// Redis has the windows. Its owner closes it, after [Budget.Close].
 	Redis redis.UniversalClient
 
-	// Prefix begins every key.
+	// Prefix is the beginning of every key in Redis.
 	Prefix string
 
-	// Metrics is where the metrics are registered. Nil means nowhere.
+	// Metrics registers the metrics. Nil means no metrics.
 	Metrics prometheus.Registerer
 
-	// Log gets what operators should know. Nil means that nothing is logged.
+	// Log receives messages for operators. Nil means no log.
 	Log *zap.Logger
 }
 
-// A Budget gives calls their turns, and counts them. Make it with [New]. It is safe
-// for concurrent use.
+// A Budget gives calls their turns, and counts calls. [New] returns one. It is safe for
+// concurrent use.
 type Budget struct {
 	*Usage
 
 	redis   redis.UniversalClient
 	prefix  string
-	process string // of this process, random
-	faults  *zap.Logger
+	process string      // the random name of this process
+	log     *zap.Logger // throttled
 	metrics *metrics
-	began   time.Time
+	began   time.Time // the zero of all times in the process
 
 	mu      sync.RWMutex
 	windows map[windowKey]*window
-	sweepAt int // windows that are not in use are dropped when there are so many
+	sweepAt int // the number of windows at which unused ones are dropped
 
 	waiting atomic.Int64
 	outage  outage
 
-	life context.Context
-	end  context.CancelFunc
-	work sync.WaitGroup
+	ctx        context.Context // ends with Close
+	cancel     context.CancelFunc
+	goroutines sync.WaitGroup
 }
 
 type windowKey struct {
@@ -88,31 +88,31 @@ type windowKey struct {
 	search bool
 }
 
-// New returns a budget. Close it when no call is under way any more.
+// New returns a budget. Its owner closes it when no call is under way any more.
 func New(o Options) *Budget {
 	log := o.Log
 	if log == nil {
 		log = zap.NewNop()
 	}
 	b := &Budget{
-		redis: o.Redis, prefix: o.Prefix, process: rand.Text()[:12], faults: throttle.Logger(log, throttle.Every),
+		redis: o.Redis, prefix: o.Prefix, process: rand.Text()[:12], log: throttle.Logger(log, throttle.Every),
 		began: time.Now(), windows: make(map[windowKey]*window), sweepAt: firstSweep,
 	}
 	b.metrics = newMetrics(o.Metrics, &b.waiting)
 	b.Usage = newUsage(b, o.Metrics)
-	b.life, b.end = context.WithCancel(context.Background())
-	b.work.Go(func() { b.Usage.flushRegularly(b.life) })
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.goroutines.Go(func() { b.Usage.flushRegularly(b.ctx) })
 	return b
 }
 
-// Close adds to Redis what was counted, and ends all that the budget does. It returns
-// an error if calls could not be added before ctx ended.
+// Close adds the counted calls to Redis, and ends the budget's goroutines. It returns an
+// error if Redis did not take the calls before ctx ended.
 func (b *Budget) Close(ctx context.Context) error {
-	b.end()
-	b.work.Wait()
+	b.cancel()
+	b.goroutines.Wait()
 	err := b.Usage.flush(ctx)
 	b.Usage.giveBackDaily(ctx, true)
-	_ = b.faults.Sync()
+	_ = b.log.Sync()
 	return err
 }
 
@@ -123,24 +123,25 @@ type Call struct {
 	// Client is the client's name, empty for all anonymous ones.
 	Client string
 
-	// Search means that it is a search of CRM objects, which have a limit of their own.
+	// Search reports that the call is a search of CRM objects. Searches have a limit
+	// of their own.
 	Search bool
 
-	// Again means that HubSpot has answered 429 to the call, so that it goes first
-	// of those of its client.
+	// Again reports that HubSpot has answered 429 to the call. The call then has the
+	// next turn of its client.
 	Again bool
 }
 
-// A RefusedError is why a call has no turn.
+// A RefusedError reports that a call has no turn.
 type RefusedError struct {
-	// RetryAfter is when there may be a turn. More than zero.
+	// RetryAfter is how long it takes until there may be a turn. It is above zero.
 	RetryAfter time.Duration
 
 	// Policy is HubSpot's name for the limit.
 	Policy string
 
-	// Full means that too many calls of the client wait already, and Daily that the
-	// client's own daily limit is used up.
+	// Full reports that too many calls of the client wait already. Daily reports that
+	// the client's own daily limit is used up.
 	Full, Daily bool
 }
 
@@ -149,10 +150,12 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("no turn within the limit %s before %v", e.Policy, e.RetryAfter)
 }
 
-// Take returns the call's turn when the call may be sent. The error is a
-// [*RefusedError] if there is none within wait, as soon as that is known, or ctx's
-// error if ctx ends first. Either way the turn says how long the call has waited. If the call has to wait, prepare is called before, unless
-// it is nil; its error is returned.
+// Take returns the call's turn as soon as the call may be sent. It returns a
+// [*RefusedError] as soon as it knows that no turn comes within wait, and ctx's error if
+// ctx ends first. In each case the turn has the time that the call has waited.
+//
+// If the call has to wait, Take calls prepare first, and returns its error if there is
+// one. prepare may be nil.
 func (b *Budget) Take(ctx context.Context, call Call, wait time.Duration, prepare func() error) (Turn, error) {
 	w := b.window(windowKey{call.Portal, call.Search})
 	if turn, ok := w.takeAtOnce(call.Client, b.now()); ok {
@@ -170,13 +173,14 @@ func (b *Budget) Take(ctx context.Context, call Call, wait time.Duration, prepar
 	return turn, err
 }
 
-// now returns the time since the budget was made, as all times in a process are kept.
+// now returns the time since the budget was made. All times in the process are in this
+// form.
 func (b *Budget) now() time.Duration { return time.Since(b.began) }
 
-// firstSweep is when windows that are not in use are looked for first.
+// firstSweep is the number of windows at which unused ones are dropped first.
 const firstSweep = 4096
 
-// window returns the window, made if need be.
+// window returns the window of that key. It makes one if there is none.
 func (b *Budget) window(key windowKey) *window {
 	b.mu.RLock()
 	w := b.windows[key]
@@ -197,7 +201,7 @@ func (b *Budget) window(key windowKey) *window {
 	return w
 }
 
-// sweep drops the windows that know nothing that a new one would not.
+// sweep drops the windows that a new one could replace. The caller holds b.mu.
 func (b *Budget) sweep() {
 	now := b.now()
 	for key, w := range b.windows {
@@ -217,27 +221,28 @@ func (b *Budget) key(k windowKey) string {
 	return key
 }
 
-// outage is whether Redis does not answer, so that processes keep to their shares.
+// outage is the state of Redis. While Redis is down, a process keeps to its share of
+// each limit.
 type outage struct {
 	down   atomic.Bool
-	number atomic.Int64 // of outages so far
+	number atomic.Int64 // how many outages there have been
 }
 
-// begin notes that Redis has failed, and has it probed until it answers.
+// beginOutage marks Redis as down, and pings it until it answers.
 func (b *Budget) beginOutage(err error) {
-	if b.life.Err() != nil || !b.outage.down.CompareAndSwap(false, true) {
+	if b.ctx.Err() != nil || !b.outage.down.CompareAndSwap(false, true) {
 		return
 	}
 	b.outage.number.Add(1)
-	b.faults.Warn("the rate limits' windows cannot be read from Redis: this process keeps to its own share of each limit until they can", zap.Error(err))
-	b.work.Go(func() {
+	b.log.Warn("the rate limits' windows cannot be read from Redis: this process keeps to its own share of each limit until they can", zap.Error(err))
+	b.goroutines.Go(func() {
 		for {
 			select {
-			case <-b.life.Done():
+			case <-b.ctx.Done():
 				return
-			case <-time.After(probeEvery):
+			case <-time.After(probeInterval):
 			}
-			ctx, cancel := context.WithTimeout(b.life, visitTimeout)
+			ctx, cancel := context.WithTimeout(b.ctx, visitTimeout)
 			err := b.redis.Ping(ctx).Err()
 			cancel()
 			if err == nil {
@@ -248,5 +253,5 @@ func (b *Budget) beginOutage(err error) {
 	})
 }
 
-// failure makes an error of Redis fit to be logged.
+// failure wraps an error of Redis for the log.
 func failure(err error) error { return store.Failure("visit a rate limit's window in Redis", err) }

@@ -17,33 +17,33 @@ var dailyScript string
 
 var dailyLua = redis.NewScript(dailyScript)
 
-// dailyLimit is what a process has reserved of a client's calls of a day. Usage.mu
-// guards it.
+// dailyLimit is a client's limit of a day, and what the process has reserved of it in
+// Redis. Usage.mu guards it.
 type dailyLimit struct {
 	day   string
 	limit int64
 
-	held     int64 // reserved in Redis, and not used
-	uncalled int64 // used without a reservation, and not reported
-	idle     bool  // nothing was used since the last flush
+	held     int64 // calls that are reserved, and not used
+	uncalled int64 // calls that were used without a reservation, and not reported
+	idle     bool  // no call was used since the last flush
 
-	asking   chan struct{} // closed when Redis has been asked; nil means that it is not
-	answered time.Time     // when Redis has answered last
-	failed   time.Time     // when Redis has not answered; zero means that it has since
-	left     int64         // that nobody had reserved when Redis answered last
+	asking   chan struct{} // closed when Redis has answered or failed; nil means that no question is under way
+	answered time.Time     // of Redis' last answer
+	failed   time.Time     // of Redis' last failure; zero if an answer has come since
+	left     int64         // calls that no process had reserved at the last answer
 }
 
-// dailyRetry is how long after an answer of Redis that none is left, or after none, it
-// is asked again.
+// dailyRetry is how long a process waits before it asks Redis again, after Redis has
+// failed, or has answered that no call is left.
 const dailyRetry = time.Second
 
-// TakeDaily takes one of the calls that the client may send today, by UTC, with all
-// processes together. It returns a [*RefusedError] if there is none, or ctx's error.
-// [Usage.SettleDaily] is to follow.
+// TakeDaily takes one of the calls that the client may send today, by UTC. The limit
+// holds for all processes together. TakeDaily returns a [*RefusedError] if no call is
+// left, or ctx's error. The caller calls [Usage.SettleDaily] when the call has ended.
 //
-// Processes reserve a twentieth of what is left, so that calls wait for Redis only
-// when next to nothing is. While Redis does not answer, a process sends a tenth of
-// what was left.
+// A process reserves a twentieth of the calls that are left, so that calls wait for
+// Redis only when few are left. While Redis does not answer, a process sends a tenth of
+// the calls that were left.
 func (u *Usage) TakeDaily(ctx context.Context, client string, limit int64, now time.Time) error {
 	for {
 		taken, asking, after := u.tryDaily(client, limit, now)
@@ -63,13 +63,14 @@ func (u *Usage) TakeDaily(ctx context.Context, client string, limit int64, now t
 	}
 }
 
-// tryDaily takes a call, or returns what to wait for; nil means that there is none.
+// tryDaily takes a call. If it takes none, it returns a channel that is closed when the
+// caller should try again, or nil and how long no call will be left.
 func (u *Usage) tryDaily(client string, limit int64, now time.Time) (taken bool, asking <-chan struct{}, after time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	d := u.dailyOf(client, limit, now)
 	d.idle = false
-	credit := int64(0) // that may be used without a reservation
+	credit := int64(0) // calls that may be used without a reservation
 	switch {
 	case !d.failed.IsZero():
 		credit = max(1, d.left/10)
@@ -98,7 +99,7 @@ func (u *Usage) tryDaily(client string, limit int64, now time.Time) (taken bool,
 	return false, d.asking, 0
 }
 
-// SettleDaily notes how often a call that has been taken was sent.
+// SettleDaily records how often the call that was taken has been sent.
 func (u *Usage) SettleDaily(client string, sent int) {
 	if sent == 1 {
 		return
@@ -119,7 +120,7 @@ func untilMidnight(now time.Time) time.Duration {
 	return time.Date(now.Year(), now.Month(), now.Day()+1, 0, 0, 0, 0, time.UTC).Sub(now)
 }
 
-// dailyOf returns what is reserved for the client today.
+// dailyOf returns the client's limit of today.
 func (u *Usage) dailyOf(client string, limit int64, now time.Time) *dailyLimit {
 	day := now.UTC().Format(time.DateOnly)
 	d := u.limits[client]
@@ -128,28 +129,28 @@ func (u *Usage) dailyOf(client string, limit int64, now time.Time) *dailyLimit {
 		u.limits[client] = d
 	}
 	if d.limit != limit {
-		d.limit, d.left, d.answered = limit, 0, time.Time{} // Redis knows
+		d.limit, d.left, d.answered = limit, 0, time.Time{} // Redis has what is left
 	}
 	return d
 }
 
-// reserve asks Redis for more of the client's calls, unless it is being asked. Usage.mu
-// is held.
+// reserve asks Redis for more of the client's calls, unless a question is under way. The
+// caller holds u.mu.
 func (u *Usage) reserve(client string, d *dailyLimit, most int64) {
-	if d.asking != nil || u.budget.life.Err() != nil {
+	if d.asking != nil || u.budget.ctx.Err() != nil {
 		return
 	}
 	asking, uncalled, asked := make(chan struct{}), d.uncalled, &dailyLimit{day: d.day, limit: d.limit}
 	d.asking = asking
-	u.budget.work.Go(func() {
-		given, left, err := u.askDaily(u.budget.life, client, asked, most, -uncalled)
+	u.budget.goroutines.Go(func() {
+		given, left, err := u.askDaily(u.budget.ctx, client, asked, most, -uncalled)
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		defer close(asking)
 		d.asking = nil
 		if err != nil {
 			d.failed = time.Now()
-			u.budget.faults.Warn("a client's daily limit cannot be read from Redis: this process sends a tenth of what was left until it can", zap.Error(err))
+			u.budget.log.Warn("a client's daily limit cannot be read from Redis: this process sends a tenth of what was left until it can", zap.Error(err))
 			return
 		}
 		d.held, d.left, d.uncalled = d.held+given, left, d.uncalled-uncalled
@@ -157,8 +158,8 @@ func (u *Usage) reserve(client string, d *dailyLimit, most int64) {
 	})
 }
 
-// giveBackDaily gives back what is reserved and not in use, so that other processes
-// have it.
+// giveBackDaily gives back the reserved calls of clients that were idle since the last
+// flush, or of all clients, so that other processes can use them.
 func (u *Usage) giveBackDaily(ctx context.Context, all bool) {
 	u.mu.Lock()
 	back := make(map[string]*dailyLimit)
@@ -172,14 +173,14 @@ func (u *Usage) giveBackDaily(ctx context.Context, all bool) {
 	u.mu.Unlock()
 	for client, d := range back {
 		if _, _, err := u.askDaily(ctx, client, d, 0, d.held); err != nil {
-			// Less than the limit can be used then, but not more.
-			u.budget.faults.Warn("calls of a client's daily limit cannot be given back to Redis", zap.Error(err))
+			// The client can then use less than its limit today, never more.
+			u.budget.log.Warn("calls of a client's daily limit cannot be given back to Redis", zap.Error(err))
 		}
 	}
 }
 
-// askDaily reserves calls in Redis, and gives some back; a negative number of those
-// were used without being reserved.
+// askDaily reserves up to most calls in Redis, after it has given back some. A negative
+// back is calls that were used without a reservation.
 func (u *Usage) askDaily(ctx context.Context, client string, d *dailyLimit, most, back int64) (given, left int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, visitTimeout)
 	defer cancel()

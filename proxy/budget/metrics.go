@@ -11,14 +11,14 @@ import (
 
 const metricPrefix = "hubspot_auth_proxy_"
 
-// metrics are what a budget counts.
+// metrics are the Prometheus metrics of a budget, except that of [Usage].
 type metrics struct {
 	waits    prometheus.Histogram
 	refused  *prometheus.CounterVec
 	rejected prometheus.Counter
 }
 
-// Why a call was refused, the values of reason.
+// The values of the label reason: why a call was refused.
 const (
 	reasonWait  = "wait"         // no turn in time
 	reasonFull  = "queue"        // too many calls of the client wait
@@ -52,7 +52,7 @@ func newMetrics(to prometheus.Registerer, waiting *atomic.Int64) *metrics {
 	return m
 }
 
-// waited notes what has come of waiting.
+// waited counts a call that had to wait, by the result.
 func (m *metrics) waited(took time.Duration, err error) {
 	refused := (*RefusedError)(nil)
 	switch {

@@ -7,32 +7,32 @@ import (
 	"time"
 )
 
-// queue is the calls that wait for turns of one window. Turns go round the clients.
-// The window's lock guards it.
+// queue has the calls that wait for turns of one window. Turns go round the clients.
+// window.mu guards it.
 type queue struct {
 	clients map[string]*client
-	round   []*client // those with calls that wait; the first one, which has had its last turn before the others, has the next
-	served  uint64    // turns so far
+	round   []*client // clients with calls that wait, in the order of their turns
+	served  uint64    // how many turns were given
 	waiting int
 }
 
-// client is a client's calls that wait, and how many turns it has had of late.
+// client has the calls of a client that wait, and how many turns it has had recently.
 type client struct {
 	name     string
 	calls    list.List // of *waiter
-	reserved int       // turns of later than now that were reserved for them
-	served   uint64    // the number of its last turn
+	reserved int       // turns with a later time that were asked for these calls
+	served   uint64    // queue.served at its last turn
 
-	interval int64 // the number of the current interval
-	turns    [2]int
+	interval int64  // the number of the interval that turns[0] is of
+	turns    [2]int // in this interval, and in the one before
 }
 
 // waiter is one call that waits.
 type waiter struct {
 	client   *client
-	element  *list.Element // of client.calls; nil means that it has left
+	element  *list.Element // of client.calls; nil means that the call has left
 	deadline time.Duration
-	answer   chan result // has room for one
+	answer   chan result // with a buffer of one
 }
 
 // result is the outcome of waiting.
@@ -41,8 +41,8 @@ type result struct {
 	refused *RefusedError
 }
 
-// of returns the client of that name.
-func (q *queue) of(name string) *client {
+// clientNamed returns the client of that name. It adds one if there is none.
+func (q *queue) clientNamed(name string) *client {
 	c := q.clients[name]
 	if c == nil {
 		c = &client{name: name}
@@ -54,13 +54,14 @@ func (q *queue) of(name string) *client {
 	return c
 }
 
-// count counts a turn that the client has had.
-func (q *queue) count(name string, now, interval time.Duration) {
-	c := q.of(name)
+// countTurn counts a turn of the client.
+func (q *queue) countTurn(name string, now, interval time.Duration) {
+	c := q.clientNamed(name)
 	c.rotate(now, interval)
 	c.turns[0]++
 }
 
+// rotate begins a new count if another interval has begun.
 func (c *client) rotate(now, interval time.Duration) {
 	switch number := int64(now / interval); number - c.interval {
 	case 0:
@@ -72,25 +73,26 @@ func (c *client) rotate(now, interval time.Duration) {
 	}
 }
 
-// light reports whether the client has had fewer turns of late than the others in the
-// mean, or next to none.
+// light reports whether the client has had fewer recent turns than the mean of all
+// clients, or less than a twentieth of the limit.
 func (q *queue) light(c *client, now, interval time.Duration, limit int) bool {
 	turns, active := 0, 0
 	for _, other := range q.clients {
-		if other.rotate(now, interval); other.lately() > 0 {
+		if other.rotate(now, interval); other.recentTurns() > 0 {
 			active++
-			turns += other.lately()
+			turns += other.recentTurns()
 		}
 	}
-	return c.lately()*active < turns || c.lately() < limit/20
+	return c.recentTurns()*active < turns || c.recentTurns() < limit/20
 }
 
-// lately returns how many turns the client has had within one to two intervals.
-func (c *client) lately() int { return c.turns[0] + c.turns[1] }
+// recentTurns returns how many turns the client has had in this interval and the one
+// before.
+func (c *client) recentTurns() int { return c.turns[0] + c.turns[1] }
 
-// enter lets a call wait, behind those of its client or before them.
+// enter adds a call, before all others of its client if first is set, else behind them.
 func (q *queue) enter(name string, first bool, deadline time.Duration) *waiter {
-	c := q.of(name)
+	c := q.clientNamed(name)
 	w := &waiter{client: c, deadline: deadline, answer: make(chan result, 1)}
 	if c.calls.Len() == 0 {
 		at := sort.Search(len(q.round), func(i int) bool { return q.round[i].served > c.served })
@@ -105,7 +107,7 @@ func (q *queue) enter(name string, first bool, deadline time.Duration) *waiter {
 	return w
 }
 
-// leave takes a call out of the queue. It reports false if that is out already.
+// leave takes a call out of the queue. It reports false if the call has left already.
 func (q *queue) leave(w *waiter) bool {
 	if w.element == nil {
 		return false
@@ -120,12 +122,12 @@ func (q *queue) leave(w *waiter) bool {
 	return true
 }
 
-// drop takes a client out of the round.
+// drop takes the client out of the round.
 func (q *queue) drop(c *client) {
 	q.round = slices.DeleteFunc(q.round, func(other *client) bool { return other == c })
 }
 
-// next returns the call that has the next turn, whose client goes to the end of the
+// next takes out the call that has the next turn, and moves its client to the end of the
 // round. It returns nil if no call waits.
 func (q *queue) next() *waiter {
 	if len(q.round) == 0 {
@@ -141,7 +143,7 @@ func (q *queue) next() *waiter {
 	return w
 }
 
-// heads returns the next n calls that no turn is reserved for.
+// heads returns the next n calls for which no turn is reserved.
 func (q *queue) heads(n int) (heads []*waiter) {
 	elements := make([]*list.Element, len(q.round))
 	for i, c := range q.round {
@@ -165,8 +167,8 @@ func (q *queue) heads(n int) (heads []*waiter) {
 	return heads
 }
 
-// place returns how many turns it takes until a new call of the client has one.
-func (q *queue) place(name string) (n int) {
+// position returns which turn from now a new call of the client would have.
+func (q *queue) position(name string) (n int) {
 	own := 0
 	if c := q.clients[name]; c != nil {
 		own = c.calls.Len()
@@ -181,10 +183,10 @@ func (q *queue) place(name string) (n int) {
 	return n + 1
 }
 
-// sweep forgets the clients that have had no turn of late.
+// sweep drops the clients that have had no recent turn.
 func (q *queue) sweep(now, interval time.Duration) {
 	for name, c := range q.clients {
-		if c.rotate(now, interval); c.calls.Len() == 0 && c.reserved == 0 && c.lately() == 0 {
+		if c.rotate(now, interval); c.calls.Len() == 0 && c.reserved == 0 && c.recentTurns() == 0 {
 			delete(q.clients, name)
 		}
 	}

@@ -13,24 +13,23 @@ const (
 	PolicyDaily  = "DAILY" // SDKs do not wait for it
 )
 
-// IsBurst reports whether the policy, as HubSpot's 429 names it, is a limit that is
-// over in a short while.
+// IsBurst reports whether the policy is a limit of seconds, so that waiting helps.
 func IsBurst(policy string) bool { return policy == PolicyBurst || policy == PolicySecond }
 
-// Answered takes in what HubSpot's header says about the limits, after the call was
-// sent at that time.
+// Answered records that the call was sent at that time, and learns the limits from the
+// header of HubSpot's answer.
 func (t Turn) Answered(header http.Header, sent time.Time) {
 	if t.window != nil {
 		t.window.answered(t, header, sent)
 	}
 }
 
-// Failed notes that the call was sent at that time, and not answered.
+// Failed records that the call was sent at that time, and that no answer came.
 func (t Turn) Failed(sent time.Time) { t.Answered(nil, sent) }
 
-// Rejected holds the portal's calls back in all processes, after HubSpot has answered
-// 429 because of the limit of that name, for which [IsBurst] reports true. It follows
-// [Turn.Answered].
+// Rejected records that HubSpot has answered 429. It holds the portal's calls back, in
+// all processes, until the window of the limit is over. [IsBurst] must report true for
+// the policy. The caller calls [Turn.Answered] first.
 func (t Turn) Rejected(policy string) {
 	w := t.window
 	if w == nil {
@@ -44,10 +43,10 @@ func (t Turn) Rejected(policy string) {
 		w.rejected = min(w.interval, time.Second)
 	}
 	now := w.budget.now()
-	// The calls of a moment ago may have arrived later than was supposed.
+	// Earlier calls may have taken longer to arrive at HubSpot than assumed.
 	w.margin = min(2*w.margin, w.interval/4)
 	w.alone.reject(now, w.interval)
-	w.far, w.doubt = false, now+w.interval
+	w.far, w.doubtUntil = false, now+w.interval
 	if w.stock > 0 {
 		w.uses.giveBack(w.stockFrom, w.stock)
 		w.stock = 0
@@ -55,45 +54,46 @@ func (t Turn) Rejected(policy string) {
 	w.report()
 }
 
-// unused gives the turn back.
+// unused gives the turn back: its call is not sent.
 func (t Turn) unused() {
 	if w := t.window; w != nil && t.from != 0 {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.uses.giveBack(t.from, 1)
-		w.end(t.reserved)
+		w.release(t.reserved)
 	}
 }
 
-// answered notes when the turn was used, and what the header says.
+// answered records the use of the turn, and learns from the header.
 func (w *window) answered(t Turn, header http.Header, sent time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now, began := w.budget.now(), sent.Sub(w.budget.began)
 	if t.from != 0 {
-		// HubSpot counts a call when it arrives, which an answer that takes long
-		// says nothing about.
-		w.margin = max(w.margin-w.margin/200, w.leastMargin())
+		// HubSpot counts a call when the call arrives, which may be long before its
+		// answer comes.
+		w.margin = max(w.margin-w.margin/200, w.minMargin())
 		w.uses.add(min(now, began+w.margin), t.from, 1, w.interval)
-		w.end(t.reserved)
+		w.release(t.reserved)
 	}
 	if !w.key.search {
 		w.learn(header, began, now)
 	}
 }
 
-// leastMargin is how long a call may take to arrive at HubSpot, as is supposed.
-func (w *window) leastMargin() time.Duration { return w.interval / 40 }
+// minMargin is the shortest time that calls are assumed to take until they arrive at
+// HubSpot.
+func (w *window) minMargin() time.Duration { return w.interval / 40 }
 
-// seenHeaders are the values of HubSpot's headers that were read last, and what they
-// say: most answers have the same.
+// seenHeaders are the values of HubSpot's headers that were parsed last, with the
+// result. Most answers have the same values.
 type seenHeaders struct {
 	limitText, intervalText string
 	limit                   int
 	interval                time.Duration
 }
 
-// read reads the values, and reports whether they say something.
+// read parses the values. It reports whether they are a limit and an interval.
 func (h *seenHeaders) read(limitText, intervalText string) bool {
 	if limitText == "" || intervalText == "" {
 		return false
@@ -106,12 +106,12 @@ func (h *seenHeaders) read(limitText, intervalText string) bool {
 	if err != nil || err2 != nil || limit < 1 || ms < 1 {
 		return false
 	}
-	interval := time.Duration(min(ms, int(mostInterval.Milliseconds()))) * time.Millisecond
-	*h = seenHeaders{limitText, intervalText, min(limit, mostLimit), max(interval, leastInterval)}
+	interval := time.Duration(min(ms, int(maxInterval.Milliseconds()))) * time.Millisecond
+	*h = seenHeaders{limitText, intervalText, min(limit, maxLimit), max(interval, minInterval)}
 	return true
 }
 
-// learn takes in what the header of HubSpot's answer says about the limit.
+// learn reads the limit, and the calls that are left, from the header of an answer.
 func (w *window) learn(header http.Header, sent, now time.Duration) {
 	h := &w.headers
 	if !h.read(first(header["X-Hubspot-Ratelimit-Max"]), first(header["X-Hubspot-Ratelimit-Interval-Milliseconds"])) {
@@ -126,7 +126,7 @@ func (w *window) learn(header http.Header, sent, now time.Duration) {
 	}
 	w.observed = observation{counted: w.limit - left, sent: sent, answered: now}
 	if left <= w.limit/4 {
-		w.doubt = now + w.interval
+		w.doubtUntil = now + w.interval
 	}
 	w.alone.see(left, w.processes, now, w.interval/time.Duration(max(1, w.alone.share)))
 }

@@ -21,14 +21,14 @@ import (
 )
 
 const (
-	// flushEvery is how often what was counted is added to Redis.
-	flushEvery = 3 * time.Second
+	// flushInterval is how often a process adds its counted calls to Redis.
+	flushInterval = 3 * time.Second
 
-	// UsageDays is how many days the calls are kept, today included.
+	// UsageDays is how many days Redis keeps the calls, today included.
 	UsageDays = 35
 
-	// mostNames is how many clients the metric names.
-	mostNames = 200
+	// maxNames is how many clients have a label value of their own in the metric.
+	maxNames = 200
 )
 
 // Usage counts the calls that are sent to HubSpot, of each client and portal, day by
@@ -38,29 +38,29 @@ type Usage struct {
 	requests *prometheus.CounterVec
 
 	mu     sync.Mutex
-	day    int64                 // since 1970, that calls are of
+	day    int64                 // the day of calls, in days since 1970
 	calls  map[usageKey]*counted // of that day, not in Redis yet
-	older  []addition            // of days before
+	older  []addition            // of days before, not in Redis yet
 	names  map[string]prometheus.Counter
 	limits map[string]*dailyLimit // by the client's name
 
 	flushing sync.Mutex
-	unsure   []addition // of which it is not known whether Redis has them
-	number   int64      // of the last addition
+	unsure   []addition // Redis may have the first of them
+	number   int64      // the number of the last addition
 }
 
 type usageKey struct{ client, portal string }
 
-// counted is calls of a client for a portal.
+// counted is how many calls a client has sent for a portal.
 type counted struct {
 	n       int64
 	counter prometheus.Counter
 }
 
-// addition is calls of a day that are added to Redis at once.
+// addition is the calls of a day that one script adds to Redis.
 type addition struct {
 	day    string
-	number int64
+	number int64 // 0 means that no script was sent yet
 	calls  map[usageKey]int64
 }
 
@@ -74,7 +74,7 @@ func newUsage(b *Budget, to prometheus.Registerer) *Usage {
 	}
 }
 
-// The names of the metric that are no client's.
+// The label values of the metric that are no client's name.
 const (
 	anonymousName = "(anonymous)"
 	otherName     = "other"
@@ -101,7 +101,8 @@ func (u *Usage) Count(client, portal string, now time.Time) {
 	counter.Inc()
 }
 
-// takeCounted takes what was counted of the day, and sets it to zero.
+// takeCounted returns the counted calls of the day, and sets their counts to zero. The
+// caller holds u.mu.
 func (u *Usage) takeCounted() []addition {
 	calls := make(map[usageKey]int64)
 	for key, c := range u.calls {
@@ -109,7 +110,7 @@ func (u *Usage) takeCounted() []addition {
 			calls[key] = c.n
 			c.n = 0
 		} else {
-			delete(u.calls, key) // not used of late
+			delete(u.calls, key) // not used since the last flush
 		}
 	}
 	if len(calls) == 0 {
@@ -124,7 +125,7 @@ func (u *Usage) counter(client string) prometheus.Counter {
 		return counter
 	}
 	name := cmp.Or(client, anonymousName)
-	if len(u.names) >= mostNames {
+	if len(u.names) >= maxNames {
 		return u.requests.WithLabelValues(otherName)
 	}
 	counter := u.requests.WithLabelValues(name)
@@ -132,9 +133,9 @@ func (u *Usage) counter(client string) prometheus.Counter {
 	return counter
 }
 
-// flushRegularly adds what was counted to Redis, every few seconds until ctx ends.
+// flushRegularly adds the counted calls to Redis every flushInterval, until ctx ends.
 func (u *Usage) flushRegularly(ctx context.Context) {
-	ticker := time.NewTicker(flushEvery)
+	ticker := time.NewTicker(flushInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -143,13 +144,14 @@ func (u *Usage) flushRegularly(ctx context.Context) {
 		case <-ticker.C:
 		}
 		if err := u.flush(ctx); err != nil && ctx.Err() == nil {
-			u.budget.faults.Warn("counted calls cannot be added to Redis: they are kept until they can", zap.Error(err))
+			u.budget.log.Warn("counted calls cannot be added to Redis: they are kept until they can", zap.Error(err))
 		}
 		u.giveBackDaily(ctx, false)
 	}
 }
 
-// flush adds what was counted to Redis, what it may have got before first.
+// flush adds the counted calls to Redis. It begins with those of an earlier flush that
+// failed.
 func (u *Usage) flush(ctx context.Context) error {
 	u.flushing.Lock()
 	defer u.flushing.Unlock()
@@ -169,8 +171,8 @@ func (u *Usage) flush(ctx context.Context) error {
 	return nil
 }
 
-// queue puts calls behind what is to be added, with what was not tried yet of the same
-// day, so that there is little of it while Redis does not answer.
+// queue appends the calls to what flush adds. Calls of the same day that no script was
+// sent for become one addition, so that memory stays small while Redis does not answer.
 func (u *Usage) queue(day string, calls map[usageKey]int64) {
 	if last := len(u.unsure) - 1; last >= 0 && u.unsure[last].day == day && u.unsure[last].number == 0 {
 		for key, n := range calls {
@@ -186,15 +188,15 @@ var usageScript string
 
 var usageLua = redis.NewScript(usageScript)
 
-// mostFields is how many fields one script adds to.
-const mostFields = 1000
+// maxFields is how many fields of the hash one script changes.
+const maxFields = 1000
 
-// add adds the calls to Redis, part by part.
+// add adds the calls to Redis, in parts of maxFields.
 func (u *Usage) add(ctx context.Context, a *addition) error {
 	keys := slices.SortedFunc(maps.Keys(a.calls), func(x, y usageKey) int {
 		return cmp.Or(cmp.Compare(x.portal, y.portal), cmp.Compare(x.client, y.client))
 	})
-	for part := range slices.Chunk(keys, mostFields) {
+	for part := range slices.Chunk(keys, maxFields) {
 		if a.number == 0 {
 			u.number++
 			a.number = u.number
@@ -221,7 +223,7 @@ func (b *Budget) usageKey(day string) string { return usageKeyOf(b.prefix, day) 
 
 func usageKeyOf(prefix, day string) string { return prefix + "usage:{" + day + "}" }
 
-// DayUsage is how many calls of one client for one portal were sent on a day.
+// DayUsage is how many calls one client has sent for one portal on one day.
 type DayUsage struct {
 	Day    string `json:"day"` // by UTC, such as 2026-11-28
 	Client string `json:"client"`
@@ -229,10 +231,10 @@ type DayUsage struct {
 	Calls  int64  `json:"calls"`
 }
 
-// ReadUsage returns the calls of the last days, today included, that are in Redis: the
-// newest day first, then by portal and client. Processes add theirs every few seconds.
-// An empty client is all anonymous ones. It reads one key for each day, so that a page
-// may call it, and takes about a millisecond for a thousand pairs of client and portal.
+// ReadUsage returns the calls of the last days, today included, as far as Redis has them:
+// processes add theirs every few seconds. The newest day comes first, then the order is
+// by portal and client. An empty client means all anonymous ones. ReadUsage reads one key
+// for each day, in about a millisecond for a thousand pairs of client and portal.
 //
 //	calls, err := budget.ReadUsage(ctx, redis, "hubspot:", 1, time.Now())
 func ReadUsage(ctx context.Context, client redis.UniversalClient, prefix string, days int, now time.Time) ([]DayUsage, error) {

@@ -2,22 +2,22 @@ package budget
 
 import "time"
 
-// use is turns that were used at about the same time.
+// use is n turns that were used at about the same time, or given back.
 type use struct {
-	at   time.Duration // -1 means that they were not used
-	from int64         // when they were taken, by Redis' clock; 0 means without a visit
+	at   time.Duration // -1 means that they were given back
+	from int64         // when they were taken, by Redis' clock; 0 means that Redis does not know of them
 	n    int
 	sent bool // reported to Redis
 }
 
-// uses are the turns that a process has used within the last interval, and those
-// that it gives back, oldest first.
+// uses are the turns that a process has used within the last interval, and those that it
+// gives back, oldest first.
 type uses struct {
 	all        []use
-	unreported int // turns that were used without a visit, and not reported since
+	unreported int // turns that Redis does not know of
 }
 
-// add notes n turns.
+// add records that n turns were used.
 func (u *uses) add(at time.Duration, from int64, n int, interval time.Duration) {
 	if last := len(u.all) - 1; last >= 0 {
 		l := &u.all[last]
@@ -38,12 +38,12 @@ func (u *uses) countUnreported(one use, n int) {
 	}
 }
 
-// giveBack notes turns that were taken and not used.
+// giveBack records that n turns were taken, and are not used.
 func (u *uses) giveBack(from int64, n int) {
 	u.all = append(u.all, use{at: -1, from: from, n: n})
 }
 
-// prune forgets what was used before then.
+// prune drops what was used before that time.
 func (u *uses) prune(before time.Duration) {
 	n := 0
 	for n < len(u.all) && u.all[n].at < before && (u.all[n].at >= 0 || u.all[n].sent) {
@@ -55,13 +55,13 @@ func (u *uses) prune(before time.Duration) {
 	}
 }
 
-// mostMoves is how many entries one visit reports.
-const mostMoves = 256
+// maxMoves is how many uses one visit reports.
+const maxMoves = 256
 
-// take returns what was not reported, and notes it as reported.
-func (u *uses) take() (moves []use) {
+// takeUnreported returns the uses that were not reported, and marks them as reported.
+func (u *uses) takeUnreported() (moves []use) {
 	for i := range u.all {
-		if len(moves) == mostMoves {
+		if len(moves) == maxMoves {
 			break
 		}
 		if one := &u.all[i]; !one.sent {
@@ -73,7 +73,7 @@ func (u *uses) take() (moves []use) {
 	return moves
 }
 
-// forgetReports makes all uses count as not reported: Redis may have lost them.
+// forgetReports marks all uses as not reported, because Redis may have lost them.
 func (u *uses) forgetReports() {
 	u.unreported = 0
 	for i := range u.all {
@@ -83,17 +83,17 @@ func (u *uses) forgetReports() {
 	}
 }
 
-// within returns how many turns were used after then.
+// within returns how many turns were used after that time.
 func (u *uses) within(after time.Duration) (n int) {
 	for _, one := range u.all {
-		if one.at > after {
+		if one.at >= 0 && one.at > after {
 			n += one.n
 		}
 	}
 	return n
 }
 
-// until returns when no more than n turns have been used after an interval before.
+// until returns from when on no more than n turns were used within the interval before.
 func (u *uses) until(n int, interval time.Duration) (free time.Duration) {
 	for i := len(u.all) - 1; i >= 0; i-- {
 		if one := u.all[i]; one.at >= 0 {

@@ -15,7 +15,7 @@ var visitScript string
 
 var visitLua = redis.NewScript(visitScript)
 
-// visit is one visit of the window in Redis.
+// visit runs the script once: it reports, asks for turns, and gives them to calls.
 func (w *window) visit() {
 	w.mu.Lock()
 	now := w.budget.now()
@@ -24,7 +24,7 @@ func (w *window) visit() {
 	outage := w.budget.outage.number.Load()
 	w.mu.Unlock()
 
-	ctx, cancel := context.WithTimeout(w.budget.life, visitTimeout)
+	ctx, cancel := context.WithTimeout(w.budget.ctx, visitTimeout)
 	defer cancel()
 	answer, err := visitLua.Run(ctx, w.budget.redis, []string{w.budget.key(w.key)}, args...).Int64Slice()
 	if err == nil && len(answer) != 8+2*len(asked) {
@@ -37,11 +37,11 @@ func (w *window) visit() {
 		return
 	}
 	w.outage = outage
-	w.take(answer, now)
+	w.apply(answer, now)
 	w.serve(asked, answer[8:])
 }
 
-// request returns the script's arguments, and the calls that turns are asked for.
+// request returns the script's arguments, and the calls that it asks turns for.
 func (w *window) request(now time.Duration) (args []any, asked []*waiter) {
 	if w.outage != w.budget.outage.number.Load() {
 		w.uses.forgetReports()
@@ -54,7 +54,7 @@ func (w *window) request(now time.Duration) (args []any, asked []*waiter) {
 	w.rejected = 0
 	args = append(args, w.observed.arguments(now, w.interval)...)
 	w.observed = observation{}
-	moves := w.uses.take()
+	moves := w.uses.takeUnreported()
 	args = append(args, w.wanted(now), w.stock, len(moves))
 	for _, m := range moves {
 		age := int64(-1)
@@ -87,18 +87,18 @@ func (w *window) wanted(now time.Duration) int {
 
 func µs(d time.Duration) int64 { return d.Microseconds() }
 
-// take takes in what the window is like.
-func (w *window) take(answer []int64, sent time.Duration) {
+// apply stores the script's answer about the window.
+func (w *window) apply(answer []int64, sent time.Duration) {
 	now := w.budget.now()
 	if !w.learned {
-		w.limit = min(max(int(answer[0]), 1), mostLimit)
-		w.interval = min(max(time.Duration(answer[1])*time.Microsecond, leastInterval), mostInterval)
+		w.limit = min(max(int(answer[0]), 1), maxLimit)
+		w.interval = min(max(time.Duration(answer[1])*time.Microsecond, minInterval), maxInterval)
 	}
 	w.processes, w.used = max(1, int(answer[2])), int(answer[3])
 	w.far = answer[4] == 1
 	w.visited = now
 	if w.far {
-		w.doubt = 0
+		w.doubtUntil = 0
 	}
 	if n := int(answer[5]); n > 0 {
 		if w.stock > 0 {
@@ -113,7 +113,7 @@ func (w *window) take(answer []int64, sent time.Duration) {
 	w.queue.sweep(now, w.interval)
 }
 
-// serve gives the turns to those who have asked.
+// serve gives the calls the turns that Redis has answered, or refuses the calls.
 func (w *window) serve(asked []*waiter, answers []int64) {
 	now := w.budget.now()
 	for i, one := range asked {
@@ -126,27 +126,26 @@ func (w *window) serve(asked []*waiter, answers []int64) {
 		case delay == 0:
 			w.give(turn, now)
 		default:
-			w.later(one.client, turn, delay)
+			w.giveLater(one.client, turn, delay)
 		}
 	}
 }
 
-// refuse answers a call that has no turn before after has passed, and with it those
-// of its client that have to go before.
+// refuse refuses a call that has no turn before after has passed.
 func (w *window) refuse(one *waiter, after time.Duration) {
 	if w.queue.leave(one) {
 		one.answer <- result{refused: w.refusedUntil(after)}
 	}
 }
 
-// observation is what an answer of HubSpot's says about the calls that HubSpot counts.
+// observation is how many calls HubSpot counts in its window, by the header of an answer.
 type observation struct {
-	counted        int // 0 means that there is nothing to be said
+	counted        int // 0 means no observation
 	sent, answered time.Duration
 }
 
-// arguments returns the observation as the script takes it. What is old is of no use:
-// the window does not know any more what counted then.
+// arguments returns the script's arguments. An old observation is left out, because the
+// window in Redis no longer has the calls that counted then.
 func (o observation) arguments(now, interval time.Duration) []any {
 	if o.counted == 0 || now-o.sent > interval/4 {
 		return []any{-1, 0, 0}

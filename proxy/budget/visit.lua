@@ -1,17 +1,20 @@
--- One visit of a process to the window of a portal's calls.
+-- One visit of a process to the window of a portal's calls: reports, and takes turns.
 --
 -- KEYS[1]  hash, as the package comment describes it
--- ARGV     process, limit and interval (0 means that the process has seen none),
---          the limit and interval that hold until one was seen,
+-- ARGV     process, limit and interval (as HubSpot's headers have changed them, else 0),
+--          the limit and interval to assume if the window has none,
 --          rejected (the interval of the limit that HubSpot's 429 named, or 0),
---          observed, observed_from, observed_to (calls that HubSpot counts in its
---          window, -1 means none; how long ago the call was sent, and answered),
+--          observed, observed_from, observed_to (how many calls HubSpot counts by an
+--          answer's header, -1 means no answer; how long ago the call was sent, and
+--          answered),
 --          wanted (how many turns the process has used within the last interval, so that
 --          it takes as many in advance, -1 means none), has (how many it still has),
---          moves, and for each: from, age, count,
---          asks, and for each: wait, light
+--          the number of moves, and for each: from, age, count,
+--          the number of asks, and for each: wait, light (1 if the client has had few
+--          turns)
 -- Returns  limit, interval, processes, used, far, stock, from, spacing,
---          and for each ask: delay (negative: refused, no turn before that), from
+--          and for each ask: delay (negative means refused: no turn comes before that),
+--          from
 --
 -- All times are in µs, by Redis' clock. A call counts from the end of the step that
 -- it was in, so that it counts too long rather than too short.
@@ -43,8 +46,8 @@ end
 local limit = seen_limit > 0 and seen_limit or stored.limit or default_limit
 local interval = seen_interval > 0 and seen_interval or stored.interval or default_interval
 local step = math.floor(interval / 250)
-local window = interval + math.floor(interval / 400) -- a margin for what is measured
--- A clock that was set back must not hold calls back for as long.
+local window = interval + math.floor(interval / 400) -- a margin for inexact times
+-- A clock that was set back leaves times far in the future, which are ignored.
 local ahead = now + interval + 60000000
 local busy, held = math.min(stored.busy or 0, now + interval), math.min(stored.held or 0, now + interval)
 local next_turn = math.min(stored.next or 0, ahead)
@@ -76,7 +79,8 @@ end
 local observed, observed_from, observed_to = arg(), arg(), arg()
 local wanted, has = arg(), arg()
 
--- Turns that were used later than they were taken, or not at all (a negative age).
+-- Moves: turns that were used later than they were taken, or given back (a negative
+-- age).
 for _ = 1, arg() do
   local from, age, n = arg(), arg(), arg()
   if counts[from] then
@@ -120,7 +124,7 @@ for at, count in pairs(counts) do
 end
 table.sort(times)
 
--- When the window has room for one more.
+-- earliest returns when the window has room for one more call.
 local function earliest()
   local excess = used - (limit - 1)
   if excess <= 0 then return math.max(now, held) end
@@ -130,8 +134,8 @@ local function earliest()
   end
 end
 
--- How far turns that begin then have to be apart, so that the window keeps up with
--- them, and a little less: what a turn that comes late loses would stay unused.
+-- spacing_from returns the time between turns, from begin on, at which the window has
+-- room for each. It is a tenth shorter, to make up for turns that are used late.
 local function spacing_from(begin)
   local rate, room = limit / window, limit - used
   for _, at in ipairs(times) do

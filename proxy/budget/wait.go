@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// wait waits for the call's turn, until the deadline at the latest.
+// wait waits for the call's turn until the deadline.
 func (w *window) wait(ctx context.Context, call Call, deadline time.Time) (Turn, error) {
 	waiter, refused := w.enter(call, deadline.Sub(w.budget.began))
 	if refused != nil {
@@ -22,7 +22,7 @@ func (w *window) wait(ctx context.Context, call Call, deadline time.Time) (Turn,
 	case <-timer.C:
 	}
 	if !w.leave(waiter) {
-		// It was given a turn at the same moment.
+		// It got a turn at the same moment.
 		got := <-waiter.answer
 		if ctx.Err() != nil {
 			got.turn.unused()
@@ -43,13 +43,13 @@ func (r result) give() (Turn, error) {
 	return r.turn, nil
 }
 
-// enter lets the call wait, unless its turn cannot come in time.
+// enter puts the call into the queue, unless its turn cannot come in time.
 func (w *window) enter(call Call, deadline time.Duration) (*waiter, *RefusedError) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.budget.now()
-	if c := w.queue.of(call.Client); c.calls.Len() >= mostWaiting || w.budget.waiting.Load() >= mostWaitingInAll {
-		refused := w.refusedUntil(max(w.spacing*mostWaiting, time.Second))
+	if c := w.queue.clientNamed(call.Client); c.calls.Len() >= maxWaiting || w.budget.waiting.Load() >= maxWaitingTotal {
+		refused := w.refusedUntil(max(w.spacing*maxWaiting, time.Second))
 		refused.Full = true
 		return nil, refused
 	}
@@ -57,42 +57,42 @@ func (w *window) enter(call Call, deadline time.Duration) (*waiter, *RefusedErro
 		return nil, w.refusedUntil(at - now)
 	}
 	waiter := w.queue.enter(call.Client, call.Again, deadline)
-	w.kick()
+	w.startVisits()
 	return waiter, nil
 }
 
-// expected returns when a new call of the client may have its turn at the earliest,
-// if that is known.
+// expected estimates the earliest turn of a new call of the client. It returns now if
+// the process does not know.
 func (w *window) expected(client string, now time.Duration) time.Duration {
 	if w.lastTurn <= now {
 		return now
 	}
-	// The window may have room that is only spread.
+	// These turns are only spread, and may come earlier.
 	free := max(0, w.limit-w.used)
-	return w.lastTurn + time.Duration(max(0, w.queue.place(client)-w.reserved-1-free))*w.spacing*8/10
+	return w.lastTurn + time.Duration(max(0, w.queue.position(client)-w.reserved-1-free))*w.spacing*8/10
 }
 
-// refusedUntil returns the error of a call that has no turn before after has passed.
+// refusedUntil returns the error for a call that has no turn before after has passed.
 func (w *window) refusedUntil(after time.Duration) *RefusedError {
 	return &RefusedError{RetryAfter: max(after, time.Millisecond), Policy: w.policy()}
 }
 
-// refusal is refusedUntil for a call that has waited in vain.
+// refusal returns the error for a call that has reached its deadline.
 func (w *window) refusal() *RefusedError {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.refusedUntil(max(w.lastTurn-w.budget.now(), w.spacing))
 }
 
-// leave takes a call out of the queue, unless it has a turn already.
+// leave takes a call out of the queue. It reports false if the call has a turn already.
 func (w *window) leave(waiter *waiter) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.queue.leave(waiter)
 }
 
-// give gives a turn to the call that is next, whichever it was asked for, and reports
-// whether there is one. The window's lock is held.
+// give gives a turn to the next call of the queue, which need not be the one that the
+// process asked for. It reports whether a call waits. The caller holds w.mu.
 func (w *window) give(turn Turn, now time.Duration) bool {
 	waiter := w.queue.next()
 	if waiter == nil {
@@ -101,7 +101,7 @@ func (w *window) give(turn Turn, now time.Duration) bool {
 		}
 		return false
 	}
-	w.queue.count(waiter.client.name, now, w.interval)
+	w.queue.countTurn(waiter.client.name, now, w.interval)
 	if turn.from == 0 {
 		w.uses.add(now, 0, 1, w.interval)
 	}
@@ -109,29 +109,29 @@ func (w *window) give(turn Turn, now time.Duration) bool {
 	return true
 }
 
-// kick sees to it that calls that wait get turns, and that what is to be reported is.
-// The window's lock is held.
-func (w *window) kick() {
-	if w.visiting || !w.hasWork() || w.budget.life.Err() != nil {
+// startVisits starts run, unless it is running, or there is no work. The caller holds
+// w.mu.
+func (w *window) startVisits() {
+	if w.visiting || !w.hasWork() || w.budget.ctx.Err() != nil {
 		return
 	}
 	w.visiting = true
-	w.budget.work.Go(w.run)
+	w.budget.goroutines.Go(w.run)
 }
 
-// report asks for a visit that only reports. The window's lock is held.
+// report makes a visit even if no call waits. The caller holds w.mu.
 func (w *window) report() {
 	w.again = true
-	w.kick()
+	w.startVisits()
 }
 
 // hasWork reports whether run has anything to do.
 func (w *window) hasWork() bool { return w.again || w.asks() > 0 }
 
-// mostReserved is how many turns of later than now a process has reserved at once:
-// one for each client, so that who comes next need not wait for those of a client
-// with many calls; more where turns follow each other faster than visits.
-func (w *window) mostReserved() int {
+// maxReserved is how many turns with a later time a process has at once: one for each
+// client, up to four, so that a call of another client need not wait for many turns of
+// one client; more if turns follow each other faster than visits.
+func (w *window) maxReserved() int {
 	n := min(len(w.queue.round), 4)
 	if w.spacing > 0 {
 		n = max(n, min(50, int(20*time.Millisecond/w.spacing)))
@@ -139,16 +139,16 @@ func (w *window) mostReserved() int {
 	return max(1, n)
 }
 
-// asks returns how many turns are to be asked for.
+// asks returns how many turns the next visit asks for.
 func (w *window) asks() int {
-	return min(w.queue.waiting, w.mostReserved()) - w.reserved
+	return min(w.queue.waiting, w.maxReserved()) - w.reserved
 }
 
-// run works until nothing is left to do.
+// run visits the window until there is no more work.
 func (w *window) run() {
 	for {
 		w.mu.Lock()
-		if !w.hasWork() || w.budget.life.Err() != nil {
+		if !w.hasWork() || w.budget.ctx.Err() != nil {
 			w.visiting = false
 			w.mu.Unlock()
 			return
@@ -165,15 +165,15 @@ func (w *window) run() {
 	}
 }
 
-// reservation is a turn of later than now. There is no other in its place until it is
-// known when its call has reached HubSpot: the next one may depend on that.
+// reservation is a turn with a later time. It counts as reserved until its call has
+// probably reached HubSpot, because the time of the next turn may depend on that.
 type reservation struct {
 	client *client
 	over   bool
 }
 
-// later gives the turn when its time has come. The window's lock is held.
-func (w *window) later(c *client, turn Turn, delay time.Duration) {
+// giveLater gives the turn to a call at the turn's time. The caller holds w.mu.
+func (w *window) giveLater(c *client, turn Turn, delay time.Duration) {
 	turn.reserved = &reservation{client: c}
 	w.reserved++
 	c.reserved++
@@ -182,23 +182,24 @@ func (w *window) later(c *client, turn Turn, delay time.Duration) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if !w.give(turn, w.budget.now()) {
-			w.end(turn.reserved)
+			w.release(turn.reserved)
 			return
 		}
-		time.AfterFunc(min(w.leastMargin(), w.spacing/2), func() {
+		time.AfterFunc(min(w.minMargin(), w.spacing/2), func() {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.end(turn.reserved)
+			w.release(turn.reserved)
 		})
 	})
 }
 
-// end lets another turn take the reservation's place. The window's lock is held.
-func (w *window) end(r *reservation) {
+// release ends the reservation, so that the process asks for another turn. The caller
+// holds w.mu.
+func (w *window) release(r *reservation) {
 	if r != nil && !r.over {
 		r.over = true
 		w.reserved--
 		r.client.reserved--
-		w.kick()
+		w.startVisits()
 	}
 }

@@ -6,7 +6,6 @@ import (
 )
 
 // window is what a process knows of the calls of one portal, or of its searches.
-// Times are since the budget was made.
 type window struct {
 	budget *Budget
 	key    windowKey
@@ -14,33 +13,36 @@ type window struct {
 	mu       sync.Mutex
 	limit    int
 	interval time.Duration
-	learned  bool // from HubSpot's headers, since the last visit
+	learned  bool // limit and interval changed by HubSpot's headers since the last visit
 	headers  seenHeaders
 
 	uses uses
 
-	stock      int   // turns taken in advance
-	stockLow   int   // when so few are left, more are taken
-	stockFrom  int64 // when they were taken, by Redis' clock
-	stockUntil time.Duration
-	far        bool // far from the limit, as of the last visit
-	visited    time.Duration
-	doubt      time.Duration // until then HubSpot's headers say that the limit is near
-	processes  int           // that visit the window, as of the last visit
-	used       int           // as of the last visit
-	outage     int64         // the number of outages of Redis that the uses know of
+	stock      int           // turns that were taken in advance, and are left
+	stockLow   int           // the stock at which more turns are taken
+	stockFrom  int64         // when they were taken, by Redis' clock
+	stockUntil time.Duration // when they are given back
+
+	// The window in Redis, as of the last visit.
+	visited   time.Duration // when that was
+	far       bool          // far from the limit
+	processes int           // how many processes visit the window
+	used      int           // how many turns count
+	spacing   time.Duration // between the turns of calls that wait
+
+	doubtUntil time.Duration // until then the limit is near by HubSpot's headers, whatever far is
+	outage     int64         // the number of Redis' outages after which uses were reported again
 	alone      alone
 
-	margin   time.Duration // that a call may take to arrive at HubSpot
-	observed observation
-	rejected time.Duration // the interval of the limit that a 429 has named, to be reported
+	margin   time.Duration // how long a call is assumed to take until it arrives at HubSpot
+	observed observation   // to be reported
+	rejected time.Duration // the interval of the limit that a 429 named, to be reported
 
 	queue    queue
-	visiting bool
-	again    bool          // visit once more
-	reserved int           // turns of later than now
-	lastTurn time.Duration // the latest of them, or the next that there may be
-	spacing  time.Duration // between turns, as of the last visit
+	visiting bool          // run is working
+	again    bool          // a visit is wanted, even if no call waits
+	reserved int           // turns with a later time that calls of this process wait for
+	lastTurn time.Duration // the latest of them, or the first that Redis could give
 }
 
 func newWindow(b *Budget, key windowKey) *window {
@@ -68,15 +70,16 @@ type Turn struct {
 	Waited time.Duration
 
 	window   *window
-	from     int64        // when the turn counts, by Redis' clock; 0 means that its use is noted already
-	reserved *reservation // nil unless the turn was reserved ahead of its time
+	from     int64        // when the turn counts, by Redis' clock; 0 means that its use is recorded already
+	reserved *reservation // nil unless the turn was given for a later time
 }
 
-// credit is how many turns may be used without a visit.
+// credit is how many turns a process may use before it reports them.
 func (w *window) credit() int { return max(1, w.limit/20) }
 
-// farAsKnown reports whether the limit is far, as far as is known. A process that knows
-// nothing may suppose so: headers soon say what the others use. Those of searches do not.
+// farAsKnown reports whether the limit is far, as far as the process knows. A process
+// that knows nothing assumes so, because HubSpot's headers soon show what others use.
+// Answers to searches have no such headers.
 func (w *window) farAsKnown(now time.Duration) bool {
 	if w.key.search {
 		return w.far && now-w.visited < defaultInterval
@@ -84,7 +87,7 @@ func (w *window) farAsKnown(now time.Duration) bool {
 	return w.far || now-w.visited > w.interval
 }
 
-// takeAtOnce returns a turn if the call need not wait, for Redis or otherwise.
+// takeAtOnce returns a turn if the process has one, so that the call need not wait.
 func (w *window) takeAtOnce(client string, now time.Duration) (Turn, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -96,7 +99,7 @@ func (w *window) takeAtOnce(client string, now time.Duration) (Turn, bool) {
 	case down && w.delayAlone(now) > 0:
 		return Turn{}, false
 	case down:
-	case now < w.doubt, w.rejected > 0:
+	case now < w.doubtUntil, w.rejected > 0:
 		return Turn{}, false
 	case w.stock > 0:
 		w.stock--
@@ -106,14 +109,14 @@ func (w *window) takeAtOnce(client string, now time.Duration) (Turn, bool) {
 		return Turn{}, false
 	}
 	w.uses.add(now, from, 1, w.interval)
-	w.queue.count(client, now, w.interval)
+	w.queue.countTurn(client, now, w.interval)
 	if from != 0 && w.stock == w.stockLow || from == 0 && w.uses.unreported*2 >= w.credit() && !down {
 		w.report()
 	}
 	return Turn{window: w}, true
 }
 
-// dropStock gives turns back that were taken too long ago.
+// dropStock gives back turns that were taken in advance too long ago.
 func (w *window) dropStock(now time.Duration) {
 	if w.stock > 0 && now >= w.stockUntil {
 		w.uses.giveBack(w.stockFrom, w.stock)
@@ -121,7 +124,7 @@ func (w *window) dropStock(now time.Duration) {
 	}
 }
 
-// forgettable reports whether a new window would be as good.
+// forgettable reports whether a new window can replace this one.
 func (w *window) forgettable(now time.Duration) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
