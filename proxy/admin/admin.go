@@ -1,6 +1,5 @@
-// Package admin is the operator's door: whether the process lives and can
-// serve, its metrics, a page that shows how the portals are, and the flow that
-// connects one.
+// Package admin has the operator's listener: health checks, metrics, the status page, and the
+// flow that connects a portal.
 package admin
 
 import (
@@ -24,71 +23,72 @@ import (
 	"hubspot-auth-proxy/tokens/throttle"
 )
 
-// Options are what an [Admin] works with.
+// Options are the options of an [Admin].
 type Options struct {
-	// RedisAnswers reports whether Redis answered when it was last asked. It
-	// must be safe for concurrent use.
+	// RedisAnswers reports whether Redis answered the last command. It must be safe for
+	// concurrent use.
 	RedisAnswers func() bool
 
-	// RedisPolled reports whether changes that other processes make are polled for,
-	// because the Redis user may not subscribe. Nil means that they are not. It must
-	// be safe for concurrent use.
+	// RedisPolled reports whether the process polls for the changes of other processes,
+	// because the Redis user has no right to subscribe. nil means that it does not poll.
+	// It must be safe for concurrent use.
 	RedisPolled func() bool
 
-	// SeedFault returns why the seed file cannot be used as it is now, empty if it
-	// can. Nil: there is none. It must be safe for concurrent use.
+	// SeedFault returns the reason for which the current seed file cannot be used, or ""
+	// if the file can be used. nil means that there is no seed file. It must be safe for
+	// concurrent use.
 	SeedFault func() string
 
-	// Loopback tells that the listener's own address is loopback: requests
-	// for other hosts are then refused, but for /callback.
+	// Loopback means that the listener's address is a loopback address. Requests with
+	// another Host are then refused, except for /callback.
 	Loopback bool
 
-	// Password lets the operator in to pages, as user admin by HTTP Basic.
-	// Empty: pages are served on loopback only. Health and /callback never
-	// need it.
+	// Password is the password of the user admin, for HTTP Basic. Pages require it. If
+	// it is empty, pages are served on loopback only. Health, metrics and /callback never
+	// require it.
 	Password secret.Text
 
-	// App is the HubSpot app that portals are connected to. If it is nil, or
-	// RedirectURL is empty, /connect and /callback only say what to set.
+	// App is the HubSpot app that portals are connected to. If App is nil or RedirectURL
+	// is empty, /connect and /callback only say what to set.
 	App *hubspot.App
 
-	// RedirectURL is the address of /callback as browsers reach it, which the
-	// HubSpot app must know.
+	// RedirectURL is the address of /callback as browsers reach it. It must be registered
+	// in the HubSpot app's settings.
 	RedirectURL string
 
-	// AuthorizeURL is HubSpot's authorize page. Empty is HubSpot's own.
+	// AuthorizeURL is the address of HubSpot's authorize page. Empty means HubSpot's own.
 	AuthorizeURL string
 
-	// Scopes and OptionalScopes are what portals are asked for, separated by
-	// spaces.
+	// Scopes and OptionalScopes are requested from portals. They are separated by spaces.
 	Scopes, OptionalScopes string
 
-	// MarketplaceInstall makes /callback take installations that begin in HubSpot's
+	// MarketplaceInstall makes /callback accept installations that begin in HubSpot's
 	// marketplace.
 	MarketplaceInstall bool
 
-	// Portals is where portals are stored. Needed with an App; nil otherwise
-	// means that the status page shows none.
+	// Portals stores the portals. It is required with an App. Without an App, nil means
+	// that the status page shows no portals.
 	Portals Portals
 
-	// Metrics are what /metrics shows. Nil: it is not served.
+	// Metrics are the metrics of /metrics. nil means that /metrics is not served.
 	Metrics prometheus.Gatherer
 
-	// History is the calls that the status page draws. Nil: it draws none.
+	// History has the calls for the status page's chart. nil means that there is no chart.
 	History *proxy.History
 
-	// Activity is what the process has seen of portals and clients of late. Nil
-	// means that the pages do not show it.
+	// Activity has the recent activity of portals and clients. nil means that the pages do
+	// not show it.
 	Activity *proxy.Activity
 
-	// Callers returns the clients that have a key, for the status page. Nil:
+	// Callers returns the clients that have a key, for the status page. nil means that
 	// there are none. It must be safe for concurrent use.
 	Callers func() []clients.Client
 
-	// Log gets a line for every refusal. Nil: none is written.
+	// Log is the logger. Refused requests are logged, throttled. nil means that nothing
+	// is logged.
 	Log *zap.Logger
 
-	// Now is the clock. Nil is time.Now.
+	// Now is the clock. nil means time.Now.
 	Now func() time.Time
 }
 
@@ -96,24 +96,24 @@ type Options struct {
 // https://developers.hubspot.com/docs/apps/legacy-apps/authentication/working-with-oauth
 const defaultAuthorizeURL = "https://app.hubspot.com/oauth/authorize"
 
-// Admin is the handler of the admin listener. It is safe for concurrent use,
-// and not ready until it is told.
+// Admin is the handler of the admin listener. [New] returns one. /readyz reports that it is not
+// ready until [Admin.Ready] or [Admin.Joined] is called. An Admin is safe for concurrent use.
 type Admin struct {
-	options Options
-	mux     *http.ServeMux
-	state   atomic.Value                // string: why it is not ready, or ready
-	joined  atomic.Bool                 // Redis has answered, and the seed is applied
-	changed atomic.Pointer[secret.Text] // the password, if it was changed
-	log     *zap.Logger
-	faults  *zap.Logger // log, but each cause once per throttle.Every
-	now     func() time.Time
-	tries   tries // of passwords
+	options   Options
+	mux       *http.ServeMux
+	state     atomic.Value                // string: starting, ready or stopping
+	joined    atomic.Bool                 // Redis has answered, and the seed is applied
+	changed   atomic.Pointer[secret.Text] // the password that SetPassword has set
+	log       *zap.Logger
+	throttled *zap.Logger // log, throttled
+	now       func() time.Time
+	tries     tries // wrong passwords
 
-	// Of the connect flow, if that is set up:
+	// The connect flow; nil and zero if it is not set up.
 	states    *States
 	redirect  *url.URL // RedirectURL
-	installed turns    // of installations without a state
-	finalized turns    // of those with one
+	installed turns    // installations without a state
+	finalized turns    // installations with a state
 }
 
 const (
@@ -128,7 +128,7 @@ func New(options Options) *Admin {
 	if a.log == nil {
 		a.log = zap.NewNop()
 	}
-	a.faults = throttle.Logger(a.log, throttle.Every)
+	a.throttled = throttle.Logger(a.log, throttle.Every)
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -157,37 +157,34 @@ func New(options Options) *Admin {
 // isSetUp reports whether there is an app, and a secret to sign states with.
 func isSetUp(app *hubspot.App) bool { return app != nil && !app.ClientSecret.IsZero() }
 
-// Ready notes that the proxy can serve.
+// Ready makes /readyz report that the proxy can serve.
 func (a *Admin) Ready() { a.state.CompareAndSwap(starting, ready) }
 
-// Joined notes that Redis has answered and the seed is applied, so that the proxy
-// can serve.
+// Joined records that Redis has answered and the seed is applied, and calls [Admin.Ready].
 func (a *Admin) Joined() {
 	a.joined.Store(true)
 	a.Ready()
 }
 
-// Stopping tells that the proxy serves on for a while, and is to get no new
-// requests.
+// Stopping makes /readyz report that the proxy is shutting down and should get no new requests.
 func (a *Admin) Stopping() { a.state.Store(stopping) }
 
-// The limits of a listener that anybody may reach: what unfinished requests can
-// take of memory is their product.
+// The limits of the listener. The memory that unfinished requests can take is the product of
+// maxHeader and maxConnections.
 const (
 	maxHeader      = 16 << 10
 	maxConnections = 64
 	headerTimeout  = 5 * time.Second
 
-	// busyTime is how long a request may be under way while others wait for a
-	// connection. Probes wait for longer.
+	// busyTime is the time for which a request may be under way while other connections
+	// wait. It is shorter than the timeouts of health probes.
 	busyTime = 2 * time.Second
 )
 
-// Server returns a server for the admin listener, and the listener to serve on,
-// which limits how many connections are open at once. A connection that has no
-// whole request yet, or none any more, makes way for a new one, and so does one
-// whose client keeps a request from ending, so that neither unfinished requests
-// nor answers that nobody reads keep a probe from its answer.
+// Server returns a server for the admin listener, and a listener on which to serve. The listener
+// limits the number of open connections. If there are too many, it closes idle connections,
+// connections without a complete request, and connections whose request takes longer than busyTime.
+// So neither unfinished requests nor clients that do not read their answers block health probes.
 func (a *Admin) Server(listener net.Listener) (*http.Server, net.Listener) {
 	limited := connlimit.New(listener, maxConnections, 0, busyTime)
 	return &http.Server{
@@ -198,31 +195,30 @@ func (a *Admin) Server(listener net.Listener) (*http.Server, net.Listener) {
 		WriteTimeout:      10 * time.Second,
 		ConnState:         limited.ConnState,
 		ConnContext:       limited.ConnContext,
-		ErrorLog:          log.New(serverLog{a.faults}, "", 0),
+		ErrorLog:          log.New(serverLog{a.throttled}, "", 0),
 	}, limited
 }
 
-// slop is what net/http reads of a header beyond MaxHeaderBytes.
+// slop is the number of bytes of a header that net/http reads beyond MaxHeaderBytes.
 const slop = 4 << 10
 
-// Close logs what was kept back. Its server is to be shut down before.
-func (a *Admin) Close() { _ = a.faults.Sync() }
+// Close writes log entries that are still throttled. Shut the server down before.
+func (a *Admin) Close() { _ = a.throttled.Sync() }
 
-// ServeHTTP answers the operator.
+// ServeHTTP implements [http.Handler].
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
-		// No page has a use for a body. net/http's server would wait for it
-		// before it answers.
+		// No page reads a body. Without the deadline, net/http's server would wait for the
+		// body before it answers.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 		w.Header().Set("Connection", "close")
 	}
-	// /callback passes with any Host: the listener may be behind a sidecar or
-	// an ingress that hands on the public name, which HubSpot sends browsers
-	// to. Nor does a page that was led here by its own name (DNS rebinding)
-	// gain by that: without a state that was signed here, and the cookie or
-	// link that goes with it, /callback does nothing and tells nothing, except
-	// that it connects a portal's first installation from HubSpot's marketplace,
-	// where that is switched on.
+	// /callback is served for any Host, because the listener may be behind a sidecar or an
+	// ingress that forwards the public name, to which HubSpot redirects browsers. A web page
+	// that reaches the listener by DNS rebinding gains nothing by that: without a state that
+	// was signed here, and the cookie or link that belongs to it, /callback does nothing. The
+	// only exception is a portal's first installation from HubSpot's marketplace, if that is
+	// switched on.
 	if a.options.Loopback && r.URL.Path != callbackPath && !wire.IsLoopbackHost(r.Host) {
 		http.Error(w, "This listener answers to localhost and loopback addresses only.", http.StatusForbidden)
 		return
@@ -230,13 +226,13 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(w, r)
 }
 
-// healthz answers 200: the process lives.
+// healthz answers 200, because the process is alive.
 func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, map[string]string{"status": "alive"})
 }
 
-// readyz answers 200 if the proxy can serve, else 503. That Redis is away for
-// a while does not make it unready: portals that are known are served.
+// readyz answers 200 if the proxy can serve, and otherwise 503. An outage of Redis does not make
+// the proxy unready, because known portals are still served.
 func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 	state := a.state.Load().(string)
 	redis, seed := "away", "applied"
@@ -250,7 +246,7 @@ func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 	if state == ready {
 		status = http.StatusOK
 	}
-	// That it answers at all tells that the settings are good.
+	// The process has started, so the settings are valid.
 	body := map[string]string{"status": state, "settings": "loaded", "redis": redis, "seed": seed}
 	if a.options.SeedFault != nil {
 		if fault := a.options.SeedFault(); fault != "" {

@@ -193,7 +193,7 @@ func TestInABrowserAPortalIsConnectedByClicks(t *testing.T) {
 	r, c := newRig(t, func(r *rig) { r.options.History = proxy.NewHistory(nil) }), newChrome(t)
 	r.admin.Joined()
 	c.open(r.server.URL)
-	c.says("None is connected yet.", "Ready", "Redis answers", "No calls in the last hour.")
+	c.says("No portal is connected yet.", "Ready", "Redis answers", "No calls in the last hour.")
 	c.fits("empty")
 	c.click("a.button")
 	c.says("Fake HubSpot")

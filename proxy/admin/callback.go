@@ -16,16 +16,16 @@ import (
 )
 
 const (
-	// CallbackTimeout is how long connecting a portal may take: two calls of
-	// HubSpot, of 15 seconds each, and two of Redis. Who shuts the server down
-	// waits for so long, or a grant may be lost.
+	// CallbackTimeout is the longest time that it takes to connect a portal: two calls of
+	// HubSpot of 15 seconds each, and two of Redis. A shutdown has to wait for that long, or
+	// a grant may be lost.
 	CallbackTimeout = 40 * time.Second
 
-	// burnMargin is how much longer than its state a nonce is remembered,
-	// should the clocks of replicas and Redis differ.
+	// burnMargin is the time for which a nonce is stored after its state has expired,
+	// because the clocks of replicas and Redis may differ.
 	burnMargin = time.Hour
 
-	// callbackActor and installActor are who connects a portal, to the audit log.
+	// callbackActor and installActor are the actors in the log when a portal is connected.
 	callbackActor = "callback"
 	installActor  = "marketplace"
 )
@@ -33,15 +33,15 @@ const (
 // A visit is a callback that may connect a portal.
 type visit struct {
 	code    string
-	state   string // as it was sent, to be hidden
-	portal  string // the only one that may be connected; empty is any
+	state   string // the state as it was sent, to remove it from HubSpot's messages
+	portal  string // the only portal that may be connected; empty means any
 	request tokens.ConnectRequest
 	actor   string
 	restart restart
 }
 
-// restart is what a person does whose connection has failed: the sentence for the
-// page, and whether the page links to /connect.
+// restart says how a person can start again after a failure: a sentence for the page, and whether
+// the page links to /connect.
 type restart struct {
 	sentence string
 	link     bool
@@ -52,28 +52,28 @@ var (
 	atMarketplace = restart{"Begin the installation again in HubSpot's marketplace.", false}
 )
 
-// A denial is a callback that connects nothing.
+// A denial is the answer to a callback that connects no portal.
 type denial struct {
 	status  int
-	reason  string // its class, for the log
-	code    string // HubSpot's, for the log; mostly empty
-	wait    int    // seconds after which the same request may be answered otherwise; zero: not said
+	reason  string // the category for the log
+	code    string // HubSpot's code for the log; usually empty
+	wait    int    // Retry-After in seconds; 0 means none
 	message message
 }
 
-// callback takes the browser back from HubSpot. Its authority is the signed
-// state: neither password nor Host is asked for.
+// callback serves the browser that HubSpot has redirected. The signed state authorizes the request,
+// so neither the password nor the Host is checked.
 func (a *Admin) callback(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
-		// Something that only looks where a link leads must not use it up.
+		// A HEAD request, as of a program that checks links, must not use up the code.
 		w.Header().Set("Allow", http.MethodGet)
 		show(w, http.StatusMethodNotAllowed, message{Title: "Open this address in a browser"}.page())
 		return
 	}
-	// The server's own write timeout is for answers without a call of HubSpot.
+	// The server's write timeout is too short for answers that need calls of HubSpot.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(CallbackTimeout + 5*time.Second))
-	// A person who leaves now has allowed it all the same, and the code serves
-	// once: what was begun is finished.
+	// Even if the browser disconnects, the portal is connected, because the person has given
+	// access and the code can be used only once.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), CallbackTimeout)
 	defer cancel()
 
@@ -102,38 +102,39 @@ func (a *Admin) callback(w http.ResponseWriter, r *http.Request) {
 	show(w, http.StatusOK, message{
 		Title: "Portal " + portal + " is connected",
 		Text:  []string{"The proxy serves it from now on. You can close this page."},
-		// Who came by a link is mostly somebody else, and where the public
-		// address has another path, / may be another program's.
+		// A person with a link is usually not an operator. If the public address has
+		// another path than /callback, / may belong to another program.
 		Home: state.Purpose == PurposeConnect && a.redirect.Path == callbackPath,
 	}.page())
 }
 
-// admit decides whether what the browser brings may be used, and sees to it
-// that it is used once.
+// admit checks the parameters of a callback, and burns the state's nonce so that the state is used
+// only once.
 func (a *Admin) admit(ctx context.Context, r *http.Request, query url.Values) (State, *denial) {
-	// HubSpot promises no state with an error, and nothing is done but telling
-	// it. It could come from anybody, so the page does not make it its own.
+	// HubSpot does not promise a state together with an error. The page only quotes the error,
+	// because anyone can make a browser open such an address.
 	if query.Has("error") || query.Has("error_description") {
 		return State{}, declined(query)
 	}
 	if !query.Has("state") {
-		return State{}, stateDenial(atConnect, "state_missing", "It lacks its state, without which nobody can tell who began this.")
+		return State{}, stateDenial(atConnect, "state_missing", "It has no state, so the proxy cannot know who began this.")
 	}
 	state, err := a.states.Open(query.Get("state"))
 	if err != nil {
 		return state, unopened(atConnect, err)
 	}
 	if state.Purpose == PurposeConnect && !isBrowserOf(state, r, cookieName) {
-		return state, stateDenial(atConnect, "foreign_browser", "It was begun in another browser, at another address of the proxy, or begun once more since.")
+		return state, stateDenial(atConnect, "foreign_browser", "It was begun in another browser, at another address of the proxy, or it was begun again since.")
 	}
 	if query.Get("code") == "" {
 		return state, stateDenial(atConnect, "code_missing", "HubSpot sent no code with it.")
 	}
-	// Before the code is exchanged, so that of two requests one goes on.
+	// The nonce is burned before the code is exchanged, so that only one of two requests
+	// continues.
 	return state, a.burn(ctx, atConnect, state.Nonce, state.Issued, state.Expiry.Sub(a.now())+burnMargin)
 }
 
-// unopened refuses a state that does not open.
+// unopened returns the denial for a state that [States.Open] refuses.
 func unopened(again restart, err error) *denial {
 	switch {
 	case errors.Is(err, ErrStateExpired):
@@ -143,15 +144,15 @@ func unopened(again restart, err error) *denial {
 	case errors.Is(err, ErrStatePurpose):
 		return stateDenial(again, "state_purpose", "It was not made for connecting a portal in this way.")
 	}
-	return stateDenial(again, "state_forged", "It was not made by this proxy, or by an earlier version of it, or the app's client secret was changed since.")
+	return stateDenial(again, "state_forged", "It was not made by this proxy, it was made by an earlier version, or the app's client secret was changed since.")
 }
 
-// burn sees to it that what has the nonce is used once.
+// burn burns a nonce. It returns nil if this is the nonce's first use.
 func (a *Admin) burn(ctx context.Context, again restart, nonce string, issued time.Time, life time.Duration) *denial {
 	first, err := a.options.Portals.Burn(ctx, nonce, issued, life)
 	switch {
 	case errors.Is(err, tokens.ErrNonceLost):
-		return stateDenial(again, "state_lost", "The proxy's storage (Redis) has lost its data after it was made, so nobody can tell whether it was used before.")
+		return stateDenial(again, "state_lost", "The proxy's storage (Redis) has lost its data since it was made, so it is not known whether it was used before.")
 	case err != nil:
 		return storeAway(again)
 	case !first:
@@ -160,24 +161,24 @@ func (a *Admin) burn(ctx context.Context, again restart, nonce string, issued ti
 	return nil
 }
 
-// storeAway refuses what needs a Redis that does not answer.
+// storeAway returns the denial for a request that needs Redis while Redis does not answer.
 func storeAway(again restart) *denial {
 	return &denial{status: http.StatusServiceUnavailable, reason: "store_away", message: message{
 		Title: "Not connected yet",
 		Text: []string{"The proxy's storage (Redis) does not answer, so nothing was done. Try again: reload this page in a moment. " +
-			"Should that say that HubSpot refuses the code, start again."},
+			"If it then says that HubSpot refuses the code, start again."},
 		Again: again.link,
 	}}
 }
 
-// connectPortal exchanges the code and stores what it gives.
+// connectPortal exchanges the code for tokens and stores them.
 func (a *Admin) connectPortal(ctx context.Context, v visit) (portal string, denied *denial) {
 	token, err := a.options.App.Exchange(ctx, v.code, a.options.RedirectURL)
 	if err != nil {
 		return "", hubspotDenial(v.restart, "exchange", err, v.code, v.state)
 	}
-	// HubSpot says whose token it is. The browser is not asked: it could name
-	// a portal that others rely on.
+	// The portal is the one that HubSpot reports for the token, not one that the browser names,
+	// because a browser could name a portal of others.
 	portal = token.Portal
 	if portal == "" {
 		if portal, err = a.options.App.Introspect(ctx, token.Access); err != nil {
@@ -204,7 +205,7 @@ func (a *Admin) connectPortal(ctx context.Context, v visit) (portal string, deni
 	return portal, nil
 }
 
-// storeDenial tells why what the portal allowed was not stored.
+// storeDenial returns the denial for an error of [Portals.Connect].
 func storeDenial(again restart, portal string, err error) *denial {
 	refused := func(reason, title, why string) *denial {
 		return &denial{status: http.StatusConflict, reason: reason, message: message{
@@ -222,23 +223,23 @@ func storeDenial(again restart, portal string, err error) *denial {
 			"Portal "+portal+" was removed, connected or given a credential after this was begun. Nothing was stored. "+again.sentence)
 	case errors.Is(err, tokens.ErrNotNamed):
 		d := refused("portal_not_named", "has a token already",
-			"Portal "+portal+" is served with an access token or API key that its operator stored, and that is replaced only if the portal is named. Nothing was stored. "+named)
+			"Portal "+portal+" has an access token or API key that its operator has stored. It is replaced only if the request names the portal. Nothing was stored. "+named)
 		d.message.Again = false
 		return d
 	case errors.Is(err, tokens.ErrWasRemoved):
 		return refused("portal_removed", "was removed", "The proxy's operator has removed portal "+portal+", and an installation does not bring it back. "+operator)
 	case errors.Is(err, tokens.ErrConnected):
-		return refused("portal_connected", "is connected already", "The proxy has a grant of portal "+portal+" that it takes for good, and goes on with that one. "+
-			"If the app was uninstalled a moment ago, the proxy learns that within 30 minutes; begin again then. "+operator)
+		return refused("portal_connected", "is connected already", "The proxy has a valid grant of portal "+portal+", and keeps using it. "+
+			"If the app was uninstalled a moment ago, the proxy notices that within 30 minutes; begin again after that. "+operator)
 	}
 	return &denial{status: http.StatusServiceUnavailable, reason: "store_failed", message: message{
 		Title: "Not connected",
-		Text:  []string{"Portal " + portal + " allowed it, but it could not be stored: the proxy's storage (Redis) does not answer. Try again in a moment. " + again.sentence},
+		Text:  []string{"Portal " + portal + " gave access, but the tokens could not be stored: the proxy's storage (Redis) does not answer. Try again in a moment. " + again.sentence},
 		Again: again.link,
 	}}
 }
 
-// deny shows why nothing was connected.
+// deny logs a denial and answers with its page.
 func (a *Admin) deny(w http.ResponseWriter, d *denial) {
 	fields := []zap.Field{}
 	if d.code != "" {
@@ -254,7 +255,7 @@ func (a *Admin) deny(w http.ResponseWriter, d *denial) {
 	show(w, d.status, d.message.page())
 }
 
-// declined tells what HubSpot's authorize page sent instead of a code.
+// declined returns the denial for an error that HubSpot's authorize page sent instead of a code.
 func declined(query url.Values) *denial {
 	said := query.Get("error")
 	if description := query.Get("error_description"); description != "" {
@@ -262,23 +263,24 @@ func declined(query url.Values) *denial {
 	}
 	return &denial{status: http.StatusBadRequest, reason: "declined", message: message{
 		Title: "Not connected",
-		Text:  []string{"HubSpot did not let the proxy in. Nothing was stored. Start again if you want to, or open your link once more. The reason that came with your browser:"},
+		Text:  []string{"HubSpot did not give the proxy access. Nothing was stored. Start again if you want to, or open your link again. The reason that your browser brought:"},
 		Quote: quote(said, query.Get("code"), query.Get("state")),
 		Again: true,
 	}}
 }
 
-// stateDenial refuses what the browser brought.
+// stateDenial returns the denial for a callback whose parameters cannot be used.
 func stateDenial(again restart, reason, why string) *denial {
 	return &denial{status: http.StatusBadRequest, reason: reason, message: message{
 		Title: "This address cannot be used", Text: []string{why, again.sentence}, Again: again.link,
 	}}
 }
 
-// hubspotDenial tells what went wrong at HubSpot; step is what was asked of it.
+// hubspotDenial returns the denial for an error of HubSpot. step is the call that failed. The texts
+// hidden are removed from HubSpot's message.
 func hubspotDenial(again restart, step string, err error, hidden ...string) *denial {
-	var e *hubspot.Error
-	if !errors.As(err, &e) {
+	e, is := errors.AsType[*hubspot.Error](err)
+	if !is {
 		e = &hubspot.Error{}
 	}
 	said := quote(e.Message, hidden...)
@@ -287,13 +289,13 @@ func hubspotDenial(again restart, step string, err error, hidden ...string) *den
 	switch {
 	case e.Kind == hubspot.AppRefused:
 		d.reason = step + "_app_refused"
-		d.message.Text = []string{"HubSpot does not take the proxy's app. Its operator must check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET. Nothing was stored."}
+		d.message.Text = []string{"HubSpot does not accept the proxy's app. The proxy's operator must check HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET. Nothing was stored."}
 	case e.Status >= 400 && e.Status < 500 && e.Status != http.StatusTooManyRequests:
 		d.status, d.reason = http.StatusBadRequest, step+"_refused"
-		d.message.Text = []string{"HubSpot refused. " + nothing}
+		d.message.Text = []string{"HubSpot refused the request. " + nothing}
 	default:
 		d.status = http.StatusServiceUnavailable
-		d.message.Text = []string{"HubSpot did not answer as it should, which mostly passes. " + nothing}
+		d.message.Text = []string{"HubSpot did not answer properly, which is usually temporary. " + nothing}
 	}
 	if said != "" {
 		d.message.Text = append(d.message.Text, "HubSpot says:")

@@ -10,34 +10,34 @@ import (
 	"hubspot-auth-proxy/proxy"
 )
 
-// The chart's size, in units of its own: the page stretches it.
+// The chart's size in its own units. The page stretches the chart.
 const (
 	chartHeight = 100
 	barStep     = 10 // from one minute to the next
 	barWidth    = 8
 
-	// leastBar is the height of a bar that would be too small to be seen.
+	// leastBar is the smallest height of a bar, so that every bar is visible.
 	leastBar = 2
 )
 
-// A chart is the calls of the last hour as bars.
+// A chart shows the calls of the last hour as bars.
 type chart struct {
 	Calls, Errors int64 // totals
-	Peak          int64 // the most calls of a minute
+	Peak          int64 // the largest number of calls in a minute
 	Width, Height int
 	Bars          []chartBar
 }
 
-// A chartBar is one minute that had calls.
+// A chartBar shows one minute that had calls.
 type chartBar struct {
 	X, Width    int
-	Top, Height float64 // of all calls
-	Errors      float64 // height of the part that are errors, at the bottom
+	Top, Height float64 // the bar of all calls
+	Errors      float64 // the height of the errors' part, at the bottom
 	ErrorsTop   float64
 	Text        string
 }
 
-// newChart draws the minutes, the last of which is the current one.
+// newChart returns the chart of the minutes. The last minute is the current one.
 func newChart(minutes []proxy.Minute) *chart {
 	c := &chart{Width: barStep * len(minutes), Height: chartHeight}
 	for _, m := range minutes {
@@ -47,7 +47,7 @@ func newChart(minutes []proxy.Minute) *chart {
 		if m.Calls <= 0 {
 			continue
 		}
-		failed := min(max(m.Errors, 0), m.Calls) // they are counted one after the other
+		failed := min(max(m.Errors, 0), m.Calls) // calls and errors are counted one after the other
 		c.Calls += m.Calls
 		c.Errors += failed
 		bar := chartBar{X: i * barStep, Width: barWidth, Height: barHeight(m.Calls, c.Peak), Errors: barHeight(failed, c.Peak)}
@@ -58,7 +58,7 @@ func newChart(minutes []proxy.Minute) *chart {
 	return c
 }
 
-// barHeight returns the height of n calls, to a tenth of a unit.
+// barHeight returns the height of the bar for n calls, rounded to a tenth of a unit.
 func barHeight(n, peak int64) float64 {
 	if n == 0 {
 		return 0
@@ -66,7 +66,7 @@ func barHeight(n, peak int64) float64 {
 	return max(leastBar, math.Round(10*chartHeight*float64(n)/float64(peak))/10)
 }
 
-// Text tells the chart in words.
+// Text describes the chart in words.
 func (c *chart) Text() string {
 	if c.Calls == 0 {
 		return "No calls in the last hour."
@@ -92,7 +92,7 @@ func minutesAgo(n int) string {
 	return strconv.Itoa(n) + " min ago"
 }
 
-// percent tells a share such that a small one is not called none.
+// percent returns a share in words. A small share is never shown as 0 %.
 func percent(part, whole int64) string {
 	share := 100 * float64(part) / float64(whole)
 	switch {
@@ -105,7 +105,7 @@ func percent(part, whole int64) string {
 	}
 }
 
-// counted tells how many there are of something.
+// counted returns a number with its noun: 1 call, 2 calls.
 func counted[N int | int64](n N, what string) string {
 	if n != 1 {
 		what += "s"
@@ -113,7 +113,7 @@ func counted[N int | int64](n N, what string) string {
 	return grouped(n) + " " + what
 }
 
-// grouped writes a number that is not negative with commas: 12,345.
+// grouped returns a non-negative number with commas: 12,345.
 func grouped[N int | int64](n N) string {
 	digits := strconv.FormatInt(int64(n), 10)
 	var text strings.Builder
@@ -126,7 +126,7 @@ func grouped[N int | int64](n N) string {
 	return text.String()
 }
 
-// Span returns a duration in words, such as 24 min. A negative one is 0 s.
+// Span returns a duration in words, such as 24 min. A negative duration is 0 s.
 func Span(d time.Duration) string {
 	switch d = max(d, 0); {
 	case d < time.Minute:

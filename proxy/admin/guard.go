@@ -13,12 +13,11 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// user is the name that goes with the password.
+// user is the user name for the password.
 const user = "admin"
 
-// guard lets the operator through to a page, by the password. Without one the
-// page is served on loopback only, and not through another proxy: who asks is
-// then on this machine.
+// guard serves a page to the operator only, who needs the password. If no password is set, the page
+// is served on loopback only and not to requests from another proxy, so only to this machine.
 func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name, password, given := r.BasicAuth()
@@ -37,7 +36,7 @@ func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
 				Text: []string{"It is not served, because no password is set and this listener can be reached from other machines. " +
 					"Set ADMIN_PASSWORD and restart the proxy, or set ADMIN_ADDR to a loopback address."},
 			})
-		case !given: // the browser does not know yet that it must ask
+		case !given: // the browser does not know yet that a password is needed
 			askPassword(w)
 		case a.letsIn(w, r, name, password):
 			page(w, r)
@@ -45,7 +44,7 @@ func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// password returns the operator's password as it is now, empty if there is none.
+// password returns the operator's current password. Empty means that none is set.
 func (a *Admin) password() secret.Text {
 	if changed := a.changed.Load(); changed != nil {
 		return *changed
@@ -53,20 +52,21 @@ func (a *Admin) password() secret.Text {
 	return a.options.Password
 }
 
-// SetPassword changes the operator's password.
+// SetPassword changes the operator's password, which [Options] has set at the start.
 func (a *Admin) SetPassword(to secret.Text) { a.changed.Store(&to) }
 
-// letsIn reports whether the password is the operator's. If it is not, or its
-// address has tried too many to be asked again now, letsIn has answered.
+// letsIn reports whether the name and the password are the operator's. If they are not, or if too
+// many wrong passwords came from the same address, letsIn answers the request and returns false.
 func (a *Admin) letsIn(w http.ResponseWriter, r *http.Request, name, password string) bool {
 	from := addressOf(r.RemoteAddr)
-	// Taken before the password is looked at, so that many at once are no more.
+	// The try is counted before the password is checked, so that requests at the same time
+	// cannot exceed the limit.
 	if wait := a.tries.take(from, a.now()); wait > 0 {
 		seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
 		w.Header().Set("Retry-After", seconds)
 		a.refuse(w, http.StatusTooManyRequests, "too_many_passwords", message{
 			Title: "Too many wrong passwords",
-			Text:  []string{"They came from your address. Wait " + seconds + " seconds, and reload this page: even the right password is not looked at before."},
+			Text:  []string{"They came from your address. Wait " + seconds + " seconds, and reload this page: even the right password is not accepted before."},
 		})
 		return false
 	}
@@ -79,7 +79,7 @@ func (a *Admin) letsIn(w http.ResponseWriter, r *http.Request, name, password st
 	return false
 }
 
-// askPassword makes the browser ask for the password.
+// askPassword answers 401, which makes the browser ask for the password.
 func askPassword(w http.ResponseWriter) {
 	w.Header().Set("WWW-Authenticate", `Basic realm="hubspot-auth-proxy", charset="UTF-8"`)
 	show(w, http.StatusUnauthorized, message{
@@ -88,8 +88,8 @@ func askPassword(w http.ResponseWriter) {
 	}.page())
 }
 
-// isOperator compares hashes, so that the time it takes tells nothing, not
-// even the password's length.
+// isOperator compares hashes, so that its running time reveals nothing, not even the password's
+// length.
 func isOperator(want secret.Text, name, password string) bool {
 	same := func(a, b string) int {
 		x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
@@ -98,15 +98,14 @@ func isOperator(want secret.Text, name, password string) bool {
 	return same(name, user)&same(password, want.Reveal()) == 1
 }
 
-// refuse shows a page that says why nothing was done, and logs the reason's
-// class: nothing of what came from the browser or from HubSpot, which may hold
-// a code, a state or a token.
+// refuse answers with a page that gives the reason, and logs the reason's category. It logs nothing
+// that came from the browser or from HubSpot, which may be a code, a state or a token.
 func (a *Admin) refuse(w http.ResponseWriter, status int, reason string, m message) {
 	a.refused(reason)
 	show(w, status, m.page())
 }
 
 func (a *Admin) refused(reason string, fields ...zap.Field) {
-	// By its category, the log tells many of one reason together.
-	a.faults.Warn("a request to the admin listener was refused", append(fields, zap.String("category", reason))...)
+	// The throttled logger combines refusals with the same category.
+	a.throttled.Warn("a request to the admin listener was refused", append(fields, zap.String("category", reason))...)
 }

@@ -16,15 +16,16 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-// The steps of an installation with partner sign-in. One without it has no step.
+// The steps of an installation with partner sign-in. An installation without it has no step.
 // https://developers.hubspot.com/docs/apps/developer-platform/list-apps/understand-app-install-flow
 const (
 	stepAuthorize = "authorize"
 	stepFinalize  = "finalize"
 )
 
-// installsOff is for the page that refuses an installation while they are off.
-const installsOff = "If you have begun an installation in HubSpot's marketplace: the proxy takes none. Its operator can set HUBSPOT_MARKETPLACE_INSTALL=true and restart it."
+// installsOff is the text for the page that refuses an installation because installations are
+// switched off.
+const installsOff = "If you have begun an installation in HubSpot's marketplace: this proxy accepts none. Its operator can set HUBSPOT_MARKETPLACE_INSTALL=true and restart it."
 
 // isInstall reports whether a callback is part of an installation that began in
 // HubSpot's marketplace.
@@ -36,8 +37,8 @@ func isInstall(query url.Values) bool {
 	return query.Has("code") && query.Has("returnUrl") && !query.Has("state")
 }
 
-// install answers a callback that is part of an installation. The browser goes back
-// to HubSpot at the end, because HubSpot would begin anew otherwise.
+// install answers a callback that is part of an installation. At the end, it redirects the browser
+// back to HubSpot, because HubSpot would otherwise begin the installation again.
 func (a *Admin) install(ctx context.Context, w http.ResponseWriter, r *http.Request, query url.Values) {
 	back, ok := parseReturnURL(query["returnUrl"])
 	if !ok {
@@ -63,8 +64,8 @@ func (a *Admin) install(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	leadTo(w, back)
 }
 
-// beginInstall sends the browser back to HubSpot with a state, which HubSpot sends
-// back when the person has chosen the portal.
+// beginInstall redirects the browser back to HubSpot with a state. When the person has chosen the
+// portal, HubSpot redirects the browser to /callback with this state.
 func (a *Admin) beginInstall(w http.ResponseWriter, back url.URL) {
 	browser := rand.Text()
 	query := back.Query()
@@ -81,7 +82,7 @@ func leadTo(w http.ResponseWriter, u url.URL) {
 	w.WriteHeader(http.StatusFound)
 }
 
-// admitInstall is admit for the request of an installation that brings the code.
+// admitInstall is like admit, for the request of an installation that has the code.
 func (a *Admin) admitInstall(ctx context.Context, r *http.Request, query url.Values) (visit, *denial) {
 	v := visit{code: query.Get("code"), state: query.Get("state"), actor: installActor, restart: atMarketplace}
 	if query.Has("error") || query.Has("error_description") {
@@ -107,40 +108,39 @@ func (a *Admin) admitInstall(ctx context.Context, r *http.Request, query url.Val
 		return v, denied
 	}
 	v.request = tokens.ConnectRequest{Unasked: true}
-	// The code is all that says whether this is the first time.
+	// There is no state, so the code itself is burned.
 	sum := sha256.Sum256([]byte(v.code))
 	return v, a.burn(ctx, atMarketplace, "code-"+encoding.EncodeToString(sum[:]), a.now(), codeLife)
 }
 
-// codeLife is how long a code of an installation is remembered. HubSpot takes a code
-// once, and for minutes only.
+// codeLife is the time for which a used code of an installation is stored. HubSpot accepts a code
+// once, and only for minutes.
 const codeLife = 24 * time.Hour
 
-// openInstall opens the state that step=authorize has given to the browser.
+// openInstall opens the state that the browser got in the step authorize.
 func (a *Admin) openInstall(r *http.Request, text string) (State, *denial) {
 	state, err := a.states.open(text, PurposeInstall)
 	if err != nil {
 		return state, unopened(atMarketplace, err)
 	}
 	if !isBrowserOf(state, r, installCookieName) {
-		return state, stateDenial(atMarketplace, "foreign_browser", "It was begun in another browser, or begun once more since.")
+		return state, stateDenial(atMarketplace, "foreign_browser", "It was begun in another browser, or it was begun again since.")
 	}
 	return state, nil
 }
 
-// installsPerMinute is how many installations of each flow are tried each minute by
-// all processes together, because anybody can make the proxy try one.
+// installsPerMinute is the number of installations of each flow that all processes together try in
+// a minute. It is limited because anyone can make the proxy try one.
 const installsPerMinute = 10
 
-// turns are those of a flow that this process has asked for.
+// turns counts the turns of a flow that this process has tried to take in the current minute.
 type turns struct {
 	mu     sync.Mutex
 	minute int64
 	asked  int
 }
 
-// next returns the number of the next turn of the minute to ask for, and false if
-// there is none left.
+// next returns the number of the minute's next turn to try. ok is false if there is none left.
 func (t *turns) next(minute int64) (turn int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -154,8 +154,8 @@ func (t *turns) next(minute int64) (turn int, ok bool) {
 	return t.asked - 1, true
 }
 
-// takeTurn takes one of the minute's turns of a flow, which are nonces in Redis, so that all
-// processes share them. A process asks for each turn once.
+// takeTurn takes one of the minute's turns of a flow, or returns a denial if none is left. Turns are
+// nonces in Redis, so all processes share them. A process tries each turn once.
 func (a *Admin) takeTurn(ctx context.Context, flow *turns, name string) *denial {
 	now := a.now()
 	minute := now.Unix() / 60
@@ -178,13 +178,12 @@ func (a *Admin) takeTurn(ctx context.Context, flow *turns, name string) *denial 
 	}
 }
 
-// returnURL is what the address to go back to begins with: a page of HubSpot's, in
-// any of its regions.
+// returnURL matches the beginning of a returnUrl: a page of HubSpot's in any of its regions.
 var returnURL = regexp.MustCompile(`^https://app(-[a-z]{2}[0-9]{1,2})?\.hubspot\.com(/|\?|$)`)
 
-// parseReturnURL returns the address of HubSpot's to go back to. The answer of the
-// proxy leads there, so that nothing else may be such an address: it is made anew
-// of the parts of the one that was sent.
+// parseReturnURL returns the address at HubSpot to which the browser goes back. The proxy redirects
+// the browser there, so no other address may pass. The result is rebuilt from the parts of the
+// address that was sent. ok is false if that is not a valid returnUrl.
 func parseReturnURL(sent []string) (back url.URL, ok bool) {
 	if len(sent) != 1 || !returnURL.MatchString(sent[0]) || strings.ContainsFunc(sent[0], isForeignInReturnURL) {
 		return url.URL{}, false
@@ -199,7 +198,7 @@ func parseReturnURL(sent []string) (back url.URL, ok bool) {
 	return url.URL{Scheme: "https", Host: u.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}, true
 }
 
-// isForeignInReturnURL reports whether no address to go back to has the character.
+// isForeignInReturnURL reports whether a returnUrl may not contain the character.
 func isForeignInReturnURL(r rune) bool {
 	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`@\#`, r)
 }

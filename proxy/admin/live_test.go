@@ -127,7 +127,7 @@ func TestInABrowserThePageIsUsedByKeyboardAndWithoutScripts(t *testing.T) {
 	r.portals.record(t, "7", "state", "active")
 	r.survey()
 	c.click("noscript a")
-	c.says("None is found.")
+	c.says("No portal is found.")
 	c.click(".search a")
 	c.says("61 portals", "Page 1 of 2", "All portals are healthy")
 	c.click("a[rel=next]")

@@ -10,15 +10,15 @@ import (
 	"go.uber.org/zap"
 )
 
-// metricsHandler serves /metrics in Prometheus' text format. If some of them
-// cannot be gathered, the others are served.
+// metricsHandler serves /metrics in Prometheus' text format. If some metrics cannot be gathered, the
+// others are served.
 func (a *Admin) metricsHandler() http.Handler {
 	gather := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		families, err := a.options.Metrics.Gather()
 		if err != nil {
-			// The error may quote labels' values: it is for the log only.
+			// The error may quote values of labels, so it is only logged.
 			a.log.Error("some metrics cannot be gathered", zap.Error(err))
-			err = errors.New("they cannot be gathered, the log says why")
+			err = errors.New("some metrics cannot be gathered; see the log")
 		}
 		return families, err
 	})

@@ -13,8 +13,8 @@ import (
 	h "maragu.dev/gomponents/html"
 )
 
-// style is the style of all pages. Like the script, it is part of the page, so that both
-// are of the page's version, and a page loads nothing.
+// style is the style of all pages. Style and script are part of each page, so that they have the
+// page's version and a page loads nothing else.
 //
 //go:embed page.css
 var style string
@@ -24,14 +24,13 @@ var style string
 //go:embed page.js
 var script string
 
-// A page is what a browser is shown. Its nodes escape all text that they are
-// given. They are no text/template: that calls methods by their names, so that
-// the linker would have to keep every method of every type.
+// A page is a page for browsers. Its nodes escape all text. The pages do not use html/template,
+// which calls methods by name: the linker would have to keep every method of every type.
 type page struct {
 	Title   string
-	Live    bool // the page keeps itself up to date, and may have a form
+	Live    bool // the page updates itself and may have a form
 	Wide    bool
-	Heading g.Node // nil: the title
+	Heading g.Node // nil means the title
 	Content []g.Node
 }
 
@@ -55,19 +54,19 @@ func (p page) node() g.Node {
 	))
 }
 
-// stale says that the page could not be brought up to date. The script shows it.
+// stale is a notice that the page could not be updated. It is hidden until the script shows it.
 func stale() g.Node {
 	return h.P(h.ID("stale"), h.Class("notice bad"), h.Role("status"), g.Attr("hidden"),
-		h.Span(g.Text("The proxy does not answer. This page shows what it answered last.")))
+		h.Span(g.Text("The proxy does not answer. This page shows its last answer.")))
 }
 
-// message is a page that tells one thing.
+// message is a page with one message.
 type message struct {
 	Title string
 	Text  []string // paragraphs
-	Quote string   // what somebody else said; see quote
-	Again bool     // offer a new start
-	Home  bool     // offer the status page
+	Quote string   // a text of somebody else; see quote
+	Again bool     // link to /connect
+	Home  bool     // link to the status page
 }
 
 func (m message) page() page {
@@ -79,22 +78,21 @@ func (m message) page() page {
 	}}
 }
 
-// policy allows a page its style, and nothing else. HubSpot's code and the
-// state are in /callback's address: nothing may be loaded that is told where
-// it was loaded from, and no frame may hold the page.
+// policy allows a page its style and nothing else. The address of /callback has HubSpot's code and
+// the state, so the page may load nothing that would get this address, and no frame may show it.
 var policy = "default-src 'none'; style-src " + hashOf(style) + "; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
 
-// livePolicy allows a page its script too, which may ask for the page, and a form.
+// livePolicy also allows a page its script, which may fetch the page, and a form.
 var livePolicy = "default-src 'none'; style-src " + hashOf(style) + "; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; " +
 	"script-src " + hashOf(script) + "; connect-src 'self'"
 
-// hashOf names what stands in a page to a policy.
+// hashOf returns the hash of a style or script for a policy.
 func hashOf(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// guardHeaders sets what every answer to a browser has, be it a page or not.
+// guardHeaders sets the header fields that every answer to a browser has.
 func guardHeaders(header http.Header) {
 	header.Set("Content-Security-Policy", policy)
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -111,15 +109,14 @@ func show(w http.ResponseWriter, status int, p page) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	buffered := bufio.NewWriter(w)
-	_ = p.node().Render(buffered) // fails only if nobody reads it
+	_ = p.node().Render(buffered) // fails only if the browser has disconnected
 	_ = buffered.Flush()
 }
 
-// maxQuote is how many characters a page shows of what others said.
+// maxQuote is the number of characters that a page shows of a text of others.
 const maxQuote = 300
 
-// quote prepares what somebody else said for a page, without what is to be
-// hidden, should it be repeated there.
+// quote prepares a text of somebody else for a page. It removes the texts hidden and clips the rest.
 func quote(text string, hidden ...string) string {
 	for _, secret := range hidden {
 		if secret != "" {
@@ -129,10 +126,10 @@ func quote(text string, hidden ...string) string {
 	return clip(text, maxQuote)
 }
 
-// clip makes of a text one line of at most that many characters.
+// clip returns the text as one line of at most that many characters, without control characters.
 func clip(text string, most int) string {
 	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) { // bidirectional controls too, which turn a text around
+		if !unicode.IsPrint(r) { // including bidirectional controls, which reverse the text
 			return ' '
 		}
 		return r

@@ -1,6 +1,6 @@
-// Keeps the page up to date without loading it anew: asks for it every 10
-// seconds, and replaces what has changed. So the focus, the scroll position, a
-// selection and what a person types stay as they are.
+// Updates the page without reloading it: fetches the page every 10 seconds and
+// replaces the parts that have changed. So the focus, the scroll position, a
+// selection and typed text stay as they are.
 (() => {
   "use strict";
   const every = 10_000;

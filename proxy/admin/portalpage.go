@@ -20,10 +20,10 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// mostScopes is how many scopes the page of a portal shows.
-const mostScopes = 200
+// maxScopes is the number of scopes that the page of a portal shows.
+const maxScopes = 200
 
-// portal shows one portal: /portals/62515.
+// portal serves the page of one portal: /portals/62515.
 func (a *Admin) portal(w http.ResponseWriter, r *http.Request) {
 	id, now := r.PathValue("id"), a.now()
 	if !hubspot.ValidPortal(id) || a.options.Portals == nil {
@@ -38,7 +38,7 @@ func (a *Admin) portal(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		show(w, http.StatusServiceUnavailable, message{
 			Title: "Redis does not answer",
-			Text:  []string{"This process does not hold portal " + id + ", so that nothing is known of it until Redis is back."},
+			Text:  []string{"This process does not hold portal " + id + ", so nothing is known of it until Redis answers again."},
 			Home:  true,
 		}.page())
 		return
@@ -50,7 +50,7 @@ func (a *Admin) portal(w http.ResponseWriter, r *http.Request) {
 		d.Failures = a.options.Activity.Failures(id)
 	}
 	scopes := strings.Fields(p.Scopes)
-	d.Scopes = scopes[:min(len(scopes), mostScopes)]
+	d.Scopes = scopes[:min(len(scopes), maxScopes)]
 	show(w, http.StatusOK, d.page())
 }
 
@@ -73,19 +73,19 @@ func (a *Admin) clientsOf(id string, now time.Time) (rows []clientRow, more int)
 	return clientRows(all, a.options.Activity, now)
 }
 
-// portalData is what the page of a portal shows.
+// portalData is the data of the page of a portal.
 type portalData struct {
 	portalRow
 	Clock    string
 	Events   []eventRow // the newest first
-	Limit    string     // empty: none was seen
+	Limit    string     // empty means that none was seen
 	Clients  []clientRow
 	MoreKeys int
 	Failures []proxy.Failure
-	Scopes   []string // of the grant; empty: not known
+	Scopes   []string // the grant's scopes; empty means not known
 }
 
-// An eventRow is what happened to the portal's credential.
+// An eventRow is one event in the portal's history.
 type eventRow struct{ When, What string }
 
 // eventRows returns the portal's history, the newest first.
@@ -94,7 +94,7 @@ func eventRows(p tokens.Portal, now time.Time) (rows []eventRow) {
 		rows = append(rows, eventRow{when(p.Set, now), "set or connected"})
 	}
 	for _, e := range p.Events {
-		what := "HubSpot ended the grant (" + clip(strings.TrimPrefix(e.What, "ended:"), maxName) + ")"
+		what := "HubSpot refused the grant (" + clip(strings.TrimPrefix(e.What, "ended:"), maxName) + ")"
 		switch store.Cause(e.What) {
 		case store.Expiry:
 			what = "renewed, because the token was about to expire or had expired"
@@ -107,12 +107,13 @@ func eventRows(p tokens.Portal, now time.Time) (rows []eventRow) {
 	return rows
 }
 
-// when says when something was, by the clock and as people do.
+// when returns a time in the past, as a date and relative to now.
 func when(t, now time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05 UTC") + ", " + Span(now.Sub(t)) + " ago"
 }
 
-// limitText says what was left of HubSpot's limits when HubSpot last said so.
+// limitText returns the portal's remaining calls within HubSpot's limits, as last seen. It returns
+// "" if no limit was seen.
 func limitText(a *proxy.Activity, id string, now time.Time) string {
 	l, seen := a.Limit(id)
 	if !seen {
@@ -155,23 +156,23 @@ func (d portalData) page() page {
 			h.H2(g.Text("HubSpot's last errors")),
 			d.failures(),
 			h.H2(g.Text("HubSpot's limit")),
-			soft(cmp.Or(d.Limit, "None was seen yet.")),
+			soft(cmp.Or(d.Limit, "No limit was seen yet.")),
 			h.H2(g.Text("History")),
 			d.history(),
 			h.H2(g.Text("Scopes")),
 			d.scopes(),
-			h.H2(g.Text("Clients that may use it")),
-			g.If(len(d.Clients) == 0, soft("None has a key for it.")),
+			h.H2(g.Text("Clients that may use this portal")),
+			g.If(len(d.Clients) == 0, soft("No client has a key for this portal.")),
 			g.If(len(d.Clients) > 0, h.Ul(h.Class("rows"), g.Map(d.Clients, clientRow.node))),
 			g.If(d.MoreKeys > 0, soft("And "+grouped(d.MoreKeys)+" more.")),
 		},
 	}
 }
 
-// failures shows what HubSpot refused, and the ids that its support asks for.
+// failures shows HubSpot's last errors, with the correlation ids that HubSpot's support asks for.
 func (d portalData) failures() g.Node {
 	if len(d.Failures) == 0 {
-		return soft("None, except for what does not exist (404).")
+		return soft("No errors. Answers with 404 are not counted.")
 	}
 	return h.Ul(h.Class("rows"), g.Map(d.Failures, func(f proxy.Failure) g.Node {
 		status := strconv.Itoa(f.Status)
@@ -188,7 +189,7 @@ func (d portalData) failures() g.Node {
 
 func (d portalData) history() g.Node {
 	if len(d.Events) == 0 {
-		return soft("Nothing is noted.")
+		return soft("No events are stored.")
 	}
 	return h.Ul(h.Class("rows"), g.Map(d.Events, func(e eventRow) g.Node {
 		return h.Li(h.Class("failure"), small(e.When), h.Span(g.Text(e.What)))
@@ -197,12 +198,12 @@ func (d portalData) history() g.Node {
 
 func (d portalData) scopes() g.Node {
 	if len(d.Scopes) == 0 {
-		return soft("They are known of OAuth grants only, from their next renewal on.")
+		return soft("Scopes are known for OAuth grants only, after their next renewal.")
 	}
 	return h.Ul(h.Class("scopes"), g.Map(d.Scopes, func(scope string) g.Node { return h.Li(g.Text(clip(scope, maxName))) }))
 }
 
-// shareOf says how many calls a client made in the last hour.
+// shareOf returns the number of calls in the last hour, by client.
 func shareOf(a *proxy.Activity) map[string]int64 {
 	calls := make(map[string]int64)
 	if a != nil {
@@ -219,7 +220,7 @@ func usage(a *proxy.Activity) g.Node {
 	if len(all) == 0 {
 		return nil
 	}
-	shown := all[:min(len(all), mostUsage)]
+	shown := all[:min(len(all), maxUsage)]
 	return g.Group{
 		h.H3(g.Text("By client")),
 		h.Ul(h.Class("usage"), g.Map(shown, func(c proxy.ClientCalls) g.Node {
@@ -229,5 +230,5 @@ func usage(a *proxy.Activity) g.Node {
 	}
 }
 
-// mostUsage is how many clients' calls the status page shows.
-const mostUsage = 20
+// maxUsage is the number of clients whose calls the status page shows.
+const maxUsage = 20

@@ -53,7 +53,7 @@ func TestAPortalsPageShowsWhatHelpsToDebugIt(t *testing.T) {
 		"history", fmt.Sprintf("%d=expiry %d=rejection", at(90*time.Minute), at(10*time.Minute)))
 	body := r.pageAt("/portals/"+portal, "Portal 62515: Acme", "Healthy", "HubSpot&#39;s last errors", "500", "GET /fake/status", "client: anonymous", "correlation id: ", "403",
 		"HubSpot&#39;s limit", "of 100 calls left in 10 s, 249,99", "History", "because HubSpot answered 401", "about to expire", "2 days ago", "set or connected",
-		"Scopes", "<li>oauth</li><li>crm.objects.contacts.read</li>", "Clients that may use it", "billing", "everything")
+		"Scopes", "<li>oauth</li><li>crm.objects.contacts.read</li>", "Clients that may use this portal", "billing", "everything")
 	if strings.Contains(body, "stranger") || strings.Contains(body, ">404") {
 		t.Error(body)
 	}
@@ -64,12 +64,12 @@ func TestAPortalInNeedHasOneButtonThatHelps(t *testing.T) {
 	r := newRig(t, nil)
 	r.portals.record(t, portal, "state", "ended", "ended_code", "BAD_REFRESH_TOKEN", "history", "1700000000000=ended:BAD_REFRESH_TOKEN")
 	for _, path := range []string{"/", "/portals/" + portal} {
-		body := r.pageAt(path, "Ended", "HubSpot has ended the grant", `href="/connect?portal=62515"`, "Connect 62515 again")
+		body := r.pageAt(path, "Ended", "HubSpot refuses the grant", `href="/connect?portal=62515"`, "Connect 62515 again")
 		if n := strings.Count(body, "/connect?portal="); n != 1 {
 			t.Errorf("%s has %d buttons", path, n)
 		}
 	}
-	r.pageAt("/portals/"+portal, "HubSpot ended the grant (BAD_REFRESH_TOKEN)")
+	r.pageAt("/portals/"+portal, "HubSpot refused the grant (BAD_REFRESH_TOKEN)")
 }
 
 func TestAPortalThatIsNotThereHasNoPage(t *testing.T) {

@@ -10,29 +10,29 @@ import (
 )
 
 const (
-	// usualLife is that of HubSpot's access tokens, for those of which it is
-	// not known when they were renewed: the first one of a connection.
+	// usualLife is the lifetime of HubSpot's access tokens. It is used for the first token
+	// of a connection, which has no time of renewal.
 	usualLife = 30 * time.Minute
 
-	// maxName is how many characters of a name are shown.
+	// maxName is the number of characters of a name that are shown.
 	maxName = 100
 )
 
 // A portalRow is one portal on the status page.
 type portalRow struct {
 	ID, Name, Kind string
-	Level, State   string // as a tag's
-	Note           string // what is wrong, and what to do
-	Connect        bool   // offer to connect it again
-	Left           int    // percent of the token's life, -1 if it has none
+	Level, State   string // as in a tag
+	Note           string // the problem, and what to do
+	Connect        bool   // show a button that connects the portal again
+	Left           int    // remaining percent of the token's life; -1 means that it has none
 	Life, Renewed  string
-	Limit          string // HubSpot's, as last seen
+	Limit          string // HubSpot's limit, as last seen
 }
 
-// newPortalRow tells a portal; canConnect that there is a connect flow.
+// newPortalRow returns the row of a portal. canConnect means that the connect flow is set up.
 func newPortalRow(s tokens.Portal, now time.Time, canConnect bool) portalRow {
 	row := portalRow{ID: clip(s.ID, maxName), Name: clip(s.Name, maxName), Kind: kindName(s.Kind)}
-	row.Level, row.State, row.Note = judge(s, now)
+	row.Level, row.State, row.Note = describe(s, now)
 	row.Left, row.Life = life(s, now)
 	if s.Kind == tokens.OAuth && !s.Renewed.IsZero() {
 		row.Renewed = "renewed " + Span(now.Sub(s.Renewed)) + " ago"
@@ -47,14 +47,15 @@ func newPortalRow(s tokens.Portal, now time.Time, canConnect bool) portalRow {
 	return row
 }
 
-// judge tells how a portal is, and what to do if it is not well.
-func judge(s tokens.Portal, now time.Time) (level, state, note string) {
+// describe returns the portal's state, and a note that says what to do if the portal needs
+// attention.
+func describe(s tokens.Portal, now time.Time) (level, state, note string) {
 	live := now.Before(s.Expires)
 	switch {
 	case s.State == tokens.Ended:
-		note = "HubSpot has ended the grant (" + clip(s.Problem, maxName) + "). Calls get 403 until the portal is connected again"
+		note = "HubSpot refuses the grant (" + clip(s.Problem, maxName) + "). Calls get 403 until the portal is connected again"
 		if live {
-			note += ", if not at once, then when the token at hand ends"
+			note += ", at the latest when the current token expires"
 		}
 		return "bad", "Ended", note + "."
 	case s.State == tokens.Unusable:
@@ -64,21 +65,21 @@ func judge(s tokens.Portal, now time.Time) (level, state, note string) {
 	case s.State != tokens.Active:
 		return "bad", clip(string(s.State), maxName), ""
 	case s.Failure != "" && live:
-		return "warn", "Not renewed", sentence(s.Failure) + again(s.Retry, now) + " Calls are served until the token at hand ends."
+		return "warn", "Not renewed", sentence(s.Failure) + again(s.Retry, now) + " Calls are served until the current token expires."
 	case s.Failure != "":
 		return "bad", "No token", sentence(s.Failure) + again(s.Retry, now) + " Calls get 503 meanwhile."
 	case s.Unsaved:
-		return "warn", "Not stored", "It was renewed, and Redis could not store that yet. Only this process has the token: let it run until Redis answers."
+		return "warn", "Not stored", "The token was renewed, and Redis has not stored it yet. Only this process has the token: keep the process running until Redis answers."
 	case s.Kind != tokens.OAuth || live:
 		return "good", "Healthy", ""
 	case s.Expires.IsZero():
-		return "idle", "Not used yet", "The first call gets its token."
+		return "idle", "Not used yet", "The first call fetches its token."
 	default:
 		return "idle", "At rest", "The next call renews its token."
 	}
 }
 
-// life tells how much of a token's life is left.
+// life returns the remaining life of the portal's token, in percent and in words.
 func life(s tokens.Portal, now time.Time) (percent int, text string) {
 	switch {
 	case s.State == tokens.Ended, s.State == tokens.Unusable:
@@ -96,7 +97,7 @@ func life(s tokens.Portal, now time.Time) (percent int, text string) {
 	if !s.Renewed.IsZero() && s.Expires.After(s.Renewed) {
 		whole = s.Expires.Sub(s.Renewed)
 	}
-	// At least a sliver, for it lives.
+	// A token that has not expired shows at least 1 %.
 	return max(1, min(100, int(100*left.Seconds()/whole.Seconds()))), Span(left) + " left"
 }
 
@@ -113,7 +114,7 @@ func kindName(kind tokens.Kind) string {
 	}
 }
 
-// again tells when something is tried again, if it is.
+// again returns a sentence with the time of the next try, or "" if there is none.
 func again(at, now time.Time) string {
 	switch {
 	case at.IsZero():
@@ -125,7 +126,7 @@ func again(at, now time.Time) string {
 	}
 }
 
-// sentence makes an error's text one.
+// sentence returns an error's text as a sentence: with a capital letter and a full stop.
 func sentence(text string) string {
 	text = strings.TrimSuffix(clip(text, maxQuote), ".")
 	_, first := utf8.DecodeRuneInString(text)

@@ -21,7 +21,7 @@ func TestACallbackIsRefusedBeforeItsCodeIsUsed(t *testing.T) {
 		reason string
 		words  string
 	}{
-		{"no state", func(_ *rig, c string) string { return with(c, "state", "") }, "state_missing", "lacks its state"},
+		{"no state", func(_ *rig, c string) string { return with(c, "state", "") }, "state_missing", "has no state"},
 		{"forged", func(_ *rig, c string) string { return with(c, "state", parameter(c, "state")+"A") }, "state_forged", "client secret"},
 		{"another secret", func(r *rig, c string) string {
 			return with(c, "state", r.statesOf(hubspottest.ClientID, "x", r.options.RedirectURL).Sign(admin.State{Purpose: admin.PurposeLink}))
@@ -42,7 +42,7 @@ func TestACallbackIsRefusedBeforeItsCodeIsUsed(t *testing.T) {
 			return with(c, "state", r.states.Sign(admin.State{Purpose: "x"}))
 		}, "state_purpose", "not made for connecting"},
 		{"another browser", func(r *rig, c string) string { r.browser = r.newBrowser(); return c }, "foreign_browser", "another browser"},
-		{"begun again since", func(r *rig, c string) string { r.begin(""); return c }, "foreign_browser", "begun once more"},
+		{"begun again since", func(r *rig, c string) string { r.begin(""); return c }, "foreign_browser", "begun again"},
 		{"a state without its browser", func(r *rig, c string) string {
 			return with(c, "state", r.states.Sign(admin.State{Purpose: admin.PurposeConnect}))
 		}, "foreign_browser", "another browser"},
@@ -119,7 +119,7 @@ func TestHubSpotsRefusalIsShown(t *testing.T) {
 		{"HubSpot is away", nil, func(r *rig, u string) string {
 			defer r.hub.SetToken(hubspottest.TokenBehaviour{Status: 502})
 			return r.allow(u, portal)
-		}, 503, "exchange_failed", []string{"did not answer as it should"}},
+		}, 503, "exchange_failed", []string{"did not answer properly"}},
 		{"rate limit", nil, func(r *rig, u string) string {
 			defer r.hub.SetToken(hubspottest.TokenBehaviour{Status: 429})
 			return r.allow(u, portal)
@@ -127,9 +127,9 @@ func TestHubSpotsRefusalIsShown(t *testing.T) {
 		{"no refresh token", nil, func(r *rig, u string) string {
 			defer r.hub.SetToken(hubspottest.TokenBehaviour{OmitRefreshToken: true})
 			return r.allow(u, portal)
-		}, 503, "exchange_failed", []string{"did not answer as it should"}},
+		}, 503, "exchange_failed", []string{"did not answer properly"}},
 		{"nobody's token", nil, func(r *rig, u string) string { return r.allow(u, "none") }, 503, "introspection_failed",
-			[]string{"did not answer as it should"}},
+			[]string{"did not answer properly"}},
 		{"no portal has that number", nil, func(r *rig, u string) string { return r.allow(u, "-5") }, 503, "introspection_failed", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

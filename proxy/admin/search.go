@@ -12,42 +12,42 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-// A search is what the status page's address asks for: /?q=acme&state=ended&page=2.
+// A search is the search in the status page's address: /?q=acme&state=ended&page=2.
 type search struct {
 	Text  string
-	State string // of tokens; empty means all but those that were removed
-	Page  int    // from 1 on
+	State string // a tokens.State; empty means all portals that are not removed
+	Page  int    // from 1
 
-	Pages  int      // how many there are
-	States []choice // that may be asked for
+	Pages  int      // the number of pages
+	States []choice // the states to choose from
 }
 
 // A choice is a state that a person may search by.
 type choice struct{ Value, Text string }
 
-// newSearch reads the parameters. What makes no sense there finds nothing; a page
-// that does not exist is the nearest one that does.
+// newSearch reads the parameters. An unknown state finds nothing. If the page does not exist, the
+// nearest page is shown.
 func newSearch(query url.Values) search {
 	page, err := strconv.Atoi(query.Get("page"))
 	if err != nil || page < 1 {
 		page = 1
 	}
-	return search{Text: clip(query.Get("q"), mostText), State: clip(query.Get("state"), mostText), Page: min(page, mostPages)}
+	return search{Text: clip(query.Get("q"), maxText), State: clip(query.Get("state"), maxText), Page: min(page, maxPages)}
 }
 
-// mostPages keeps the number of a page from overflowing.
-const mostPages = 1_000_000
+// maxPages limits the number of a page, so that calculations with it cannot overflow.
+const maxPages = 1_000_000
 
-// any reports whether not all portals are asked for.
+// any reports whether the search selects a part of the portals.
 func (s search) any() bool { return s.Text != "" || s.State != "" }
 
 func (s search) query() tokens.Query {
-	return tokens.Query{Text: s.Text, State: tokens.State(s.State), First: (s.Page - 1) * mostPortals, Most: mostPortals}
+	return tokens.Query{Text: s.Text, State: tokens.State(s.State), First: (s.Page - 1) * maxPortals, Most: maxPortals}
 }
 
-// found takes in what was found.
+// found sets Pages and States from the result.
 func (s *search) found(o tokens.Overview) {
-	s.Pages = max(1, (o.Found+mostPortals-1)/mostPortals)
+	s.Pages = max(1, (o.Found+maxPortals-1)/maxPortals)
 	s.States = []choice{{"", "all"}, {string(tokens.Attention), "needs attention"}}
 	states := []tokens.State{tokens.Active, tokens.Ended, tokens.Rejected, tokens.Unusable, tokens.Removed}
 	for state := range o.Counts {
@@ -75,10 +75,10 @@ func (s search) address(page int) string {
 	return (&url.URL{Path: "/", RawQuery: query.Encode()}).String()
 }
 
-// form is what a person searches by. It works without scripts.
+// form returns the search form, which works without scripts.
 func (s search) form() g.Node {
 	return h.Form(h.Class("search"), h.Role("search"), h.Action("/"), h.Method("get"),
-		h.Label(g.Text("Id or name "), h.Input(h.Type("search"), h.Name("q"), h.Value(s.Text), h.MaxLength(strconv.Itoa(mostText)), h.AutoComplete("off"))),
+		h.Label(g.Text("Id or name "), h.Input(h.Type("search"), h.Name("q"), h.Value(s.Text), h.MaxLength(strconv.Itoa(maxText)), h.AutoComplete("off"))),
 		h.Label(g.Text("State "), h.Select(h.Name("state"), g.Map(s.States, func(c choice) g.Node {
 			return h.Option(h.Value(c.Value), g.If(c.Value == s.State, h.Selected()), g.Text(c.Text))
 		}))),
@@ -87,7 +87,7 @@ func (s search) form() g.Node {
 	)
 }
 
-// pager leads to the other pages.
+// pager returns the links to the other pages.
 func (s search) pager() g.Node {
 	if s.Pages == 1 && s.Page == 1 {
 		return nil

@@ -8,17 +8,17 @@ import (
 	"hubspot-auth-proxy/proxy/wire"
 )
 
-// serverLog is where net/http's server writes what went wrong.
+// serverLog logs the errors of net/http's server.
 type serverLog struct{ log *zap.Logger }
 
-// Write implements io.Writer, for a log.Logger.
+// Write implements [io.Writer] for a [log.Logger].
 func (l serverLog) Write(text []byte) (int, error) {
 	if !bytes.Contains(text, []byte(": panic serving ")) {
 		l.log.Warn("the admin listener's server has a warning", zap.String("error", wire.Printable(string(bytes.TrimSpace(text)))))
 		return len(text), nil
 	}
-	// What a panic says may quote the request, which may hold a code or a
-	// state: only where it was is told.
+	// The message of a panic may quote the request, which may have a code or a state, so only
+	// the stack is logged.
 	stack := []byte(nil)
 	if begin := bytes.LastIndex(text, []byte("\ngoroutine ")); begin >= 0 {
 		stack = bytes.TrimSpace(text[begin:])

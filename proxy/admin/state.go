@@ -17,81 +17,79 @@ import (
 
 // The purposes of a [State].
 const (
-	// PurposeConnect is of /connect: the browser that got it brings it back,
-	// which a cookie proves.
+	// PurposeConnect is the purpose of a state of /connect. Only the browser that got the
+	// state may use it; a cookie identifies the browser.
 	PurposeConnect = "connect"
 
-	// PurposeLink is of `portal link`: whoever has the link may use it.
+	// PurposeLink is the purpose of a state of `portal link`. Anyone with the link may use
+	// it.
 	PurposeLink = "link"
 
-	// PurposeInstall is of an installation that begins in HubSpot's marketplace: the
-	// browser that got it brings it back with step=finalize.
+	// PurposeInstall is the purpose of a state of an installation that begins in HubSpot's
+	// marketplace. Only the browser that got the state may use it, in the step finalize.
 	PurposeInstall = "install"
 
-	// purposeHome is of the redirect from one loopback name to another, within
-	// /connect: that the browser was sent there by this listener.
+	// purposeHome is the purpose of a state that proves that this listener has redirected
+	// the browser from one loopback name to another.
 	purposeHome = "home"
 )
 
-// How long a state lives that is signed without an expiry.
+// The lifetimes of states that are signed without an expiry.
 const (
 	connectLife = 10 * time.Minute
 	linkLife    = 7 * 24 * time.Hour
 	homeLife    = time.Minute
 )
 
-// Why [States.Open] refuses a text.
+// The errors of [States.Open].
 var (
-	// ErrStateForged: it is not what Sign returned, or was signed with another
-	// client secret or by a version with other states.
-	ErrStateForged = errors.New("the state is not one that was signed here")
+	// ErrStateForged means that the text was not returned by Sign, or that the state was
+	// signed with another client secret or by an incompatible version.
+	ErrStateForged = errors.New("the state was not signed here")
 
-	// ErrStateExpired: it was signed here, too long ago.
+	// ErrStateExpired means that the state was signed here and has expired.
 	ErrStateExpired = errors.New("the state has expired")
 
-	// ErrStateApp: it was signed for another client id or redirect URL.
+	// ErrStateApp means that the state was signed for another client id or redirect URL.
 	ErrStateApp = errors.New("the state is for another client id or redirect URL")
 
-	// ErrStatePurpose: it was signed here for something else than connecting a
-	// portal in this way.
+	// ErrStatePurpose means that the state was signed here for another purpose.
 	ErrStatePurpose = errors.New("the state is for another purpose")
 )
 
-// A State is what travels with a person to HubSpot's authorize page and back.
-// It is signed, not secret: it goes through the browser's address bar.
+// A State is the state parameter that passes through HubSpot's authorize page and back. It is signed
+// and not secret, because the browser's address bar shows it.
 type State struct {
 	// Purpose is PurposeConnect, PurposeLink or PurposeInstall.
 	Purpose string
 
-	// Nonce makes it serve once.
+	// Nonce identifies the state, so that it can be used only once.
 	Nonce string
 
-	// Portal is the only portal that may be connected with it. Empty is any.
+	// Portal is the only portal that may be connected with the state. Empty means any.
 	Portal string
 
-	// Browser is the hash of the value of the cookie that must come along. It
-	// is empty for a link.
+	// Browser is the hash of the cookie that the browser must send. It is empty for a link.
 	Browser string
 
-	// Issued is when it was signed, in whole microseconds.
+	// Issued is the time at which the state was signed, in whole microseconds.
 	Issued time.Time
 
-	// Expiry is when it ends, in whole seconds.
+	// Expiry is the time at which the state expires, in whole seconds.
 	Expiry time.Time
 }
 
-// States signs and opens the states of one app and redirect URL. All processes
-// with the same ones open each other's; a new client secret, client id or
-// redirect URL ends those that are under way. It is safe for concurrent use.
+// States signs and opens the states of one app and redirect URL. All processes with the same app and
+// redirect URL open each other's states. A new client secret, client id or redirect URL makes former
+// states invalid. A States is safe for concurrent use.
 type States struct {
 	of  *hubspot.App
-	app string // the app and the redirect URL, as payloads name them
+	app string // a hash of the client id and the redirect URL
 	now func() time.Time
 }
 
-// NewStates returns what signs with a key derived from the app's client
-// secret. It panics if that is empty, for everybody could sign then. A nil now
-// is time.Now.
+// NewStates returns a States whose key is derived from the app's client secret. It panics if the
+// client secret is empty, because anyone could sign states then. If now is nil, time.Now is used.
 func NewStates(app *hubspot.App, redirectURL string, now func() time.Time) *States {
 	if app.ClientSecret.IsZero() {
 		panic("admin: no client secret to sign states with")
@@ -103,8 +101,7 @@ func NewStates(app *hubspot.App, redirectURL string, now func() time.Time) *Stat
 	return &States{of: app, app: encoding.EncodeToString(sum[:12]), now: now}
 }
 
-// payload is a State as it travels. The names are short, because it is part
-// of a URL.
+// payload is the JSON form of a State. The names are short because it is part of a URL.
 type payload struct {
 	Purpose string `json:"p"`
 	Nonce   string `json:"n"`
@@ -115,12 +112,12 @@ type payload struct {
 	Expiry  int64  `json:"e"` // seconds since 1970
 }
 
-// encoding leaves URLs as they are.
+// encoding needs no escapes in URLs.
 var encoding = base64.RawURLEncoding
 
-// Sign returns the state as text for a URL. An empty nonce is replaced by a
-// random one, a zero time of issue by now, and a zero expiry by that of the
-// purpose: 10 minutes from now, 7 days for a link.
+// Sign returns the state as text for a URL. If Nonce is empty, a random one is used. If Issued is
+// zero, the current time is used. If Expiry is zero, the state expires after 10 minutes, or after 7
+// days for a link.
 func (s *States) Sign(state State) string {
 	if state.Nonce == "" {
 		state.Nonce = rand.Text()
@@ -131,7 +128,7 @@ func (s *States) Sign(state State) string {
 	if state.Expiry.IsZero() {
 		state.Expiry = s.now().Add(lifeOf(state.Purpose))
 	}
-	// Cannot fail: strings and numbers.
+	// Strings and numbers can always be encoded.
 	body, _ := json.Marshal(payload{
 		Purpose: state.Purpose,
 		Nonce:   state.Nonce,
@@ -155,18 +152,16 @@ func lifeOf(purpose string) time.Duration {
 	return connectLife
 }
 
-// Open returns the state of /connect or a link that Sign returned as text. The error is
-// ErrStateForged, ErrStateExpired, ErrStateApp or ErrStatePurpose; there is no
-// state then.
+// Open returns the state of a text that Sign has returned for /connect or for a link. The error is
+// ErrStateForged, ErrStateExpired, ErrStateApp or ErrStatePurpose.
 //
-// It does not know whether the state was used before, or by whom it is
-// brought.
+// Open does not check whether the state was used before, or which browser sends it.
 func (s *States) Open(text string) (State, error) { return s.open(text, PurposeConnect, PurposeLink) }
 
-// open is Open for a state of one of the purposes.
+// open is like Open, for a state with one of the purposes.
 func (s *States) open(text string, purposes ...string) (State, error) {
-	// The signature is compared as text, and was made of text: so nothing that
-	// base64 or JSON take for the same passes for it.
+	// The signature is made from the text and compared as text, so no other encoding of the
+	// same state is valid.
 	body, signature, _ := strings.Cut(text, ".")
 	if !hmac.Equal([]byte(signature), []byte(s.signature(body))) {
 		return State{}, ErrStateForged
@@ -192,11 +187,11 @@ func (s *States) open(text string, purposes ...string) (State, error) {
 }
 
 func (s *States) signature(text string) string {
-	// The info string makes it a key of its own: no other use of the client
-	// secret can give a signature that is good here.
+	// Because of the info string, no other use of the client secret can result in a signature
+	// that is valid here.
 	key, err := hkdf.Key(sha256.New, []byte(s.of.Secret().Reveal()), nil, "hubspot-auth-proxy connect state v2", sha256.Size)
 	if err != nil {
-		panic("admin: derive the key of states: " + err.Error()) // only for far longer keys
+		panic("admin: derive the key of states: " + err.Error()) // fails for much longer keys only
 	}
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(text))

@@ -13,34 +13,33 @@ import (
 )
 
 const (
-	// mostPortals is how many portals are on one page of the list, and
-	// mostClients how many clients the status page shows: it stays small,
-	// however many there are.
-	mostPortals = 50
-	mostClients = 100
+	// maxPortals is the number of portals on one page of the list, and maxClients the
+	// number of clients that the status page shows.
+	maxPortals = 50
+	maxClients = 100
 
-	// mostText is how many characters of a search count.
-	mostText = 100
+	// maxText is the number of characters of a search that count.
+	maxText = 100
 
-	// mostNamed is how many of a client's portals it names.
-	mostNamed = 8
+	// maxNamed is the number of a client's portals that the page names.
+	maxNamed = 8
 )
 
-// statusData is what the status page shows.
+// statusData is the data of the status page.
 type statusData struct {
 	Title      string
 	Clock      string
 	Tags       []tag
 	HasMetrics bool
-	SetUp      bool     // the connect flow is
-	Notices    []notice // what concerns all portals
+	SetUp      bool     // whether the connect flow is set up
+	Notices    []notice // problems of all portals
 	Search     search
 	Portals    []portalRow
-	About      string // what Portals are
+	About      string // describes Portals
 	Chart      *chart
 	Activity   *proxy.Activity
 	Clients    []clientRow
-	MoreKeys   int // clients that are not shown
+	MoreKeys   int // the number of clients that are not shown
 }
 
 // A tag is a state in a few words.
@@ -49,10 +48,10 @@ type tag struct {
 	Text  string
 }
 
-// A notice is something that an operator should know.
+// A notice is a message for the operator.
 type notice struct{ Level, Text string }
 
-// status shows how the proxy and its portals are.
+// status serves the status page.
 func (a *Admin) status(w http.ResponseWriter, r *http.Request) {
 	now := a.now()
 	data := statusData{
@@ -93,8 +92,8 @@ func (a *Admin) status(w http.ResponseWriter, r *http.Request) {
 
 func clock(now time.Time) string { return now.UTC().Format("15:04:05") + " UTC" }
 
-// briefly leaves out why a portal is not renewed where that concerns all of them:
-// the page says so once, above.
+// briefly shortens the failure of a portal if it is the same for all portals, because the page shows
+// it once at the top.
 func briefly(status tokens.Portal, o tokens.Overview) tokens.Portal {
 	if status.Failure != "" && status.Failure == o.App {
 		status.Failure, status.Retry = "tokens cannot be renewed, see above", time.Time{}
@@ -102,7 +101,7 @@ func briefly(status tokens.Portal, o tokens.Overview) tokens.Portal {
 	return status
 }
 
-// tags say the most important in a few words.
+// tags returns the states of the process, of Redis and of the portals.
 func (a *Admin) tags(o tokens.Overview) []tag {
 	process := tag{"good", "Ready"}
 	switch a.state.Load().(string) {
@@ -118,32 +117,32 @@ func (a *Admin) tags(o tokens.Overview) []tag {
 	return []tag{process, redis, portalsTag(o)}
 }
 
-// portalsTag says how many portals need attention.
+// portalsTag returns the number of portals that need attention as a tag.
 func portalsTag(o tokens.Overview) tag {
-	unwell := 0
+	needAttention := 0
 	for _, status := range o.Portals {
 		if !status.Healthy() {
-			unwell++
+			needAttention++
 		}
 	}
-	switch unwell = max(unwell, o.NeedAttention); {
+	switch needAttention = max(needAttention, o.NeedAttention); {
 	case len(o.Portals) == 0 && o.Counts.All() == 0:
 		return tag{"idle", "No portal"}
-	case unwell == 0:
+	case needAttention == 0:
 		return tag{"good", "All portals are healthy"}
-	case unwell == 1:
+	case needAttention == 1:
 		return tag{"bad", "1 portal needs attention"}
 	default:
-		return tag{"bad", grouped(unwell) + " portals need attention"}
+		return tag{"bad", grouped(needAttention) + " portals need attention"}
 	}
 }
 
-// notices tell what concerns all portals.
+// notices returns the problems that concern all portals.
 func notices(o tokens.Overview, now time.Time) []notice {
 	var all []notice
 	if o.Cached {
 		all = append(all, notice{"bad", "Redis does not answer. The portals below are those that this process knows; they are served and renewed. " +
-			"Others cannot be served, and none can be connected, until Redis is back."})
+			"Other portals cannot be served, and no portal can be connected, until Redis answers again."})
 	}
 	if o.App != "" {
 		all = append(all, notice{"bad", "Tokens cannot be renewed. " + sentence(o.App) + again(o.AppRetry, now)})
@@ -151,7 +150,7 @@ func notices(o tokens.Overview, now time.Time) []notice {
 	return all
 }
 
-// about says which portals are shown.
+// about describes which portals are shown.
 func about(o tokens.Overview, s search) string {
 	all := counted(o.Counts.All(), "portal")
 	if o.Cached {
@@ -165,17 +164,17 @@ func about(o tokens.Overview, s search) string {
 	}
 	switch {
 	case o.Found == 0 && s.any():
-		return all + ". None is found."
+		return all + ". No portal is found."
 	case o.Found == 0 && o.Cached:
-		return "This process knows none yet."
+		return "This process knows no portal yet."
 	case o.Found == 0 && o.Counts.All() == 0 && o.Whole:
-		return "None is connected yet."
+		return "No portal is connected yet."
 	case s.any():
 		return all + ". " + grouped(o.Found) + " found."
 	case !o.Whole && !o.Cached:
 		return all + "."
 	default:
-		return all + ", those first that need attention."
+		return all + ". Portals that need attention come first."
 	}
 }
 
@@ -191,17 +190,17 @@ type clientRow struct {
 	Name, Portals string
 	ReadOnly      bool
 	Seeded        bool
-	Paths         int    // how many rules limit it; 0 means that none does
-	Expiry        string // when its key expires; empty means never
+	Paths         int    // the number of path rules; 0 means that all paths are allowed
+	Expiry        string // when the key expires; empty means never
 	ExpiresSoon   bool
-	Calls         int64 // of the last hour
+	Calls         int64 // in the last hour
 }
 
-// clientRows returns the clients by name, and how many there are besides.
+// clientRows returns the rows of the first clients by name, and the number of further clients.
 func clientRows(callers []clients.Client, activity *proxy.Activity, now time.Time) (rows []clientRow, more int) {
 	calls := shareOf(activity)
 	callers = slices.SortedStableFunc(slices.Values(callers), func(a, b clients.Client) int { return cmp.Compare(a.Name, b.Name) })
-	shown := callers[:min(len(callers), mostClients)]
+	shown := callers[:min(len(callers), maxClients)]
 	for _, c := range shown {
 		rows = append(rows, clientRow{
 			Name: clip(c.Name, maxName), Portals: portalsOf(c), ReadOnly: c.ReadOnly, Seeded: c.Seeded, Paths: len(c.Paths),
@@ -211,7 +210,7 @@ func clientRows(callers []clients.Client, activity *proxy.Activity, now time.Tim
 	return rows, len(callers) - len(shown)
 }
 
-// expiryOf says when a client's key expires.
+// expiryOf returns the expiry of a client's key in words, or "" if the key does not expire.
 func expiryOf(c clients.Client, now time.Time) string {
 	switch {
 	case c.Expires.IsZero():
@@ -222,12 +221,12 @@ func expiryOf(c clients.Client, now time.Time) string {
 	return "key expires in " + Span(c.Expires.Sub(now))
 }
 
-// portalsOf tells which portals a client may use.
+// portalsOf returns the portals that a client may use in words.
 func portalsOf(c clients.Client) string {
 	if slices.Contains(c.Portals, clients.AllPortals) {
 		return "all portals"
 	}
-	named := c.Portals[:min(len(c.Portals), mostNamed)]
+	named := c.Portals[:min(len(c.Portals), maxNamed)]
 	text := "portal "
 	if len(c.Portals) != 1 {
 		text = "portals "

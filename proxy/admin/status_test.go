@@ -145,7 +145,7 @@ func TestTheStatusPageSaysWhatToSetWithoutAnApp(t *testing.T) {
 	r = newRig(t, func(r *rig) {
 		r.options = admin.Options{Loopback: true, RedisAnswers: func() bool { return true }}
 	})
-	r.page("Starting", "No portal", "None is connected yet.")
+	r.page("Starting", "No portal", "No portal is connected yet.")
 }
 
 func TestWithoutRedisTheStatusPageShowsWhatIsKnown(t *testing.T) {
@@ -170,7 +170,7 @@ func TestTheStatusPageIsSearchedPageByPage(t *testing.T) {
 	}
 	r.portals.record(t, "7", "state", "ended", "ended_code", "BAD_HUB", "name", "Globex")
 	r.portals.record(t, "8", "state", "removed")
-	r.page("1 portal needs attention", `value=""`, "121 portals, and 1 that was removed, those first that need attention.",
+	r.page("1 portal needs attention", `value=""`, "121 portals, and 1 that was removed. Portals that need attention come first.",
 		`id="portal-7"`, `id="portal-1000"`, `id="portal-1048"`, "Page 1 of 3", `href="/?page=2"`)
 	r.pageAt("/?page=3", `id="portal-1099"`, `id="portal-1119"`, `href="/?page=2"`, "Page 3 of 3")
 	for _, beyond := range []string{"/?page=4", "/?page=99999999999999999999", "/?page=999999"} {
@@ -185,11 +185,11 @@ func TestTheStatusPageIsSearchedPageByPage(t *testing.T) {
 		{"/?q=globex", "1 found.", "portal-1000"},
 		{"/?q=1119&state=active", `id="portal-1119"`, "portal-1118"},
 		{"/?state=attention", `id="portal-7"`, "portal-1000"},
-		{"/?state=ended&q=acme", "None is found.", "<li class=\"portal\""},
+		{"/?state=ended&q=acme", "No portal is found.", "<li class=\"portal\""},
 		{"/?state=removed", `id="portal-8"`, "portal-7"},
-		{"/?state=nonsense", "None is found.", "<li class=\"portal\""},
+		{"/?state=nonsense", "No portal is found.", "<li class=\"portal\""},
 		{"/?q=1&state=active&page=2", `href="/?q=1&amp;state=active"`, "portal-7"},
-		{"/?q=" + strings.Repeat("x", 5000), "None is found.", strings.Repeat("x", 101)},
+		{"/?q=" + strings.Repeat("x", 5000), "No portal is found.", strings.Repeat("x", 101)},
 		{"/?page=-1&page=2", `href="/?page=2"`, "Previous"},
 	} {
 		if body := r.pageAt(c.address, c.has); strings.Contains(body, c.lacks) {
@@ -215,7 +215,7 @@ func TestTheStatusPageStaysSmallAndQuickWithManyPortals(t *testing.T) {
 func TestAConnectedPortalIsShownAtOnce(t *testing.T) {
 	for purpose, linked := range map[string]bool{admin.PurposeConnect: true, admin.PurposeLink: false} {
 		r := newRig(t, nil)
-		r.page("None is connected yet.")
+		r.page("No portal is connected yet.")
 		address := r.begin("")
 		if purpose == admin.PurposeLink {
 			address = with(address, "state", r.states.Sign(admin.State{Purpose: purpose}))

@@ -12,7 +12,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 )
 
-// page shows the status.
+// page returns the status page.
 func (d statusData) page() page {
 	return page{
 		Title: d.Title,
@@ -66,7 +66,7 @@ func (r portalRow) node() g.Node {
 	)
 }
 
-// title leads to the portal's own page.
+// title returns the portal's name or id, as a link to the portal's page.
 func (r portalRow) title() g.Node {
 	title := h.Strong(g.Text(cmp.Or(r.Name, r.ID)))
 	if !hubspot.ValidPortal(r.ID) {
@@ -91,7 +91,7 @@ func (r clientRow) node() g.Node {
 	}
 	return h.Li(h.Class("client"), h.Strong(g.Text(r.Name)), soft(text),
 		g.If(r.Expiry != "" && !r.ExpiresSoon, soft(r.Expiry)),
-		g.If(r.ExpiresSoon, h.Strong(g.Text(r.Expiry+": make another by the command “hubspot-auth-proxy client rotate”, or in the seed file"))))
+		g.If(r.ExpiresSoon, h.Strong(g.Text(r.Expiry+": make a new key with the command “hubspot-auth-proxy client rotate”, or in the seed file"))))
 }
 
 func (c *chart) node() g.Node {
@@ -104,8 +104,8 @@ func (c *chart) node() g.Node {
 				g.Map(c.Bars, chartBar.node)),
 			h.Div(h.Class("ends soft small"), h.Span(g.Text("60 min ago")), h.Span(g.Text("now"))),
 			h.FigCaption(h.Class("soft small"),
-				key("calls"), g.Text("calls of this process, and of them "),
-				key("errors"), g.Text("errors: status 401, 429 and 5xx, and what the proxy itself refused")),
+				key("calls"), g.Text("calls of this process, of which "),
+				key("errors"), g.Text("errors: status 401, 429 and 5xx, and calls that the proxy itself refused")),
 		)),
 	}
 }
@@ -121,12 +121,12 @@ func soft(text string) g.Node { return h.P(h.Class("soft"), g.Text(text)) }
 
 func small(text string) g.Node { return h.P(h.Class("soft small"), g.Text(text)) }
 
-// key is a square of a colour of the chart, before what the colour means.
+// key is a square in a colour of the chart, for the legend.
 func key(class string) g.Node {
 	return svg("key", 1, 1, h.Aria("hidden", "true"), rect(class, 0, 0, 1, 1))
 }
 
-// svg is a drawing that is stretched to the size that its class gives it.
+// svg is a drawing that is stretched to the size of its class.
 func svg(class string, width, height int, children ...g.Node) g.Node {
 	return g.El("svg", h.Class(class), g.Attr("viewBox", fmt.Sprintf("0 0 %d %d", width, height)),
 		g.Attr("preserveAspectRatio", "none"), g.Group(children))

@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// An address may try some wrong passwords at once, and then one every while.
 const (
+	// triesAtOnce is the number of wrong passwords that an address may try at once. After
+	// that, it may try one every tryEvery.
 	triesAtOnce = 10
 	tryEvery    = 5 * time.Second
 
-	// maxTriers is how many addresses are kept in memory.
+	// maxTriers is the number of addresses that are kept in memory.
 	maxTriers = 1024
 )
 
-// tries counts wrong passwords by the address that they come from, so that
-// passwords cannot be tried out, and nobody is kept out by what another address
-// does. The zero value has none. It is safe for concurrent use.
+// tries limits wrong passwords for each address, so that an address cannot try many passwords and
+// cannot lock out other addresses. The zero value is ready to use. It is safe for concurrent use.
 type tries struct {
 	mu   sync.Mutex
 	free map[netip.Prefix]time.Time // when the address has all its tries again
 }
 
-// take takes one of the address' tries. If it has none left, it returns how long
-// until it has one.
+// take takes one of the address's tries. If the address has none left, take returns the time until
+// it has one.
 func (t *tries) take(from netip.Prefix, now time.Time) (wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -46,7 +46,7 @@ func (t *tries) take(from netip.Prefix, now time.Time) (wait time.Duration) {
 	return 0
 }
 
-// giveBack gives a try back that was taken for the right password.
+// giveBack returns a try that was taken for the right password.
 func (t *tries) giveBack(from netip.Prefix, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -57,7 +57,7 @@ func (t *tries) giveBack(from netip.Prefix, now time.Time) {
 	}
 }
 
-// forgetFreest forgets the address that has most tries left.
+// forgetFreest forgets the address that has the most tries left.
 func (t *tries) forgetFreest() {
 	var freest netip.Prefix
 	var at time.Time
@@ -69,8 +69,8 @@ func (t *tries) forgetFreest() {
 	delete(t.free, freest)
 }
 
-// addressOf returns who a connection comes from: an IPv4 address, or the network
-// of 64 bits that one IPv6 host has to itself.
+// addressOf returns the address of a connection's other side: an IPv4 address, or the /64 network of
+// an IPv6 address, because one host usually has a whole /64 network.
 func addressOf(remote string) netip.Prefix {
 	addr, err := netip.ParseAddrPort(remote)
 	if err != nil {
