@@ -380,7 +380,7 @@ func TestAFileThatChangesWhileRedisIsAwayIsAppliedLater(t *testing.T) {
 	s.redis.Kill()
 	m.put(second)
 	testkit.Eventually(t, "clients need no Redis", func() bool { return p.portal("1", "hap_two").status == 401 })
-	p.until("could not be stored; trying on")
+	p.until("could not be stored; the proxy keeps trying")
 	throughout(t, 2*seeding.PollInterval+time.Second, "what is known is served", func() bool { return p.portal("1", "hap_one").served("1") })
 	s.redis.Restart()
 	testkit.Eventually(t, "the new portal is served", func() bool { return p.portal("2", "hap_one").served("2") })
@@ -391,7 +391,7 @@ func TestAFileThatChangesWhileRedisIsAwayIsAppliedLater(t *testing.T) {
 	p.until("the seed file cannot be read")
 	throughout(t, 2*seeding.PollInterval+time.Second, "without the file all is as before", func() bool { return p.portal("2", "hap_one").served("2") })
 	printed := p.end()
-	for _, once := range []string{"could not be stored; trying on", "the seed file cannot be read"} {
+	for _, once := range []string{"could not be stored; the proxy keeps trying", "the seed file cannot be read"} {
 		if n := strings.Count(printed, once); n != 1 {
 			t.Errorf("%q is told %d times:\n%s", once, n, printed)
 		}

@@ -63,10 +63,10 @@ func (s *store) close() {
 	if err := s.source.Close(ctx); err != nil {
 		s.log.Error("a renewed token is lost, its portal may have to be connected again", zap.Error(err))
 	}
-	s.notices.close()
 	if err := s.endRedis(); err != nil {
 		s.log.Error("the last counts of calls are lost: STATE_FILE cannot be written", zap.Error(err))
 	}
+	s.notices.close() // last, because a slow address must not keep another process from STATE_FILE
 }
 
 // hubspotApp returns the HubSpot app of the settings, nil if there is none.

@@ -155,10 +155,12 @@ func TestANotificationIsTriedThreeTimes(t *testing.T) {
 				http.Error(w, canary, http.StatusServiceUnavailable)
 			}
 		}, 3, ""},
-		"204":      {func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(http.StatusNoContent) }, 1, ""},
-		"500":      {func(w http.ResponseWriter, _ *http.Request, _ int) { http.Error(w, canary, 500) }, 3, "it answers 500"},
-		"404":      {func(w http.ResponseWriter, _ *http.Request, _ int) { http.Error(w, canary, 404) }, 3, "it answers 404"},
-		"redirect": {func(w http.ResponseWriter, r *http.Request, _ int) { http.Redirect(w, r, "/else-"+canary, 307) }, 3, "it answers with a redirect"},
+		"204": {func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(http.StatusNoContent) }, 1, ""},
+		"500": {func(w http.ResponseWriter, _ *http.Request, _ int) { http.Error(w, canary, 500) }, 3, "it answers 500"},
+		"404": {func(w http.ResponseWriter, _ *http.Request, _ int) { http.Error(w, canary, 404) }, 3, "it answers 404"},
+		"redirect": {func(w http.ResponseWriter, r *http.Request, _ int) {
+			http.Redirect(w, r, "/else-"+canary, http.StatusTemporaryRedirect)
+		}, 3, "it answers with a redirect"},
 		"no HTTP": {func(w http.ResponseWriter, _ *http.Request, _ int) {
 			conn, _, _ := w.(http.Hijacker).Hijack()
 			_, _ = io.WriteString(conn, canary+"\r\n\r\n")
