@@ -150,6 +150,9 @@ func TestThePanelsStandBesideEachOtherAndSayWhatTheyShow(t *testing.T) {
 func expressions(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
+	for _, metric := range podsMetrics(t) {
+		found["autoscaler "+metric.Metric.Name] = metric.Metric.Name
+	}
 	for _, rule := range alerts(t) {
 		found["alert "+rule.Alert] = rule.Expr.String()
 	}

@@ -3,6 +3,7 @@ package k8s_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -244,6 +245,32 @@ func TestTheServiceOutlivesTheLossOfAPod(t *testing.T) {
 	}
 	if budget := all[*policyv1.PodDisruptionBudget](objects)[0].Spec.MaxUnavailable; budget == nil || budget.String() != "1" {
 		t.Errorf("%v replicas may be evicted at once", budget)
+	}
+}
+
+// podsMetrics returns what the autoscaler measures of the pods, besides CPU, with the
+// component for that.
+func podsMetrics(t *testing.T) (found []*autoscalingv2.PodsMetricSource) {
+	t.Helper()
+	for _, scaler := range all[*autoscalingv2.HorizontalPodAutoscaler](render(t, "examples/autoscaling")) {
+		for _, metric := range scaler.Spec.Metrics {
+			if metric.Type == autoscalingv2.PodsMetricSourceType {
+				found = append(found, metric.Pods)
+			}
+		}
+	}
+	return found
+}
+
+// One client may have half of MAX_REQUESTS: before that, there are to be more pods.
+func TestTheAutoscalerFollowsTheRequestsUnderWay(t *testing.T) {
+	metrics := podsMetrics(t)
+	if len(metrics) != 1 {
+		t.Fatalf("it measures %d things of the pods", len(metrics))
+	}
+	most, err := strconv.Atoi(all[*corev1.ConfigMap](render(t, "base"))[0].Data["MAX_REQUESTS"])
+	if target := metrics[0].Target.AverageValue.Value(); err != nil || target < 1 || target > int64(most)*2/5 {
+		t.Errorf("it begins at %d requests of %d, %v", target, most, err)
 	}
 }
 

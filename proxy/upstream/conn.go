@@ -23,7 +23,6 @@ type conn struct {
 	net.Conn // raw, or TLS over it
 	raw      *rawConn
 	from     *bufio.Reader
-	to       *bufio.Writer
 
 	abort       func()    // calls Close; allocated once, for context.AfterFunc
 	readLimit   int64     // bytes that may still be read before Read fails
@@ -33,7 +32,7 @@ type conn struct {
 }
 
 func newConn(raw *rawConn, over net.Conn) *conn {
-	c := &conn{Conn: over, raw: raw, to: bufio.NewWriter(over), readLimit: math.MaxInt64}
+	c := &conn{Conn: over, raw: raw, readLimit: math.MaxInt64}
 	c.from = bufio.NewReader(c)
 	c.abort = func() { _ = c.Close() }
 	return c
@@ -48,9 +47,6 @@ func (c *conn) shutdown() {
 	c.raw.setStallTimeout(closeNotifyTimeout)
 	_ = c.Conn.Close()
 }
-
-// flush sends everything that is buffered for writing.
-func (c *conn) flush() error { return errors.Join(c.to.Flush(), c.raw.flush()) }
 
 // Read reads the server's bytes, decrypted if the connection uses TLS. Read fails
 // with errHeaderTooLong when readLimit is used up.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 )
 
@@ -22,6 +23,7 @@ type direct struct {
 	connect func(ctx context.Context) (*conn, error)
 	pool    pool
 	buffers buffers
+	writers sync.Pool // of *bufio.Writer
 }
 
 func newDirect(config Config) *direct {
@@ -66,6 +68,18 @@ func (d *direct) dial(ctx context.Context) (*conn, error) {
 	return newConn(raw, secure), nil
 }
 
+// connectApart is connect in a goroutine of its own. A TLS handshake needs a deep stack,
+// which the request's goroutine would keep while it waits for the answer.
+func (d *direct) connectApart(ctx context.Context) (c *conn, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err = d.connect(ctx)
+	}()
+	<-done
+	return c, err
+}
+
 // roundTrip sends a request, and returns the answer. The server may close an idle
 // connection just as roundTrip uses it again. Then roundTrip repeats the request on a new
 // connection, if mayRepeat allows that.
@@ -82,7 +96,7 @@ func (d *direct) roundTrip(r *http.Request) (*http.Response, error) {
 		}
 		r = again
 	}
-	c, err := d.connect(r.Context())
+	c, err := d.connectApart(r.Context())
 	if err != nil {
 		closeBody(r)
 		return nil, err

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -22,7 +23,8 @@ type exchange struct {
 	*conn
 	direct  *direct
 	request *http.Request
-	release func() bool // stops watching the request's context; false means that the context ended
+	to      *bufio.Writer // nil before sending, and after it
+	release func() bool   // stops watching the request's context; false means that the context ended
 
 	proceed chan bool     // receives true when the server asks for the body, closed when it answers without; nil means send at once
 	sent    chan struct{} // closed when sending has succeeded or failed; nil means that there was no body to send

@@ -23,9 +23,12 @@ var (
 // and starts a goroutine that sends the body, because the answer may come before the
 // body's end.
 func (e *exchange) send() error {
+	e.takeWriter()
 	writeHeader(e.to, e.request)
 	if e.request.Body == nil {
-		return e.finish(e.flush())
+		err := e.flush()
+		e.putWriter()
+		return e.finish(err)
 	}
 	for coding := range wire.Listed(e.request.Header["Expect"]) {
 		if strings.EqualFold(coding, "100-continue") {
@@ -36,6 +39,27 @@ func (e *exchange) send() error {
 	go e.sendBody()
 	return nil
 }
+
+// takeWriter gives the exchange a buffer to write to. The exchange has it only while it
+// sends, because many requests may wait for an answer at the same time.
+func (e *exchange) takeWriter() {
+	var reused bool
+	if e.to, reused = e.direct.writers.Get().(*bufio.Writer); reused {
+		e.to.Reset(e.Conn)
+		return
+	}
+	e.to = bufio.NewWriter(e.Conn)
+}
+
+// putWriter gives the buffer back.
+func (e *exchange) putWriter() {
+	e.to.Reset(nil)
+	e.direct.writers.Put(e.to)
+	e.to = nil
+}
+
+// flush sends everything that is buffered for writing.
+func (e *exchange) flush() error { return errors.Join(e.to.Flush(), e.raw.flush()) }
 
 // finish starts the time limit for the answer's header, and returns err.
 func (e *exchange) finish(err error) error {
@@ -51,6 +75,7 @@ func (e *exchange) sendBody() {
 	readErr := e.writeBody()
 	_ = e.request.Body.Close()
 	e.failure = e.finish(errors.Join(readErr, e.flush()))
+	e.putWriter()
 	e.raw.gather(nil)
 	e.direct.buffers.put(gathered)
 	// If the server did not ask for the body, or the body was closed after the answer

@@ -83,6 +83,9 @@ func (p *Program) Terminate() (status int) {
 	return p.cmd.ProcessState.ExitCode()
 }
 
+// PID returns the process' id.
+func (p *Program) PID() int { return p.cmd.Process.Pid }
+
 // Ended returns a channel that is closed when the process has ended.
 func (p *Program) Ended() <-chan struct{} { return p.ended }
 
