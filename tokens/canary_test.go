@@ -12,7 +12,7 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-func TestNoErrorHasWhatRedisQuotes(t *testing.T) {
+func TestNoErrorContainsTextThatRedisQuotes(t *testing.T) {
 	t.Parallel()
 	for _, text := range redistest.Echoes() {
 		for _, greet := range []bool{true, false} {

@@ -15,7 +15,7 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// changes are those of grants that several sources have reported.
+// changes records the changes of grants that several sources have reported.
 type changes struct {
 	mu  sync.Mutex
 	all []tokens.GrantChange
@@ -27,7 +27,7 @@ func (c *changes) add(change tokens.GrantChange) {
 	c.all = append(c.all, change)
 }
 
-// take returns the changes since it was called last.
+// take returns the changes since the last call of take.
 func (c *changes) take() []tokens.GrantChange {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -48,7 +48,7 @@ func reporting(t *testing.T, hub *hubspottest.Server, now *clock) (sources []*to
 	return sources, client, reported
 }
 
-func TestOfFiveReplicasOneReportsThatAGrantEndsAndThatItWorksAgain(t *testing.T) {
+func TestOneOfFiveReplicasReportsEachChangeOfAGrant(t *testing.T) {
 	t.Parallel()
 	hub, now := newHub(t), newClock()
 	sources, _, reported := reporting(t, hub, now)

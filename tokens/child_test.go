@@ -22,7 +22,7 @@ const (
 	childTokenURL = "TOKENS_TEST_CHILD_TOKEN_URL"
 )
 
-// beChild is the child's main.
+// beChild is the main function of the child.
 func beChild() {
 	client, err := store.Open(secret.New(os.Getenv(childRedis)))
 	if err != nil {
@@ -39,7 +39,7 @@ func beChild() {
 	fmt.Fprintln(os.Stderr, err)
 }
 
-func TestAKilledRenewersWorkIsTakenOverWithinSeconds(t *testing.T) {
+func TestTheRenewalOfAKilledProcessIsTakenOverWithinSeconds(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	hub := newHub(t)
@@ -53,7 +53,7 @@ func TestAKilledRenewersWorkIsTakenOverWithinSeconds(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	untilCalls(t, hub, 1) // it has the lock, and hangs
+	untilCalls(t, hub, 1) // the child has the lock, and its token call hangs
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

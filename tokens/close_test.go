@@ -18,7 +18,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// closing closes the source in another goroutine.
+// closing closes the source in another goroutine, and returns a channel with the error.
 func closing(s *tokens.Source, timeout time.Duration) <-chan error {
 	done := make(chan error, 1)
 	go func() {
@@ -64,7 +64,7 @@ func TestCloseWaitsForARenewalUnderWay(t *testing.T) {
 	})
 }
 
-func TestCloseSaysThatARenewalIsBrokenOff(t *testing.T) {
+func TestCloseReportsARenewalThatIsBrokenOff(t *testing.T) {
 	t.Parallel()
 	client, end := store.Embedded()
 	t.Cleanup(end)
@@ -82,7 +82,7 @@ func TestCloseSaysThatARenewalIsBrokenOff(t *testing.T) {
 	}
 }
 
-func TestCloseStoresWhatIsUnsaved(t *testing.T) {
+func TestCloseStoresUnsavedPortals(t *testing.T) {
 	t.Parallel()
 	for name, away := range map[string]bool{"Redis is back": false, "Redis is away": true} {
 		t.Run(name, func(t *testing.T) {
@@ -128,8 +128,8 @@ func TestCloseReportsAnUnsavedPortalIfItsContextHasEnded(t *testing.T) {
 	}
 }
 
-// What asks for Redis' epoch, again and again, has nothing to finish.
-func TestCloseDoesNotWaitForARedisThatIsAway(t *testing.T) {
+// The goroutine that reads Redis' epoch has nothing to finish.
+func TestCloseDoesNotWaitForAnUnreachableRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := dial(t, server)
@@ -146,7 +146,7 @@ func TestCloseDoesNotWaitForARedisThatIsAway(t *testing.T) {
 	}
 }
 
-// Not parallel, so that no other test's goroutines are about.
+// This test is not parallel, so that no goroutines of other tests run.
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	client, end := store.Embedded()

@@ -116,7 +116,7 @@ func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token
 			ExpiresAt: s.now().Add(token.Life).Truncate(time.Millisecond), App: token.App, Scopes: token.Scopes,
 		}
 		err = s.put(ctx, portal, c, "portal was connected", actor)
-		if changed := (*store.Conflict)(nil); !errors.As(err, &changed) {
+		if _, changed := errors.AsType[*store.Conflict](err); !changed {
 			return err
 		}
 	}

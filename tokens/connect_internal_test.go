@@ -8,13 +8,13 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-func TestWhatARequestToConnectMayReplace(t *testing.T) {
+func TestARequestToConnectReplacesOnlyWhatItMay(t *testing.T) {
 	t.Parallel()
 	noon := time.UnixMilli(1_795_000_000_000)
 	ago, ahead := noon.Add(-time.Microsecond), noon.Add(time.Microsecond)
 	for name, tt := range map[string]struct {
 		r          store.Record
-		named, any error // for a request that names the portal, or none
+		named, any error // the error for a request that names the portal, and for one that names none
 		unasked    error
 	}{
 		"nothing":                     {store.Record{}, nil, nil, ErrConnected},
@@ -54,7 +54,7 @@ func TestANewPortalMayBeConnectedByEachRequest(t *testing.T) {
 	}
 }
 
-func TestAnEpochTellsWhenItBegan(t *testing.T) {
+func TestAnEpochHasItsTime(t *testing.T) {
 	t.Parallel()
 	for epoch, want := range map[string]time.Time{
 		"1795000000000000-ABC": time.UnixMilli(1_795_000_000_000), "MFRGGZDFMZTWQ2LK": {}, "": {}, "-": {},

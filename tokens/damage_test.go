@@ -30,7 +30,7 @@ var damages = map[string][]any{
 	"nothing that we use": {"schema", "7", "kind", hubspottest.Canary, "state", "", "generation", "nan"},
 }
 
-func TestADamagedRecordIsAnErrorAndIsLeftAlone(t *testing.T) {
+func TestADamagedRecordIsAnErrorAndIsNotOverwritten(t *testing.T) {
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
 			onEachRedis(t, func(t *testing.T, connect connector) {
@@ -65,9 +65,9 @@ func TestADamagedRecordIsAnErrorAndIsLeftAlone(t *testing.T) {
 				}
 				wantCalls(t, hub, 1)
 
-				// The operator's way out. Only force replaces what a newer version has written.
+				// The operator can set the portal again. Only Force replaces a record of a newer version.
 				err := knows.Remove(t.Context(), portalID, "test")
-				if newer := new(*store.NewerError); errors.As(err, newer) {
+				if _, newer := errors.AsType[*store.NewerError](err); newer {
 					forced := tokens.Seed{Portal: portalID, Kind: tokens.AccessToken, Secret: secret.New("forced")}
 					err = errors.Join(knows.Force(t.Context(), forced, "test"), knows.Remove(t.Context(), portalID, "test"))
 				}
@@ -108,8 +108,8 @@ func TestALateAnswerDoesNotOverwriteADamagedRecord(t *testing.T) {
 	}
 }
 
-// Nothing in the program deletes a record, so that a missing one is a loss.
-func TestARecordThatIsMissingIsStoredAgain(t *testing.T) {
+// The program never deletes a record, so a missing record was lost.
+func TestAMissingRecordIsWrittenBack(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
@@ -119,9 +119,9 @@ func TestARecordThatIsMissingIsStoredAgain(t *testing.T) {
 		if err := client.Del(t.Context(), recordKey).Err(); err != nil {
 			t.Fatal(err)
 		}
-		now.advance(72 * time.Second) // so that it is read again
+		now.advance(72 * time.Second) // the record is read again
 		testkit.Eventually(t, "it is stored again", func() bool {
-			now.advance(time.Second) // a reading may have been under way
+			now.advance(time.Second) // a read may have been under way
 			return get(t, s, portalID).Secret.Equal(held.Secret) && client.Exists(t.Context(), recordKey).Val() == 1
 		})
 		if diff := cmp.Diff(before, client.HGetAll(t.Context(), recordKey).Val()); diff != "" {

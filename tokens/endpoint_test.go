@@ -13,7 +13,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// outages are the ways in which the token endpoint gives no token for a while.
+// outages are the ways in which the token endpoint fails temporarily.
 var outages = map[string]hubspottest.TokenBehaviour{
 	"429":                   {Status: 429, RetryAfter: "7"},
 	"500":                   {Status: 500},
@@ -27,7 +27,7 @@ var outages = map[string]hubspottest.TokenBehaviour{
 	"a hang":                {Hang: true},
 }
 
-func TestTheOldTokenIsUsedWhileTheTokenEndpointIsAway(t *testing.T) {
+func TestTheOldTokenIsUsedWhileTheTokenEndpointFails(t *testing.T) {
 	t.Parallel()
 	for name, behaviour := range outages {
 		t.Run(name, func(t *testing.T) {
@@ -68,12 +68,12 @@ func TestTheOldTokenIsUsedWhileTheTokenEndpointIsAway(t *testing.T) {
 	}
 }
 
-func TestTheTokenEndpointIsAskedLessAndLessWhileItFails(t *testing.T) {
+func TestTheTokenEndpointIsCalledLessOftenWhileItFails(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name        string
 		behaviour   hubspottest.TokenBehaviour
-		retryAfter  time.Duration // at least, of the first error
+		retryAfter  time.Duration // the smallest RetryAfter of the first error
 		least, most int           // token calls in a minute
 	}{
 		{"500", hubspottest.TokenBehaviour{Status: 500}, time.Second, 5, 12},
@@ -90,9 +90,8 @@ func TestTheTokenEndpointIsAskedLessAndLessWhileItFails(t *testing.T) {
 			seed(t, s, hub, portalID)
 			hub.SetToken(tt.behaviour)
 			_, err := s.Credential(t.Context(), portalID)
-			var unavailable *tokens.UnavailableError
-			if !errors.As(err, &unavailable) || unavailable.RetryAfter < tt.retryAfter {
-				t.Errorf("%v, try again after %v, want %v", err, unavailable.RetryAfter, tt.retryAfter)
+			if unavailable, is := errors.AsType[*tokens.UnavailableError](err); !is || unavailable.RetryAfter < tt.retryAfter {
+				t.Errorf("%v, %+v, want to try again after %v", err, unavailable, tt.retryAfter)
 			}
 			for range 599 {
 				now.advance(100 * time.Millisecond)
@@ -107,8 +106,8 @@ func TestTheTokenEndpointIsAskedLessAndLessWhileItFails(t *testing.T) {
 	}
 }
 
-// The clock goes on between two looks at it, be it for a suspended machine.
-func TestAPauseThatIsOverAtOnceIsAnErrorAllTheSame(t *testing.T) {
+// The clock may advance between two reads, for example if the machine was suspended.
+func TestAPauseThatHasEndedAtOnceIsStillAnError(t *testing.T) {
 	t.Parallel()
 	client, end := store.Embedded()
 	t.Cleanup(end)
@@ -122,7 +121,7 @@ func TestAPauseThatIsOverAtOnceIsAnErrorAllTheSame(t *testing.T) {
 	}
 }
 
-func TestThrottlingPausesAllPortalsAsLongAsHubSpotAsked(t *testing.T) {
+func TestThrottlingPausesAllPortalsForHubSpotsRetryAfter(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, g := newHub(t), newClock(), &gate{}
 		s := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now, App: lateApp(t, hub, g)})
@@ -158,8 +157,8 @@ func TestThrottlingPausesAllPortalsAsLongAsHubSpotAsked(t *testing.T) {
 	})
 }
 
-// A renewal may have waited for another replica's when the pause began.
-func TestAPauseHoldsForWhoWaitsForALock(t *testing.T) {
+// The pause begins while a renewal waits for that of another replica.
+func TestAPauseAlsoAppliesToACallThatWaitsForTheLock(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, client := newHub(t), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client})
@@ -213,12 +212,12 @@ func TestARefusedAppPausesAllPortalsAndEndsNone(t *testing.T) {
 		}
 		now.advance(30 * time.Second)
 		for _, id := range ids {
-			get(t, s, id) // by what the other has stored
+			get(t, s, id) // with the token that the other source has stored
 		}
 	})
 }
 
-func TestAnEndedGrantIsLeftAloneUntilItsTimeOrANewOne(t *testing.T) {
+func TestAnEndedGrantIsNotTriedBeforeItsTimeUnlessThePortalIsConnectedAgain(t *testing.T) {
 	for _, code := range []string{"BAD_REFRESH_TOKEN", "BAD_HUB"} {
 		for shape, old := range map[string]bool{"in today's shape": false, "in the old shape": true} {
 			t.Run(code+" "+shape, func(t *testing.T) {
@@ -232,8 +231,7 @@ func TestAnEndedGrantIsLeftAloneUntilItsTimeOrANewOne(t *testing.T) {
 					for _, s := range []*tokens.Source{a, b} {
 						for range 50 {
 							_, err := s.Credential(t.Context(), portalID)
-							var ended *tokens.EndedError
-							if !errors.As(err, &ended) || ended.Code != code || ended.Portal != portalID {
+							if ended, is := errors.AsType[*tokens.EndedError](err); !is || ended.Code != code || ended.Portal != portalID {
 								t.Fatalf("%v, want an EndedError with %s", err, code)
 							}
 							now.advance(time.Second / 2)

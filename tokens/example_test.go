@@ -12,8 +12,7 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// A source renews a portal's access token before it is handed out, and again when
-// HubSpot rejects it.
+// A source renews a portal's access token before the first use, and again when HubSpot rejects it.
 func ExampleNewSource() {
 	hub := hubspottest.NewServer()
 	defer hub.Close()

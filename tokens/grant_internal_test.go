@@ -29,11 +29,11 @@ func TestTheScheduleOfAnEndedGrantsTries(t *testing.T) {
 	}
 	for _, c := range []struct{ last, want time.Duration }{
 		{59 * time.Second, time.Minute},
-		{9 * time.Minute, 10 * time.Minute}, // nobody called the portal in between
+		{9 * time.Minute, 10 * time.Minute}, // the portal was not called in between
 		{59*time.Minute + 59*time.Second, time.Hour},
 		{time.Hour + time.Second, 7 * time.Hour},
 		{8 * time.Hour, 13 * time.Hour},
-		{-time.Hour, time.Minute}, // a clock that was set back
+		{-time.Hour, time.Minute}, // the clock was set back
 	} {
 		if got := nextTry(ended, ended.Add(c.last)).Sub(ended); got != c.want {
 			t.Errorf("after %v comes %v, want %v", c.last, got, c.want)

@@ -18,22 +18,21 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// otherApp returns another app than the one that has the grants.
+// otherApp returns an app that has none of the grants.
 func otherApp(t *testing.T, hub *hubspottest.Server) *hubspot.App {
 	app := newApp(t, hub, nil)
 	app.ClientID, app.ClientSecret = hubspottest.OtherClientID, secret.New(hubspottest.OtherClientSecret)
 	return app
 }
 
-// endedError returns the error of a portal whose grant is refused; nil: it is
-// another one, or there is none.
+// endedError returns err as an EndedError, or nil if err is nil or another error.
 func endedError(s *tokens.Source) *tokens.EndedError {
 	_, err := s.Credential(context.Background(), portalID)
 	ended, _ := errors.AsType[*tokens.EndedError](err)
 	return ended
 }
 
-// everyone calls the portal by each source at the same time.
+// everyone calls the portal through each source at the same time.
 func everyone(sources []*tokens.Source) {
 	var all sync.WaitGroup
 	for _, s := range sources {
@@ -54,7 +53,7 @@ func fleet(t *testing.T, hub *hubspottest.Server, now *clock) (sources []*tokens
 	return sources, client
 }
 
-func TestFiveReplicasTryARefusedGrantByTheScheduleOnly(t *testing.T) {
+func TestFiveReplicasTryARefusedGrantOnlyByTheSchedule(t *testing.T) {
 	t.Parallel()
 	hub, now := newHub(t), newClock()
 	sources, client := fleet(t, hub, now)
@@ -117,7 +116,7 @@ func TestAGrantThatHubSpotAcceptsAgainIsActiveAtItsNextTry(t *testing.T) {
 	})
 }
 
-// With a token that still lives, nobody waits for the try.
+// While the access token is valid, no request waits for the try.
 func TestARefusedGrantIsTriedWhileItsTokenIsServed(t *testing.T) {
 	t.Parallel()
 	hub, now := newHub(t), newClock()
@@ -134,7 +133,7 @@ func TestARefusedGrantIsTriedWhileItsTokenIsServed(t *testing.T) {
 		t.Error("the request has waited for the try")
 	}
 	testkit.Eventually(t, "the grant is active again", func() bool {
-		get(t, sources[0], portalID) // which may only now have read that the grant has ended
+		get(t, sources[0], portalID) // this source may not have read yet that the grant has ended
 		return field(t, client, "state") == "active"
 	})
 	for _, s := range sources {
@@ -143,7 +142,7 @@ func TestARefusedGrantIsTriedWhileItsTokenIsServed(t *testing.T) {
 	wantCalls(t, hub, 3)
 }
 
-func TestTriesThatHubSpotDoesNotAnswerAreOneAMinute(t *testing.T) {
+func TestTriesWithoutAnAnswerAreRepeatedOnceAMinute(t *testing.T) {
 	t.Parallel()
 	hub, now := newHub(t), newClock()
 	sources, _ := fleet(t, hub, now)
@@ -197,9 +196,9 @@ func TestAGrantOfAnotherAppIsNotTried(t *testing.T) {
 	})
 }
 
-// One start with the credentials of another app must end no grant for good, although
-// older records do not know their app.
-func TestAGrantOfUnknownAppRecoversAtTheFirstStartWithTheRightOne(t *testing.T) {
+// A start with the credentials of another app must not end a grant permanently, although older
+// records do not name their app.
+func TestAGrantOfAnUnknownAppRecoversAtTheFirstStartWithTheRightApp(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		wrong := newSource(t, hub, tokens.Options{Redis: client, Now: now.now, App: otherApp(t, hub)})
@@ -227,9 +226,8 @@ func TestAGrantOfUnknownAppRecoversAtTheFirstStartWithTheRightOne(t *testing.T) 
 	})
 }
 
-// A record that a version of before has marked as ended says nothing about what was
-// tried.
-func TestARecordThatAFormerVersionHasMarkedAsEndedIsTriedOnce(t *testing.T) {
+// A record that an earlier version has marked as ended does not name the apps that were tried.
+func TestAGrantThatAnEarlierVersionHasMarkedAsEndedIsTriedOnce(t *testing.T) {
 	t.Parallel()
 	hub, now := newHub(t), newClock()
 	sources, client := fleet(t, hub, now)
@@ -248,8 +246,8 @@ func TestARecordThatAFormerVersionHasMarkedAsEndedIsTriedOnce(t *testing.T) {
 	wantCalls(t, hub, 2)
 }
 
-// During an update of the client secret, both are in use.
-func TestTwoClientSecretsDoNotTryInTurn(t *testing.T) {
+// During an update of the client secret, both secrets are in use.
+func TestTwoClientSecretsDoNotTryAGrantAlternately(t *testing.T) {
 	t.Parallel()
 	hub, now := newHub(t), newClock()
 	server := redistest.Start(t)
@@ -265,8 +263,7 @@ func TestTwoClientSecretsDoNotTryInTurn(t *testing.T) {
 	wantCalls(t, hub, 2)
 }
 
-// A version that does not know the field leaves it as it is when it stores another
-// grant.
+// An earlier version, which does not know the field, keeps it when it stores another grant.
 func TestTheAppOfAFormerGrantDoesNotCount(t *testing.T) {
 	t.Parallel()
 	hub, now := newHub(t), newClock()

@@ -21,7 +21,7 @@ import (
 
 var floodFlag = flag.Duration("flood", 2*time.Second, "how long messages are published at a high rate")
 
-// floods are what somebody who may publish, and read no key, can say.
+// floods are the messages that a user with the right to publish, and without rights to keys, can send.
 var floods = map[string]func(dice *rand.Rand, id, former string) string{
 	"random": func(dice *rand.Rand, _, _ string) string {
 		text := make([]byte, dice.IntN(64))
@@ -41,8 +41,7 @@ var floods = map[string]func(dice *rand.Rand, id, former string) string{
 	"a new epoch":     func(*rand.Rand, string, string) string { return "epoch" },
 }
 
-// flood publishes messages of all kinds on the channels, 1,000 a second, while
-// meanwhile is called.
+// flood publishes 1,000 messages of all kinds a second on the channels while meanwhile runs.
 func flood(t *testing.T, client redis.UniversalClient, channels []string, meanwhile func(id string)) (sent int) {
 	t.Helper()
 	dice := rand.New(rand.NewPCG(11, 1))
@@ -72,7 +71,7 @@ func flood(t *testing.T, client redis.UniversalClient, channels []string, meanwh
 	return sent
 }
 
-// contents returns all that the database holds.
+// contents returns all keys and values of the database.
 func contents(t *testing.T, client redis.UniversalClient) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -82,7 +81,7 @@ func contents(t *testing.T, client redis.UniversalClient) map[string]string {
 	return all
 }
 
-func TestMessagesChangeNothingThatIsStoredAndNoAnswer(t *testing.T) {
+func TestMessagesChangeNoRecordAndNoAnswer(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	hub, client := newHub(t), dial(t, server)
@@ -124,7 +123,7 @@ func TestMessagesChangeNothingThatIsStoredAndNoAnswer(t *testing.T) {
 	if least := int(floodFlag.Seconds() * 200); sent < least {
 		t.Errorf("only %d messages were sent", sent)
 	}
-	// And a change is heard of as ever.
+	// Messages about changes still work.
 	set := tokens.Seed{Portal: "1", Kind: tokens.AccessToken, Secret: secret.New("other")}
 	if err := served.Set(t.Context(), set, "test"); err != nil {
 		t.Fatal(err)
@@ -132,7 +131,7 @@ func TestMessagesChangeNothingThatIsStoredAndNoAnswer(t *testing.T) {
 	testkit.Eventually(t, "the change arrives", func() bool { return get(t, idle, "1").Secret.Reveal() == "other" })
 }
 
-// Messages pass between the databases of one server, and between prefixes.
+// Redis sends a message to the subscribers of all databases of a server, and of all prefixes.
 func TestDatabasesAndPrefixesOfOneServerDoNotAffectEachOther(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -169,7 +168,7 @@ func TestDatabasesAndPrefixesOfOneServerDoNotAffectEachOther(t *testing.T) {
 					}
 				}
 			}
-			// A new process sees what production has stored.
+			// A new process reads what the first database has.
 			if get(t, open(tt.production), portalID).Secret.Reveal() != "live" {
 				t.Error("production's record has changed")
 			}
@@ -177,8 +176,8 @@ func TestDatabasesAndPrefixesOfOneServerDoNotAffectEachOther(t *testing.T) {
 	}
 }
 
-// A message makes the next use wait for the record, unless Redis is slow.
-func TestAHintIsFollowedBeforeTheNextUse(t *testing.T) {
+// After a message, the next use waits until the record was read, unless Redis is slow.
+func TestARecordIsReadAfterAHintBeforeItIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	hub, client := newHub(t), dial(t, server)
@@ -208,8 +207,8 @@ func TestAHintIsFollowedBeforeTheNextUse(t *testing.T) {
 	testkit.Eventually(t, "the change is in force", func() bool { return get(t, s, portalID).Secret.Reveal() == "2" })
 }
 
-// Whoever may publish cannot make a process ask Redis as often as it publishes.
-func TestMessagesOfANewEpochAreFollowedAFewTimesASecond(t *testing.T) {
+// A user with the right to publish cannot make a process read from Redis for each message.
+func TestMessagesOfANewEpochCauseAFewReadsASecondAtMost(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := dial(t, server)
@@ -229,7 +228,7 @@ func TestMessagesOfANewEpochAreFollowedAFewTimesASecond(t *testing.T) {
 	}
 }
 
-// commands returns how often Redis was given a command.
+// commands returns the number of calls of a command that Redis has counted.
 func commands(t *testing.T, client redis.UniversalClient, name string) (calls int64) {
 	t.Helper()
 	info := client.Info(t.Context(), "commandstats").Val()

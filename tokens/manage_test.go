@@ -30,7 +30,7 @@ func generation(t *testing.T, client redis.UniversalClient) int64 {
 	return n
 }
 
-func TestWhatIsSetConnectedOrRemovedIsSoEverywhereAtOnce(t *testing.T) {
+func TestAChangeOfAPortalTakesEffectInAllProcessesAtOnce(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		here, log := loggedSource(t, hub, tokens.Options{Redis: client, Now: now.now})
@@ -45,7 +45,7 @@ func TestWhatIsSetConnectedOrRemovedIsSoEverywhereAtOnce(t *testing.T) {
 		var last int64
 		for i, step := range []struct {
 			do   func() error
-			want string // the secret, empty for none
+			want string // the secret; empty means none
 		}{
 			{set(tokens.APIKey, hubspottest.Canary+"-1"), hubspottest.Canary + "-1"},
 			{set(tokens.APIKey, hubspottest.Canary+"-2"), hubspottest.Canary + "-2"},
@@ -90,7 +90,7 @@ func TestWhatIsSetConnectedOrRemovedIsSoEverywhereAtOnce(t *testing.T) {
 	})
 }
 
-func TestAConnectedPortalIsRenewedByItsGrant(t *testing.T) {
+func TestAConnectedPortalIsRenewedWithItsGrant(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
@@ -119,7 +119,7 @@ func TestAConnectedPortalIsRenewedByItsGrant(t *testing.T) {
 	})
 }
 
-func TestShowTellsAllButTheSecrets(t *testing.T) {
+func TestShowReturnsAllExceptTheSecrets(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
@@ -174,7 +174,7 @@ func TestShowTellsAllButTheSecrets(t *testing.T) {
 	})
 }
 
-func TestShowOfAnAbsentRedisIsAnError(t *testing.T) {
+func TestShowIsAnErrorWithoutRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	s := newSource(t, newHub(t), tokens.Options{Redis: dial(t, server)})
@@ -197,28 +197,28 @@ func TestShowOfAnAbsentRedisIsAnError(t *testing.T) {
 	}
 }
 
-func TestPortalsAreAllOfThisPrefixInNumericalOrder(t *testing.T) {
+func TestPortalsReturnsAllPortalsOfThePrefixInNumericalOrder(t *testing.T) {
 	for _, prefix := range []string{"hubspot:", "", "a*b:", "a?[x]^-:", `a\*:`, "[a-z]", "{x}:"} {
 		t.Run(prefix, func(t *testing.T) {
 			onEachRedis(t, func(t *testing.T, connect connector) {
-				client := redistest.Admin(t, connect(t)) // the user of the others has one prefix
+				client := redistest.Admin(t, connect(t)) // the program's user may use one prefix only
 				ctx := t.Context()
 				var want []string
-				store := func(key string) { // no pipeline: the embedded one has no buffer
+				store := func(key string) { // not a pipeline, because a connection to the embedded Redis has no buffer
 					if err := client.HSet(ctx, key, "state", "active").Err(); err != nil {
 						t.Fatal(err)
 					}
 				}
 				n := 50
 				if prefix == "hubspot:" {
-					n = 2500 // more than a SCAN answers at once
+					n = 2500 // more than one call of SCAN returns
 				}
 				for i := range n {
 					id := strconv.Itoa(7*i + 1)
 					want = append(want, id)
 					store(prefix + "portal:{" + id + "}")
 				}
-				// What a pattern would take as well, and other keys of ours.
+				// Keys that an unescaped pattern would match, and other keys of the program.
 				for _, key := range []string{
 					"aXXb:portal:{1000001}", "axx^-:portal:{1000002}", `a\XX:portal:{1000003}`, "qportal:{1000004}",
 					"x" + prefix + "portal:{1000005}", prefix + "lock:{1000006}", prefix + "portal:1000007", prefix + "epoch:portal:{1000008}",
@@ -238,7 +238,7 @@ func TestPortalsAreAllOfThisPrefixInNumericalOrder(t *testing.T) {
 	}
 }
 
-// prefixed returns a source with that prefix, an empty one too.
+// prefixed returns a source with the prefix, which may be empty.
 func prefixed(t *testing.T, client redis.UniversalClient, prefix string) *tokens.Source {
 	t.Helper()
 	s := tokens.NewSource(tokens.Options{Redis: client, Prefix: prefix})
@@ -246,7 +246,7 @@ func prefixed(t *testing.T, client redis.UniversalClient, prefix string) *tokens
 	return s
 }
 
-func TestANonceServesOnce(t *testing.T) {
+func TestANonceIsUsedOnce(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, client := newHub(t), connect(t)
 		a := newSource(t, hub, tokens.Options{Redis: client})

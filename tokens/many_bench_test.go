@@ -21,8 +21,8 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// BenchmarkCacheHit is a credential that is cached, asked for by so many
-// goroutines for each processor, of so many portals.
+// BenchmarkCacheHit measures reads of cached credentials, by the number of goroutines for each
+// processor and the number of portals.
 func BenchmarkCacheHit(b *testing.B) {
 	const portals = 10_000
 	client, end := store.Embedded()
@@ -53,8 +53,8 @@ func BenchmarkCacheHit(b *testing.B) {
 
 var portalsFlag = flag.Int("portals", 100_000, "how many records Redis has in BenchmarkManyPortals")
 
-// BenchmarkManyPortals is so many OAuth portals, sealed, in a real Redis, of
-// which one process serves 10,000.
+// BenchmarkManyPortals measures a process that serves 10,000 of many sealed OAuth portals in a real
+// Redis.
 func BenchmarkManyPortals(b *testing.B) {
 	const active = 10_000
 	stored := *portalsFlag
@@ -77,7 +77,7 @@ func BenchmarkManyPortals(b *testing.B) {
 		b.ReportMetric(float64(heapInUse()-heap)/active, "B/cached-portal")
 		b.ReportMetric(eventTime(b, client, source, active), "µs/event")
 	}
-	b.ReportMetric(0, "ns/op") // of all that together
+	b.ReportMetric(0, "ns/op") // the time of the whole benchmark says nothing
 	b.ReportMetric(float64(redisMemory(b, server)-before)/float64(stored), "B-in-Redis/portal")
 }
 
@@ -111,7 +111,7 @@ func connectMany(b *testing.B, source *tokens.Source, n int) {
 	})
 }
 
-// warm asks for portals 1 to n.
+// warm reads the credentials of portals 1 to n.
 func warm(b *testing.B, source *tokens.Source, n int) {
 	b.Helper()
 	eachOf(b, n, func(i int) error {
@@ -120,8 +120,8 @@ func warm(b *testing.B, source *tokens.Source, n int) {
 	})
 }
 
-// eventTime changes n portals, and returns how long each took on average, in
-// µs, until the source had heard of all and read them again.
+// eventTime changes n portals. It returns the average time for each portal, in µs, until the source
+// has got all messages and has read the records again.
 func eventTime(b *testing.B, client redis.UniversalClient, source *tokens.Source, n int) float64 {
 	b.Helper()
 	other := manySource(b, client)
@@ -147,7 +147,7 @@ func eventTime(b *testing.B, client redis.UniversalClient, source *tokens.Source
 	return float64(time.Since(began).Microseconds()) / float64(n)
 }
 
-// eachOf does something n times, 16 at once.
+// eachOf calls do n times, 16 at a time.
 func eachOf(b *testing.B, n int, do func(i int) error) {
 	b.Helper()
 	turns := make(chan int)
@@ -184,7 +184,7 @@ func redisMemory(b *testing.B, server *redistest.Server) int {
 func heapInUse() int {
 	var stats runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what pools have survives one
+	runtime.GC() // what is in a sync.Pool survives one collection
 	runtime.ReadMemStats(&stats)
 	return int(stats.HeapAlloc)
 }

@@ -13,9 +13,9 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// Whoever looked at the cache before one renewal may ask for the next one after
-// it: nobody has adopted anything then.
-func TestARenewalThatComesTooLateIsNotCounted(t *testing.T) {
+// A request that read the cache before a renewal may start the next flight after it. That flight
+// finds the portal renewed, and neither renews nor adopts anything.
+func TestARenewalThatIsNoLongerNeededIsNotCounted(t *testing.T) {
 	client, end := store.Embedded()
 	defer end()
 	hub := hubspottest.NewServer()

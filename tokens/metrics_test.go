@@ -19,11 +19,11 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// samples are metrics without their prefix, such as renewals_total{renewed}; a
-// histogram is how many it has seen.
+// samples are the values of metrics by their names without prefix, such as renewals_total{renewed}.
+// The value of a histogram is its count.
 type samples map[string]float64
 
-// scrape returns all that the registry exposes.
+// scrape returns all metrics of the registry.
 func scrape(t *testing.T, registry *prometheus.Registry) samples {
 	t.Helper()
 	families, err := registry.Gather()
@@ -41,14 +41,14 @@ func scrape(t *testing.T, registry *prometheus.Registry) samples {
 			for _, label := range m.GetLabel() {
 				key += "{" + label.GetName() + "=" + label.GetValue() + "}"
 			}
-			key = strings.Replace(key, "outcome=", "", 1) // the only label there may be
+			key = strings.Replace(key, "outcome=", "", 1) // no other label is expected
 			all[key] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 		}
 	}
 	return all
 }
 
-func TestAllMetricsAreThereFromTheStart(t *testing.T) {
+func TestAllMetricsExistFromTheStart(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client, registry := dial(t, server), prometheus.NewRegistry()
@@ -68,13 +68,13 @@ func TestAllMetricsAreThereFromTheStart(t *testing.T) {
 	}
 }
 
-// counted is a source and what it counts.
+// counted is a source and its metrics.
 type counted struct {
 	*tokens.Source
-	other    *tokens.Source // on the same Redis; it counts elsewhere
+	other    *tokens.Source // uses the same Redis and other metrics
 	hub      *hubspottest.Server
 	now      *clock
-	answers  *gate // of the token endpoint to the source
+	answers  *gate // the gate of the token endpoint's answers to the source
 	lock     func() int64
 	registry *prometheus.Registry
 }
@@ -90,8 +90,7 @@ func newCounted(t *testing.T, connect connector) counted {
 	return c
 }
 
-// asking returns a renewal that HubSpot has answered, but the answer has not
-// arrived yet.
+// asking returns a renewal that HubSpot has answered and whose answer waits at the gate.
 func (c counted) asking(t *testing.T) <-chan result {
 	t.Helper()
 	c.answers.close()
@@ -100,12 +99,12 @@ func (c counted) asking(t *testing.T) <-chan result {
 	return call
 }
 
-func TestWhatHappensIsCountedOnceAndAsWhatItIs(t *testing.T) {
+func TestEachRenewalAndTokenCallIsCountedOnceByItsOutcome(t *testing.T) {
 	failing := func(b hubspottest.TokenBehaviour) func(*testing.T, counted) {
 		return func(t *testing.T, c counted) {
 			seed(t, c.Source, c.hub, portalID)
 			c.hub.SetToken(b)
-			for range 3 { // those that follow find a pause, and are no renewals
+			for range 3 { // the following calls find a pause, and are not renewals
 				if !answers(t, c.Source, portalID, &tokens.UnavailableError{}) {
 					t.Fatal("not an UnavailableError")
 				}
@@ -114,7 +113,7 @@ func TestWhatHappensIsCountedOnceAndAsWhatItIs(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		do   func(*testing.T, counted)
-		want samples // but those of time and Redis
+		want samples // without those of time and of Redis
 	}{
 		"a portal that is not connected": {func(t *testing.T, c counted) {
 			if !answers(t, c.Source, "1", tokens.ErrNotConnected) {
@@ -222,7 +221,7 @@ func TestWhatHappensIsCountedOnceAndAsWhatItIs(t *testing.T) {
 	}
 }
 
-// total adds up a counter's labels.
+// total returns the sum of a counter over its labels.
 func total(all samples, name string) (sum float64) {
 	for key, value := range all {
 		if strings.HasPrefix(key, name+"{") {
@@ -232,7 +231,7 @@ func total(all samples, name string) (sum float64) {
 	return sum
 }
 
-func TestWhatAnotherReplicaHasRenewedIsCountedAsAdopted(t *testing.T) {
+func TestARenewalByAnotherReplicaIsCountedAsAdopted(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		c := newCounted(t, connect)
 		theirs := prometheus.NewRegistry()
@@ -262,7 +261,7 @@ func TestWhatAnotherReplicaHasRenewedIsCountedAsAdopted(t *testing.T) {
 	})
 }
 
-func TestMetricsTellThatRedisIsAwayAndBack(t *testing.T) {
+func TestMetricsReportThatRedisIsUnreachableAndAnswersAgain(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Persist())
 	hub, now, registry := newHub(t), newClock(), prometheus.NewRegistry()
@@ -292,7 +291,7 @@ func TestEachCommandToRedisIsCountedOnce(t *testing.T) {
 	server := redistest.Start(t)
 	client, registry := dial(t, server), prometheus.NewRegistry()
 	s := newSource(t, newHub(t), tokens.Options{Redis: client, Metrics: registry})
-	newSource(t, newHub(t), tokens.Options{Redis: client, Metrics: prometheus.NewRegistry()}) // counts for itself
+	newSource(t, newHub(t), tokens.Options{Redis: client, Metrics: prometheus.NewRegistry()}) // this source has metrics of its own
 	testkit.Eventually(t, "all is quiet", func() bool { return s.Epoch() != "" })
 	listening(t, client, 2)
 	for _, tt := range []struct {
@@ -309,7 +308,7 @@ func TestEachCommandToRedisIsCountedOnce(t *testing.T) {
 			_, _ = client.Pipelined(t.Context(), func(pipe redis.Pipeliner) error {
 				pipe.Set(t.Context(), "hubspot:x", "", 0)
 				pipe.Get(t.Context(), "hubspot:y")
-				pipe.HGetAll(t.Context(), "hubspot:x") // of another type
+				pipe.HGetAll(t.Context(), "hubspot:x") // fails, because the key has another type
 				return nil
 			})
 		}, 3, 1},
@@ -317,7 +316,7 @@ func TestEachCommandToRedisIsCountedOnce(t *testing.T) {
 	} {
 		var calls, errors float64
 		var after map[string]float64
-		for range 5 { // the source asks Redis now and then, too
+		for range 5 { // the source itself also sends commands from time to time
 			before := scrape(t, registry)
 			tt.do()
 			after = scrape(t, registry)
@@ -335,7 +334,7 @@ func TestEachCommandToRedisIsCountedOnce(t *testing.T) {
 	}
 }
 
-func TestTroubleOfManyPortalsIsToldOnceWithItsNumber(t *testing.T) {
+func TestErrorsOfManyPortalsAreLoggedOnceWithTheirNumber(t *testing.T) {
 	t.Parallel()
 	const portals, line = 200, "a portal's access token could not be renewed"
 	client, end := store.Embedded()
@@ -363,7 +362,7 @@ func TestTroubleOfManyPortalsIsToldOnceWithItsNumber(t *testing.T) {
 	if err := s.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if lines, told := log.lines(line), log.told(line); lines > 2+intervals || told != portals {
+	if lines, told := log.lines(line), log.logged(line); lines > 2+intervals || told != portals {
 		t.Errorf("%d lines tell of %d, want %d", lines, told, portals)
 	}
 	if n := log.lines("portal was set"); n != portals {

@@ -25,11 +25,10 @@ func TestARecordOfANewerVersionIsReplacedByForceOnly(t *testing.T) {
 			t.Errorf("%v: %q, %q", err, p.Problem, p.Remedy())
 		}
 		before := client.HGetAll(t.Context(), recordKey).Val()
-		newer := new(*store.NewerError)
 		seed.Secret = secret.New("y")
 		_, seeded := s.Seed(t.Context(), seed)
 		for what, err := range map[string]error{"set": s.Set(t.Context(), seed, "test"), "remove": s.Remove(t.Context(), portalID, "test"), "seed": seeded} {
-			if !errors.As(err, newer) {
+			if _, is := errors.AsType[*store.NewerError](err); !is {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
@@ -54,11 +53,11 @@ func TestARecordOfANewerVersionIsReplacedByForceOnly(t *testing.T) {
 	})
 }
 
-func TestAClusterThatIsUsedAsOneServerIsNamed(t *testing.T) {
+func TestTheErrorSaysThatAServerIsPartOfACluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	var failed error
-	for _, id := range []string{"1", "2", "3", "4"} { // one of them is on another server
+	for _, id := range []string{"1", "2", "3", "4"} { // at least one of them is on another server
 		client, err := store.Open(secret.New(cluster[0].URL()))
 		if err != nil {
 			t.Fatal(err)

@@ -15,8 +15,8 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// load calls Credential all the time until stop is called, which returns how
-// often. Each call must succeed.
+// load calls Credential until stop is called. stop returns the number of calls. Each call must
+// succeed.
 func load(t *testing.T, s *tokens.Source) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var callers sync.WaitGroup
@@ -36,7 +36,7 @@ func load(t *testing.T, s *tokens.Source) (stop func()) {
 	return sync.OnceFunc(func() { cancel(); callers.Wait() })
 }
 
-func TestAKnownPortalIsServedAndRenewedWhileRedisIsAway(t *testing.T) {
+func TestAKnownPortalIsServedAndRenewedWhileRedisIsUnreachable(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name    string
@@ -73,7 +73,7 @@ func TestAKnownPortalIsServedAndRenewedWhileRedisIsAway(t *testing.T) {
 			})
 			stop()
 			wantCalls(t, hub, 3)
-			// The stored refresh token is the one that works.
+			// The stored refresh token must be valid.
 			now.advance(tokenLife)
 			get(t, newSource(t, hub, tokens.Options{Redis: client, Now: now.now}), portalID)
 		})
@@ -114,7 +114,7 @@ func refusedWrites(server *redistest.Server) (n int) {
 	return n
 }
 
-func TestWithoutRedisAnEndedGrantIsNotFinal(t *testing.T) {
+func TestARefusedGrantIsNotFinalWithoutRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Persist())
 	hub, now := newHub(t), newClock()
@@ -129,7 +129,7 @@ func TestWithoutRedisAnEndedGrantIsNotFinal(t *testing.T) {
 	cutA := cutoff(clientA)
 	cutA.Store(true)
 	server.Kill()
-	newer := get(t, b, portalID) // and the former refresh token has ended
+	newer := get(t, b, portalID) // the former refresh token is invalid now
 	if !answers(t, a, portalID, &tokens.UnavailableError{}) {
 		t.Error("it is not merely unavailable")
 	}
@@ -146,7 +146,7 @@ func TestWithoutRedisAnEndedGrantIsNotFinal(t *testing.T) {
 	wantCalls(t, hub, 3)
 }
 
-func TestADamagedKeyOfOnePortalKeepsNoOthersGrantFromEnding(t *testing.T) {
+func TestADamagedRecordDoesNotKeepTheGrantOfAnotherPortalFromEnding(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
@@ -164,8 +164,8 @@ func TestADamagedKeyOfOnePortalKeepsNoOthersGrantFromEnding(t *testing.T) {
 	})
 }
 
-// Two processes write back what they hold; one of them has renewed meanwhile.
-func TestOfWhatIsWrittenBackTheNewestStays(t *testing.T) {
+// Two processes write back the records that they hold. One of them has renewed meanwhile.
+func TestTheNewestRecordStaysWhenProcessesWriteBack(t *testing.T) {
 	for name, lastWritten := range map[string]bool{"the newest last": true, "the newest first": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -203,18 +203,18 @@ func TestOfWhatIsWrittenBackTheNewestStays(t *testing.T) {
 			}
 			for _, s := range []*tokens.Source{a, b} {
 				testkit.Eventually(t, "both have the newest", func() bool {
-					now.advance(100 * time.Millisecond) // its event may have come before the subscription stood again
+					now.advance(100 * time.Millisecond) // the message may have been sent before the subscription existed again
 					return get(t, s, portalID).Secret.Equal(newest.Secret)
 				})
 			}
 			testkit.Eventually(t, "Redis has the newest", stored(newest))
 			now.advance(tokenLife)
-			get(t, b, portalID) // by its refresh token
+			get(t, b, portalID) // with its refresh token
 		})
 	}
 }
 
-func TestASeedAppliedToAnEmptiedRedisDisplacesNothingNewer(t *testing.T) {
+func TestASeedInAnEmptiedRedisReplacesNothingNewer(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	hub, now := newHub(t), newClock()
@@ -241,9 +241,8 @@ func TestASeedAppliedToAnEmptiedRedisDisplacesNothingNewer(t *testing.T) {
 	get(t, b, portalID)
 }
 
-// What is renewed from was stored again, by this process itself, while the
-// token endpoint was asked.
-func TestARedisThatIsEmptiedDuringARenewalLosesNothing(t *testing.T) {
+// During the token call, this process itself writes back the record that it renews from.
+func TestNothingIsLostWhenRedisIsEmptiedDuringARenewal(t *testing.T) {
 	for name, cutOff := range map[string]bool{"and is there": false, "and is away again": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -276,13 +275,13 @@ func TestARedisThatIsEmptiedDuringARenewalLosesNothing(t *testing.T) {
 				return secret.New(field(t, direct, "access_token")).Equal(r.credential.Secret)
 			})
 			now.advance(tokenLife)
-			get(t, s, portalID) // by its refresh token
+			get(t, s, portalID) // with its refresh token
 		})
 	}
 }
 
-// All callers at once, at the end of the token's life.
-func TestWithoutRedisAProcessRenewsOncePerExpiry(t *testing.T) {
+// All calls happen at the same time, when the token has expired.
+func TestAProcessRenewsOncePerExpiryWithoutRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	hub, now := newHub(t), newClock()
@@ -303,9 +302,9 @@ func TestWithoutRedisAProcessRenewsOncePerExpiry(t *testing.T) {
 	}
 }
 
-// The removal came while this process, cut off from Redis, renewed twice, and
-// Redis' clock is behind.
-func TestARemovalOutlivesRenewalsDoneWithoutRedis(t *testing.T) {
+// The portal is removed while this process is cut off from Redis and renews twice. Redis' clock is
+// behind.
+func TestARemovalIsNewerThanRenewalsWithoutRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	hub, now := newHub(t), newClock()
@@ -332,9 +331,8 @@ func TestARemovalOutlivesRenewalsDoneWithoutRedis(t *testing.T) {
 	})
 }
 
-// The pause after a refresh token that HubSpot refuses does not hold back the
-// one that takes its place.
-func TestANewGrantIsRenewedAtOnceHoweverOftenTheFormerFailed(t *testing.T) {
+// The pause that a refused refresh token has caused does not apply to the next refresh token.
+func TestANewGrantIsRenewedAtOnceAfterFailuresOfTheFormerGrant(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})

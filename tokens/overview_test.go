@@ -18,14 +18,14 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// overview returns the overview of all portals, and fails if it has a secret.
+// overview returns the overview of all portals, and fails the test if the overview has a secret.
 func overview(t *testing.T, s *tokens.Source, most int) tokens.Overview {
 	t.Helper()
-	_ = s.Survey(t.Context()) // which fails without Redis
+	_ = s.Survey(t.Context()) // fails without Redis
 	return found(t, s, tokens.Query{Most: most})
 }
 
-// found returns the overview of what the query selects.
+// found returns the overview of the portals that the query selects.
 func found(t *testing.T, s *tokens.Source, q tokens.Query) tokens.Overview {
 	t.Helper()
 	o := s.Overview(t.Context(), q)
@@ -43,7 +43,7 @@ func idsOf(o tokens.Overview) []string {
 	return ids
 }
 
-// reads counts the commands that a client sends, by name.
+// reads counts the commands of a client by name.
 type reads struct {
 	mu    sync.Mutex
 	count map[string]int
@@ -64,7 +64,7 @@ func (r *reads) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func TestAnOverviewTellsTheStateOfEachPortalThoseFirstThatAreNotWell(t *testing.T) {
+func TestAnOverviewHasPortalsThatNeedAttentionFirst(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
@@ -117,7 +117,7 @@ func TestAnOverviewTellsTheStateOfEachPortalThoseFirstThatAreNotWell(t *testing.
 	})
 }
 
-func TestAnOverviewReadsAtMostSoManyRecords(t *testing.T) {
+func TestAnOverviewReadsAtMostTheRequestedNumberOfRecords(t *testing.T) {
 	t.Parallel()
 	hub := newHub(t)
 	client, end := store.Embedded()
@@ -137,7 +137,7 @@ func TestAnOverviewReadsAtMostSoManyRecords(t *testing.T) {
 	counted := &reads{count: map[string]int{}}
 	client.AddHook(counted)
 	o := found(t, s, tokens.Query{Most: 20})
-	delete(counted.count, "hello") // of new connections
+	delete(counted.count, "hello") // sent on new connections
 	if diff := cmp.Diff(map[string]int{"hgetall": 20}, counted.count); diff != "" {
 		t.Errorf("commands, -want +got\n%s", diff)
 	}
@@ -166,7 +166,7 @@ func TestAnOverviewReadsAtMostSoManyRecords(t *testing.T) {
 	}
 }
 
-func TestWhatIsKnownOfAllPortalsFollowsTheirChanges(t *testing.T) {
+func TestTheCountsFollowChangesOfPortals(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, client := newHub(t), connect(t)
 		s, other := newSource(t, hub, tokens.Options{Redis: client}), newSource(t, hub, tokens.Options{Redis: connect(t)})
@@ -192,7 +192,7 @@ func TestWhatIsKnownOfAllPortalsFollowsTheirChanges(t *testing.T) {
 	})
 }
 
-func TestASurveyForgetsWhatIsNotThereAnyMore(t *testing.T) {
+func TestASurveyForgetsPortalsWithoutARecord(t *testing.T) {
 	t.Parallel()
 	client, end := store.Embedded()
 	t.Cleanup(end)
@@ -213,7 +213,7 @@ func TestASurveyForgetsWhatIsNotThereAnyMore(t *testing.T) {
 	}
 }
 
-func TestAnOverviewTellsWhyAPortalIsNotRenewedUntilItIs(t *testing.T) {
+func TestAnOverviewHasTheFailureUntilThePortalIsRenewed(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
@@ -230,12 +230,12 @@ func TestAnOverviewTellsWhyAPortalIsNotRenewedUntilItIs(t *testing.T) {
 		if !answers(t, s, portalID, &tokens.UnavailableError{}) {
 			t.Fatal("it is renewed")
 		}
-		// Known to be needsAttention, it is told also if it is not asked for.
+		// The portal is also counted if the query does not select it.
 		p := overview(t, s, 9).Portals[0]
 		if p.Healthy() || !strings.Contains(p.Failure, "HTTP 502") || !p.Retry.After(now.now()) || p.State != "active" {
 			t.Errorf("%+v", p)
 		}
-		now.advance(time.Minute) // the pause is over, and still it has no token
+		now.advance(time.Minute) // the pause has ended, and the portal still has no token
 		if p := overview(t, s, 9).Portals[0]; p.Failure == "" {
 			t.Errorf("the failure is forgotten: %+v", p)
 		}
@@ -248,7 +248,7 @@ func TestAnOverviewTellsWhyAPortalIsNotRenewedUntilItIs(t *testing.T) {
 	})
 }
 
-func TestAnOverviewTellsWhatConcernsAllPortals(t *testing.T) {
+func TestAnOverviewReportsWhatConcernsAllPortals(t *testing.T) {
 	t.Parallel()
 	hub, now := newHub(t), newClock()
 	client, end := store.Embedded()
@@ -268,7 +268,7 @@ func TestAnOverviewTellsWhatConcernsAllPortals(t *testing.T) {
 		!cmp.Equal(idsOf(o), []string{"1", "3", "2", "4"}) || !o.Portals[2].Healthy() {
 		t.Errorf("%+v", o)
 	}
-	now.advance(10 * time.Minute) // nobody has tried since
+	now.advance(10 * time.Minute) // no renewal was tried since
 	if o = overview(t, s, 9); o.App != "" || !o.Portals[0].Healthy() {
 		t.Errorf("told for too long: %+v", o)
 	}
@@ -290,7 +290,7 @@ func TestAnOverviewTellsWhatConcernsAllPortals(t *testing.T) {
 	}
 }
 
-func TestAnOverviewWithoutRedisIsOfWhatTheProcessKnows(t *testing.T) {
+func TestAnOverviewWithoutRedisHasThePortalsThatTheProcessHolds(t *testing.T) {
 	t.Parallel()
 	hub, now := newHub(t), newClock()
 	client, end := store.Embedded()
@@ -313,13 +313,13 @@ func TestAnOverviewWithoutRedisIsOfWhatTheProcessKnows(t *testing.T) {
 	}
 }
 
-func TestAnOverviewTellsWhatTheProcessKnowsBetterThanRedis(t *testing.T) {
+func TestAnOverviewHasTheHeldRecordIfItIsNewer(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
 		seed(t, s, hub, portalID)
 		c := get(t, s, portalID)
-		// As after a failover to a replica that lagged behind.
+		// This happens after a failover to a replica that lags behind.
 		if err := client.HSet(t.Context(), recordKey, "generation", "1", "expires_at", "1000").Err(); err != nil {
 			t.Fatal(err)
 		}

@@ -110,7 +110,8 @@ func stateOf(r store.Record, err error) State {
 // portalOf returns the Portal of a record, or of the error of reading it.
 func portalOf(id string, r store.Record, err error) Portal {
 	if err != nil {
-		return Portal{ID: id, Name: r.Name, Kind: r.Kind, State: Unusable, Newer: errors.As(err, new(*store.NewerError)), Problem: err.Error()}
+		_, newer := errors.AsType[*store.NewerError](err)
+		return Portal{ID: id, Name: r.Name, Kind: r.Kind, State: Unusable, Newer: newer, Problem: err.Error()}
 	}
 	p := Portal{ID: id, Name: r.Name, Kind: r.Kind, State: r.State, Problem: r.EndedCode, Expires: r.ExpiresAt, Renewed: r.RenewedAt, App: r.App, Scopes: r.Scopes,
 		Set: r.SetAt, Events: r.Events()}

@@ -10,9 +10,8 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// What Redis has said once counts, though it stops answering before the process
-// has joined it.
-func TestWhatRedisHasSaidWinsOverAProvisionalCredential(t *testing.T) {
+// A record that was read from Redis counts, even if Redis stops answering before Joined is called.
+func TestARecordInRedisWinsOverAProvisionalCredential(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	other := newSource(t, newHub(t), tokens.Options{Redis: dial(t, server)})

@@ -8,8 +8,8 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// What was noted later about the same credential is the truth, in every state.
-func TestWhatIsNotedLaterIsTheTruth(t *testing.T) {
+// Of two records with the same numbers and state, the one with the later noted_at counts.
+func TestTheRecordThatWasNotedLaterCounts(t *testing.T) {
 	t.Parallel()
 	at := time.UnixMilli(1_700_000_000_000)
 	for _, state := range []State{Active, Ended} {
@@ -30,9 +30,9 @@ func TestWhatIsNotedLaterIsTheTruth(t *testing.T) {
 	}
 }
 
-// TestWhichOfTwoRecordsIsTheTruth goes over all pairs of records, and of none,
-// with few grants and generations and all states.
-func TestWhichOfTwoRecordsIsTheTruth(t *testing.T) {
+// TestTheNewerOfTwoRecordsCounts checks all pairs of records, including missing ones, with a few
+// grants and generations and all states.
+func TestTheNewerOfTwoRecordsCounts(t *testing.T) {
 	t.Parallel()
 	all := []*store.Record{nil}
 	for _, grant := range []int64{0, 1, 5, 9} {
@@ -50,7 +50,7 @@ func TestWhichOfTwoRecordsIsTheTruth(t *testing.T) {
 		}
 		return fmt.Sprintf("grant %d, generation %d, %s, seeds %q", r.Grant, r.Generation, r.State, r.Seeds)
 	}
-	// order puts a record in its place, as a person would.
+	// order returns a number by which records are sorted from oldest to newest.
 	order := func(r *store.Record) int64 {
 		place := r.Grant*1000 + r.Generation*10
 		if r.State == Ended {
@@ -85,8 +85,8 @@ func TestWhichOfTwoRecordsIsTheTruth(t *testing.T) {
 	}
 }
 
-// However many processes reconcile what they hold, in whatever order, all end
-// with the same record, and so does Redis: the newest.
+// However many processes reconcile their records, and in whatever order, all of them and Redis end
+// with the newest record.
 func TestReconcilingConverges(t *testing.T) {
 	t.Parallel()
 	records := []*store.Record{

@@ -57,7 +57,7 @@ func TestOpenRedisChoosesTheClientByTheURL(t *testing.T) {
 	}
 }
 
-func TestAWrongRedisURLIsAnErrorThatDoesNotQuoteIt(t *testing.T) {
+func TestTheErrorOfAnInvalidRedisURLDoesNotQuoteIt(t *testing.T) {
 	t.Parallel()
 	const canary = hubspottest.Canary
 	for name, address := range map[string]string{
@@ -88,14 +88,14 @@ func TestAWrongRedisURLIsAnErrorThatDoesNotQuoteIt(t *testing.T) {
 				_ = client.Close()
 				t.Fatal("no error")
 			}
-			if strings.Contains(err.Error(), canary) || errors.As(err, new(*url.Error)) {
+			if _, is := errors.AsType[*url.Error](err); is || strings.Contains(err.Error(), canary) {
 				t.Errorf("it quotes the URL: %v", err)
 			}
 		})
 	}
 }
 
-func TestCheckRedisTellsWhetherItKeepsWhatItIsGiven(t *testing.T) {
+func TestCheckReportsWhetherRedisMayEvictRecords(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		options []redistest.Option
@@ -119,7 +119,7 @@ func TestCheckRedisTellsWhetherItKeepsWhatItIsGiven(t *testing.T) {
 	}
 }
 
-func TestTheEmbeddedRedisLetsTimePass(t *testing.T) {
+func TestKeysExpireInTheEmbeddedRedis(t *testing.T) {
 	t.Parallel()
 	client, end := store.Embedded()
 	t.Cleanup(end)
@@ -132,8 +132,8 @@ func TestTheEmbeddedRedisLetsTimePass(t *testing.T) {
 	testkit.Eventually(t, "the key expires", func() bool { return client.Exists(t.Context(), "k").Val() == 0 })
 }
 
-// works shows that two sources share portals by the Redis at that URL: one
-// seeds, the other renews, and both get events.
+// works checks that two sources share portals in the Redis at the URL: one seeds, the other renews,
+// and both get messages.
 func works(t *testing.T, address string) {
 	t.Helper()
 	hub, now := newHub(t), newClock()

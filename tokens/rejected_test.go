@@ -23,7 +23,7 @@ func answered(t *testing.T, s *tokens.Source, portal string, statuses ...int) {
 	}
 }
 
-// stateOf returns the portal's state as an operator sees it.
+// stateOf returns the portal's state as operators see it.
 func stateOf(t *testing.T, s *tokens.Source, portal string) tokens.State {
 	t.Helper()
 	p, err := s.Portal(t.Context(), portal)
@@ -61,7 +61,7 @@ func TestAStaticCredentialIsRejectedAfterThree401InARow(t *testing.T) {
 	}
 }
 
-func TestReplicasShareThatACredentialIsRejected(t *testing.T) {
+func TestReplicasShareTheStateOfARejectedCredential(t *testing.T) {
 	t.Parallel()
 	hub, now := newHub(t), newClock()
 	server := redistest.Start(t)
@@ -78,20 +78,20 @@ func TestReplicasShareThatACredentialIsRejected(t *testing.T) {
 	}
 	testkit.Eventually(t, "the other replica has the state", func() bool { return stateOf(t, b, portalID) == tokens.Rejected })
 	for _, s := range []*tokens.Source{a, b} {
-		p, err := s.Show(t.Context(), portalID) // as portal list does
+		p, err := s.Show(t.Context(), portalID) // as the command portal list does
 		if err != nil || p.State != tokens.Rejected || !p.RejectedAt.Equal(began) || p.Healthy() || !strings.Contains(p.Remedy(), "portal set "+portalID) {
 			t.Errorf("%+v, %v", p, err)
 		}
-		get(t, s, portalID) // it is used on
+		get(t, s, portalID) // the rejected credential stays in use
 	}
-	if state := field(t, client, "state"); state != "active" { // which former versions read
+	if state := field(t, client, "state"); state != "active" { // earlier versions read this field
 		t.Errorf("the record is %s", state)
 	}
 	if log.lines("HubSpot rejects a portal's credential") != 1 {
 		t.Error("it is not logged once")
 	}
 	testkit.Eventually(t, "both replicas see that it is accepted", func() bool {
-		answered(t, b, portalID, 200) // the first after it has read the record again
+		answered(t, b, portalID, 200) // the first call after b has read the record again
 		return stateOf(t, a, portalID) == tokens.Active && stateOf(t, b, portalID) == tokens.Active && field(t, client, "rejected_at") == ""
 	})
 	testkit.Eventually(t, "it is rejected anew, after the first replica has read the record again", func() bool {
@@ -105,8 +105,8 @@ func TestReplicasShareThatACredentialIsRejected(t *testing.T) {
 	}
 }
 
-// What is counted stays in the process until it is more than a count.
-func TestNoCommandGoesToRedisForTheAnswersOfHubSpot(t *testing.T) {
+// A process stores the state of a credential only when it changes, not for each answer.
+func TestAnswersOfHubSpotCauseNoCommandToRedis(t *testing.T) {
 	t.Parallel()
 	client := dial(t, redistest.Start(t))
 	s := newSource(t, newHub(t), tokens.Options{Redis: client})
@@ -122,12 +122,12 @@ func TestNoCommandGoesToRedisForTheAnswersOfHubSpot(t *testing.T) {
 		c.Answered(401)
 		c.Answered(200)
 	}
-	if n := counted.Load() - before; n > 5 || evals() != kinds { // some for the hint about the seed
+	if n := counted.Load() - before; n > 5 || evals() != kinds { // some are caused by the message about the seed
 		t.Errorf("%d commands", n)
 	}
 }
 
-func TestTheProcessOwnCredentialIsRejectedToo(t *testing.T) {
+func TestALocalCredentialIsRejectedToo(t *testing.T) {
 	t.Parallel()
 	local := tokens.Static("default", tokens.AccessToken, secret.New(hubspottest.Canary))
 	s := newSource(t, newHub(t), tokens.Options{Redis: redis.UniversalClient(dial(t, redistest.Start(t))), Local: local})

@@ -13,7 +13,7 @@ import (
 
 // The contract's "how often", one row each: what was done with the token
 // before HubSpot rejected it, and whether it is renewed then.
-func TestHowOftenARejectionRenews(t *testing.T) {
+func TestARejectionRenewsAsOftenAsPromised(t *testing.T) {
 	const seconds = time.Second
 	for _, tt := range []struct {
 		name     string
@@ -51,7 +51,7 @@ func TestHowOftenARejectionRenews(t *testing.T) {
 				}
 				before := hub.TokenCalls(portalID)
 				if !tt.served {
-					// The record tells the other replica, too, when and why it was renewed.
+					// The other replica reads from the record when and why it was renewed.
 					c, s = get(t, other, portalID), other
 				} else {
 					c.Answered(http.StatusOK)
@@ -70,7 +70,7 @@ func TestHowOftenARejectionRenews(t *testing.T) {
 	}
 }
 
-func TestAPortalThatIsAlwaysRejectedIsRenewedOnceIn30Seconds(t *testing.T) {
+func TestAPortalThatIsAlwaysRejectedIsRenewedOnceEvery30Seconds(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now := newHub(t), newClock()
 		sources := []*tokens.Source{
@@ -142,7 +142,7 @@ func TestConcurrentRejectionsOfATokenRenewItOnce(t *testing.T) {
 	})
 }
 
-func TestWhatAnotherReplicaHasRenewedIsUsed(t *testing.T) {
+func TestATokenThatAnotherReplicaHasRenewedIsUsed(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now := newHub(t), newClock()
 		a := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
@@ -154,7 +154,7 @@ func TestWhatAnotherReplicaHasRenewedIsUsed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Whether or not the event has come.
+		// This works with and without the message.
 		for range 100 {
 			got, err := b.Renew(t.Context(), ofB, true)
 			if err != nil || !got.Secret.Equal(renewed.Secret) {
@@ -181,12 +181,12 @@ func TestARejectedStaticCredentialIsReadAgainOnceASecond(t *testing.T) {
 						t.Fatalf("Renew: %v", err)
 					}
 				}
-				// One a second. The seed's event, should it come just now, begins
-				// another, which starts again with each of them.
+				// There is one read a second. If the message about the seed arrives now, it
+				// causes another read, which starts again with each of them.
 				if n := reads.Load(); n < 19 || n > 50 {
 					t.Errorf("%d reads in 20 s, want 20", n)
 				}
-				// Replaced, and nobody tells.
+				// The credential is replaced without a message.
 				name := map[tokens.Kind]string{tokens.AccessToken: "access_token", tokens.APIKey: "api_key"}[kind]
 				silently(t, client, name, hubspottest.Canary+"-2")
 				now.advance(time.Second)

@@ -9,7 +9,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-func TestAPortalThatWasRemovedIsNotBroughtBackByASeedOnceRedisIsEmptied(t *testing.T) {
+func TestASeedDoesNotBringARemovedPortalBackAfterRedisIsEmptied(t *testing.T) {
 	onEachFullRedis(t, func(t *testing.T, connect connector) {
 		hub, client := newHub(t), connect(t)
 		a := newSource(t, hub, tokens.Options{Redis: connect(t)})
@@ -26,7 +26,7 @@ func TestAPortalThatWasRemovedIsNotBroughtBackByASeedOnceRedisIsEmptied(t *testi
 			t.Fatal(err)
 		}
 		again := tokens.Seed{Portal: portalID, Kind: tokens.OAuth, Secret: secret.New(first)}
-		// An emptied Redis takes the seed, unless a has stored the tombstone before.
+		// An emptied Redis stores the seed, unless a has written the tombstone back before.
 		if stored, err := b.Seed(t.Context(), again); err != nil || !stored && field(t, client, "state") != "removed" {
 			t.Fatalf("the seed is stored: %v, %v", stored, err)
 		}
@@ -42,8 +42,8 @@ func TestAPortalThatWasRemovedIsNotBroughtBackByASeedOnceRedisIsEmptied(t *testi
 	})
 }
 
-// FLUSHALL breaks no connection, and nobody calls meanwhile.
-func TestAFlushedRedisIsFilledAgainUnasked(t *testing.T) {
+// FLUSHALL closes no connection, and no call is made meanwhile.
+func TestRecordsAreWrittenBackAfterAFlushWithoutACall(t *testing.T) {
 	onEachFullRedis(t, func(t *testing.T, connect connector) {
 		hub, client := newHub(t), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client})

@@ -13,7 +13,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-func TestNoCallWaitsForARenewalAhead(t *testing.T) {
+func TestNoCallWaitsForARenewalAheadOfTime(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now := newHub(t), newClock()
 		s := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
@@ -23,16 +23,16 @@ func TestNoCallWaitsForARenewalAhead(t *testing.T) {
 			hub.SetToken(hubspottest.TokenBehaviour{Hang: true})
 			now.advance(tokenLife - 6*time.Minute)
 			get(t, s, portalID)
-			wantCalls(t, hub, 1+renewal) // it is too early
+			wantCalls(t, hub, 1+renewal) // too early for a renewal
 			now.advance(2 * time.Minute)
-			// The token endpoint hangs: a call that waited for it would not return.
+			// The token endpoint hangs, so a call that waited for it would not return.
 			for _, r := range together(200, func() (*tokens.Credential, error) { return s.Credential(t.Context(), portalID) }) {
 				if r.err != nil || !r.credential.Secret.Equal(current.Secret) {
 					t.Fatalf("not the token that still lives: %v", r.err)
 				}
 			}
 			testkit.Eventually(t, "a renewal is under way", func() bool {
-				get(t, s, portalID) // the former may have come to its end only now
+				get(t, s, portalID) // the former renewal may have ended only now
 				return hub.TokenCalls(portalID) == 2+renewal
 			})
 			get(t, s, portalID)
@@ -44,8 +44,8 @@ func TestNoCallWaitsForARenewalAhead(t *testing.T) {
 	})
 }
 
-// In real time, with a token endpoint that takes its time.
-func TestEachCallGetsALiveTokenAtOnceAcrossRenewals(t *testing.T) {
+// This test uses real time and a slow token endpoint.
+func TestEachCallGetsAValidTokenAtOnceDuringRenewals(t *testing.T) {
 	t.Parallel()
 	const latency = 400 * time.Millisecond
 	client, end := store.Embedded()
@@ -119,7 +119,7 @@ func TestARotatedRefreshTokenIsStoredAndUsed(t *testing.T) {
 	})
 }
 
-func TestAClientThatLeavesCancelsNoRenewal(t *testing.T) {
+func TestAClientThatDisconnectsCancelsNoRenewal(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub := newHub(t)
 		s := newSource(t, hub, tokens.Options{Redis: connect(t)})
@@ -139,7 +139,7 @@ func TestAClientThatLeavesCancelsNoRenewal(t *testing.T) {
 	})
 }
 
-func TestAnEndedGrantsTokenIsServedWhileHubSpotTakesIt(t *testing.T) {
+func TestTheTokenOfAnEndedGrantIsServedWhileHubSpotAcceptsIt(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *tokens.Source, *tokens.Credential, *clock){
 		"until it is rejected": func(t *testing.T, s *tokens.Source, c *tokens.Credential, _ *clock) {
 			if _, err := s.Renew(t.Context(), c, false); !isError(t, err, &tokens.EndedError{}) {
@@ -160,7 +160,7 @@ func TestAnEndedGrantsTokenIsServedWhileHubSpotTakesIt(t *testing.T) {
 				c2 := get(t, other, portalID)
 				hub.Disconnect(portalID)
 				now.advance(tokenLife - 50*time.Second)
-				get(t, s, portalID) // begins the renewal that fails
+				get(t, s, portalID) // starts the renewal that fails
 				testkit.Eventually(t, "the grant is marked as ended", func() bool { return field(t, client, "state") == "ended" })
 				for range 100 {
 					if got := get(t, s, portalID); got != c {

@@ -26,7 +26,7 @@ func TestReplicasCallTheTokenEndpointOncePerExpiry(t *testing.T) {
 	}
 	seed(t, sources[0], hub, portalID)
 	var last string
-	for expiry := range 3 { // at first nobody has cached anything
+	for expiry := range 3 { // in the first round the caches are empty
 		next := make(chan *tokens.Source, 1000)
 		for i := range cap(next) {
 			next <- sources[i%len(sources)]
@@ -44,9 +44,8 @@ func TestReplicasCallTheTokenEndpointOncePerExpiry(t *testing.T) {
 	}
 }
 
-// late makes a source whose renewal of the expired token was answered by
-// HubSpot, but the answer has not arrived yet and the lock is lost; and
-// another source.
+// late returns two sources. The first has lost the lock during a renewal of the expired token:
+// HubSpot has answered, and the answer has not arrived yet.
 func late(t *testing.T, connect connector, behaviour hubspottest.TokenBehaviour) (hub *hubspottest.Server, now *clock, s, other *tokens.Source, g *gate, call <-chan result) {
 	t.Helper()
 	hub, now, g = newHub(t), newClock(), &gate{}
@@ -90,7 +89,7 @@ func TestALateAnswerDoesNotOverwriteANewerRecord(t *testing.T) {
 	})
 }
 
-func TestALateAnswerWithTheOnlyRefreshTokenRevivesThePortal(t *testing.T) {
+func TestALateAnswerWithTheOnlyValidRefreshTokenMakesThePortalActiveAgain(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, s, other, g, call := late(t, connect, hubspottest.TokenBehaviour{Rotate: true})
 		client := connect(t)
@@ -103,7 +102,7 @@ func TestALateAnswerWithTheOnlyRefreshTokenRevivesThePortal(t *testing.T) {
 		}
 		testkit.Eventually(t, "the late one knows", func() bool {
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-			defer cancel() // it does not wait for its own renewal
+			defer cancel() // the call does not wait for its own renewal
 			_, err := s.Credential(ctx, portalID)
 			return isError(t, err, &tokens.EndedError{})
 		})
@@ -143,16 +142,16 @@ func TestAPortalRemovedDuringARenewalStaysRemoved(t *testing.T) {
 		if field(t, client, "state") != "removed" || field(t, client, "refresh_token")+field(t, client, "access_token") != "" {
 			t.Error("the record is no tombstone")
 		}
-		// A new grant is taken.
+		// A new grant is accepted.
 		hub.SetToken(hubspottest.TokenBehaviour{})
 		seed(t, s, hub, portalID)
 		testkit.Eventually(t, "the new grant is in force", func() bool { _, err := other.Credential(t.Context(), portalID); return err == nil })
 	})
 }
 
-func TestAChangeByAnotherReplicaArrivesByEvent(t *testing.T) {
+func TestAChangeByAnotherReplicaArrivesByMessage(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
-		hub, now := newHub(t), newClock() // it stands still: nothing is read again by itself
+		hub, now := newHub(t), newClock() // the clock does not advance, so nothing is read again because of its age
 		a := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
 		b := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
 		listening(t, connect(t), 2)
@@ -170,7 +169,7 @@ func TestAChangeByAnotherReplicaArrivesByEvent(t *testing.T) {
 	})
 }
 
-func TestAChangeWhoseEventWasLostIsFoundWithinTheTimeOfRereading(t *testing.T) {
+func TestAChangeWhoseMessageWasLostIsFoundByTheNextRegularRead(t *testing.T) {
 	onEachFullRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
@@ -185,8 +184,8 @@ func TestAChangeWhoseEventWasLostIsFoundWithinTheTimeOfRereading(t *testing.T) {
 	})
 }
 
-// held returns a connection on which reading the portal's record waits at the
-// gate, after Redis has answered.
+// held returns a client whose reads of the portal's record wait at the gate after Redis has
+// answered.
 func held(t *testing.T, connect connector, reading *gate) redis.UniversalClient {
 	t.Helper()
 	hooked := connect(t)
@@ -203,7 +202,7 @@ func held(t *testing.T, connect connector, reading *gate) redis.UniversalClient 
 	return hooked
 }
 
-func TestAReadingThatBeganBeforeAnEventDoesNotUndoIt(t *testing.T) {
+func TestAReadThatBeganBeforeAMessageDoesNotUndoTheChange(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, reading := newHub(t), newClock(), &gate{}
 		b := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
@@ -228,8 +227,8 @@ func TestAReadingThatBeganBeforeAnEventDoesNotUndoIt(t *testing.T) {
 	})
 }
 
-// A process has read that Redis has no record, and asks whether Redis has lost its data.
-// The portal is set meanwhile, and reading it again because of the event takes longer.
+// A process has found no record and reads the epoch. The portal is set meanwhile, and the read that
+// the message causes takes longer.
 func TestAPortalThatIsSetWhileItCountsAsUnknownIsServed(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, reading, asking := newHub(t), newClock(), &gate{}, &gate{}
@@ -262,11 +261,11 @@ func TestAPortalThatIsSetWhileItCountsAsUnknownIsServed(t *testing.T) {
 	})
 }
 
-func TestAnEventThatIsLostWhileTheRecordIsReadForTheFirstTimeIsMadeUpFor(t *testing.T) {
+func TestAMessageThatIsLostDuringTheFirstReadIsMadeUpFor(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	connect := func(t *testing.T) redis.UniversalClient { return dial(t, server) }
-	hub, now, reading := newHub(t), newClock(), &gate{} // the clock stands still: nothing is read because of its age
+	hub, now, reading := newHub(t), newClock(), &gate{} // the clock does not advance, so nothing is read because of its age
 	b := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
 	put(t, b, portalID, tokens.APIKey, "1")
 	a := newSource(t, hub, tokens.Options{Redis: held(t, connect, reading), Now: now.now})

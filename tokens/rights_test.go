@@ -14,7 +14,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-func TestTheREADMEHasTheRightsThatAreNeeded(t *testing.T) {
+func TestTheREADMEHasTheNeededRights(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("README.md")
 	if err != nil {
@@ -55,8 +55,9 @@ func TestEachMissingRightIsNamed(t *testing.T) {
 	}
 }
 
-// A server that has no way to ask, such as the embedded one, lacks nothing.
-func TestNoRightIsMissingWhereNobodyCanAsk(t *testing.T) {
+// Of a server that cannot report rights, such as the embedded Redis, no right is known to be
+// missing.
+func TestNoRightIsMissingIfTheServerCannotReportRights(t *testing.T) {
 	t.Parallel()
 	client, end := store.Embedded()
 	defer end()
@@ -66,7 +67,7 @@ func TestNoRightIsMissingWhereNobodyCanAsk(t *testing.T) {
 	}
 }
 
-func TestWithoutTheRightToSubscribeAChangeIsPolledFor(t *testing.T) {
+func TestChangesArePolledForWithoutTheRightToSubscribe(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Without("&hubspot:*"))
 	hub := newHub(t)
@@ -75,7 +76,7 @@ func TestWithoutTheRightToSubscribeAChangeIsPolledFor(t *testing.T) {
 	put(t, other, "1", tokens.AccessToken, hubspottest.Canary+"-a")
 	get(t, s, "1")
 	testkit.Eventually(t, "it polls", s.PollsRedis)
-	get(t, s, "1") // as the first poll makes it read
+	get(t, s, "1") // the first poll makes the source read the record
 	began := time.Now()
 	if err := other.Remove(t.Context(), "1", "test"); err != nil {
 		t.Fatal(err)

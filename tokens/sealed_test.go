@@ -33,7 +33,7 @@ func newKey(t *testing.T, id string) secret.Text {
 	return key
 }
 
-// ring returns a ring of keys, the first of which seals.
+// ring returns a ring of the keys. The first one seals.
 func ring(t *testing.T, keys ...secret.Text) seal.Ring {
 	t.Helper()
 	var all []string
@@ -63,7 +63,7 @@ func loggedSource(t *testing.T, hub *hubspottest.Server, options tokens.Options)
 	return s, log
 }
 
-// allOf returns all that Redis has, as text.
+// allOf returns all keys and values in Redis as text.
 func allOf(t *testing.T, client redis.UniversalClient) string {
 	t.Helper()
 	var text strings.Builder
@@ -82,7 +82,7 @@ func allOf(t *testing.T, client redis.UniversalClient) string {
 	return text.String()
 }
 
-// sealedWith reports whether the record's secrets are all sealed with that key.
+// sealedWith reports whether all secrets of the record are sealed with the key.
 func sealedWith(record map[string]string, id string) bool {
 	found := false
 	for _, name := range []string{"access_token", "api_key", "refresh_token"} {
@@ -97,7 +97,7 @@ func sealedWith(record map[string]string, id string) bool {
 	return found
 }
 
-func TestWithKeysRedisHasNoSecretInPlain(t *testing.T) {
+func TestRedisHasNoUnsealedSecretIfThereAreKeys(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
@@ -115,7 +115,7 @@ func TestWithKeysRedisHasNoSecretInPlain(t *testing.T) {
 		if strings.Contains(text, hubspottest.Canary) || strings.Count(text, "sealed:k:") != 4 {
 			t.Errorf("Redis has, with %d sealed:\n%s", strings.Count(text, "sealed:k:"), text)
 		}
-		// And another process reads all of it.
+		// Another process can read all of it.
 		other := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now, Keys: keys})
 		for _, id := range []string{"2", "3", portalID} {
 			if !get(t, other, id).Secret.Equal(get(t, s, id).Secret) {
@@ -140,7 +140,7 @@ func TestAPlainRecordIsReadAndSealedWhenItIsNextWritten(t *testing.T) {
 	})
 }
 
-func TestSourcesWithDifferentFirstKeysUnderstandEachOther(t *testing.T) {
+func TestSourcesWithDifferentFirstKeysOpenEachOthersRecords(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
@@ -167,7 +167,7 @@ func TestSourcesWithDifferentFirstKeysUnderstandEachOther(t *testing.T) {
 	})
 }
 
-func TestASealedRecordThatDoesNotOpenIsNeitherServedNorOverwritten(t *testing.T) {
+func TestASealedRecordThatCannotBeOpenedIsNeitherServedNorOverwritten(t *testing.T) {
 	key := newKey(t, "k")
 	for name, tt := range map[string]struct {
 		reader func(t *testing.T) seal.Ring
@@ -224,14 +224,15 @@ func TestASealedRecordThatDoesNotOpenIsNeitherServedNorOverwritten(t *testing.T)
 				if stored, err := s.Seed(t.Context(), tokens.Seed{Portal: portalID, Kind: tokens.APIKey, Secret: secret.New("new")}); stored || err == nil {
 					t.Errorf("Seed = %t, %v", stored, err)
 				}
-				if resealed, err := s.Reseal(t.Context(), portalID, "test"); resealed || !errors.As(err, new(*seal.OpenError)) {
+				resealed, err := s.Reseal(t.Context(), portalID, "test")
+				if _, is := errors.AsType[*seal.OpenError](err); resealed || !is {
 					t.Errorf("Reseal = %t, %v", resealed, err)
 				}
 				shown, err := s.Show(t.Context(), portalID)
 				if err != nil || shown.State != "unusable" || shown.Kind == "" || !strings.Contains(shown.Problem, `"k"`) || strings.Contains(shown.Problem, hubspottest.Canary) {
 					t.Errorf("Show = %+v, %v", shown, err)
 				}
-				if tt.spoil != nil { // who had it before would renew it
+				if tt.spoil != nil { // a source that held the record would renew it
 					now.advance(tokenLife)
 					if !answers(t, knows, portalID, &tokens.UnavailableError{}) {
 						t.Error("who would renew it has no UnavailableError")
@@ -243,7 +244,7 @@ func TestASealedRecordThatDoesNotOpenIsNeitherServedNorOverwritten(t *testing.T)
 				if n := hub.TokenCallsTotal(); n != calls {
 					t.Errorf("%d token calls", n-calls)
 				}
-				if keys.IsZero() { // what is sealed is not replaced by what is not
+				if keys.IsZero() { // an unsealed record does not replace a sealed one
 					if err := s.Set(t.Context(), tokens.Seed{Portal: portalID, Kind: tokens.APIKey, Secret: secret.New("new")}, "test"); err == nil || !strings.Contains(err.Error(), "ENCRYPTION_KEYS") {
 						t.Errorf("Set without keys: %v", err)
 					}
@@ -256,7 +257,7 @@ func TestASealedRecordThatDoesNotOpenIsNeitherServedNorOverwritten(t *testing.T)
 				if err := s.Set(t.Context(), tokens.Seed{Portal: portalID, Kind: tokens.APIKey, Secret: secret.New("new")}, "test"); err != nil {
 					t.Fatal(err)
 				}
-				now.advance(10 * time.Second) // what was unusable is read again by then
+				now.advance(10 * time.Second) // unusable records are read again
 				testkit.Eventually(t, "what was set is in force", func() bool {
 					c, err := s.Credential(t.Context(), portalID)
 					return err == nil && c.Secret.Reveal() == "new"
@@ -266,7 +267,7 @@ func TestASealedRecordThatDoesNotOpenIsNeitherServedNorOverwritten(t *testing.T)
 	}
 }
 
-func TestResealSealsAllSoThatTheOldKeyCanGo(t *testing.T) {
+func TestResealSealsAllSecretsSoThatTheOldKeyCanBeRemoved(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, client := newHub(t), connect(t)
 		old, young := newKey(t, "old"), newKey(t, "young")
@@ -312,14 +313,14 @@ func TestResealSealsAllSoThatTheOldKeyCanGo(t *testing.T) {
 		if !answers(t, after, "5", tokens.ErrNotConnected) {
 			t.Error("the removed portal is back")
 		}
-		// What was seeded stays seeded.
+		// Values that were seeded still count as seeded.
 		if stored, err := after.Seed(t.Context(), tokens.Seed{Portal: "3", Kind: tokens.APIKey, Secret: secret.New("key")}); err != nil || stored {
 			t.Errorf("Seed = %t, %v", stored, err)
 		}
 	})
 }
 
-func TestWithoutKeysResealDoesNothing(t *testing.T) {
+func TestResealDoesNothingWithoutKeys(t *testing.T) {
 	t.Parallel()
 	client, end := store.Embedded()
 	t.Cleanup(end)
@@ -330,7 +331,7 @@ func TestWithoutKeysResealDoesNothing(t *testing.T) {
 	}
 }
 
-// HubSpot takes each refresh token once: to lose one is to lose the portal.
+// HubSpot accepts each refresh token once, so a lost refresh token means a lost portal.
 func TestResealLosesNoTokenToRenewalsAtTheSameTime(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)

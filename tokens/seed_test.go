@@ -123,7 +123,7 @@ func TestASeedThatCannotBeUsedIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnUnknownPortalCostsRedisNothingFor5Seconds(t *testing.T) {
+func TestAnUnknownPortalIsReadFromRedisOnceIn5Seconds(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
@@ -141,7 +141,7 @@ func TestAnUnknownPortalCostsRedisNothingFor5Seconds(t *testing.T) {
 		first := commands.Load()
 		now.advance(4900 * time.Millisecond)
 		ask(1000)
-		// All is asked anew once, when the subscription to events stands.
+		// All records are read once more when the subscription to messages exists.
 		if n := commands.Load() - first; n > 1 {
 			t.Errorf("%d commands for a portal that is known to be unknown", n)
 		}
@@ -150,7 +150,7 @@ func TestAnUnknownPortalCostsRedisNothingFor5Seconds(t *testing.T) {
 		if commands.Load() == first {
 			t.Error("it was not asked for again after 5 s")
 		}
-		// An event ends the waiting.
+		// A message ends the time for which the portal counts as unknown.
 		put(t, newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now}), portalID, tokens.APIKey, "k")
 		testkit.Eventually(t, "the portal is known", func() bool {
 			_, err := s.Credential(t.Context(), portalID)

@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 		beChild()
 		return
 	}
-	redis.SetLogger(&logging.VoidLogger{}) // as the program does
-	// Most tests wait for something, and the processors are idle meanwhile.
+	redis.SetLogger(&logging.VoidLogger{}) // as in the program
+	// Most tests wait most of the time, so more of them run at once than there are CPUs.
 	_ = flag.Set("test.parallel", "8")
 	goleak.VerifyTestMain(m)
 }
@@ -50,14 +50,14 @@ const (
 	tokenLife = 1800 * time.Second // the fake's default
 )
 
-// clock is a clock that stands still between the test's steps.
+// clock is a clock that advances only when the test says so.
 type clock struct {
 	mu   sync.Mutex
 	time time.Time
-	step time.Duration // added at each look
+	step time.Duration // added at each read
 }
 
-// newClock returns a clock as exact as times in Redis.
+// newClock returns a clock that is truncated to milliseconds, as times in Redis are.
 func newClock() *clock { return &clock{time: time.Now().Truncate(time.Millisecond)} }
 
 func (c *clock) now() time.Time {
@@ -73,7 +73,7 @@ func (c *clock) advance(d time.Duration) {
 	c.time = c.time.Add(d)
 }
 
-// connector gives each caller a client of one Redis.
+// connector returns a new client of the test's Redis.
 type connector func(t *testing.T) redis.UniversalClient
 
 // onEachRedis runs the test with the embedded Redis, in memory and in a file, and
@@ -149,7 +149,7 @@ func newHub(t *testing.T) *hubspottest.Server {
 	return hub
 }
 
-// newApp returns the fake's app; wrap, if given, wraps its transport.
+// newApp returns the fake HubSpot's app. wrap wraps its transport; nil means that nothing is wrapped.
 func newApp(t *testing.T, hub *hubspottest.Server, wrap func(http.RoundTripper) http.RoundTripper) *hubspot.App {
 	t.Helper()
 	transport := &http.Transport{}
@@ -166,8 +166,8 @@ func newApp(t *testing.T, hub *hubspottest.Server, wrap func(http.RoundTripper) 
 	}
 }
 
-// newSource returns a source with those options, or else the usual ones. At
-// the test's end it is closed, and its log searched for secrets.
+// newSource returns a source with the options. Options that are not set have the usual values. When
+// the test ends, the source is closed and its log is searched for secrets.
 func newSource(t *testing.T, hub *hubspottest.Server, options tokens.Options) *tokens.Source {
 	t.Helper()
 	if options.Prefix == "" {
@@ -186,7 +186,7 @@ func newSource(t *testing.T, hub *hubspottest.Server, options tokens.Options) *t
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		_ = s.Close(ctx) // tests of Close look at its error
+		_ = s.Close(ctx) // tests of Close check the error
 		log.check(t)
 	})
 	return s
@@ -206,8 +206,8 @@ func (b *logBuffer) check(t *testing.T) {
 	}
 }
 
-// listening waits until that many sources get events: with a clock that stands
-// still, they would not make up for those that they missed.
+// listening waits until n sources get messages. Because the clock does not advance, a source would
+// not make up for messages that it has missed.
 func listening(t *testing.T, client redis.UniversalClient, sources int64) {
 	t.Helper()
 	testkit.Eventually(t, "the sources get events", func() bool {
@@ -216,7 +216,7 @@ func listening(t *testing.T, client redis.UniversalClient, sources int64) {
 	})
 }
 
-// eventsOf returns the name of the channel of events.
+// eventsOf returns the name of the records' channel.
 func eventsOf(t *testing.T, client redis.UniversalClient) string {
 	t.Helper()
 	return "hubspot:events:" + client.Get(t.Context(), "hubspot:epoch").Val()
@@ -249,38 +249,38 @@ func get(t *testing.T, s *tokens.Source, portal string) *tokens.Credential {
 	return credential
 }
 
-// hasOther reports whether the source has another credential than old by now.
+// hasOther reports whether the source has a credential other than old.
 func hasOther(s *tokens.Source, old *tokens.Credential) bool {
 	credential, err := s.Credential(context.Background(), old.Portal)
 	return err == nil && !credential.Secret.Equal(old.Secret)
 }
 
-// answers reports whether the source answers with the error that target, as
-// for errors.As or errors.Is, stands for.
+// answers reports whether the source answers with an error that matches target, as isError does.
 func answers(t *testing.T, s *tokens.Source, portal string, target error) bool {
 	t.Helper()
 	_, err := s.Credential(t.Context(), portal)
 	return isError(t, err, target)
 }
 
-// isError reports whether err is the target, or of its type, and fails the
-// test if its text has a secret.
+// isError reports whether err is the target or has its type. It fails the test if the text of err
+// has a secret.
 func isError(t *testing.T, err, target error) bool {
 	t.Helper()
 	if err != nil && strings.Contains(err.Error(), hubspottest.Canary) {
 		t.Errorf("the error has a secret: %v", err)
 	}
-	switch target := target.(type) {
+	switch target.(type) {
 	case *tokens.EndedError:
-		return errors.As(err, &target)
+		_, is := errors.AsType[*tokens.EndedError](err)
+		return is
 	case *tokens.UnavailableError:
-		return errors.As(err, &target) && target.RetryAfter >= time.Second
+		unavailable, is := errors.AsType[*tokens.UnavailableError](err)
+		return is && unavailable.RetryAfter >= time.Second
 	}
 	return errors.Is(err, target)
 }
 
-// untilCalls waits until the token endpoint was called that often for the
-// portal.
+// untilCalls waits until n token calls were made for the portal.
 func untilCalls(t *testing.T, hub *hubspottest.Server, calls int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -310,13 +310,13 @@ func field(t *testing.T, client redis.UniversalClient, name string) string {
 	return value
 }
 
-// result is what a call in another goroutine came to.
+// result is the result of a call in another goroutine.
 type result struct {
 	credential *tokens.Credential
 	err        error
 }
 
-// together does n calls at the same moment and returns their results.
+// together makes n calls at the same time and returns their results.
 func together(n int, call func() (*tokens.Credential, error)) []result {
 	results := make([]result, n)
 	begin := make(chan struct{})
@@ -332,7 +332,7 @@ func together(n int, call func() (*tokens.Credential, error)) []result {
 	return results
 }
 
-// later does a call in another goroutine.
+// later makes a call in another goroutine.
 func later(call func() (*tokens.Credential, error)) <-chan result {
 	done := make(chan result, 1)
 	go func() {
@@ -342,7 +342,7 @@ func later(call func() (*tokens.Credential, error)) <-chan result {
 	return done
 }
 
-// await returns the result of a call by later.
+// await waits for the result of a call that later has made.
 func await(t *testing.T, done <-chan result) result {
 	t.Helper()
 	select {
@@ -354,7 +354,7 @@ func await(t *testing.T, done <-chan result) result {
 	}
 }
 
-// silently sets fields of the portal's record, as a write whose event was lost.
+// silently sets fields of the portal's record without a message, as if the message had been lost.
 func silently(t *testing.T, client redis.UniversalClient, fields ...any) {
 	t.Helper()
 	ctx := t.Context()

@@ -23,7 +23,7 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// watched is newSource for tests that look at the log.
+// watched is like newSource, for tests that read the log.
 func watched(t *testing.T, hub *hubspottest.Server, options tokens.Options) (*tokens.Source, *logBuffer) {
 	t.Helper()
 	log := new(logBuffer)
@@ -43,13 +43,14 @@ func watched(t *testing.T, hub *hubspottest.Server, options tokens.Options) (*to
 	return s, log
 }
 
-// lines counts the lines that have the text.
+// lines returns the number of lines that have the text.
 func (b *logBuffer) lines(text string) int {
 	return strings.Count(b.String(), text)
 }
 
-// told counts what the lines that have the text stand for, one or many.
-func (b *logBuffer) told(text string) int {
+// logged returns the number of entries with the text, including repeated entries that one line
+// stands for.
+func (b *logBuffer) logged(text string) int {
 	n := 0
 	for line := range strings.Lines(b.String()) {
 		var fields struct{ Repeated int }
@@ -60,9 +61,9 @@ func (b *logBuffer) told(text string) int {
 	return n
 }
 
-// No Lua number holds the first of these as it is, and a record of the others
-// was never written.
-func TestAGenerationThatCannotBeComparedMakesNoRenewalRunWild(t *testing.T) {
+// Lua cannot represent the first of these generations exactly, and the program never writes the
+// others.
+func TestAnInvalidGenerationDoesNotCauseEndlessRenewals(t *testing.T) {
 	for _, generation := range []string{"99999999999999999", "9007199254740993", "-1", "-5"} {
 		t.Run(generation, func(t *testing.T) {
 			onEachRedis(t, func(t *testing.T, connect connector) {
@@ -75,7 +76,7 @@ func TestAGenerationThatCannotBeComparedMakesNoRenewalRunWild(t *testing.T) {
 
 				var commands atomic.Int64
 				client.AddHook(hook{before: func(cmd redis.Cmder) error {
-					if commands.Add(1) > 2000 { // it would go on until the stack is full
+					if commands.Add(1) > 2000 { // without a limit, it would continue until the stack is full
 						return errCut
 					}
 					return nil
@@ -98,7 +99,7 @@ func TestAGenerationThatCannotBeComparedMakesNoRenewalRunWild(t *testing.T) {
 	}
 }
 
-// wrongType puts something that is no record where the portal's was.
+// wrongType replaces the portal's record by a value that is not a hash.
 func wrongType(t *testing.T, client redis.UniversalClient, key string) {
 	t.Helper()
 	client = redistest.Admin(t, client)
@@ -107,7 +108,7 @@ func wrongType(t *testing.T, client redis.UniversalClient, key string) {
 	}
 }
 
-func TestADamagedPortalCostsItselfOnly(t *testing.T) {
+func TestADamagedPortalDoesNotAffectOtherPortals(t *testing.T) {
 	for name, damage := range map[string]func(*testing.T, redis.UniversalClient){
 		"a key of another type": func(t *testing.T, client redis.UniversalClient) { wrongType(t, client, recordKey) },
 		"a bad generation": func(t *testing.T, client redis.UniversalClient) {
@@ -123,7 +124,7 @@ func TestADamagedPortalCostsItselfOnly(t *testing.T) {
 				damage(t, client)
 				reads := counter(client, recordKey)
 				s, log := watched(t, hub, tokens.Options{Redis: client, Now: now.now})
-				listening(t, client, 2) // which makes it read again what was read before
+				listening(t, client, 2) // makes the source read its records again
 				before := reads.Load()
 				for i := range int64(13) {
 					for range 50 {
@@ -144,7 +145,7 @@ func TestADamagedPortalCostsItselfOnly(t *testing.T) {
 				if n := log.lines("Redis does not answer"); n != 0 || !s.RedisAnswers() {
 					t.Errorf("Redis is said to be away: %d lines, RedisAnswers = %t", n, s.RedisAnswers())
 				}
-				// Once it is mended it is served, be it after those 5 s.
+				// After the record is repaired, the portal is served, at the latest after 5 s.
 				if err := client.Del(t.Context(), recordKey).Err(); err != nil {
 					t.Fatal(err)
 				}
@@ -157,15 +158,15 @@ func TestADamagedPortalCostsItselfOnly(t *testing.T) {
 	}
 }
 
-// It is the same for a portal that was served until its record was damaged.
-func TestAKnownPortalThatIsDamagedIsNotReadForEveryRequest(t *testing.T) {
+// This also holds for a portal that was served until its record was damaged.
+func TestADamagedRecordOfAKnownPortalIsNotReadForEveryRequest(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s, log := watched(t, hub, tokens.Options{Redis: client, Now: now.now})
 		listening(t, client, 1)
 		seed(t, s, hub, portalID)
 		c := get(t, s, portalID)
-		now.advance(tokenLife) // first, for the renewal's event may come late
+		now.advance(tokenLife) // first, because the message about the renewal may arrive late
 		if err := client.HSet(t.Context(), recordKey, "generation", "x").Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -181,12 +182,12 @@ func TestAKnownPortalThatIsDamagedIsNotReadForEveryRequest(t *testing.T) {
 		if n := reads.Load(); n > 5 { // some may be in the background
 			t.Errorf("it was read %d times", n)
 		}
-		// A reading that began before the damage may end after it was found.
+		// A read that began before the damage may end after the damage was found.
 		if n := log.lines("a portal's record cannot be used"); n < 1 || n > 2 {
 			t.Errorf("it was logged %d times", n)
 		}
 		wantCalls(t, hub, 1)
-		// The operator's way out works at once.
+		// The operator can set the portal again, with immediate effect.
 		if err := s.Remove(t.Context(), portalID, "test"); err != nil {
 			t.Fatal(err)
 		}
@@ -195,13 +196,13 @@ func TestAKnownPortalThatIsDamagedIsNotReadForEveryRequest(t *testing.T) {
 	})
 }
 
-func TestCloseStoresIntactPortalsBesideDamagedOnes(t *testing.T) {
+func TestCloseStoresPortalsAlthoughOthersAreDamaged(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	hub, now, client, direct := newHub(t), newClock(), dial(t, server), dial(t, server)
 	hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
 	s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
-	const n = 12 // of which every second one is damaged
+	const n = 12 // every second one is damaged
 	key := func(i int) string { return fmt.Sprintf("hubspot:portal:{%d}", i) }
 	for i := 1; i <= n; i++ {
 		seed(t, s, hub, strconv.Itoa(i))
@@ -229,7 +230,7 @@ func TestCloseStoresIntactPortalsBesideDamagedOnes(t *testing.T) {
 	}
 }
 
-func TestGuessesDoNotDisplaceKnownPortalsWhileRedisIsAway(t *testing.T) {
+func TestUnknownPortalsDoNotDisplaceKnownOnesWhileRedisIsUnreachable(t *testing.T) {
 	t.Parallel()
 	client, end := store.Embedded()
 	t.Cleanup(end)
@@ -256,8 +257,8 @@ func TestGuessesDoNotDisplaceKnownPortalsWhileRedisIsAway(t *testing.T) {
 	}
 }
 
-// What a record of another kind had is not left beside the new one's.
-func TestNothingOfTheFormerKindIsLeftInARecord(t *testing.T) {
+// The fields of the former kind are deleted when a record of another kind is stored.
+func TestNoFieldOfTheFormerKindIsLeftInARecord(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, client := newHub(t), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client})
@@ -282,7 +283,7 @@ func TestNothingOfTheFormerKindIsLeftInARecord(t *testing.T) {
 				n++
 				if from == tokens.OAuth {
 					set(from, hub.Connect(portalID))
-					get(t, s, portalID) // so that it has an access token and times, too
+					get(t, s, portalID) // the record then also has an access token and times
 				} else {
 					set(from, "former"+strconv.Itoa(n))
 				}
@@ -302,7 +303,7 @@ func TestNothingOfTheFormerKindIsLeftInARecord(t *testing.T) {
 	})
 }
 
-// aging is a transport during whose calls the clock goes on.
+// aging is a transport that advances the clock during each call.
 type aging struct {
 	http.RoundTripper
 	now *clock

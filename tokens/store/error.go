@@ -137,8 +137,8 @@ func (e *Error) OfRecord() bool { return e.Code == "WRONGTYPE" }
 
 // IsReadOnly reports whether the server refused a write because it is a replica.
 func IsReadOnly(err error) bool {
-	var failure *Error
-	return errors.As(err, &failure) && failure.Code == "READONLY"
+	failure, is := errors.AsType[*Error](err)
+	return is && failure.Code == "READONLY"
 }
 
 // IsCanceled reports whether err exists because the caller's context was canceled.

@@ -25,10 +25,10 @@ var oddAnswers = []string{
 	"-\r\n", "-ERR\r\n", "-NOSCRIPT x\r\n", "\r\n", "x\r\n", "$5\r\nab", "*10000\r\n", "!3\r\nERR\r\n", "~1\r\n+a\r\n", "|1\r\n+a\r\n+b\r\n+c\r\n",
 }
 
-// long is a length for which go-redis takes as much memory before it reads on.
+// long is a length for which go-redis allocates that much memory before it reads on.
 var long = regexp.MustCompile(`[*$%~|>!=][+0]*[1-9][0-9]{5}`)
 
-// FuzzARedisThatAnswersAnything ends the program by no answer.
+// FuzzARedisThatAnswersAnything checks that no answer of Redis ends the program.
 func FuzzARedisThatAnswersAnything(f *testing.F) {
 	var answer atomic.Pointer[string]
 	greet := redistest.Echo("ERR %s", true)

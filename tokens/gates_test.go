@@ -15,11 +15,11 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// gate holds things up while it is closed. The zero value is open.
+// gate makes goroutines wait while it is closed. The zero value is open.
 type gate struct {
 	mu     sync.Mutex
-	closed chan struct{} // nil: open
-	held   atomic.Int64  // how many were held up so far
+	closed chan struct{} // nil means open
+	held   atomic.Int64  // the number of goroutines that have waited so far
 }
 
 func (g *gate) close() {
@@ -37,8 +37,8 @@ func (g *gate) open() {
 	}
 }
 
-// leave opens the gate for who comes from now on, and returns what opens it
-// for those that it holds up.
+// leave opens the gate for goroutines that arrive from now on. It returns a function that opens the
+// gate for those that wait.
 func (g *gate) leave() (release func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -72,7 +72,7 @@ func (l lateAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// lateApp returns an app whose answers are held up by the gate.
+// lateApp returns an app whose answers wait at the gate.
 func lateApp(t *testing.T, hub *hubspottest.Server, g *gate) *hubspot.App {
 	t.Cleanup(g.open)
 	return newApp(t, hub, func(transport http.RoundTripper) http.RoundTripper {
@@ -80,7 +80,7 @@ func lateApp(t *testing.T, hub *hubspottest.Server, g *gate) *hubspot.App {
 	})
 }
 
-// hook is called for each command of a client, and after it.
+// hook has functions that are called before and after each command of a client.
 type hook struct {
 	before func(redis.Cmder) error // an error is the command's answer
 	after  func(redis.Cmder)
@@ -123,7 +123,7 @@ func counter(client redis.UniversalClient, key string) *atomic.Int64 {
 	return &count
 }
 
-// cut is a switch that makes every command of a client fail.
+// cutoff returns a switch that makes every command of the client fail.
 type cut struct{ atomic.Bool }
 
 var errCut = errors.New("cut off by the test")

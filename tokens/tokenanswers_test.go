@@ -35,7 +35,7 @@ func TestAnotherPortalsTokenIsNotServed(t *testing.T) {
 		if got := field(t, client, "access_token"); got != "" {
 			t.Error("the other portal's token was stored")
 		}
-		// Connected again, it is served.
+		// After the portal is connected again, it is served.
 		if err := s.Set(t.Context(), tokens.Seed{Portal: portalID, Kind: tokens.OAuth, Secret: secret.New(hub.Connect(portalID))}, "test"); err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func TestAnotherPortalsTokenIsNotServed(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatDoesNotSayWhosTokenItIsIsTaken(t *testing.T) {
+func TestAnAnswerWithoutAPortalIsAccepted(t *testing.T) {
 	t.Parallel()
 	client, end := store.Embedded()
 	t.Cleanup(end)
@@ -55,7 +55,7 @@ func TestAnAnswerThatDoesNotSayWhosTokenItIsIsTaken(t *testing.T) {
 	get(t, s, portalID)
 }
 
-func TestAnEndedGrantThatCannotBeNotedIsNotAskedForAgainAndAgain(t *testing.T) {
+func TestAnEndedGrantThatCannotBeStoredPausesTokenCalls(t *testing.T) {
 	t.Parallel()
 	for name, refuse := range map[string]func(t *testing.T, client redis.UniversalClient){
 		"too few replicas": func(t *testing.T, client redis.UniversalClient) {
@@ -79,7 +79,7 @@ func TestAnEndedGrantThatCannotBeNotedIsNotAskedForAgainAndAgain(t *testing.T) {
 			s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
 			seed(t, s, hub, portalID)
 			put(t, s, "1", tokens.APIKey, "x")
-			get(t, s, "1") // so that Redis' epoch is known, which is written, too
+			get(t, s, "1") // reads Redis' epoch, which is a write if there is none
 			hub.SetToken(hubspottest.TokenBehaviour{Code: "BAD_REFRESH_TOKEN"})
 			refuse(t, client)
 			for range 600 { // in a minute
@@ -101,8 +101,8 @@ func TestAnEndedGrantThatCannotBeNotedIsNotAskedForAgainAndAgain(t *testing.T) {
 	}
 }
 
-// The call took longer than the token lived.
-func TestATokenThatExpiredOnItsWayIsNotServedAndNotLost(t *testing.T) {
+// The token call takes longer than the token lives.
+func TestATokenThatHasExpiredOnArrivalIsStoredAndNotServed(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		var late atomic.Int64

@@ -9,9 +9,9 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// BenchmarkRenewalsSpread is how many of 1,000 portals that were connected
-// within one minute are renewed in the busiest second, the first time and after
-// a day. Evenly over the life of a token it would be less than one.
+// BenchmarkRenewalsSpread reports how many of 1,000 portals that were connected within one minute are
+// renewed in the busiest second: the first time, and after a day. If renewals were spread evenly over
+// the life of a token, it would be less than one.
 func BenchmarkRenewalsSpread(b *testing.B) {
 	const portals, life = 1000, 30 * time.Minute
 	s := &Source{options: Options{RefreshAhead: 5 * time.Minute}}
