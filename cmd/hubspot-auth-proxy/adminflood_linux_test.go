@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// peakMemory returns the most memory that the process has had, in MiB.
+// peakMemory returns the highest memory use of the process so far, in MiB.
 func (p *process) peakMemory() float64 {
 	p.t.Helper()
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.Process.Pid) + "/status")
@@ -98,8 +98,8 @@ func TestTheAdminListenerWaitsFiveSecondsForAHeaderOf16KiB(t *testing.T) {
 	}
 }
 
-// A probe that waits for longer than its timeout has the process killed.
-func TestBodiesThatDoNotComeDoNotKeepAProbeFromItsAnswer(t *testing.T) {
+// A probe that exceeds its timeout would let the kubelet restart the process.
+func TestRequestsWithoutTheirBodiesDoNotDelayProbes(t *testing.T) {
 	t.Parallel()
 	p := launch(t, "serve", "HUBSPOT_ACCESS_TOKEN="+staticToken)
 	p.address()
@@ -123,7 +123,7 @@ func TestBodiesThatDoNotComeDoNotKeepAProbeFromItsAnswer(t *testing.T) {
 			}
 			probe := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
 			for began := time.Now(); time.Since(began) < time.Second; {
-				flood() // in the place of the probe before
+				flood() // replaces the connection that was closed for the previous probe
 				response, err := probe.Get("http://" + admin + "/healthz")
 				if err != nil {
 					t.Fatal(err)

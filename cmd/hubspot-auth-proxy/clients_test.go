@@ -20,7 +20,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// keyed runs a proxy for portals 1 and 2 that wants a client key.
+// keyed runs a proxy for portals 1 and 2 that requires a client key.
 func (s *stage) keyed(settings ...string) *process {
 	s.t.Helper()
 	s.hub.SetAccessToken("1", staticToken+"-1")
@@ -40,7 +40,7 @@ func (s *stage) add(name string, readOnly bool, portals ...string) string {
 	return key.Reveal()
 }
 
-func TestAClientKeyAllowsWhatItIsFor(t *testing.T) {
+func TestAClientKeyAllowsOnlyItsRights(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	one, both, all := s.add("one", false, "1"), s.add("both", false, "1", "2"), s.add("all", false, "*")
@@ -97,11 +97,11 @@ func TestAClientIsAddedAndRemovedEverywhereAtOnce(t *testing.T) {
 	a.address()
 	b.address()
 	key := s.add("billing", false, "1")
-	// Well within the minute after which each looks by itself.
+	// Much sooner than the minute after which each process reads the clients again.
 	for _, p := range []*process{a, b} {
 		testkit.Eventually(t, "the client is let in", func() bool { return p.call("GET", "/x", key).served("1") })
 	}
-	// Another key under the same name ends the first.
+	// A new key under the same name replaces the first.
 	next := s.add("billing", false, "2")
 	for _, p := range []*process{a, b} {
 		testkit.Eventually(t, "the new key is let in", func() bool { return p.call("GET", "/x", next).served("2") })
@@ -113,7 +113,7 @@ func TestAClientIsAddedAndRemovedEverywhereAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []*process{a, b} {
-		testkit.Eventually(t, "the client is cut off", func() bool { return p.call("GET", "/x", next).status == 401 })
+		testkit.Eventually(t, "the client's key is refused", func() bool { return p.call("GET", "/x", next).status == 401 })
 		printed := p.end()
 		wantNoSecret(t, printed)
 		if strings.Contains(printed, clients.Hash(secret.New(key))) {
@@ -122,7 +122,7 @@ func TestAClientIsAddedAndRemovedEverywhereAtOnce(t *testing.T) {
 	}
 }
 
-func TestGuessedKeysCostRedisNothing(t *testing.T) {
+func TestGuessedKeysCauseNoCommandsToRedis(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	key := s.add("one", false, "1")
@@ -144,7 +144,7 @@ func TestGuessedKeysCostRedisNothing(t *testing.T) {
 	}
 	guessing.Wait()
 	elapsed := time.Since(began)
-	// The process pings its subscriptions, and looks by itself now and then.
+	// The process pings its subscriptions, and sometimes reads the clients again.
 	if n := commandsDone(t, rdb) - before; n > 50+2*int64(elapsed.Seconds()) {
 		t.Errorf("%d wrong keys cost %d commands of Redis", guessers*each, n)
 	}
@@ -157,7 +157,7 @@ func TestGuessedKeysCostRedisNothing(t *testing.T) {
 	wantNoSecret(t, p.end())
 }
 
-// commandsDone returns how many commands Redis has done.
+// commandsDone returns how many commands Redis has processed.
 func commandsDone(t *testing.T, rdb redis.UniversalClient) int64 {
 	t.Helper()
 	info, err := rdb.Info(t.Context(), "stats").Result()
@@ -173,7 +173,7 @@ func commandsDone(t *testing.T, rdb redis.UniversalClient) int64 {
 	return n
 }
 
-// guess sends n requests, each with another wrong key, on one connection.
+// guess sends n requests on one connection, each with a different wrong key.
 func guess(address string, n int) error {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-func TestCommandsTakeEffectInAProxyThatRuns(t *testing.T) {
+func TestCommandsTakeEffectInARunningProxy(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	hub := hubspottest.NewServer()
@@ -48,13 +48,13 @@ func TestCommandsTakeEffectInAProxyThatRuns(t *testing.T) {
 	command(second, "portal", "set", "62516", "access_token")
 	testkit.Eventually(t, "the new token is used", func() bool { return answers(key) == http.StatusOK })
 	command("", "portal", "remove", "62516")
-	testkit.Eventually(t, "the portal is cut off", func() bool { return answers(key) == http.StatusForbidden })
+	testkit.Eventually(t, "the portal is refused", func() bool { return answers(key) == http.StatusForbidden })
 	other := command("", "client", "add", "billing", "--portals", "62516", "--replace")
 	testkit.Eventually(t, "the key is replaced", func() bool {
 		return answers(key) == http.StatusUnauthorized && answers(other) == http.StatusForbidden
 	})
 	command("", "client", "remove", "billing")
-	testkit.Eventually(t, "the key is cut off", func() bool { return answers(other) == http.StatusUnauthorized })
+	testkit.Eventually(t, "the key is refused", func() bool { return answers(other) == http.StatusUnauthorized })
 }
 
 // statusOf returns the status of the answer to a call with the client key.
@@ -73,7 +73,7 @@ func statusOf(t *testing.T, url, key string) int {
 	return response.StatusCode
 }
 
-func TestACheckRenewsATokenThatHubSpotDoesNotTake(t *testing.T) {
+func TestPortalCheckRenewsATokenThatHubSpotDoesNotAccept(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	hub := hubspottest.NewServer()
@@ -108,16 +108,16 @@ func TestACheckRenewsATokenThatHubSpotDoesNotTake(t *testing.T) {
 	}
 }
 
-func TestALinkConnectsThePortalItIsFor(t *testing.T) {
+func TestALinkConnectsItsPortal(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	hub := hubspottest.NewServer()
 	defer hub.Close()
-	door := freePort(t)
+	admin := freePort(t)
 	environ := []string{
-		"REDIS_URL=" + server.URL(), "UPSTREAM_URL=" + hub.URL, "ADMIN_ADDR=" + door,
+		"REDIS_URL=" + server.URL(), "UPSTREAM_URL=" + hub.URL, "ADMIN_ADDR=" + admin,
 		"HUBSPOT_CLIENT_ID=" + hubspottest.ClientID, "HUBSPOT_CLIENT_SECRET=" + hubspottest.ClientSecret,
-		"HUBSPOT_REDIRECT_URL=http://" + door + "/callback", "HUBSPOT_AUTHORIZE_URL=" + hub.AuthorizeURL(), "HUBSPOT_SCOPES=oauth",
+		"HUBSPOT_REDIRECT_URL=http://" + admin + "/callback", "HUBSPOT_AUTHORIZE_URL=" + hub.AuthorizeURL(), "HUBSPOT_SCOPES=oauth",
 	}
 	launch(t, "serve", environ...).address()
 	follow := func(portal string) int {

@@ -16,15 +16,15 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// person is a browser that goes where it is told, step by step, and notes all
-// that it is shown.
+// A person is a browser that follows redirects step by step, and records everything that it
+// is shown.
 type person struct {
 	t       *testing.T
 	cookies map[string]string
 	shown   strings.Builder
 }
 
-// open opens an address and returns what is shown there, and where it leads.
+// open opens an address, and returns the page and the address of a redirect.
 func (p *person) open(address string, change ...func(*http.Request)) (status int, page, location string) {
 	p.t.Helper()
 	request, err := http.NewRequest("GET", address, nil)
@@ -59,7 +59,7 @@ func (p *person) open(address string, change ...func(*http.Request)) (status int
 	return response.StatusCode, string(body), response.Header.Get("Location")
 }
 
-// freePort returns an address of 127.0.0.1 that nobody has at the moment.
+// freePort returns an address of 127.0.0.1 with a free port.
 func freePort(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -74,11 +74,11 @@ func freePort(t *testing.T) string {
 	return address
 }
 
-// givenPorts are those that freePort has returned: one that nobody listens on
-// yet may be found free a second time.
+// givenPorts are the ports that freePort has returned. The system may offer such a port again
+// until a program listens on it.
 var givenPorts sync.Map
 
-// connectable runs a proxy whose admin listener takes people back from HubSpot.
+// connectable runs a proxy with the connect flow.
 func (s *stage) connectable(settings ...string) (p *process, admin string) {
 	s.t.Helper()
 	address := freePort(s.t)
@@ -129,7 +129,7 @@ func TestAPortalIsConnectedByABrowser(t *testing.T) {
 	if status != http.StatusOK || !strings.Contains(page, "Portal 62515 is connected") {
 		t.Fatalf("status %d\n%s", status, page)
 	}
-	// At once: sooner than b would forget that it does not know the portal.
+	// At once, although b has cached that the portal is not connected.
 	for name, p := range map[string]*process{"a": a, "b": b} {
 		if r := p.portal("62515", ""); !r.served("62515") || r.echo.Credential != hubspottest.CredentialOAuth {
 			t.Errorf("process %s: %v", name, r)
@@ -139,7 +139,7 @@ func TestAPortalIsConnectedByABrowser(t *testing.T) {
 		t.Errorf("%d calls of the token endpoint, the exchange only is due", n)
 	}
 
-	someone.cookies = map[string]string{"hubspot_connect": cookie} // who replays has it too
+	someone.cookies = map[string]string{"hubspot_connect": cookie} // an attacker who replays the address has it too
 	for _, address := range []string{back, strings.Replace(back, adminA, adminB, 1)} {
 		status, page, _ := someone.open(address)
 		if status != http.StatusBadRequest || !strings.Contains(page, "It was used before") {
@@ -158,16 +158,15 @@ func TestAPortalIsConnectedByABrowser(t *testing.T) {
 			t.Errorf("a state or its cookie is printed:\n%s", printed)
 		}
 	}
-	// The addresses that lead to HubSpot and back have a code and states, what
-	// the person is shown has neither token nor password.
+	// Addresses contain a code and states. Pages contain no token and no password.
 	wantNoSecret(t, someone.shown.String())
 	if v := s.hub.Violations(); len(v) > 0 {
 		t.Errorf("violations: %q", v)
 	}
 }
 
-// wantAuthorizeQuery checks that what goes through the browser is what HubSpot
-// asks for, and nothing more.
+// wantAuthorizeQuery checks that the authorize URL has the parameters that HubSpot requires, and
+// no others.
 func wantAuthorizeQuery(t *testing.T, address, redirect string) {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -208,7 +207,7 @@ func TestADeclinedConnectionStoresNothing(t *testing.T) {
 	}
 	wantNothingStored(t, s)
 
-	// The state still serves, for the portal that it is for only.
+	// The state is still valid, and only for its portal.
 	if back, err = s.hub.Authorize(authorize, "7"); err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +264,7 @@ func TestConnectingAgainRepairsAPortal(t *testing.T) {
 	}
 	s.hub.Disconnect("62515")
 	s.hub.Expire("62515")
-	// HubSpot's 401 comes through once, and the grant is known to have ended.
+	// HubSpot's 401 reaches the client once. The proxy then knows that the grant has ended.
 	for _, p := range []*process{a, b} {
 		testkit.Eventually(t, "the portal needs to be connected again", func() bool { return p.portal("62515", "").category == "PORTAL_REAUTHORIZATION_REQUIRED" })
 	}

@@ -10,7 +10,7 @@ import (
 	"hubspot-auth-proxy/tokens/redistest"
 )
 
-// Production and staging share a server, and nothing else.
+// Production and staging use different databases of one Redis server.
 func TestAPortalThatIsRemovedInOneDatabaseIsServedFromAnother(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -40,7 +40,7 @@ func TestAPortalThatIsRemovedInOneDatabaseIsServedFromAnother(t *testing.T) {
 			}
 		}
 	}
-	// What production has stored, a new process serves.
+	// A new process serves the portal that production has stored.
 	again := "http://" + launch(t, "serve", production...).address() + "/portals/62516/crm/v3/objects/contacts"
 	if status := statusOf(t, again, ""); status != http.StatusOK {
 		t.Errorf("a new process answers %d", status)

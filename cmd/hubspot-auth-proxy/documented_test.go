@@ -16,11 +16,11 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// code finds text between backticks.
+// code matches text between backticks.
 var code = regexp.MustCompile("`([^`]+)`")
 
-// firstCells returns the code in the first cell of each row of the page's
-// tables. Of a row it has no more than the cells that follow.
+// firstCells returns, for each row of the page's tables, the code in the first cell and the
+// cells after it.
 func firstCells(page string) (names []string, rest [][]string) {
 	for line := range strings.Lines(page) {
 		cells := strings.Split(strings.TrimSpace(strings.ReplaceAll(line, `\|`, "\x00")), "|")
@@ -35,8 +35,7 @@ func firstCells(page string) (names []string, rest [][]string) {
 	return names, rest
 }
 
-// settings returns the program's settings in their order, and the default of
-// each.
+// settings returns the names of the program's settings in order, and their defaults.
 func settings(t *testing.T) (names []string, defaults map[string]string) {
 	t.Helper()
 	loaded, err := config.Load(nil)
@@ -59,7 +58,7 @@ func settings(t *testing.T) (names []string, defaults map[string]string) {
 	return names, defaults
 }
 
-func TestThePageOfSettingsHasAllAndTheirDefaults(t *testing.T) {
+func TestTheDocumentOfSettingsHasEachSettingAndItsDefault(t *testing.T) {
 	want, defaults := settings(t)
 	got, cells := firstCells(read(t, filepath.Join(repository, "config/README.md")))
 	if diff := cmp.Diff(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got))); diff != "" {
@@ -76,7 +75,7 @@ func TestThePageOfSettingsHasAllAndTheirDefaults(t *testing.T) {
 	}
 }
 
-// sameTime reports whether both are one duration, as 120s and 2m0s are.
+// sameTime reports whether both texts are the same duration, such as 120s and 2m0s.
 func sameTime(a, b string) bool {
 	first, err := time.ParseDuration(a)
 	if err != nil {
@@ -86,7 +85,7 @@ func sameTime(a, b string) bool {
 	return err == nil && first == second
 }
 
-func TestThePageOfCommandsHasAllAndTheirArguments(t *testing.T) {
+func TestTheDocumentOfCommandsHasEachCommandAndItsArguments(t *testing.T) {
 	var want []string
 	for _, cmd := range allCommands() {
 		want = append(want, strings.TrimSpace(cmd.name+" "+cmd.args))
@@ -97,8 +96,7 @@ func TestThePageOfCommandsHasAllAndTheirArguments(t *testing.T) {
 	}
 }
 
-// programCall finds a call of the program in a line of shell. What follows is
-// cut where the shell ends a command.
+// programCall matches a call of the program in a line of shell, up to the end of the command.
 var programCall = regexp.MustCompile(`(?m)(?:^|\$\(|\| )(?:[A-Z_]+=\S+ )*(?:docker exec (?:-i )?\S+ /)?hubspot-auth-proxy((?: [^|<>;&#)\n]+)?)`)
 
 func TestCommandsInDocumentsExist(t *testing.T) {
@@ -118,8 +116,8 @@ func TestCommandsInDocumentsExist(t *testing.T) {
 	}
 }
 
-// isCommand fails the test if the program does not take the arguments, which
-// may have one word more than the shell would leave of a quoted text.
+// isCommand fails the test if the program does not accept the arguments. There may be one word
+// too many, because a quoted text is split at its spaces.
 func isCommand(t *testing.T, document string, args []string) {
 	t.Helper()
 	if len(args) > 0 && args[0] == "help" {
@@ -138,7 +136,7 @@ func isCommand(t *testing.T, document string, args []string) {
 	}
 }
 
-func TestThePageOfMetricsHasAll(t *testing.T) {
+func TestTheDocumentOfMetricsHasEachMetric(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
@@ -162,16 +160,15 @@ func TestThePageOfMetricsHasAll(t *testing.T) {
 	}
 }
 
-// foreign are variables in documents that other programs read.
+// foreign are the variables in documents that other programs read.
 var foreign = []string{
 	"HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "NODE_USE_ENV_PROXY", "REQUESTS_CA_BUNDLE",
 	"HUBSPOT_BASE_URL", "PRIVATE_APP_ACCESS_TOKEN", "BASE_URL_OVERRIDE", "PR_SET_DUMPABLE", "RLIMIT_CORE",
 	"NAME_FILE", "FUZZTIME", "REDISCLI_AUTH", "OLD_HOST", "OLD_PORT",
 }
 
-// TestSettingsAndCategoriesInDocumentsExist finds variables and categories: code in capital
-// letters with an underscore. Settings and what the program itself reads and
-// answers stand in its source.
+// The test searches for variables and categories: code in capital letters with an underscore.
+// The program's source contains all names that it reads or answers.
 func TestSettingsAndCategoriesInDocumentsExist(t *testing.T) {
 	capitals := regexp.MustCompile(`\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b`)
 	known := map[string]bool{}

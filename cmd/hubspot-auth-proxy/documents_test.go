@@ -12,11 +12,11 @@ import (
 	"unicode"
 )
 
-// repository is where the documents are, from this package.
+// repository is the path from this package to the top of the repository.
 const repository = "../.."
 
-// files returns the paths, from the top, of the repository's files whose names
-// end so.
+// files returns the paths, relative to the top, of the repository's files whose names have that
+// suffix.
 func files(t *testing.T, extension string) (paths []string) {
 	t.Helper()
 	err := filepath.WalkDir(repository, func(path string, entry fs.DirEntry, err error) error {
@@ -38,8 +38,8 @@ func files(t *testing.T, extension string) (paths []string) {
 	return paths
 }
 
-// documents returns the text of each Markdown file of the repository, by its
-// path from the top.
+// documents returns the texts of the repository's Markdown files, by their paths relative to the
+// top.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -58,10 +58,10 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// block is a block of code in a document. It has its language in front.
+// block matches a block of code in a document, with its language.
 var block = regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```$")
 
-// blocks returns the blocks of that language.
+// blocks returns the blocks of code in that language.
 func blocks(text, language string) (code []string) {
 	for _, found := range block.FindAllStringSubmatch(text, -1) {
 		if found[1] == language {
@@ -71,7 +71,7 @@ func blocks(text, language string) (code []string) {
 	return code
 }
 
-// anchors returns what links to the headings of a document end in.
+// anchors returns the anchors of a document's headings.
 func anchors(text string) (names []string) {
 	heading := regexp.MustCompile(`(?m)^#+ (.*)$`)
 	for _, found := range heading.FindAllStringSubmatch(block.ReplaceAllString(text, ""), -1) {
@@ -89,7 +89,7 @@ func anchors(text string) (names []string) {
 	return names
 }
 
-func TestLinksOfDocumentsLeadSomewhere(t *testing.T) {
+func TestLinkTargetsInDocumentsExist(t *testing.T) {
 	link := regexp.MustCompile(`(?m)(?:\]\(|^\[[^\]]+\]: )([^)\s]+)`)
 	pages := documents(t)
 	links := 0
@@ -106,7 +106,7 @@ func TestLinksOfDocumentsLeadSomewhere(t *testing.T) {
 	}
 }
 
-func TestAlertsNameASectionToRead(t *testing.T) {
+func TestTheRunbooksOfAlertsExist(t *testing.T) {
 	const alerts = "k8s/monitoring/alerts.yaml"
 	pages := documents(t)
 	found := regexp.MustCompile(`(?m)^ +runbook_url: RUNBOOKS/(.*)$`).FindAllStringSubmatch(read(t, filepath.Join(repository, alerts)), -1)
@@ -123,7 +123,7 @@ func TestAlertsNameASectionToRead(t *testing.T) {
 	}
 }
 
-// follow fails the test if a link in the folder leads to no file or heading.
+// follow fails the test if the target of a link, relative to the folder, does not exist.
 func follow(t *testing.T, pages map[string]string, from, folder string, target *url.URL) {
 	t.Helper()
 	path := filepath.Join(folder, target.Path)

@@ -18,7 +18,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// refuses reports whether nobody listens on the address.
+// refuses reports whether connections to the address are refused.
 func refuses(address string) bool {
 	conn, err := net.Dial("tcp", address)
 	if err == nil {
@@ -27,7 +27,7 @@ func refuses(address string) bool {
 	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// ask sends a GET on a connection that is kept, and reads the whole answer.
+// ask sends a GET on an open connection, and reads the whole answer.
 func ask(conn net.Conn, path string) (*http.Response, error) {
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path); err != nil {
@@ -49,8 +49,8 @@ func TestWhileStoppingEachAnswerIsItsConnectionsLast(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
-	door := freePort(t)
-	p := launch(t, "serve", append(oauth(hub), "ADMIN_ADDR="+door, "SHUTDOWN_DELAY=1m")...)
+	admin := freePort(t)
+	p := launch(t, "serve", append(oauth(hub), "ADMIN_ADDR="+admin, "SHUTDOWN_DELAY=1m")...)
 	address := p.address()
 	paths := map[string]int{
 		"/crm/v3/objects/contacts": 200, // HubSpot's
@@ -72,7 +72,7 @@ func TestWhileStoppingEachAnswerIsItsConnectionsLast(t *testing.T) {
 		}
 	}
 	p.terminate()
-	testkit.Eventually(t, "it is not ready", func() bool { status, _ := get(t, "http://"+door+"/readyz"); return status == 503 })
+	testkit.Eventually(t, "it is not ready", func() bool { status, _ := get(t, "http://"+admin+"/readyz"); return status == 503 })
 	for path, status := range paths {
 		a, err := ask(conns[path], path)
 		if err != nil || a.StatusCode != status || !a.Close {
@@ -82,7 +82,7 @@ func TestWhileStoppingEachAnswerIsItsConnectionsLast(t *testing.T) {
 			t.Errorf("stopping %s: the connection goes on with %d bytes, %v", path, n, err)
 		}
 	}
-	// Those that do not know yet are served.
+	// New connections are still served.
 	if status, _ := get(t, "http://"+address+"/crm/v3/objects/contacts"); status != 200 {
 		t.Errorf("a new connection: status %d", status)
 	}
@@ -92,10 +92,10 @@ func TestSIGTERMFinishesALongDownload(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
-	door := freePort(t)
-	p := launch(t, "serve", append(oauth(hub), "ADMIN_ADDR="+door)...)
+	admin := freePort(t)
+	p := launch(t, "serve", append(oauth(hub), "ADMIN_ADDR="+admin)...)
 	address := p.address()
-	const size = 64 << 20 // much more than sockets hold
+	const size = 64 << 20 // much more than the buffers of sockets
 	response, err := http.Get(fmt.Sprintf("http://%s/fake/download?bytes=%d", address, size))
 	if err != nil {
 		t.Fatal(err)
@@ -110,11 +110,11 @@ func TestSIGTERMFinishesALongDownload(t *testing.T) {
 	}
 	p.terminate()
 	testkit.Eventually(t, "no more connections are taken", func() bool { return refuses(address) })
-	// The operator can look on.
-	if status, text := get(t, "http://"+door+"/readyz"); status != 503 || !strings.Contains(text, `"stopping"`) {
+	// The admin listener still answers.
+	if status, text := get(t, "http://"+admin+"/readyz"); status != 503 || !strings.Contains(text, `"stopping"`) {
 		t.Errorf("readyz: %d %s", status, text)
 	}
-	if status, text := get(t, "http://"+door+"/metrics"); status != 200 || !strings.Contains(text, "\nhubspot_auth_proxy_requests_in_flight 1\n") {
+	if status, text := get(t, "http://"+admin+"/metrics"); status != 200 || !strings.Contains(text, "\nhubspot_auth_proxy_requests_in_flight 1\n") {
 		t.Errorf("metrics: %d %s", status, text)
 	}
 	if _, err := io.Copy(body, response.Body); err != nil || body.n != size || body.wrong != 0 {
@@ -125,7 +125,7 @@ func TestSIGTERMFinishesALongDownload(t *testing.T) {
 	}
 }
 
-// sequence counts what is written to it, and which bytes are not those of
+// A sequence counts the bytes that are written to it, and those that differ from the bytes of
 // /fake/download.
 type sequence struct{ n, wrong int }
 
@@ -139,13 +139,13 @@ func (s *sequence) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestWhatTakesLongerThanSHUTDOWN_TIMEOUTIsBrokenOffAndTold(t *testing.T) {
+func TestRequestsLongerThanSHUTDOWN_TIMEOUTAreBrokenOffAndLogged(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
 	p := launch(t, "serve", append(oauth(hub), "SHUTDOWN_TIMEOUT=300ms")...)
 	address := p.address()
-	idle, err := net.Dial("tcp", address) // a connection without a request is none
+	idle, err := net.Dial("tcp", address) // a connection without a request does not count
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestWhatTakesLongerThanSHUTDOWN_TIMEOUTIsBrokenOffAndTold(t *testing.T) {
 	}
 	log := p.stderr.String()
 	for _, want := range []string{
-		`"requests that were still under way are broken off: SHUTDOWN_TIMEOUT is over","requests":1}`,
+		`"SHUTDOWN_TIMEOUT is over; the requests that are still under way are broken off","requests":1}`,
 		`"msg":"request",.*"path":"/fake/events","status":499,.*"complete":false,`,
 		`"msg":"stopped"}\n$`,
 	} {
@@ -174,7 +174,7 @@ func TestWhatTakesLongerThanSHUTDOWN_TIMEOUTIsBrokenOffAndTold(t *testing.T) {
 	}
 }
 
-func TestASilentConnectionIsNotToldAsARequest(t *testing.T) {
+func TestAConnectionWithoutARequestIsNotLogged(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
@@ -184,7 +184,7 @@ func TestASilentConnectionIsNotToldAsARequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if status, _ := get(t, "http://"+p.address()+"/a"); status != 200 { // it is accepted by now
+	if status, _ := get(t, "http://"+p.address()+"/a"); status != 200 { // so the silent connection has been accepted too
 		t.Fatal(status)
 	}
 	p.terminate()
@@ -193,7 +193,7 @@ func TestASilentConnectionIsNotToldAsARequest(t *testing.T) {
 	}
 }
 
-func TestAServerThatFailsEndsTheProgramInGoodOrder(t *testing.T) {
+func TestWhenAServerFailsTheProgramShutsDownInOrder(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(*service){
 		"the proxy's": func(s *service) { _ = s.listener.Close() },

@@ -18,8 +18,8 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// echoServer answers every call with those bytes, in which ECHO stands for all
-// that it was sent, in one line, and closes the connection.
+// echoServer answers every call with those bytes, and closes the connection. It replaces ECHO by
+// the request that it received, in one line.
 func echoServer(t *testing.T, answer string) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -51,7 +51,7 @@ func echo(conn net.Conn, answer string) {
 	_, _ = io.WriteString(conn, strings.ReplaceAll(answer, "ECHO", line))
 }
 
-// echoes are the places of an answer that an echo can stand in.
+// echoes are answers with an echo in different places.
 var echoes = map[string]string{
 	"status line":       "ECHO\r\n\r\n",
 	"status":            "HTTP/1.1 ECHO\r\n\r\n",
@@ -68,7 +68,7 @@ var echoes = map[string]string{
 	"unauthorized":      "HTTP/1.1 401 ECHO\r\nConnection: close\r\n\r\n{\"category\":\"ECHO\",\"message\":\"ECHO\"}",
 }
 
-// echoCommands are all commands, each with the ways to call it.
+// echoCommands are all commands, each with its ways to call it.
 func echoCommands() map[string][][]string {
 	return map[string][][]string{
 		"portal set":    {{"3", "api_key"}},
@@ -91,7 +91,7 @@ func echoCommands() map[string][][]string {
 	}
 }
 
-func TestNoCommandPrintsAnEchoOfWhatWasSent(t *testing.T) {
+func TestNoCommandPrintsAnEchoOfItsRequest(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	source := s.source()
@@ -110,7 +110,7 @@ func TestNoCommandPrintsAnEchoOfWhatWasSent(t *testing.T) {
 	}
 	commands := echoCommands()
 	for _, cmd := range allCommands() {
-		if commands[cmd.name] == nil && cmd.name != "serve" && cmd.name != "demo" { // which print what a log has
+		if commands[cmd.name] == nil && cmd.name != "serve" && cmd.name != "demo" { // these print a log
 			t.Errorf("the command %s is not tried", cmd.name)
 		}
 	}
@@ -132,7 +132,7 @@ func TestNoCommandPrintsAnEchoOfWhatWasSent(t *testing.T) {
 	}
 }
 
-// tryEcho runs a command and looks for secrets in all that it prints.
+// tryEcho runs a command, and searches its output for secrets.
 func tryEcho(t *testing.T, args, environ []string) {
 	t.Helper()
 	var stdout, stderr testkit.Output
@@ -150,8 +150,8 @@ func tryEcho(t *testing.T, args, environ []string) {
 	}
 }
 
-// The proxy hands on what it is answered; its log has none of it.
-func TestTheLogHasNoEchoOfWhatWasSent(t *testing.T) {
+// The proxy passes answers on, and logs no part of them.
+func TestTheLogHasNoEchoOfARequest(t *testing.T) {
 	t.Parallel()
 	for where, answer := range echoes {
 		t.Run(where, func(t *testing.T) {

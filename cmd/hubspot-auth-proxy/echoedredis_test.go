@@ -12,9 +12,8 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// A Redis that quotes each command in its errors has the password and the
-// credentials from there.
-func TestNothingThatRedisQuotesIsPrinted(t *testing.T) {
+// Errors of a Redis that quotes each command contain the password and the credentials.
+func TestErrorsOfRedisAreNotQuoted(t *testing.T) {
 	t.Parallel()
 	const canary = hubspottest.Canary
 	hub := hubspottest.NewServer()
@@ -23,7 +22,7 @@ func TestNothingThatRedisQuotesIsPrinted(t *testing.T) {
 	for _, text := range redistest.Echoes() {
 		for _, greet := range []bool{true, false} {
 			if greet && strings.HasPrefix(text, "LOADING") {
-				continue // which go-redis tries again and again
+				continue // go-redis keeps retrying
 			}
 			t.Run(text, func(t *testing.T) {
 				t.Parallel()
@@ -41,7 +40,7 @@ func TestNothingThatRedisQuotesIsPrinted(t *testing.T) {
 					{"client", "add", "c", "--portals", "1"}, {"client", "add", "c", "--portals", "1", "--replace"}, {"client", "list", "--json"},
 					{"client", "remove", "c"}, {"keys", "rotate"},
 				} {
-					// serve waits for a Redis that does not answer.
+					// serve waits until Redis answers.
 					ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 					defer cancel()
 					var printed testkit.Output

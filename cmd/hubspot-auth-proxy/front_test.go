@@ -14,9 +14,8 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// startNginx starts an nginx on this machine in front of an address, with
-// further lines of its location, and returns its URL. It skips the test where
-// nginx is not installed.
+// startNginx starts an nginx on this machine in front of an address, and returns its URL. lines
+// are added to its location. The test is skipped if nginx is not installed.
 func startNginx(t *testing.T, address string, lines ...string) string {
 	t.Helper()
 	path := testkit.Need(t, "nginx")
@@ -52,7 +51,7 @@ func startNginx(t *testing.T, address string, lines ...string) string {
 	return "http://" + listen
 }
 
-func TestAFrontOnTheSameMachineDoesNotMakeEverybodyLocal(t *testing.T) {
+func TestCallsThroughAReverseProxyOnTheSameMachineAreNotLocal(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
@@ -73,12 +72,11 @@ func TestAFrontOnTheSameMachineDoesNotMakeEverybodyLocal(t *testing.T) {
 			t.Errorf("%s: %d %s", line, status, body)
 		}
 	}
-	// The public name is not one of this machine's.
+	// The public name is not a name of this machine.
 	if status, body := get(t, startNginx(t, address, "proxy_set_header Host hubspot.example.com;")+"/a"); status != http.StatusForbidden || !strings.Contains(body, "BROWSER_REFUSED") {
 		t.Errorf("by its public name: %d %s", status, body)
 	}
-	// An nginx that is not configured says nothing of itself, but the version of
-	// HTTP that it spoke until 1.29.7 is one that no browser speaks.
+	// A plain nginx adds no headers. Before 1.29.7 it uses HTTP/1.0, which no browser does.
 	for _, path := range []string{"/crm/v3/objects/contacts", "/portals/62515/a"} {
 		if status, body := get(t, startNginx(t, address, "proxy_http_version 1.0;")+path); status != http.StatusUnauthorized || !strings.Contains(body, "another proxy") {
 			t.Errorf("%s through a plain nginx: %d %s", path, status, body)

@@ -11,34 +11,34 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// checkHealth runs the command as the proxy's neighbour would.
+// checkHealth runs the command healthcheck.
 func checkHealth(t *testing.T, addr string, flags ...string) error {
 	t.Helper()
 	return run(t.Context(), append([]string{"healthcheck"}, flags...), []string{"ADMIN_ADDR=" + addr}, nil, io.Discard, io.Discard)
 }
 
-func TestAHealthcheckTellsWhetherTheProxyIsReady(t *testing.T) {
+func TestAHealthcheckReportsWhetherTheProxyIsReady(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
-	door := freePort(t)
+	admin := freePort(t)
 
-	starting := launch(t, "serve", "REDIS_URL=redis://127.0.0.1:1", "ADMIN_ADDR="+door)
+	starting := launch(t, "serve", "REDIS_URL=redis://127.0.0.1:1", "ADMIN_ADDR="+admin)
 	starting.until(`waits for Redis`)
-	if err := checkHealth(t, door); err == nil || !strings.Contains(err.Error(), `answers 503 to /readyz: {`) || !strings.Contains(err.Error(), `"redis":"awaited"`) {
+	if err := checkHealth(t, admin); err == nil || !strings.Contains(err.Error(), `answers 503 to /readyz: {`) || !strings.Contains(err.Error(), `"redis":"awaited"`) {
 		t.Errorf("starting: %v", err)
 	}
-	if err := checkHealth(t, door, "--live"); err != nil {
+	if err := checkHealth(t, admin, "--live"); err != nil {
 		t.Errorf("starting, live: %v", err)
 	}
 	starting.terminate()
 	starting.exit()
-	if err := checkHealth(t, door, "--live"); err == nil || !strings.HasPrefix(err.Error(), "nothing listens on "+door+";") {
+	if err := checkHealth(t, admin, "--live"); err == nil || !strings.HasPrefix(err.Error(), "nothing listens on "+admin+";") {
 		t.Errorf("gone: %v", err)
 	}
 
-	// On every address: it is asked on loopback.
-	_, port, _ := net.SplitHostPort(door)
+	// A proxy that listens on all addresses is asked on loopback.
+	_, port, _ := net.SplitHostPort(admin)
 	serving := launch(t, "serve", append(oauth(hub), "ADMIN_ADDR=:"+port, "SHUTDOWN_DELAY=1m")...)
 	serving.address()
 	for _, host := range []string{"", "0.0.0.0", "localhost"} {
@@ -56,7 +56,7 @@ func TestAHealthcheckTellsWhetherTheProxyIsReady(t *testing.T) {
 	}
 }
 
-func TestAHealthcheckTakesNoOtherProgramForTheProxy(t *testing.T) {
+func TestAHealthcheckRecognizesOtherPrograms(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
@@ -90,7 +90,7 @@ func TestAHealthcheckTakesNoOtherProgramForTheProxy(t *testing.T) {
 	}
 }
 
-func TestAHealthcheckDoesNotWaitForAProxyThatHangs(t *testing.T) {
+func TestAHealthcheckTimesOutIfTheProxyHangs(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

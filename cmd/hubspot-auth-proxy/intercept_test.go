@@ -23,15 +23,15 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// interception is a running proxy with a CA.
+// An interception is a running proxy with a CA.
 type interception struct {
 	*process
-	client *http.Client // of a tunnel
+	client *http.Client // sends its requests through a tunnel
 	admin  string
 	key    []string // the CA's, in all forms that could be printed
 }
 
-// startIntercepting makes a CA by the command, and starts a proxy with it.
+// startIntercepting makes a CA with the command, and starts a proxy with it.
 func startIntercepting(t *testing.T, settings ...string) *interception {
 	t.Helper()
 	folder := t.TempDir()
@@ -136,7 +136,7 @@ func TestSIGTERMFinishesALongDownloadInATunnel(t *testing.T) {
 	hub := hubspottest.NewServer()
 	defer hub.Close()
 	i := startIntercepting(t, oauth(hub)...)
-	const size = 64 << 20 // much more than sockets hold
+	const size = 64 << 20 // much more than the buffers of sockets
 	response, err := i.client.Get(fmt.Sprintf("https://api.hubapi.com/fake/download?bytes=%d", size))
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestSIGTERMFinishesALongDownloadInATunnel(t *testing.T) {
 	}
 	address := i.address()
 	i.terminate()
-	testkit.Eventually(t, "no more connections are taken", func() bool { return refuses(address) })
+	testkit.Eventually(t, "connections are refused", func() bool { return refuses(address) })
 	if _, err := io.Copy(body, response.Body); err != nil || body.n != size || body.wrong != 0 {
 		t.Errorf("%d of %d bytes, %d of them wrong, %v", body.n, size, body.wrong, err)
 	}
@@ -175,12 +175,12 @@ func TestADownloadInATunnelThatTakesTooLongIsBrokenOff(t *testing.T) {
 		t.Errorf("exit status %d:\n%s", status, i.stderr.String())
 	}
 	if _, err := io.Copy(io.Discard, response.Body); err == nil {
-		t.Error("the download has ended well")
+		t.Error("the download has ended without an error")
 	}
-	i.until(`requests that were still under way are broken off`)
+	i.until(`the requests that are still under way are broken off`)
 }
 
-func TestIdleTunnelsMakeWayForOtherConnections(t *testing.T) {
+func TestIdleTunnelsAreClosedToAcceptOtherConnections(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()

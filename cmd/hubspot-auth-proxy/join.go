@@ -112,7 +112,7 @@ func (s *service) joinLater(ctx context.Context) bool {
 		}
 		err := s.join(ctx)
 		if err == nil {
-			s.log.Info("the proxy is ready", zap.Stringer("address", s.listener.Addr()), zap.Stringer("admin", s.door.Addr()), zap.Duration("waited_for_redis", time.Since(began)))
+			s.log.Info("the proxy is ready", zap.Stringer("address", s.listener.Addr()), zap.Stringer("admin", s.adminListener.Addr()), zap.Duration("waited_for_redis", time.Since(began)))
 			return true
 		}
 		if ctx.Err() == nil {

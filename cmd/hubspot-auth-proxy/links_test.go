@@ -15,7 +15,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// invited is a proxy whose portals are connected by links.
+// invited is a proxy whose portals are connected with links.
 type invited struct {
 	*stage
 	p       *process
@@ -35,8 +35,7 @@ func newInvited(t *testing.T) *invited {
 	}}
 }
 
-// command runs a command and returns what it prints. Settings replace those
-// that the proxy has.
+// command runs a command, and returns its output. settings replace the settings of the proxy.
 func (v *invited) command(args []string, stdin string, settings ...string) string {
 	v.t.Helper()
 	var stdout bytes.Buffer
@@ -51,8 +50,8 @@ func (v *invited) link(flags ...string) string {
 	return v.command(append([]string{"portal", "link"}, flags...), "")
 }
 
-// follow lets the app into the portal by an authorize URL, and returns what
-// the browser is shown then.
+// follow consents at an authorize URL for the portal, and returns the page that the browser then
+// shows.
 func (v *invited) follow(someone *person, authorize, portal string) (status int, page string) {
 	v.t.Helper()
 	back, err := v.hub.Authorize(authorize, portal)
@@ -75,7 +74,7 @@ func (v *invited) credential(portal string) string {
 
 const staticSecret = "pat-na1-" + hubspottest.Canary
 
-func TestALinkReplacesNothingThatCameAfterIt(t *testing.T) {
+func TestALinkDoesNotReplaceNewerCredentials(t *testing.T) {
 	t.Parallel()
 	v := newInvited(t)
 	v.hub.SetAccessToken("62515", staticSecret)
@@ -105,11 +104,11 @@ func TestALinkReplacesNothingThatCameAfterIt(t *testing.T) {
 			testkit.Eventually(t, tt.name+" stays", func() bool { return v.credential("62515") == tt.want })
 		}
 	}
-	connect() // a new link does
+	connect() // a new link replaces them
 	wantNoSecret(t, v.p.end())
 }
 
-func TestALinkIsGoodThoughThePortalWasRenewedOrRemovedEarlier(t *testing.T) {
+func TestALinkWorksAfterARenewalAndAfterAnEarlierRemoval(t *testing.T) {
 	t.Parallel()
 	v := newInvited(t)
 	if status, page := v.follow(&person{t: t}, v.link("--portal", "62515"), "62515"); status != http.StatusOK {
@@ -127,7 +126,7 @@ func TestALinkIsGoodThoughThePortalWasRenewedOrRemovedEarlier(t *testing.T) {
 	}
 }
 
-func TestWhatNamesNoPortalReplacesNoStaticToken(t *testing.T) {
+func TestALinkWithoutAPortalDoesNotReplaceAStaticToken(t *testing.T) {
 	t.Parallel()
 	v := newInvited(t)
 	v.hub.SetAccessToken("62515", staticSecret)
@@ -157,7 +156,7 @@ func TestWhatNamesNoPortalReplacesNoStaticToken(t *testing.T) {
 	}
 }
 
-func TestALinkServesOnceThoughRedisLosesItsData(t *testing.T) {
+func TestALinkWorksOnceEvenIfRedisLosesItsData(t *testing.T) {
 	t.Parallel()
 	v := newInvited(t)
 	used, unused := v.link("--any"), v.link("--portal", "62516")
@@ -168,7 +167,7 @@ func TestALinkServesOnceThoughRedisLosesItsData(t *testing.T) {
 	if err := client.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	// Whether or not the proxy has noticed.
+	// Before and after the proxy has noticed the loss.
 	for _, link := range []string{used, unused} {
 		status, page := v.follow(&person{t: t}, link, "62516")
 		if status != http.StatusBadRequest || !strings.Contains(page, "has lost its data") || !strings.Contains(page, "ask for a new one") {
@@ -189,7 +188,7 @@ func TestALinkOfAnotherAppOrRedirectURLIsRefused(t *testing.T) {
 	own, _ := url.Parse(v.link("--any"))
 	for _, setting := range []string{"HUBSPOT_CLIENT_ID=staging", "HUBSPOT_REDIRECT_URL=http://localhost:8081/callback"} {
 		foreign, _ := url.Parse(v.command([]string{"portal", "link", "--any"}, "", setting))
-		// The state is a text that everybody can put into another address.
+		// Anyone can put the state into another address.
 		query := own.Query()
 		query.Set("state", foreign.Query().Get("state"))
 		address := *own
@@ -205,7 +204,7 @@ func TestALinkOfAnotherAppOrRedirectURLIsRefused(t *testing.T) {
 	wantNothingStored(t, v.stage)
 }
 
-func TestALinkIsGoodWhereTheProxyIsRestarted(t *testing.T) {
+func TestALinkWorksAfterARestartOfTheProxy(t *testing.T) {
 	t.Parallel()
 	v := newInvited(t)
 	link := v.link("--portal", "62515")

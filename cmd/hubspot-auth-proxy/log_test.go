@@ -8,7 +8,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// In a container, the log is a pipe.
+// In a container the log is written to a pipe.
 func TestTheLogOfAPipeHasJSONLinesOnly(t *testing.T) {
 	t.Parallel()
 	m := newMount(t, "{}")

@@ -19,14 +19,15 @@ import (
 	"hubspot-auth-proxy/tokens/redistest"
 )
 
-// runMain makes the test binary be the program, for tests that want a process.
+// runMain is the variable that makes the test binary run the program, for tests that need a
+// process.
 const runMain = "HUBSPOT_AUTH_PROXY_RUN_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(runMain) != "" {
 		main()
 	}
-	// Most tests wait for something, and the processors are idle meanwhile.
+	// Most tests wait, and leave the processors idle.
 	_ = flag.Set("test.parallel", "8")
 	testscript.Main(m, map[string]func(){"hubspot-auth-proxy": main})
 }
@@ -44,7 +45,7 @@ func TestScripts(t *testing.T) {
 // TestScriptsWithRedis runs those that want a Redis and a HubSpot. Each has keys in
 // Redis of its own.
 func TestScriptsWithRedis(t *testing.T) {
-	server := redistest.Start(t) // skips without redis-server
+	server := redistest.Start(t) // the test is skipped if redis-server is not installed
 	var scripts atomic.Int64
 	runScripts(t, func(*testscript.Env) []string {
 		return []string{"REDIS_URL=" + server.URL(), fmt.Sprintf("REDIS_PREFIX=hubspot:script%d:", scripts.Add(1))}
@@ -99,8 +100,8 @@ func scriptHub(ts *testscript.TestScript) *hubspottest.Server {
 	return ts.Value("hub").(*hubspottest.Server)
 }
 
-// exits STATUS ARGS… runs the program, wants that exit status, and no secret in
-// what it prints.
+// exits STATUS ARGS… runs the program, and checks its exit status, and that its output contains
+// no secret.
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
@@ -121,8 +122,8 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// json PATH WANT wants the value at the path, such as 0.id, in the JSON on
-// stdout; with WANT missing, the path to be missing.
+// json PATH WANT checks the value at the path, such as 0.id, in the JSON on stdout. Without WANT
+// it checks that the path does not exist.
 func jsonHas(ts *testscript.TestScript, _ bool, args []string) {
 	var value any
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &value))

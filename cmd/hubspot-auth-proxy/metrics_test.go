@@ -15,13 +15,13 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// ownMetrics begins the name of what is not every Go program's.
+// ownMetrics is the prefix of the program's own metrics.
 const ownMetrics = "hubspot_auth_proxy_"
 
-// scrape reads /metrics as Prometheus does.
-func scrape(t *testing.T, door string) (families map[string]*dto.MetricFamily, text string) {
+// scrape reads and parses /metrics, as Prometheus does.
+func scrape(t *testing.T, admin string) (families map[string]*dto.MetricFamily, text string) {
 	t.Helper()
-	status, text := get(t, "http://"+door+"/metrics")
+	status, text := get(t, "http://"+admin+"/metrics")
 	if status != http.StatusOK {
 		t.Fatalf("metrics: status %d", status)
 	}
@@ -33,8 +33,8 @@ func scrape(t *testing.T, door string) (families map[string]*dto.MetricFamily, t
 	return families, text
 }
 
-// value adds up the samples of a metric that have these labels, given as
-// "name=value": a histogram's are how often it has observed.
+// value returns the sum of the metric's samples with these labels, given as "name=value". For a
+// histogram it is the number of observations.
 func value(families map[string]*dto.MetricFamily, name string, labels ...string) (sum float64) {
 	for _, metric := range families[ownMetrics+name].GetMetric() {
 		has := func(label string) bool {
@@ -54,8 +54,8 @@ func TestMetricsOfAProcessCountItsTraffic(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
-	door := freePort(t)
-	p := launch(t, "serve", append(oauth(hub), "ADMIN_ADDR="+door)...)
+	admin := freePort(t)
+	p := launch(t, "serve", append(oauth(hub), "ADMIN_ADDR="+admin)...)
 	base := "http://" + p.address()
 	for range 3 {
 		_, _ = get(t, base+"/crm/v3/objects/contacts")
@@ -71,7 +71,7 @@ func TestMetricsOfAProcessCountItsTraffic(t *testing.T) {
 	}
 	_ = response.Body.Close()
 
-	families, text := scrape(t, door)
+	families, text := scrape(t, admin)
 	for _, tt := range []struct {
 		want   float64
 		metric string
@@ -84,7 +84,7 @@ func TestMetricsOfAProcessCountItsTraffic(t *testing.T) {
 		{1, "requests_total", []string{"method=read", "status=4xx", "answered_by=proxy", "category=PORTAL_NOT_CONNECTED"}},
 		{1, "requests_total", []string{"method=write", "status=2xx", "answered_by=hubspot"}},
 		{0, "requests_in_flight", nil},
-		{7, "hubspot_wait_seconds", nil}, // one request was sent twice, the reset one has no answer
+		{7, "hubspot_wait_seconds", nil}, // one request was sent twice, and the one that was reset has no answer
 		{1, "hubspot_rate_limited_total", nil},
 		{1, "second_tries_total", []string{"outcome=accepted"}},
 		{1, "second_tries_total", nil},
@@ -119,7 +119,7 @@ func TestMetricsOfAProcessCountItsTraffic(t *testing.T) {
 	tidy(t, families, text)
 }
 
-// tidy wants names and helps to be as Prometheus advises.
+// tidy checks that names and help texts follow the rules of Prometheus.
 func tidy(t *testing.T, families map[string]*dto.MetricFamily, text string) {
 	t.Helper()
 	problems, err := promlint.New(strings.NewReader(text)).Lint()

@@ -16,15 +16,15 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// webhook is an address that gets notifications.
+// A webhook is a server that receives notifications.
 type webhook struct {
 	*httptest.Server
 	mu    sync.Mutex
 	got   []tokens.GrantChange
-	texts strings.Builder // all that it was sent
+	texts strings.Builder // everything that it received
 }
 
-// newWebhook starts one, which answers after hold has returned.
+// newWebhook starts a webhook that answers after hold has returned.
 func newWebhook(t *testing.T, hold func(*http.Request)) *webhook {
 	t.Helper()
 	w := &webhook{}
@@ -43,7 +43,7 @@ func newWebhook(t *testing.T, hold func(*http.Request)) *webhook {
 	return w
 }
 
-// webhookSecret is the path of the webhook's address.
+// webhookSecret is the path of the webhook's URL.
 const webhookSecret = "/T0/B0/" + hubspottest.Canary
 
 func (w *webhook) address() string { return w.URL + webhookSecret }
@@ -54,7 +54,7 @@ func (w *webhook) changes() []tokens.GrantChange {
 	return w.got
 }
 
-// states returns what has become of portal 62515, in order.
+// states returns the states of portal 62515, in the order of the notifications.
 func (w *webhook) states() string {
 	var states []string
 	for _, change := range w.changes() {
@@ -74,7 +74,7 @@ func (s *stage) endGrant(processes ...*process) {
 	}
 }
 
-func TestAnAddressOfTheOperatorsIsNotifiedOnceOfAGrant(t *testing.T) {
+func TestTheWebhookIsNotifiedOnceOfEachChangeOfAGrant(t *testing.T) {
 	t.Parallel()
 	hook := newWebhook(t, func(*http.Request) {})
 	s := newStage(t)
@@ -101,7 +101,7 @@ func TestAnAddressOfTheOperatorsIsNotifiedOnceOfAGrant(t *testing.T) {
 	s.endGrant(a, b)
 	const want = "62515 ended BAD_REFRESH_TOKEN"
 	testkit.Eventually(t, "the end is notified", func() bool { return hook.states() == want })
-	setPortal() // a command, which sends its notification before it ends
+	setPortal() // a command sends its notification before it exits
 	if got := hook.states(); got != want+", 62515 active " {
 		t.Errorf("notified of %q", got)
 	}
@@ -129,7 +129,7 @@ func TestAnAddressOfTheOperatorsIsNotifiedOnceOfAGrant(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatHangsHoldsUpNeitherRequestsNorTheEnd(t *testing.T) {
+func TestAWebhookThatHangsDelaysNeitherRequestsNorTheShutdown(t *testing.T) {
 	t.Parallel()
 	hook := newWebhook(t, func(r *http.Request) {
 		select {
@@ -138,26 +138,26 @@ func TestAnAddressThatHangsHoldsUpNeitherRequestsNorTheEnd(t *testing.T) {
 		}
 	})
 	s := newStage(t)
-	door := freePort(t)
+	admin := freePort(t)
 	file := t.TempDir() + "/url"
 	if err := os.WriteFile(file, []byte(hook.address()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := s.launch("NOTIFY_URL_FILE="+file, "ADMIN_ADDR="+door, "SHUTDOWN_TIMEOUT=1s", "HUBSPOT_PORTAL_ID=62515", "HUBSPOT_REFRESH_TOKEN="+s.hub.Connect("62515"))
+	p := s.launch("NOTIFY_URL_FILE="+file, "ADMIN_ADDR="+admin, "SHUTDOWN_TIMEOUT=1s", "HUBSPOT_PORTAL_ID=62515", "HUBSPOT_REFRESH_TOKEN="+s.hub.Connect("62515"))
 	if r := p.portal("62515", ""); !r.served("62515") {
 		t.Fatal(r)
 	}
 	s.endGrant(p)
-	testkit.Eventually(t, "it is notified", func() bool { return len(hook.changes()) == 1 })
+	testkit.Eventually(t, "the webhook is notified", func() bool { return len(hook.changes()) == 1 })
 	began := time.Now()
 	if r := p.portal("62515", ""); r.category != "PORTAL_REAUTHORIZATION_REQUIRED" || time.Since(began) > 5*time.Second {
 		t.Errorf("after %v: %v", time.Since(began), r)
 	}
-	_, metrics := scrape(t, door)
+	_, metrics := scrape(t, admin)
 	began = time.Now()
 	text := p.end()
 	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("the end took %v", took)
+		t.Errorf("the shutdown took %v", took)
 	}
 	wantNoSecret(t, text+metrics)
 	if !strings.Contains(text, `"the address in NOTIFY_URL did not take a notification","portal":"62515","state":"ended"`) ||

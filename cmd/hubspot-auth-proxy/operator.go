@@ -15,11 +15,10 @@ import (
 	records "hubspot-auth-proxy/tokens/store"
 )
 
-var errEmbedded = errors.New("neither REDIS_URL nor STATE_FILE is set: the proxy keeps its data in its own memory, which no command reaches; " +
-	"set the one that the proxy has, or give the proxy one portal by HUBSPOT_PORTAL_ID, several and clients by SEED_FILE")
+var errEmbedded = errors.New("neither REDIS_URL nor STATE_FILE is set: the proxy then keeps its data in its own memory, which commands cannot reach; " +
+	"set REDIS_URL or STATE_FILE to the value that the proxy has, or use HUBSPOT_PORTAL_ID for one portal, and SEED_FILE for several and for clients")
 
-// operate loads the settings and does what a command does with the Redis of
-// the running proxies.
+// operate loads the settings, opens the Redis of the running proxies, and calls do.
 func (c *call) operate(ctx context.Context, do func(config.Config, *store) error) error {
 	settings, err := config.Load(c.environ)
 	if err != nil {
@@ -33,14 +32,14 @@ func (c *call) operate(ctx context.Context, do func(config.Config, *store) error
 	}
 	s := openStore(settings, redis, log, nil, nil)
 	defer s.close()
-	// Asked once, so that one that is away is told in one line, and at once.
+	// Check once, so that an unreachable Redis is reported at once, in one line.
 	if err := records.Check(ctx, s.redis); err != nil && !errors.Is(err, records.ErrEvicts) {
-		return fmt.Errorf("no answer from Redis, check REDIS_URL and whether it can be reached from here: %w", err)
+		return fmt.Errorf("no answer from Redis; check REDIS_URL, and whether this machine can reach Redis: %w", err)
 	}
 	return do(settings, s)
 }
 
-// actor says for the log who does something.
+// actor returns who makes a change, for the log: "portal set by ann@laptop".
 func actor(what string) string {
 	name, host := "somebody", "somewhere"
 	if who, err := user.Current(); err == nil {
@@ -52,22 +51,22 @@ func actor(what string) string {
 	return fmt.Sprintf("%s by %s@%s", what, name, host)
 }
 
-// by is the log's field of who does something.
+// by returns the log's field actor.
 func by(what string) zap.Field { return zap.String("actor", actor(what)) }
 
-// portalID returns an argument if it is a portal's id. The error does not
-// repeat it: it may be a secret in the wrong place.
+// portalID returns the argument if it is a portal id. The error does not quote the argument,
+// because it may be a secret that was given in the wrong place.
 func portalID(arg, command string) (string, error) {
 	if !hubspot.ValidPortal(arg) {
-		return "", usageError{"that is not a portal's id: give its Hub ID, a number such as 62515", command}
+		return "", usageError{"ID is not a portal id: give the Hub ID, a number such as 62515", command}
 	}
 	return arg, nil
 }
 
-// notConnected says in the place of [tokens.ErrNotConnected] what to do.
+// notConnected replaces [tokens.ErrNotConnected] by an error that says what to do.
 func notConnected(id string, err error) error {
 	if errors.Is(err, tokens.ErrNotConnected) {
-		return fmt.Errorf("portal %s is not connected; portal set or portal link connects it, portal list names those that are", id)
+		return fmt.Errorf("portal %s is not connected; connect it with portal set or portal link; portal list prints the connected portals", id)
 	}
 	return err
 }

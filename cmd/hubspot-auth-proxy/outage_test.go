@@ -22,14 +22,14 @@ func TestReadinessThroughARedisOutage(t *testing.T) {
 		return status == http.StatusOK
 	}
 	says := func(r *replica, want int, part string) bool {
-		status, body := get(t, "http://"+r.door+"/readyz")
+		status, body := get(t, "http://"+r.admin+"/readyz")
 		return status == want && strings.Contains(body, part)
 	}
 
 	old := startReplica(t, settings)
 	old.address()
 	if !serves(old) || !says(old, 200, `"redis":"answers"`) {
-		t.Fatal("it does not even begin")
+		t.Fatal("the portal is not served before the outage")
 	}
 	redis.Kill()
 	if !serves(old) {
@@ -39,8 +39,8 @@ func TestReadinessThroughARedisOutage(t *testing.T) {
 	if !serves(old) {
 		t.Error("a portal that was known is not renewed any more")
 	}
-	testkit.Eventually(t, "it says that Redis is away, and is ready", func() bool { return says(old, 200, `"redis":"away"`) })
-	// A process that never saw Redis knows nobody's credential.
+	testkit.Eventually(t, "readyz reports that Redis is unreachable, and is 200", func() bool { return says(old, 200, `"redis":"away"`) })
+	// A process that has never reached Redis has no credentials.
 	fresh := startReplica(t, settings)
 	fresh.until("waits for Redis")
 	if !says(fresh, 503, `"redis":"awaited"`) {
@@ -55,7 +55,7 @@ func TestReadinessThroughARedisOutage(t *testing.T) {
 	testkit.Eventually(t, "the old one sees Redis again", func() bool { return says(old, 200, `"redis":"answers"`) })
 }
 
-func TestWhatIsRenewedWhileStoppingIsStored(t *testing.T) {
+func TestATokenThatIsRenewedDuringTheShutdownIsStored(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		away, back func(*redistest.Server)
@@ -77,7 +77,7 @@ func TestWhatIsRenewedWhileStoppingIsStored(t *testing.T) {
 				t.Fatal(status, body)
 			}
 
-			// A renewal is under way, of which HubSpot ends the old token, ...
+			// A renewal is under way, and HubSpot has invalidated the old refresh token, ...
 			hanging := rotating
 			hanging.Hang = true
 			hub.SetToken(hanging)
@@ -90,21 +90,21 @@ func TestWhatIsRenewedWhileStoppingIsStored(t *testing.T) {
 			if err := hub.Until(t.Context(), func() bool { return hub.TokenCalls("62515") == 2 }); err != nil {
 				t.Fatal(err)
 			}
-			// ... as Redis goes away, and the process is told to stop.
+			// ... when Redis becomes unreachable and the process gets SIGTERM.
 			tt.away(redis)
 			p.terminate()
-			testkit.Eventually(t, "no more connections are taken", func() bool { return refuses(p.listen) })
+			testkit.Eventually(t, "connections are refused", func() bool { return refuses(p.listen) })
 			hub.SetToken(rotating)
 			<-answered
-			// It has nothing to do but to store, and waits for Redis to take it.
-			testkit.Eventually(t, "the doors are closed", func() bool { return refuses(p.door) })
+			// The process waits until Redis stores the token.
+			testkit.Eventually(t, "the admin listener is closed", func() bool { return refuses(p.admin) })
 			throughout(t, 2*time.Second, "the process waits", func() bool { return !ended(p) })
 			tt.back(redis)
 			if status := p.exit(); status != 0 || strings.Contains(p.stderr.String(), "is lost") {
 				t.Errorf("exit status %d\n%s", status, p.stderr.String())
 			}
 
-			// The next process goes on with what was stored.
+			// The next process uses the stored token.
 			next := "http://" + launch(t, "serve", settings...).address() + "/crm/v3/objects/contacts"
 			for _, change := range []func(){func() {}, func() { hub.Expire("62515") }} {
 				change()
@@ -116,7 +116,7 @@ func TestWhatIsRenewedWhileStoppingIsStored(t *testing.T) {
 	}
 }
 
-// ended reports whether the process has.
+// ended reports whether the process has ended.
 func ended(r *replica) bool {
 	select {
 	case <-r.done:

@@ -18,7 +18,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// withOpenFiles makes a process begin with that limit of open files.
+// withOpenFiles starts the process with that limit of open files.
 func withOpenFiles(n int) func(*exec.Cmd) {
 	return func(command *exec.Cmd) {
 		program := command.Path
@@ -27,8 +27,8 @@ func withOpenFiles(n int) func(*exec.Cmd) {
 	}
 }
 
-// probes asks for health all the time, until the end that it returns, which
-// returns how many answers there were, and the slowest.
+// probes sends health probes continuously. It returns a function that stops them, and returns
+// their number and the slowest time.
 func probes(t *testing.T, admin string) (end func() (n int, slowest time.Duration)) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
@@ -59,7 +59,7 @@ func probes(t *testing.T, admin string) (end func() (n int, slowest time.Duratio
 	}
 }
 
-func TestIdleClientsKeepNeitherCallsNorHealthFromTheirFiles(t *testing.T) {
+func TestIdleClientsDoNotUseUpTheOpenFiles(t *testing.T) {
 	t.Parallel()
 	const files, idle, active, calls = 400, 900, 70, 5
 	hub := hubspottest.NewServer()
@@ -132,8 +132,8 @@ func TestRequestsBeyondTheLimitAreOverloadedAndHealthAnswers(t *testing.T) {
 		t.Cleanup(func() { _ = conn.Close() })
 		_, _ = io.WriteString(conn, "GET /fake/hang HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	}
-	// One client, of no name, has half of 150.
-	testkit.Eventually(t, "half is under way", func() bool { return hub.Requests() == 75 })
+	// The anonymous client may have half of 150 requests.
+	testkit.Eventually(t, "half of them are under way", func() bool { return hub.Requests() == 75 })
 	r := p.call("GET", "/x", "")
 	if r.status != http.StatusServiceUnavailable || r.category != "OVERLOADED" {
 		t.Errorf("%v", r)
@@ -167,8 +167,8 @@ func TestLimitsFollowFromTheLimitOfOpenFiles(t *testing.T) {
 	p.until(`"level":"warn".*"msg":"the limit of open files is too low for MAX_CONNECTIONS and MAX_REQUESTS`)
 }
 
-// A client without a key could keep all connections by requests that are refused.
-func TestClientsThatAreRefusedDoNotKeepTheConnections(t *testing.T) {
+// A client without a key could occupy all connections with refused requests.
+func TestRefusedClientsDoNotOccupyTheConnections(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()

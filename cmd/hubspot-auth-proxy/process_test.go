@@ -20,7 +20,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// process is the program, run as users run it.
+// A process is a running program.
 type process struct {
 	*exec.Cmd
 	t      *testing.T
@@ -29,14 +29,14 @@ type process struct {
 	done   chan struct{} // closed when it has ended
 }
 
-// launch runs the program with the settings, in an empty folder and on free
-// ports, until it ends, or the test does.
+// launch runs the program with the settings, in an empty folder and on free ports, until the end
+// of the test at the latest.
 func launch(t *testing.T, command string, settings ...string) *process {
 	t.Helper()
 	return launchWith(t, func(*exec.Cmd) {}, command, settings...)
 }
 
-// launchWith is launch, after a last change.
+// launchWith is launch with a change of the command before it starts.
 func launchWith(t *testing.T, change func(*exec.Cmd), command string, settings ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -60,8 +60,8 @@ func launchWith(t *testing.T, change func(*exec.Cmd), command string, settings .
 	return p
 }
 
-// until waits until the process has logged what matches, and returns the
-// match's groups.
+// until waits until the output of the process matches the pattern, and returns the groups of the
+// match.
 func (p *process) until(pattern string) []string {
 	p.t.Helper()
 	expression := regexp.MustCompile(pattern)
@@ -74,13 +74,13 @@ func (p *process) until(pattern string) []string {
 	return nil
 }
 
-// address returns where the proxy listens, as soon as it does.
+// address waits until the proxy listens, and returns its address.
 func (p *process) address() string {
 	p.t.Helper()
 	return p.until(`"the proxy is ready".*?"address":"([^"]+)"`)[1]
 }
 
-// exit waits for the process' end and returns its exit status.
+// exit waits until the process ends, and returns its exit status.
 func (p *process) exit() int {
 	p.t.Helper()
 	<-p.done
@@ -95,7 +95,7 @@ func (p *process) terminate() {
 	}
 }
 
-// oauth are the settings of a portal of the fake HubSpot.
+// oauth returns the settings of an OAuth portal of the fake HubSpot.
 func oauth(hub *hubspottest.Server) []string {
 	return []string{
 		"UPSTREAM_URL=" + hub.URL,
@@ -157,7 +157,7 @@ func TestOnLoopbackTheHostNameNamesThePortal(t *testing.T) {
 	}
 }
 
-func TestSIGTERMFinishesWhatIsUnderWay(t *testing.T) {
+func TestAfterSIGTERMRequestsUnderWayAreFinished(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
@@ -183,13 +183,13 @@ func TestSIGTERMFinishesWhatIsUnderWay(t *testing.T) {
 	}
 	for deadline := time.Now().Add(10 * time.Second); !refused(); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("new connections are still taken")
+			t.Fatal("new connections are still accepted")
 		}
 	}
 	hub.NextEvent()
 	rest, err := io.ReadAll(events)
 	if err != nil || !strings.Contains(string(rest), "data:") {
-		t.Errorf("what was under way ended with %q, %v", rest, err)
+		t.Errorf("the request under way ended with %q, %v", rest, err)
 	}
 	if status := p.exit(); status != 0 {
 		t.Errorf("exit status %d:\n%s", status, p.stderr.String())
@@ -212,7 +212,7 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	}
 }
 
-func TestReadyzTellsWhetherItCanServe(t *testing.T) {
+func TestReadyzReportsWhetherTheProxyCanServe(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
@@ -227,7 +227,7 @@ func TestReadyzTellsWhetherItCanServe(t *testing.T) {
 	}
 	waiting.terminate()
 	if status := waiting.exit(); status != 0 {
-		t.Errorf("told to stop while waiting: exit status %d", status)
+		t.Errorf("SIGTERM while waiting: exit status %d", status)
 	}
 
 	serving := launch(t, "serve", append(oauth(hub), "ADMIN_ADDR="+admin)...)
@@ -239,7 +239,7 @@ func TestReadyzTellsWhetherItCanServe(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatIsTakenIsTold(t *testing.T) {
+func TestAnAddressInUseIsReported(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -247,12 +247,12 @@ func TestAnAddressThatIsTakenIsTold(t *testing.T) {
 	}
 	defer listener.Close()
 	p := launch(t, "serve", "LISTEN_ADDR="+listener.Addr().String())
-	if status := p.exit(); status != 1 || !strings.Contains(p.stderr.String(), "change LISTEN_ADDR") {
+	if status := p.exit(); status != 1 || !strings.Contains(p.stderr.String(), "listen at LISTEN_ADDR; if another program has the port") {
 		t.Errorf("exit status %d:\n%s", status, p.stderr.String())
 	}
 }
 
-func TestWithoutALoopbackAddressCallersNeedAKeyUnlessTold(t *testing.T) {
+func TestExceptOnLoopbackClientsNeedAKeyByDefault(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
 	defer hub.Close()
@@ -268,7 +268,7 @@ func TestWithoutALoopbackAddressCallersNeedAKeyUnlessTold(t *testing.T) {
 	}
 }
 
-// stubListener is bound to an address that tests must not listen on.
+// A stubListener has an address on which tests must not listen.
 type stubListener struct{ ip net.IP }
 
 func (l stubListener) Addr() net.Addr          { return &net.TCPAddr{IP: l.ip, Port: 8080} }

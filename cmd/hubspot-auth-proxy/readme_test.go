@@ -62,19 +62,19 @@ func TestShellInDocumentsIsValid(t *testing.T) {
 	}
 }
 
-// recipe is a user in an empty folder, who types what the README says.
+// A recipe is a user in an empty folder who types the lines of the README.
 type recipe struct {
 	t       *testing.T
 	hub     *hubspottest.Server
 	folder  string
 	admin   string            // the admin listener's address
 	environ []string          // of every line
-	values  *strings.Replacer // puts values of this test in place of the README's
+	values  *strings.Replacer // replaces the values of the README by those of the test
 }
 
 const readmeToken = "pat-na1-" + hubspottest.Canary
 
-// newRecipe has a fake HubSpot in place of HubSpot, and free ports.
+// newRecipe returns a recipe with a fake HubSpot and free ports.
 func newRecipe(t *testing.T, bin string, settings ...string) *recipe {
 	t.Helper()
 	r := &recipe{t: t, hub: hubspottest.NewServer(), folder: t.TempDir(), admin: freePort(t)}
@@ -93,7 +93,7 @@ func newRecipe(t *testing.T, bin string, settings ...string) *recipe {
 	return r
 }
 
-// serve types a block that ends in the program, in a terminal of its own.
+// serve types a block that ends with starting the proxy, in a separate terminal.
 func (r *recipe) serve(script string) *process {
 	r.t.Helper()
 	script = r.values.Replace(script)
@@ -105,7 +105,7 @@ func (r *recipe) serve(script string) *process {
 	}, "")
 }
 
-// run types a block, and returns what it prints. A status from 400 on fails.
+// run types a block, and returns its output. An HTTP status of 400 or more fails the test.
 func (r *recipe) run(script string) string {
 	r.t.Helper()
 	cmd := exec.Command("bash", "-ec", "curl() { command curl -sS --fail \"$@\"; }\n"+r.values.Replace(script))
@@ -117,7 +117,7 @@ func (r *recipe) run(script string) string {
 	return string(printed)
 }
 
-// wants runs a block, which prints each of the texts.
+// wants runs a block, and checks that its output contains each of the texts.
 func (r *recipe) wants(script string, texts ...string) {
 	r.t.Helper()
 	printed := r.run(script)
@@ -128,7 +128,7 @@ func (r *recipe) wants(script string, texts ...string) {
 	}
 }
 
-// sections returns the blocks of shell of each section of a document.
+// sections returns the blocks of shell in each section of a document.
 func sections(t *testing.T, document string) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
@@ -165,7 +165,7 @@ func TestTheLinesOfTheREADMERun(t *testing.T) {
 		"An OAuth app":                func(t *testing.T) { anOAuthApp(t, bin, all["An OAuth app"]) },
 		"Many portals, kept in Redis": func(t *testing.T) { manyPortals(t, bin, all["Many portals, kept in Redis"], all["Client keys"][0]) },
 	}
-	// Build has run, and the others run within those above, or need more than a bare machine has.
+	// Build has already run. The others run within the sections above, or need Docker or Kubernetes.
 	elsewhere := map[string]bool{"Build": true, "See that it works": true, "Client keys": true, "Docker, with Redis": true, "Kubernetes": true}
 	for section := range all {
 		try := recipes[section]

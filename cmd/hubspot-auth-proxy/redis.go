@@ -13,15 +13,14 @@ import (
 	"hubspot-auth-proxy/tokens/store/statefile"
 )
 
-// An openedRedis is a client of Redis, and what closes it. The error of end says that the last
-// changes are lost.
+// An openedRedis is a client of Redis, and the function that closes it. An error of end means
+// that the last changes are lost.
 type openedRedis struct {
 	client redis.UniversalClient
 	end    func() error
 }
 
-// openRedis opens the Redis of the settings for a process that serves. It does not wait for a
-// Redis outside of this process.
+// openRedis opens the Redis of the settings for serve. It does not wait for an external Redis.
 func openRedis(ctx context.Context, settings config.Config, log *zap.Logger) (*openedRedis, error) {
 	if settings.StateFile != "" {
 		return openState(ctx, records.EmbeddedIn, settings, "serve", log)
@@ -33,8 +32,8 @@ func openRedis(ctx context.Context, settings config.Config, log *zap.Logger) (*o
 	return openURL(settings)
 }
 
-// joinRedis opens the Redis of a running proxy for a command: the one of REDIS_URL, or the one
-// that has STATE_FILE. The command opens the file itself if no process has it.
+// joinRedis opens the Redis of the running proxies for a command. With STATE_FILE it is the
+// embedded Redis of the process that has the file open, or else the file itself.
 func joinRedis(ctx context.Context, settings config.Config, log *zap.Logger) (*openedRedis, error) {
 	switch {
 	case settings.StateFile != "":
@@ -45,6 +44,7 @@ func joinRedis(ctx context.Context, settings config.Config, log *zap.Logger) (*o
 	return openURL(settings)
 }
 
+// openURL opens the Redis of REDIS_URL.
 func openURL(settings config.Config) (*openedRedis, error) {
 	change, faults := redisTLS(settings)
 	if faults != nil {
@@ -52,12 +52,13 @@ func openURL(settings config.Config) (*openedRedis, error) {
 	}
 	client, err := records.Open(settings.RedisURL, change)
 	if err != nil {
-		return nil, config.Faults{{Name: "REDIS_URL", Problem: "is not understood, or has an option that go-redis does not know", Remedy: "give redis://, rediss:// or unix://, with ?master_name=…&addr=… for Sentinel, or further ?addr=… for Cluster"}}
+		return nil, config.Faults{{Name: "REDIS_URL", Problem: "is malformed, or has an option that go-redis does not know", Remedy: "give a redis://, rediss:// or unix:// URL, with ?master_name=…&addr=… for Sentinel, or ?addr=… for each further node of a Cluster"}}
 	}
-	return &openedRedis{client, func() error { _ = client.Close(); return nil }}, nil // nothing is lost with it
+	return &openedRedis{client, func() error { _ = client.Close(); return nil }}, nil // nothing is lost, because Redis has the data
 }
 
-// openState opens STATE_FILE in one of two ways.
+// openState opens STATE_FILE with open, which is records.EmbeddedIn or records.Join. holder is
+// the name that other processes see in the error that the file is in use.
 func openState(ctx context.Context, open func(context.Context, string, statefile.Options) (redis.UniversalClient, func() error, error), settings config.Config, holder string, log *zap.Logger) (*openedRedis, error) {
 	client, end, err := open(ctx, settings.StateFile, statefile.Options{Holder: program + " " + holder, Log: log})
 	if fault, ok := errors.AsType[*statefile.Error](err); ok && !fault.InUse {

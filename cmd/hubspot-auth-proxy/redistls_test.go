@@ -10,7 +10,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// TestRedisOverTLS has a Redis that asks for a certificate, with an authority of its own.
+// The test's Redis requires a client certificate, and has its own authority.
 func TestRedisOverTLS(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("openssl"); err != nil {

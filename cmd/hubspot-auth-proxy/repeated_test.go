@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-func TestARequestHasItsLineButWarningsOfOneCauseAreCounted(t *testing.T) {
+func TestEachRequestIsLoggedAndRepeatedWarningsAreCounted(t *testing.T) {
 	t.Parallel()
 	const requests, workers = 1000, 10
-	// Nobody listens where requests go.
+	// No server listens at UPSTREAM_URL.
 	p := launch(t, "serve", "UPSTREAM_URL=http://"+freePort(t), "HUBSPOT_ACCESS_TOKEN=pat-na1-x")
 	base := "http://" + p.address()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
@@ -41,7 +41,7 @@ func TestARequestHasItsLineButWarningsOfOneCauseAreCounted(t *testing.T) {
 	if status := p.exit(); status != 0 || bad.Load() != 0 {
 		t.Errorf("exit status %d, %d requests were not answered 502", status, bad.Load())
 	}
-	lines, warnings, told := 0, 0, 0
+	lines, warnings, counted := 0, 0, 0
 	for text := range strings.Lines(p.stderr.String()) {
 		var line struct {
 			Msg      string
@@ -56,14 +56,14 @@ func TestARequestHasItsLineButWarningsOfOneCauseAreCounted(t *testing.T) {
 			lines++
 		case "no answer from HubSpot":
 			warnings++
-			told++
+			counted++
 			if line.Repeated != nil {
-				told += *line.Repeated - 1
+				counted += *line.Repeated - 1
 			}
 		}
 	}
-	if lines != requests || told != requests {
-		t.Errorf("of %d requests %d have a line, and %d a warning or a count", requests, lines, told)
+	if lines != requests || counted != requests {
+		t.Errorf("of %d requests %d have a line, and %d a warning or a count", requests, lines, counted)
 	}
 	if warnings > 10 {
 		t.Errorf("there are %d warnings", warnings)

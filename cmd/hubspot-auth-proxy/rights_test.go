@@ -11,7 +11,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// The user has no channels, as every user of Redis 7 to whom none are given.
+// A user of Redis 7 has no channels by default.
 func TestWithoutTheRightToSubscribeChangesTakeEffectWithinTenSeconds(t *testing.T) {
 	t.Parallel()
 	s := &stage{t: t, redis: redistest.Start(t, redistest.Without("&hubspot:*")), hub: hubspottest.NewServer()}
@@ -32,7 +32,7 @@ func TestWithoutTheRightToSubscribeChangesTakeEffectWithinTenSeconds(t *testing.
 	p.until(`"missing":\["&hubspot:\*"\]`)
 	url := "http://" + p.address() + "/portals/62516/crm/v3/objects/contacts"
 	if status := statusOf(t, url, lost); status != http.StatusOK {
-		t.Fatalf("it does not even begin: %d", status)
+		t.Fatalf("the portal is not served before the change: %d", status)
 	}
 	if status, body := get(t, "http://"+admin+"/readyz"); status != http.StatusOK || !strings.Contains(body, `"redis_changes":"polled`) {
 		t.Errorf("readyz: %d %s", status, body)
@@ -40,14 +40,14 @@ func TestWithoutTheRightToSubscribeChangesTakeEffectWithinTenSeconds(t *testing.
 	began := time.Now()
 	command("", "client", "remove", "lost")
 	command("", "portal", "remove", "62516")
-	testkit.Eventually(t, "the key is cut off", func() bool { return statusOf(t, url, lost) == http.StatusUnauthorized })
-	testkit.Eventually(t, "the portal is cut off", func() bool { return statusOf(t, url, kept) == http.StatusForbidden })
+	testkit.Eventually(t, "the key is refused", func() bool { return statusOf(t, url, lost) == http.StatusUnauthorized })
+	testkit.Eventually(t, "the portal is refused", func() bool { return statusOf(t, url, kept) == http.StatusForbidden })
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("it took %v", took)
 	}
 }
 
-// A user without a right that the start needs has one line in the log, however often the proxy tries.
+// The missing right is logged once, although the proxy keeps trying to start.
 func TestAMissingRightThatKeepsTheProxyFromStartingIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	s := &stage{t: t, redis: redistest.Start(t, redistest.Without("+hgetall")), hub: hubspottest.NewServer()}

@@ -25,9 +25,9 @@ import (
 func TestARollingRestartFailsNoRequest(t *testing.T) {
 	t.Parallel()
 	for name, listen := range map[string]func(*testing.T, *balancer) (address string){
-		// As a Service of Kubernetes: a connection stays with its process.
+		// Like a Service of Kubernetes: a connection stays with its process.
 		"connections are balanced": balanceConnections,
-		// As an ingress, which keeps connections to the processes.
+		// Like an ingress, which keeps connections to the processes.
 		"requests are balanced": balanceRequests,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,25 +69,25 @@ func TestARollingRestartFailsNoRequest(t *testing.T) {
 	}
 }
 
-// replica is a process behind a balancer.
+// A replica is a process behind a balancer.
 type replica struct {
 	*process
-	listen, door string
+	listen, admin string
 }
 
-// startReplica starts one, and does not wait until it is ready.
+// startReplica starts a replica, and does not wait until it is ready.
 func startReplica(t *testing.T, settings []string) *replica {
 	t.Helper()
-	r := &replica{listen: freePort(t), door: freePort(t)}
-	r.process = launch(t, "serve", append(slices.Clone(settings), "LISTEN_ADDR="+r.listen, "ADMIN_ADDR="+r.door)...)
+	r := &replica{listen: freePort(t), admin: freePort(t)}
+	r.process = launch(t, "serve", append(slices.Clone(settings), "LISTEN_ADDR="+r.listen, "ADMIN_ADDR="+r.admin)...)
 	return r
 }
 
-// A balancer knows which replicas are ready, by asking them now and then.
+// A balancer polls its replicas, and sends requests to those that are ready.
 type balancer struct {
 	mu       sync.Mutex
 	replicas []*replica
-	able     []string // where those listen that are ready
+	able     []string // addresses of the replicas that are ready
 	next     int
 }
 
@@ -120,7 +120,7 @@ func (b *balancer) probe() {
 	b.mu.Unlock()
 	var able []string
 	for _, r := range replicas {
-		if isReady(r.door) {
+		if isReady(r.admin) {
 			able = append(able, r.listen)
 		}
 	}
@@ -129,8 +129,8 @@ func (b *balancer) probe() {
 	b.able = able
 }
 
-func isReady(door string) bool {
-	response, err := http.Get("http://" + door + "/readyz")
+func isReady(admin string) bool {
+	response, err := http.Get("http://" + admin + "/readyz")
 	if err != nil {
 		return false
 	}
@@ -144,7 +144,7 @@ func (b *balancer) ready() int {
 	return len(b.able)
 }
 
-// dial connects to the next one that is ready.
+// dial connects to the next replica that is ready.
 func (b *balancer) dial(ctx context.Context) (net.Conn, error) {
 	address, err := b.pick()
 	if err != nil {
@@ -171,8 +171,7 @@ func dialFar(ctx context.Context, address string) (net.Conn, error) {
 	return &farConn{conn.(*net.TCPConn)}, nil
 }
 
-// farConn is a connection on which what is sent is on its way for a while, as
-// it is between machines.
+// A farConn is a connection with a delay for sent bytes, like one between machines.
 type farConn struct{ *net.TCPConn }
 
 func (c *farConn) Write(p []byte) (int, error) {
@@ -180,7 +179,7 @@ func (c *farConn) Write(p []byte) (int, error) {
 	return c.TCPConn.Write(p)
 }
 
-// ReadFrom keeps io.Copy from going round Write.
+// ReadFrom makes io.Copy use Write.
 func (c *farConn) ReadFrom(r io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{c}, r)
 }
@@ -208,7 +207,7 @@ func balanceConnections(t *testing.T, b *balancer) string {
 	return listener.Addr().String()
 }
 
-// join copies both ways, and hands on the end of either.
+// join copies in both directions, and passes on the end of each.
 func (b *balancer) join(client *net.TCPConn) {
 	defer client.Close()
 	server, err := b.dial(context.Background())
@@ -226,8 +225,8 @@ func (b *balancer) join(client *net.TCPConn) {
 	up.Wait()
 }
 
-// balanceRequests forwards each request to a replica. What cannot be forwarded
-// is a failure, but for what http.Transport itself sends once more.
+// balanceRequests forwards each request to a replica. A request that cannot be forwarded is a
+// failure, unless http.Transport itself sends it again.
 func balanceRequests(t *testing.T, b *balancer) string {
 	transport := &http.Transport{MaxIdleConnsPerHost: 100, DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 		return dialFar(ctx, address)
@@ -249,7 +248,7 @@ func balanceRequests(t *testing.T, b *balancer) string {
 	return server.Listener.Addr().String()
 }
 
-// callers are clients that keep their connections, and send nothing twice.
+// callers are clients that keep their connections open, and send no request twice.
 type callers struct {
 	end  context.CancelFunc
 	work sync.WaitGroup
@@ -294,7 +293,7 @@ func (c *callers) stop() (succeeded int, failed []string) {
 	return c.succeeded, c.failed
 }
 
-// keptConn is a client's connection, opened anew when it was seen to end.
+// A keptConn is a client's connection, which is opened again when it has been closed.
 type keptConn struct {
 	address string
 	conn    net.Conn
@@ -308,7 +307,7 @@ func (k *keptConn) close() {
 	}
 }
 
-// open returns with a connection of which it is not known that it has ended.
+// open makes sure that there is a connection that is not known to be closed.
 func (k *keptConn) open() error {
 	if k.conn != nil {
 		_ = k.conn.SetReadDeadline(time.Now().Add(time.Millisecond))
@@ -331,7 +330,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// exchange sends a request and wants the answer to be the right one.
+// exchange sends a request, and checks the answer.
 func (k *keptConn) exchange(id string, post bool) error {
 	if err := k.open(); err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -366,7 +365,7 @@ func (k *keptConn) exchange(id string, post bool) error {
 	return k.check(method, id, body, response.StatusCode, text)
 }
 
-// check compares HubSpot's echo with what was sent.
+// check compares HubSpot's echo with the request.
 func (k *keptConn) check(method, id string, body []byte, status int, text []byte) error {
 	echo, err := hubspottest.DecodeEcho(bytes.NewReader(text))
 	if status != http.StatusOK || err != nil || echo.Method != method || echo.Target != "/crm/v3/objects/contacts/"+id ||

@@ -18,7 +18,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// sealKey returns a new key of that id.
+// sealKey returns a new sealing key with that id.
 func sealKey(t *testing.T, id string) secret.Text {
 	t.Helper()
 	key, err := seal.Generate(id)
@@ -28,8 +28,7 @@ func sealKey(t *testing.T, id string) secret.Text {
 	return key
 }
 
-// load is clients that call the processes in turn, for all portals, and try
-// nothing twice.
+// A load is clients that call the processes in turn, for all portals, and send no request twice.
 type load struct {
 	portals []string
 	client  http.Client
@@ -45,8 +44,7 @@ type load struct {
 
 func newLoad(t *testing.T, portals ...string) *load {
 	l := &load{portals: portals, perBase: make(map[string]int)}
-	// A request on a connection that was used before is sent again by
-	// net/http itself if the connection turns out to be closed.
+	// On a reused connection that turns out to be closed, net/http sends a request again.
 	l.client.Transport = &http.Transport{DisableKeepAlives: true}
 	l.client.Timeout = 15 * time.Second
 	ctx, cancel := context.WithCancel(context.Background())
@@ -66,7 +64,7 @@ func newLoad(t *testing.T, portals ...string) *load {
 	return l
 }
 
-// to sets where requests go from now on.
+// to sets the processes that further requests are sent to.
 func (l *load) to(processes ...*process) {
 	var bases []string
 	for _, p := range processes {
@@ -119,13 +117,12 @@ func (l *load) served(p *process) int {
 	return l.perBase["http://"+p.address()]
 }
 
-// rotation is one way through the keys: each step's ENCRYPTION_KEYS.
+// A rotation is a sequence of ENCRYPTION_KEYS.
 type rotation struct {
 	name  string
 	steps [][]secret.Text
 
-	// together is how many renewals there are while processes of two steps
-	// serve side by side.
+	// together is the number of renewals while processes of two steps serve at the same time.
 	together int
 }
 
@@ -134,12 +131,12 @@ func TestKeysAreRotatedUnderLoad(t *testing.T) {
 	const life = 3 * time.Second
 	a, b, plain := sealKey(t, "a"), sealKey(t, "b"), secret.New("plain")
 	for _, tt := range []rotation{
-		// As an update of many replicas goes, which takes longer than a token
-		// lives: nobody may seal with a key that others do not know yet.
+		// An update of many replicas, which takes longer than the lifetime of a token: no
+		// process may seal with a key that others do not have yet.
 		{"each step beside the last", [][]secret.Text{{a}, {a, b}, {b, a}, {b}}, 2},
 		// The new processes take over at once.
 		{"at once", [][]secret.Text{{a}, {b, a}, {b}}, 0},
-		// Where nothing was sealed before.
+		// The first key, when nothing is sealed yet.
 		{"the first key", [][]secret.Text{{}, {plain, b}, {b, plain}, {b}}, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -153,19 +150,19 @@ func TestKeysAreRotatedUnderLoad(t *testing.T) {
 				{Portal: "1", Kind: tokens.OAuth, Secret: secret.New(s.hub.Connect("1"))},
 				{Portal: "2", Kind: tokens.AccessToken, Secret: secret.New(staticToken)},
 				{Portal: "3", Kind: tokens.APIKey, Secret: secret.New("key-" + hubspottest.Canary)},
-				{Portal: "4", Kind: tokens.OAuth, Secret: secret.New(s.hub.Connect("4"))}, // nobody calls for it
+				{Portal: "4", Kind: tokens.OAuth, Secret: secret.New(s.hub.Connect("4"))}, // no client calls this portal
 			} {
 				if err := first.Set(t.Context(), seed, "test"); err != nil {
 					t.Fatal(err)
 				}
 			}
 			s.rotate(tt, newLoad(t, "1", "2", "3"))
-			s.wantSealed("b") // the last step's only key
+			s.wantSealed("b") // the only key of the last step
 		})
 	}
 }
 
-// rotate goes through the steps, under load.
+// rotate runs the steps of a rotation under load.
 func (s *stage) rotate(r rotation, l *load) {
 	t := s.t
 	var before, all []*process
@@ -218,15 +215,14 @@ func (s *stage) rotate(r rotation, l *load) {
 	}
 }
 
-// awaitRenewals waits until the token that is called for was renewed n times
-// more.
+// awaitRenewals waits for n more renewals of the token in use.
 func (s *stage) awaitRenewals(n int) {
 	s.t.Helper()
 	before := s.hub.TokenCalls("1")
 	testkit.Eventually(s.t, "renewals", func() bool { return s.hub.TokenCalls("1") >= before+n })
 }
 
-// reseal does what keys rotate does.
+// reseal seals all records again, as keys rotate does.
 func (s *stage) reseal(keys ...secret.Text) {
 	s.t.Helper()
 	source := s.source(keys...)
@@ -246,7 +242,7 @@ func (s *stage) reseal(keys ...secret.Text) {
 	}
 }
 
-// wantSealed checks that Redis has no secret but those sealed with the key.
+// wantSealed checks that all secrets in Redis are sealed with the key.
 func (s *stage) wantSealed(key string) {
 	t := s.t
 	t.Helper()
@@ -311,7 +307,7 @@ func TestARecordOfAnotherPortalIsRefused(t *testing.T) {
 			t.Errorf("portal %s, afterwards: %v", portal, r)
 		}
 	}
-	// One sealed with a key that the process does not have.
+	// A record that is sealed with a key that the process does not have.
 	other := sealKey(t, "k2")
 	if err := s.source(other).Set(t.Context(), tokens.Seed{Portal: "73", Kind: tokens.AccessToken, Secret: secret.New(staticToken)}, "test"); err != nil {
 		t.Fatal(err)

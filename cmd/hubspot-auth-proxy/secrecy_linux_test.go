@@ -14,17 +14,17 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// nobody is another user than root, of all Linux systems.
+// nobody is the user id of an ordinary user, on all Linux systems.
 const nobody = 65534
 
-// ordinary makes a command run as an ordinary user: root may read everything.
+// ordinary makes a command run as an ordinary user, because root may read everything.
 func ordinary(command *exec.Cmd) {
 	if os.Getuid() == 0 {
 		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, Pdeathsig: syscall.SIGKILL}
 	}
 }
 
-// publicCopy copies this program to where an ordinary user may run it.
+// publicCopy copies this program to a folder in which an ordinary user may run it.
 func publicCopy(t *testing.T) string {
 	t.Helper()
 	folder, err := os.MkdirTemp("", "public")
@@ -52,7 +52,7 @@ func publicCopy(t *testing.T) string {
 	return path
 }
 
-// readAs returns what an ordinary user reads in a file.
+// readAs reads a file as an ordinary user.
 func readAs(path string) (string, error) {
 	command := exec.Command("cat", path)
 	ordinary(command)
@@ -60,7 +60,7 @@ func readAs(path string) (string, error) {
 	return string(out), err
 }
 
-func TestTheSameUserReadsNeitherMemoryNorEnvironment(t *testing.T) {
+func TestTheSameUserCannotReadMemoryAndEnvironment(t *testing.T) {
 	t.Parallel()
 	p := launchWith(t, func(command *exec.Cmd) {
 		command.Path = publicCopy(t)
@@ -81,7 +81,7 @@ func TestTheSameUserReadsNeitherMemoryNorEnvironment(t *testing.T) {
 	if core := regexp.MustCompile(`Max core file size +0 +0 `); err != nil || !core.MatchString(limits) {
 		t.Errorf("a core may be dumped: %s, %v", limits, err)
 	}
-	// The file that a test can read without it.
+	// Without the protection the file could be read.
 	if text, err := readAs(fmt.Sprintf("/proc/%d/status", p.Process.Pid)); err != nil || !strings.Contains(text, "VmHWM") {
 		t.Errorf("%s, %v", text, err)
 	}

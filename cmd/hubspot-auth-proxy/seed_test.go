@@ -194,7 +194,7 @@ func wantNoSecret(t *testing.T, printed string) {
 
 const staticToken = "pat-na1-" + hubspottest.Canary
 
-func TestASeedFileIsServedAndFollowed(t *testing.T) {
+func TestChangesOfTheSeedFileTakeEffect(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.hub.SetAccessToken("2", staticToken+"-2")
@@ -222,15 +222,15 @@ func TestASeedFileIsServedAndFollowed(t *testing.T) {
 	}
 
 	m.put(portals + fourth + reports)
-	testkit.Eventually(t, "a portal that is added to the file is served", func() bool { return p.portal("4", key).served("4") })
-	testkit.Eventually(t, "a client that is taken out of the file is cut off", func() bool { return p.portal("1", "hap_billing").status == 401 })
+	testkit.Eventually(t, "a portal that was added to the file is served", func() bool { return p.portal("4", key).served("4") })
+	testkit.Eventually(t, "the key of a client that was removed from the file is refused", func() bool { return p.portal("1", "hap_billing").status == 401 })
 
 	m.put("portals:\n- {id: 5, acess_token: " + staticToken + "-5}\nclients: []\n")
 	p.until(`line 2, column 11: .*acess_token`)
-	// That is more than two looks at the file.
-	throughout(t, 2*seeding.PollInterval+time.Second, "what the last good file has is served", func() bool { return p.portal("4", key).served("4") })
+	// This is longer than two polls of the file.
+	throughout(t, 2*seeding.PollInterval+time.Second, "the previous content is served", func() bool { return p.portal("4", key).served("4") })
 	if n := strings.Count(p.stderr.String(), "column 11"); n != 1 {
-		t.Errorf("the broken file was told %d times:\n%s", n, p.stderr.String())
+		t.Errorf("the fault was logged %d times:\n%s", n, p.stderr.String())
 	}
 
 	m.put(portals + fourth + reports + billing)
@@ -238,7 +238,7 @@ func TestASeedFileIsServedAndFollowed(t *testing.T) {
 	wantNoSecret(t, p.end())
 }
 
-func TestAFileThatTakesMoreThanTheSettingsGiveIsNotUsed(t *testing.T) {
+func TestASeedFileThatNeedsMissingSettingsIsNotUsed(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.hub.SetAccessToken("1", staticToken)
@@ -253,7 +253,7 @@ func TestAFileThatTakesMoreThanTheSettingsGiveIsNotUsed(t *testing.T) {
 		}
 	}
 	m.put(first + "- {id: 1, access_token: " + staticToken + "-other}\n- {id: 3, refresh_token: " + s.hub.Connect("3") + "}\n")
-	p.until(`HUBSPOT_PORTAL_ID: names portal 1, and so does SEED_FILE.*HUBSPOT_CLIENT_ID: is not set, but needed`)
+	p.until(`HUBSPOT_PORTAL_ID: names portal 1, and so does SEED_FILE.*HUBSPOT_CLIENT_ID: is not set, although required`)
 	throughout(t, seeding.PollInterval+time.Second, "the environment's portal is served, the file's third is not", func() bool {
 		return p.portal("1", "").served("1") && p.portal("2", "").served("2") && p.portal("3", "").category == "PORTAL_NOT_CONNECTED"
 	})
@@ -393,7 +393,7 @@ func TestAFileThatChangesWhileRedisIsAwayIsAppliedLater(t *testing.T) {
 	printed := p.end()
 	for _, once := range []string{"could not be stored; the proxy keeps trying", "the seed file cannot be read"} {
 		if n := strings.Count(printed, once); n != 1 {
-			t.Errorf("%q is told %d times:\n%s", once, n, printed)
+			t.Errorf("%q is logged %d times:\n%s", once, n, printed)
 		}
 	}
 	wantNoSecret(t, printed)
@@ -414,7 +414,7 @@ func TestProcessesThatStartAtOnceSeedOnce(t *testing.T) {
 		}
 	}
 	if printed := a.end() + b.end(); strings.Count(printed, `"portal was set"`) != 2 {
-		t.Errorf("each portal is to be set once:\n%s", printed)
+		t.Errorf("each portal should be set once:\n%s", printed)
 	}
 	if n := s.hub.TokenCalls("1"); n != 1 {
 		t.Errorf("%d calls of the token endpoint", n)

@@ -9,7 +9,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-func TestASeedFileThatBecomesFaultyIsToldUntilItIsMended(t *testing.T) {
+func TestAFaultOfTheSeedFileIsReportedUntilItIsFixed(t *testing.T) {
 	t.Parallel()
 	const good = "portals:\n- {id: 62515, access_token: " + staticToken + "}\n"
 	m := newMount(t, good)
@@ -24,17 +24,17 @@ func TestASeedFileThatBecomesFaultyIsToldUntilItIsMended(t *testing.T) {
 			return status == http.StatusOK && strings.Contains(body, ready) && strings.Contains(metrics, "\nhubspot_auth_proxy_faulty_seeds "+metric+"\n")
 		})
 	}
-	reports("all is well", `"seed":"applied"`, "0")
+	reports("no fault is reported", `"seed":"applied"`, "0")
 	m.put("portals:\n- {id: " + staticToken + ", access_token: x}\n")
-	reports("a fault", `"seed":"faulty","seed_fault":"SEED_FILE: line 2, column 8: `, "1")
+	reports("the fault is reported", `"seed":"faulty","seed_fault":"SEED_FILE: line 2, column 8: `, "1")
 	m.put(good)
-	reports("it is mended", `"seed":"applied"`, "0")
-	if err := os.Rename(m.path(), m.path()+"-away"); err != nil {
+	reports("the fault is fixed", `"seed":"applied"`, "0")
+	if err := os.Rename(m.path(), m.path()+"-moved"); err != nil {
 		t.Fatal(err)
 	}
-	reports("it is gone", `"seed_fault":"SEED_FILE: cannot read`, "1")
-	if err := os.Rename(m.path()+"-away", m.path()); err != nil {
+	reports("the file is missing", `"seed_fault":"SEED_FILE: cannot read`, "1")
+	if err := os.Rename(m.path()+"-moved", m.path()); err != nil {
 		t.Fatal(err)
 	}
-	reports("it is back", `"seed":"applied"`, "0")
+	reports("the file is back", `"seed":"applied"`, "0")
 }

@@ -26,38 +26,38 @@ import (
 	"hubspot-auth-proxy/proxy/intercept"
 )
 
-// headerGrace is how long a new connection may be without a request before it
-// makes way for another one, where there are too many.
+// headerGrace is how long a new connection may be without a request. When there are too many
+// connections, it is then closed to accept another one.
 const headerGrace = time.Second
 
-// refusalTime is how long a client may take to read the answers to requests that
-// are refused, and to send their bodies, where there are too many connections.
-const refusalTime = 2 * time.Second
+// refusalTimeout is how long a client may take to send the body of a refused request and to
+// read the answer. When there are too many connections, its connection is then closed.
+const refusalTimeout = 2 * time.Second
 
 // serve runs the proxy until ctx ends.
 func serve(ctx context.Context, environ []string, stderr io.Writer) error {
-	exposed := hideMemory() // before there is a secret in it
+	unprotected := hideMemory() // before the memory contains a secret
 	settings, err := config.Load(environ)
 	if err != nil {
 		return err
 	}
 	log, flush := newLogger(settings, stderr)
 	defer flush()
-	if exposed != nil {
-		log.Warn("the process' memory cannot be hidden: others of the same user may read it, and core dumps have it", zap.Error(exposed))
+	if unprotected != nil {
+		log.Warn("the memory of the process cannot be protected: other processes of the same user can read the secrets in it, and core dumps contain them", zap.Error(unprotected))
 	}
 	defer collectLess()()
 	s, err := start(ctx, settings, environ, log)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil // told to stop before it was ready
+			return nil // SIGTERM came before the proxy was ready
 		}
 		return err
 	}
 	return s.run(ctx)
 }
 
-// service is the running program.
+// A service is the running proxy with its admin listener.
 type service struct {
 	*store
 	settings config.Config
@@ -70,19 +70,20 @@ type service struct {
 	callers       *clients.Set
 	budget        *budget.Budget
 	seeder        *seeding.Seeder
-	joined        bool                 // Redis has answered, and has the settings' portals
-	missingRights []string             // that were logged last
-	authority     *intercept.Authority // nil: nobody is intercepted
+	joined        bool                 // Redis has answered, and the portals of the settings are stored
+	missingRights []string             // as logged last
+	authority     *intercept.Authority // nil if clients are not intercepted
 	proxy         *proxy.Proxy
 	admin         *admin.Admin
-	server        *http.Server // the proxy's
-	listener      net.Listener // the proxy's
-	door          net.Listener // the operator's
-	failed        chan error   // of either server
-	closers       []func()     // in the order of opening
+	server        *http.Server // of the proxy
+	listener      net.Listener // of the proxy
+	adminListener net.Listener
+	failed        chan error // receives the error of a server that fails
+	closers       []func()   // in the order of opening; close calls them in reverse
 }
 
-// start opens what the settings name, and returns when the proxy can serve.
+// start opens all parts of the service. It returns when the proxy serves, which may be before
+// Redis has answered.
 func start(ctx context.Context, settings config.Config, environ []string, log *zap.Logger) (*service, error) {
 	s := &service{settings: settings, secrets: settings.Files(environ), log: log, failed: make(chan error, 2), metrics: newRegistry(), history: proxy.NewHistory(time.Now), activity: proxy.NewActivity(time.Now)}
 	if err := s.open(ctx); err != nil {
@@ -92,6 +93,7 @@ func start(ctx context.Context, settings config.Config, environ []string, log *z
 	return s, nil
 }
 
+// open opens the parts of the service. After an error the caller must call close.
 func (s *service) open(ctx context.Context) error {
 	tlsConfig, faults := tlsConfig(s.settings)
 	authority, wrong := interceptAuthority(s.settings)
@@ -129,40 +131,40 @@ func (s *service) open(ctx context.Context) error {
 	return nil
 }
 
-// warn tells what an operator may not have meant.
+// warn logs where data is kept, and warns about data that is not kept or not sealed.
 func (s *service) warn() {
 	if s.settings.StateFile != "" {
 		s.log.Info("portals, tokens and client keys are kept in STATE_FILE", zap.String("file", s.settings.StateFile))
 	}
 	switch {
 	case s.settings.RedisURL.IsZero() && s.settings.StateFile == "":
-		s.log.Warn("neither REDIS_URL nor STATE_FILE is set: tokens are kept in this process only, and are gone when it ends")
+		s.log.Warn("neither REDIS_URL nor STATE_FILE is set: tokens are kept in memory only, and are lost when the process ends")
 	case !s.settings.Keys().Seals() && s.settings.StateFile != "":
-		s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: tokens are stored in STATE_FILE as they are; keys generate makes a key")
+		s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: tokens are stored in STATE_FILE unsealed; keys generate makes a key")
 	case !s.settings.Keys().Seals():
-		s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: tokens are stored in Redis as they are; keys generate makes a key")
+		s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: tokens are stored in Redis unsealed; keys generate makes a key")
 	}
 }
 
-// listen binds both addresses before anything is waited for, so that one that
-// is taken is told at once, and the operator's door is open from the start.
+// listen binds both addresses before the start waits for Redis. So an address that is in use
+// is reported at once, and the admin listener serves from the start.
 func (s *service) listen() error {
 	listener, err := net.Listen("tcp", s.settings.ListenAddr)
 	if err != nil {
-		return fmt.Errorf("listen for the proxy, change LISTEN_ADDR if another program has the port: %w", err)
+		return fmt.Errorf("listen at LISTEN_ADDR; if another program has the port, give another one: %w", err)
 	}
 	s.listener = listener
 	s.closers = append(s.closers, func() { _ = listener.Close() })
-	door, err := net.Listen("tcp", s.settings.AdminAddr)
+	adminListener, err := net.Listen("tcp", s.settings.AdminAddr)
 	if err != nil {
-		return fmt.Errorf("listen for the operator, change ADMIN_ADDR if another program has the port: %w", err)
+		return fmt.Errorf("listen at ADMIN_ADDR; if another program has the port, give another one: %w", err)
 	}
-	s.door = door
+	s.adminListener = adminListener
 	s.admin = admin.New(admin.Options{
 		RedisAnswers:       s.source.RedisAnswers,
 		RedisPolled:        s.source.PollsRedis,
 		SeedFault:          s.seeder.Fault,
-		Loopback:           isLoopback(door),
+		Loopback:           isLoopback(adminListener),
 		Password:           s.settings.AdminPassword,
 		App:                s.app,
 		RedirectURL:        text(s.settings.HubSpotRedirectURL),
@@ -177,13 +179,13 @@ func (s *service) listen() error {
 		Callers:            s.callers.All,
 		Log:                s.log,
 	})
-	server, limited := s.admin.Server(door)
+	server, limited := s.admin.Server(adminListener)
 	s.closers = append(s.closers, func() {
-		// A portal that is being connected still is.
+		// Let portals that are being connected finish.
 		ctx, cancel := context.WithTimeout(context.Background(), admin.CallbackTimeout)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
-			s.log.Error("a portal that was being connected may have to be connected again", zap.Error(err))
+			s.log.Error("a portal that was being connected was interrupted, and may have to be connected again", zap.Error(err))
 			_ = server.Close()
 		}
 		s.admin.Close()
@@ -192,7 +194,7 @@ func (s *service) listen() error {
 	return nil
 }
 
-// serveProxy opens the proxy.
+// serveProxy creates the proxy, and serves it.
 func (s *service) serveProxy(tlsConfig *tls.Config) {
 	anonymous := s.anonymous()
 	files := openFiles()
@@ -226,7 +228,7 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 	}
 	listener := s.listener
 	if limits.connections > 0 {
-		limited := connlimit.New(listener, limits.connections, headerGrace, refusalTime)
+		limited := connlimit.New(listener, limits.connections, headerGrace, refusalTimeout)
 		listener, options.ConnState, options.ConnContext = limited, limited.ConnState, limited.ConnContext
 	}
 	s.proxy = proxy.New(options)
@@ -244,13 +246,13 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 	if !s.joined {
 		state = "the proxy listens, and waits for Redis"
 	}
-	s.log.Info(state, zap.Stringer("address", s.listener.Addr()), zap.Stringer("admin", s.door.Addr()), zap.Stringer("upstream", s.settings.UpstreamURL),
+	s.log.Info(state, zap.Stringer("address", s.listener.Addr()), zap.Stringer("admin", s.adminListener.Addr()), zap.Stringer("upstream", s.settings.UpstreamURL),
 		zap.String("default_portal", s.settings.Default()), zap.Strings("serve_portals", s.settings.ServePortals),
 		zap.Int("max_connections", limits.connections), zap.Int("max_requests", limits.requests))
 	if anonymous {
-		s.log.Warn("callers need no client key: whoever reaches the address may use any portal")
+		s.log.Warn("clients need no client key: anyone who can reach the address can use all portals")
 	} else {
-		s.log.Info("callers need a client key")
+		s.log.Info("clients need a client key")
 	}
 }
 
@@ -262,8 +264,8 @@ func (s *service) anonymous() bool {
 	return isLoopback(s.listener)
 }
 
-// portalDomain returns the domain whose subdomains name portals. A subdomain of
-// localhost leads to this machine without any DNS.
+// portalDomain returns the domain whose subdomains name portals; "" if there is none. On
+// loopback the default is localhost, whose subdomains need no DNS.
 func (s *service) portalDomain() string {
 	if s.settings.PortalDomain == "" && isLoopback(s.listener) {
 		return "localhost"
@@ -271,14 +273,15 @@ func (s *service) portalDomain() string {
 	return s.settings.PortalDomain
 }
 
-// serving runs a server; that it fails ends the program.
+// serving runs a server. If the server fails, the program stops.
 func (s *service) serving(serve func() error) {
 	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 		s.failed <- err
 	}
 }
 
-// run serves until ctx ends, or a server fails, and then ends in good order.
+// run serves until ctx ends or a server fails, and then shuts down in order. It returns the
+// error of the server.
 func (s *service) run(ctx context.Context) error {
 	var failure error
 	select {
@@ -289,32 +292,33 @@ func (s *service) run(ctx context.Context) error {
 	return failure
 }
 
-// stop ends the service such that nobody notices. The operator's door is open
-// until all requests have ended.
+// stop shuts down in order, so that clients do not notice. The admin listener serves until all
+// requests have ended.
 func (s *service) stop() {
-	// 1. Say that no new requests are to be sent here,
+	// 1. Report that the process is not ready, so that new requests are sent elsewhere.
 	s.admin.Stopping()
 	s.proxy.Stopping()
 	s.log.Info("stopping", zap.Duration("delay", s.settings.ShutdownDelay), zap.Duration("timeout", s.settings.ShutdownTimeout))
-	_ = s.log.Sync() // there may be no other time to
-	// 2. and serve those that are, until that has got about.
+	_ = s.log.Sync() // in case the process is killed
+	// 2. Keep serving until load balancers have noticed.
 	time.Sleep(s.settings.ShutdownDelay)
-	// 3. Take no more connections,
+	// 3. Stop listening, and let the requests under way finish.
 	ctx, cancel := context.WithTimeout(context.Background(), s.settings.ShutdownTimeout)
 	defer cancel()
 	s.notices.until, _ = ctx.Deadline()
 	err := s.shutdown(ctx)
-	// 4. and finish what is under way, as long as there is time.
+	// 4. Break off the requests that take too long.
 	if err != nil {
 		s.breakOff()
 	}
-	// 5. Finish renewals, store what could not be stored, and close the rest.
+	// 5. Finish renewals, store the tokens that are not stored yet, and close everything.
 	s.close()
-	// 6. The log is written out when run has returned.
+	// 6. serve writes the rest of the log when run has returned.
 	s.log.Info("stopped")
 }
 
-// shutdown waits until all requests have ended, those in tunnels too, or ctx has.
+// shutdown stops listening, and waits until all requests have ended, including those in
+// tunnels, or until ctx ends.
 func (s *service) shutdown(ctx context.Context) error {
 	var tunnels error
 	var waiting sync.WaitGroup
@@ -327,11 +331,11 @@ func (s *service) shutdown(ctx context.Context) error {
 // breakOff ends the requests that are still under way.
 func (s *service) breakOff() {
 	if n := s.proxy.UnderWay(); n > 0 {
-		s.log.Warn("requests that were still under way are broken off: SHUTDOWN_TIMEOUT is over", zap.Int64("requests", n))
+		s.log.Warn("SHUTDOWN_TIMEOUT is over; the requests that are still under way are broken off", zap.Int64("requests", n))
 	}
 	_ = s.server.Close()
 	s.proxy.CloseTunnels()
-	// They end at once, and are to be logged and counted as well.
+	// Wait until the requests have ended, so that they are logged and counted.
 	for deadline := time.Now().Add(time.Second); s.proxy.UnderWay() > 0 && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -344,7 +348,7 @@ func (s *service) close() {
 	}
 }
 
-// text returns the URL's text, empty if it is nil.
+// text returns the URL as text; "" for nil.
 func text(u *url.URL) string {
 	if u == nil {
 		return ""
@@ -352,8 +356,8 @@ func text(u *url.URL) string {
 	return u.String()
 }
 
-// isLoopback reports whether the listener can be reached from this machine
-// only. It is the socket that tells, not what it was opened with.
+// isLoopback reports whether the listener can be reached from this machine only. It checks the
+// address of the socket, because the setting may be a name.
 func isLoopback(listener net.Listener) bool {
 	addr, ok := listener.Addr().(*net.TCPAddr)
 	return ok && addr.IP.IsLoopback()

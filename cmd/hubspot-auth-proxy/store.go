@@ -20,10 +20,10 @@ import (
 // tokenTimeout is how long a call of HubSpot's token endpoint may take.
 const tokenTimeout = 15 * time.Second
 
-// store is Redis and what is kept in it, for serve and for the commands.
+// A store is Redis and its contents, for serve and for the commands.
 type store struct {
 	redis   redis.UniversalClient
-	app     *hubspot.App // nil: none is set
+	app     *hubspot.App // nil if the settings have none
 	source  *tokens.Source
 	clients clients.Store
 
@@ -32,10 +32,10 @@ type store struct {
 	notices  notices
 }
 
-// openStore returns the store of what a Redis has. It does not wait for Redis. Nil metrics are
-// registered nowhere. Rejected is called as [tokens.Options] has it.
+// openStore returns the store of an opened Redis. It does not wait for Redis. With nil metrics
+// nothing is registered. rejected is [tokens.Options].Rejected.
 func openStore(settings config.Config, opened *openedRedis, log *zap.Logger, metrics prometheus.Registerer, rejected func(context.Context, string)) *store {
-	// What go-redis tells on its own account, tokens tells better.
+	// Package tokens logs the errors of Redis; go-redis would log them again.
 	redis.SetLogger(&logging.VoidLogger{})
 	s := &store{app: hubspotApp(settings), log: log, redis: opened.client, endRedis: opened.end}
 	s.notices = newNotices(settings, log, metrics)
@@ -55,13 +55,13 @@ func openStore(settings config.Config, opened *openedRedis, log *zap.Logger, met
 	return s
 }
 
-// close waits for renewals, as long as a call of the token endpoint may take,
+// close waits for renewals under way, for at most tokenTimeout, sends the queued notifications,
 // and closes Redis.
 func (s *store) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
 	defer cancel()
 	if err := s.source.Close(ctx); err != nil {
-		s.log.Error("a renewed token is lost, its portal may have to be connected again", zap.Error(err))
+		s.log.Error("a renewed token could not be stored, and is lost; its portal may have to be connected again", zap.Error(err))
 	}
 	if err := s.endRedis(); err != nil {
 		s.log.Error("the last counts of calls are lost: STATE_FILE cannot be written", zap.Error(err))
@@ -69,7 +69,7 @@ func (s *store) close() {
 	s.notices.close() // last, because a slow address must not keep another process from STATE_FILE
 }
 
-// hubspotApp returns the HubSpot app of the settings, nil if there is none.
+// hubspotApp returns the HubSpot app of the settings; nil if there is none.
 func hubspotApp(settings config.Config) *hubspot.App {
 	if settings.HubSpotClientID == "" {
 		return nil
@@ -82,8 +82,8 @@ func hubspotApp(settings config.Config) *hubspot.App {
 	}
 }
 
-// credential returns the kind and value of the credential that the environment
-// has, an empty one if it has none.
+// credential returns the kind and the value of the environment's credential. The value is
+// empty if the environment has none.
 func credential(settings config.Config) (tokens.Kind, secret.Text) {
 	switch {
 	case !settings.HubSpotAccessToken.IsZero():
@@ -95,7 +95,7 @@ func credential(settings config.Config) (tokens.Kind, secret.Text) {
 	}
 }
 
-// environmentSeeds returns the portal that the environment names, if it names one.
+// environmentSeeds returns the portal of the environment; nil if HUBSPOT_PORTAL_ID is not set.
 func environmentSeeds(settings config.Config) []tokens.Seed {
 	if settings.HubSpotPortalID == "" {
 		return nil
@@ -104,8 +104,7 @@ func environmentSeeds(settings config.Config) []tokens.Seed {
 	return []tokens.Seed{{Portal: settings.HubSpotPortalID, Kind: kind, Secret: value}}
 }
 
-// localCredential returns the environment's static credential if it came
-// without a portal id, else nil.
+// localCredential returns the environment's static credential if it has no portal id; else nil.
 func localCredential(settings config.Config) *tokens.Credential {
 	kind, value := credential(settings)
 	if value.IsZero() || settings.HubSpotPortalID != "" {

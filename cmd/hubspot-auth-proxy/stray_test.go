@@ -12,8 +12,8 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// strayUpstream answers one request, and says more when it is told to. Then it
-// waits for the proxy to close the connection.
+// strayUpstream answers one request, and sends more bytes when more is closed. Then it waits until
+// the proxy closes the connection.
 func strayUpstream(t *testing.T, more <-chan struct{}) (url string, closed <-chan struct{}) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,7 +42,7 @@ func strayUpstream(t *testing.T, more <-chan struct{}) (url string, closed <-cha
 	return "http://" + listener.Addr().String(), done
 }
 
-func TestWhatHubSpotSaysUnaskedIsNotPrinted(t *testing.T) {
+func TestUnsolicitedAnswersAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	more := make(chan struct{})
 	url, closed := strayUpstream(t, more)

@@ -18,13 +18,12 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// terminal is a pseudo-terminal: what a person at it sees, and its far end,
-// for the program.
+// A terminal is a pseudo-terminal: the side of the person, and the far end, for the program.
 type terminal struct {
 	*os.File
 	far    *os.File
 	screen *testkit.Output
-	shown  chan string // what was shown with each write, while somebody waits
+	shown  chan string // the text of each write, while a test waits for it
 	reader sync.WaitGroup
 }
 
@@ -61,15 +60,14 @@ func newTerminal(t *testing.T) *terminal {
 	return x
 }
 
-// hangUp closes the terminal; all that was written to it is on the screen
-// then.
+// hangUp closes the terminal. After that the screen has everything that was written.
 func (x *terminal) hangUp() {
 	_ = x.far.Close()
 	x.reader.Wait()
 	_ = x.Close()
 }
 
-// until waits until the text is shown.
+// until waits until the terminal shows the text.
 func (x *terminal) until(t *testing.T, text string) {
 	t.Helper()
 	for range x.shown {
@@ -80,7 +78,7 @@ func (x *terminal) until(t *testing.T, text string) {
 	t.Fatalf("%q is never shown, but:\n%s", text, x.screen)
 }
 
-// echoes reports whether what is typed is shown.
+// echoes reports whether the terminal shows typed text.
 func (x *terminal) echoes(t *testing.T) bool {
 	t.Helper()
 	settings, err := unix.IoctlGetTermios(int(x.far.Fd()), unix.TCGETS)
@@ -90,7 +88,7 @@ func (x *terminal) echoes(t *testing.T) bool {
 	return settings.Lflag&unix.ECHO != 0
 }
 
-func TestASecretThatIsTypedIsNotShown(t *testing.T) {
+func TestATypedSecretIsNotShown(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	x := newTerminal(t)
@@ -116,7 +114,7 @@ func TestASecretThatIsTypedIsNotShown(t *testing.T) {
 	}
 }
 
-func TestAnInterruptWhileASecretIsAskedForLeavesTheTerminalAsItWas(t *testing.T) {
+func TestAnInterruptDuringThePromptRestoresTheTerminal(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	x := newTerminal(t)
@@ -135,7 +133,7 @@ func TestAnInterruptWhileASecretIsAskedForLeavesTheTerminalAsItWas(t *testing.T)
 	if !x.echoes(t) {
 		t.Error("the echo stays off")
 	}
-	_, _ = io.WriteString(x, "\n") // ends the reading that goes on
+	_, _ = io.WriteString(x, "\n") // ends the read that is still waiting
 }
 
 func TestProgressIsShownOnATerminal(t *testing.T) {

@@ -23,9 +23,8 @@ clients:
   - {name: seeded, key: hap_seeded, portals: ["*"]}
 `
 
-// TestWhatNeedsNoRedisIsServedWithoutIt starts a process while Redis does not
-// answer, in two ways, and then lets Redis answer.
-func TestWhatNeedsNoRedisIsServedWithoutIt(t *testing.T) {
+// The test starts a process while Redis does not answer, in two ways, and then lets Redis answer.
+func TestCallsThatNeedNoRedisAreServedWithoutIt(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ away, back func(*redistest.Server) }{
 		"Redis hangs":  {(*redistest.Server).Pause, (*redistest.Server).Resume},
@@ -47,8 +46,8 @@ func TestWhatNeedsNoRedisIsServedWithoutIt(t *testing.T) {
 			for id, token := range map[string]string{"1": "static", "2": "removed", "3": "new"} {
 				hub.SetAccessToken(id, hubspottest.Canary+"-"+token)
 			}
-			// An earlier process has applied the seed; since then an operator has
-			// removed one portal and given another a new token.
+			// An earlier process has applied the seed. Since then an operator has removed one
+			// portal, and stored a new token for another.
 			first := launch(t, "serve", settings...)
 			first.address()
 			first.end()
@@ -109,8 +108,8 @@ func TestWhatNeedsNoRedisIsServedWithoutIt(t *testing.T) {
 	}
 }
 
-// A sidecar that has all that it serves is ready without Redis, and the start of
-// any process says why it is not.
+// A sidecar whose settings have all credentials is ready without Redis. It still logs that Redis
+// does not answer.
 func TestASidecarThatNeedsNoRedisIsReadyWithoutIt(t *testing.T) {
 	t.Parallel()
 	hub := hubspottest.NewServer()
