@@ -35,8 +35,8 @@
 //     would wait a whole interval behind one that has used up the limit. Redis refuses
 //     no request because of the spread while the window has room.
 //   - A call counts from the time at which it may have reached HubSpot: when the header
-//     of the answer has come, or a fortieth of the interval after it was sent, if that
-//     is earlier. After a 429 of HubSpot's this margin grows, to a quarter of the
+//     of the answer has come, or a fortieth of the interval (at least 50 ms) after it
+//     was sent, if that is earlier. After a 429 of HubSpot's this margin grows, to a quarter of the
 //     interval at most.
 //
 // The limit is that of HubSpot's headers, and 100 in 10 seconds until one was seen.
