@@ -61,14 +61,20 @@ func probes(t *testing.T, admin string) (end func() (n int, slowest time.Duratio
 
 func TestIdleClientsDoNotUseUpTheOpenFiles(t *testing.T) {
 	t.Parallel()
-	const files, idle, active, calls = 400, 900, 70, 5
+	const files, idle, active, calls = 2048, 5000, 500, 3
+	const key = "hap_one-of-two-clients-that-each-have-half-00000000"
 	hub := hubspottest.NewServer()
 	defer hub.Close()
 	hub.SetAccessToken("62515", staticToken)
-	p := launchWith(t, withOpenFiles(files), "serve", "UPSTREAM_URL="+hub.URL, "HUBSPOT_ACCESS_TOKEN="+staticToken, "ACCESS_LOG=false")
+	seed := filepath.Join(t.TempDir(), "seed.yaml")
+	if err := os.WriteFile(seed, []byte("portals: [{id: 62515, access_token: "+staticToken+"}]\n"+
+		"clients: [{name: a, key: "+key+"0, portals: [62515]}, {name: b, key: "+key+"1, portals: [62515]}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := launchWith(t, withOpenFiles(files), "serve", "UPSTREAM_URL="+hub.URL, "SEED_FILE="+seed, "ALLOW_ANONYMOUS=false", "ACCESS_LOG=false")
 	address := p.address()
 	admin := p.until(`"admin":"([^"]+)"`)[1]
-	p.until(`"max_connections":150,"max_requests":150`)
+	p.until(`"max_connections":974,"max_requests":974`)
 	end := probes(t, admin)
 	for i := range idle {
 		conn, err := net.Dial("tcp", address)
@@ -77,19 +83,21 @@ func TestIdleClientsDoNotUseUpTheOpenFiles(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = conn.Close() })
 		if i%2 == 0 { // half of them have had an answer
-			_, _ = io.WriteString(conn, "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			_, _ = io.WriteString(conn, "GET /x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+key+"0\r\n\r\n")
 		}
 	}
 	var clients sync.WaitGroup
 	var mu sync.Mutex
 	failed := make(map[string]int)
-	for range active {
+	for number := range active {
 		clients.Go(func() {
 			client := http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}
 			defer client.CloseIdleConnections()
 			for range calls {
 				var result string
-				if response, err := client.Get("http://" + address + "/crm/v3/objects/contacts"); err != nil {
+				request, _ := http.NewRequest(http.MethodGet, "http://"+address+"/crm/v3/objects/contacts", nil)
+				request.Header.Set("Authorization", fmt.Sprint("Bearer ", key, number%2))
+				if response, err := client.Do(request); err != nil {
 					result = err.Error()
 				} else {
 					_, _ = io.Copy(io.Discard, response.Body)
