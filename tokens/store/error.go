@@ -106,6 +106,8 @@ func (e *Error) Error() string {
 		return e.Op + ": NOPERM: the Redis user has no right to this key or channel"
 	case e.Code == "MOVED":
 		return e.Op + ": Redis answers MOVED: this is a Redis Cluster, so add addr= with another of its hosts to REDIS_URL, as in redis://one:6379?addr=two:6379"
+	case e.Code == "MISCONF":
+		return e.Op + ": Redis answers MISCONF: it cannot write to its disk, and refuses changes until it can"
 	case e.phrase != "":
 		return e.Op + ": Redis answers: " + e.phrase
 	case e.Code == "ERR":

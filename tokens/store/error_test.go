@@ -39,6 +39,7 @@ func TestAnErrorHasRedisCodeAndNothingThatRedisQuotes(t *testing.T) {
 		{reply("WRONGPASS invalid username-password pair " + canary), "Redis answers WRONGPASS", false},
 		{reply("WRONGTYPE " + canary), "Redis answers WRONGTYPE", true},
 		{reply("NOREPLICAS Not enough good replicas to write."), "Redis answers NOREPLICAS", true},
+		{reply("MISCONF the state file cannot be written"), "Redis answers MISCONF: it cannot write to its disk, and refuses changes until it can", true},
 		{reply("NOPERM this user has no permissions to run the 'hgetall' command"), "NOPERM: the Redis user may not use HGETALL", true},
 		{reply("NOPERM User u has no permissions to run the 'client|setinfo' command"), "NOPERM: the Redis user may not use CLIENT|SETINFO", true},
 		{reply("NOPERM this user has no permissions to run the 'canary' command"), "NOPERM: the Redis user has no right to this key or channel", true},

@@ -23,6 +23,9 @@ const (
 	// rewritePause is how long the file is not written anew after that has failed, as long as
 	// it can be appended to.
 	rewritePause = time.Minute
+
+	// complainEvery is how often it is logged that the file cannot be written.
+	complainEvery = time.Minute
 )
 
 // wallClock returns the time without the monotonic clock, which stands still while the machine
@@ -179,9 +182,9 @@ func (s *Server) write(batch map[string]entry) error {
 	if len(next) == 0 {
 		return nil
 	}
-	sound := s.disk.broken == nil
 	if err := s.disk.append(lines.String()); err != nil {
-		if sound {
+		if time.Since(s.complained) >= complainEvery {
+			s.complained = time.Now()
 			s.log.Error("STATE_FILE cannot be written; until it can, changes of portals and client keys are refused, and renewed tokens are in memory only: "+spaceRemedy,
 				zap.String("file", s.path), zap.NamedError("cause", cause(err)))
 		}
@@ -241,12 +244,9 @@ func (s *Server) rewrite() {
 		err = s.disk.replace(next, s.since.String())
 	}
 	s.since = nil
-	switch {
-	case err != nil && !wasBroken:
+	if err != nil && !wasBroken {
 		s.rewriteAfter = time.Now().Add(rewritePause)
 		s.log.Warn("STATE_FILE cannot be written anew, and grows: "+spaceRemedy, zap.String("file", s.path), zap.NamedError("cause", cause(err)))
-	case err == nil && wasBroken:
-		s.log.Info("STATE_FILE can be written again", zap.String("file", s.path))
 	}
 }
 

@@ -96,6 +96,7 @@ type Server struct {
 
 	wasteful     chan struct{} // has one element when the file is to be written anew
 	rewriteAfter time.Time     // when that may be tried again
+	complained   time.Time     // when it was last logged that the file cannot be written
 
 	stop    chan struct{}
 	running sync.WaitGroup // what runs beside the commands

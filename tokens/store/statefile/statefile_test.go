@@ -240,5 +240,11 @@ func TestASubscriberThatStopsReadingStopsNobody(t *testing.T) {
 	}
 	testkit.Eventually(t, "it has subscribed", func() bool { return client.Publish(t.Context(), "events", "x").Val() == 1 })
 	payload := strings.Repeat("x", 64<<10)
-	testkit.Eventually(t, "it is dropped", func() bool { return client.Publish(t.Context(), "events", payload).Val() == 0 })
+	testkit.Eventually(t, "it is dropped", func() bool {
+		n, err := client.Publish(t.Context(), "events", payload).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n == 0
+	})
 }
