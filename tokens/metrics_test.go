@@ -276,7 +276,7 @@ func TestMetricsReportThatRedisIsUnreachableAndAnswersAgain(t *testing.T) {
 	get(t, s, portalID) // renewed without Redis
 	got := scrape(t, registry)
 	if got["redis_up"] != 0 || got["redis_errors_total"] == 0 || got["unsaved_portals"] != 1 || got["renewals_total{renewed}"] != 2 {
-		t.Errorf("while it is away: %v", got)
+		t.Errorf("while Redis is unreachable: %v", got)
 	}
 	testkit.Eventually(t, "errors grow", func() bool { return scrape(t, registry)["redis_errors_total"] > got["redis_errors_total"] })
 	server.Restart()
@@ -329,7 +329,7 @@ func TestEachCommandToRedisIsCountedOnce(t *testing.T) {
 			t.Errorf("%s: %v calls and %v errors are counted, want %v and %v", tt.name, calls, errors, tt.calls, tt.errors)
 		}
 		if after["redis_up"] != 1 {
-			t.Errorf("%s: Redis is said to be away", tt.name)
+			t.Errorf("%s: Redis is reported as unreachable", tt.name)
 		}
 	}
 }

@@ -143,7 +143,7 @@ func TestADamagedPortalDoesNotAffectOtherPortals(t *testing.T) {
 					now.advance(5 * time.Second)
 				}
 				if n := log.lines("Redis does not answer"); n != 0 || !s.RedisAnswers() {
-					t.Errorf("Redis is said to be away: %d lines, RedisAnswers = %t", n, s.RedisAnswers())
+					t.Errorf("Redis is reported as unreachable: %d lines, RedisAnswers = %t", n, s.RedisAnswers())
 				}
 				// After the record is repaired, the portal is served, at the latest after 5 s.
 				if err := client.Del(t.Context(), recordKey).Err(); err != nil {

@@ -13,14 +13,14 @@ import (
 
 const password = "correct horse"
 
-func TestHealthTellsThatTheProcessLives(t *testing.T) {
+func TestHealthzAnswersWhileTheProcessIsAlive(t *testing.T) {
 	r := newRig(t, nil)
 	if a := r.get("/healthz"); a.StatusCode != http.StatusOK || a.body != "{\"status\":\"alive\"}\n" {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 }
 
-func TestReadinessFollowsWhatItIsTold(t *testing.T) {
+func TestReadinessFollowsReadyJoinedAndStopping(t *testing.T) {
 	redis := true
 	r := newRig(t, func(r *rig) { r.options.RedisAnswers = func() bool { return redis } })
 	expect := func(status int, body string) {
@@ -33,7 +33,7 @@ func TestReadinessFollowsWhatItIsTold(t *testing.T) {
 	expect(503, `{"redis":"awaited","seed":"awaited","settings":"loaded","status":"starting"}`)
 	r.admin.Joined()
 	expect(200, `{"redis":"answers","seed":"applied","settings":"loaded","status":"ready"}`)
-	redis = false // a while without it does not matter
+	redis = false // an outage of Redis does not matter
 	expect(200, `{"redis":"away","seed":"applied","settings":"loaded","status":"ready"}`)
 	r.admin.Stopping()
 	expect(503, `{"redis":"away","seed":"applied","settings":"loaded","status":"stopping"}`)
@@ -67,7 +67,7 @@ func TestOnLoopbackOnlyLoopbackHostsAreServed(t *testing.T) {
 	}
 }
 
-func TestPasswordsCannotBeTriedOutAndNobodyElseIsKeptOut(t *testing.T) {
+func TestWrongPasswordsAreLimitedForEachAddress(t *testing.T) {
 	r := newRig(t, func(r *rig) {
 		r.options.Loopback = false
 		r.options.Password = secret.New(password)
@@ -86,11 +86,11 @@ func TestPasswordsCannotBeTriedOutAndNobodyElseIsKeptOut(t *testing.T) {
 			t.Fatalf("try %d: %d", i, a.StatusCode)
 		}
 	}
-	a := try("127.0.0.1", password) // or the right one could be told from others
+	a := try("127.0.0.1", password) // otherwise the right password could be found out
 	if a.StatusCode != http.StatusTooManyRequests || a.Header.Get("Retry-After") != "5" || !strings.Contains(a.body, "Wait 5 seconds") {
 		t.Errorf("the right one: %d %v %s", a.StatusCode, a.Header, a.body)
 	}
-	for range 20 { // the right one costs nothing
+	for range 20 { // the right password costs no try
 		if a := try("127.0.0.2", password); a.StatusCode != http.StatusOK {
 			t.Fatalf("another address: %d", a.StatusCode)
 		}
@@ -104,7 +104,7 @@ func TestPasswordsCannotBeTriedOutAndNobodyElseIsKeptOut(t *testing.T) {
 	}
 }
 
-func TestConnectNeedsThePassword(t *testing.T) {
+func TestConnectRequiresThePassword(t *testing.T) {
 	basic := func(user, password string) func(*http.Request) {
 		return func(request *http.Request) { request.SetBasicAuth(user, password) }
 	}
@@ -133,7 +133,7 @@ func TestConnectNeedsThePassword(t *testing.T) {
 	}
 }
 
-func TestHealthAndCallbackNeedNoPassword(t *testing.T) {
+func TestHealthAndCallbackRequireNoPassword(t *testing.T) {
 	r := newRig(t, func(r *rig) {
 		r.options.Loopback = false
 		r.options.Password = secret.New(password)
@@ -146,7 +146,7 @@ func TestHealthAndCallbackNeedNoPassword(t *testing.T) {
 	}
 }
 
-func TestWithoutAPasswordConnectIsServedOnLoopbackOnly(t *testing.T) {
+func TestConnectIsServedOnLoopbackOnlyWithoutAPassword(t *testing.T) {
 	r := newRig(t, func(r *rig) { r.options.Loopback = false })
 	r.refuses(r.get("/connect"), http.StatusForbidden, "no_password", "ADMIN_PASSWORD")
 	r = newRig(t, nil)

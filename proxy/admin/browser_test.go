@@ -28,7 +28,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// Pictures of the pages; statuspage.png is the one in the README:
+// The flag writes pictures of the pages. statuspage.png is the picture in the README:
 //
 //	go test ./proxy/admin -run Browser -screenshots /tmp/pages
 var screenshots = flag.String("screenshots", "", "write pictures of the pages into the folder `DIR`")
@@ -44,12 +44,12 @@ type chrome struct {
 	fitted int // pages that were checked by fits
 }
 
-// newChrome starts one. The names lead to 127.0.0.1, or, with an address after a
-// space, to that.
+// newChrome starts a browser. It resolves the names to 127.0.0.1, or to the address that follows a
+// name after a space.
 func newChrome(t *testing.T, names ...string) *chrome {
 	t.Helper()
 	path := testkit.Need(t, "chromium", "chromium-browser", "google-chrome")
-	rules := "" // nothing but loopback can be reached
+	rules := "" // the browser can reach loopback only
 	for _, name := range names {
 		if !strings.Contains(name, " ") {
 			name += " 127.0.0.1"
@@ -121,7 +121,7 @@ func evaluate[T any](c *chrome, expression string) T {
 	return value
 }
 
-// says checks that the page has those words.
+// says checks that the page has these texts.
 func (c *chrome) says(words ...string) {
 	c.Helper()
 	text := evaluate[string](c, "document.body.innerText")
@@ -132,7 +132,7 @@ func (c *chrome) says(words ...string) {
 	}
 }
 
-// emulating makes it day ("light") or night ("dark").
+// emulating sets the colour scheme: light or dark.
 func emulating(scheme string) chromedp.Action[chromedp.Void] {
 	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
 		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
@@ -178,8 +178,8 @@ func (c *chrome) save(name string, take chromedp.Action[[]byte]) {
 	}
 }
 
-// silent checks that nothing was refused or failed, such as by the policy of
-// what a page may load.
+// silent checks that the console has no warnings and errors, for example of the content security
+// policy.
 func (c *chrome) silent() {
 	c.Helper()
 	c.mu.Lock()
@@ -209,9 +209,8 @@ func TestInABrowserAPortalIsConnectedByClicks(t *testing.T) {
 	c.silent()
 }
 
-// HubSpot takes localhost only, and people type 127.0.0.1: to a browser, those are
-// two sites.
-func TestInABrowserAConnectionBeginsAtEitherNameAndNotFromAnotherSite(t *testing.T) {
+// HubSpot accepts localhost only, and people open 127.0.0.1. For a browser, these are two sites.
+func TestInABrowserAConnectionBeginsAtBothLoopbackNamesAndNotFromAnotherSite(t *testing.T) {
 	r, c := newRig(t, func(r *rig) {
 		r.options.RedirectURL = strings.Replace(r.options.RedirectURL, "127.0.0.1", "localhost", 1)
 	}), newChrome(t)
@@ -235,7 +234,7 @@ func TestInABrowserAConnectionBeginsAtEitherNameAndNotFromAnotherSite(t *testing
 	c.says("Fake HubSpot")
 }
 
-func TestInABrowserADeclinedConnectionIsTold(t *testing.T) {
+func TestInABrowserADeclinedConnectionIsShown(t *testing.T) {
 	r, c := newRig(t, nil), newChrome(t)
 	r.portals.record(t, portal, "state", "ended", "ended_code", "BAD_REFRESH_TOKEN")
 	r.survey()
@@ -249,7 +248,7 @@ func TestInABrowserADeclinedConnectionIsTold(t *testing.T) {
 	if len(r.portals.all()) != 0 {
 		t.Errorf("stored %v", r.portals.all())
 	}
-	// A page with status 400 is an error to the console, and the only one.
+	// The console reports the page with status 400 as an error, and nothing else.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.said) != 1 || !strings.Contains(c.said[0], "400 (Bad Request)") {

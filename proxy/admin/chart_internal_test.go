@@ -25,7 +25,7 @@ func TestTheChartStaysInItsFrameWhateverIsCounted(t *testing.T) {
 	}
 }
 
-func TestTheChartIsToldInWords(t *testing.T) {
+func TestTheChartIsDescribedInWords(t *testing.T) {
 	for _, tt := range []struct {
 		minutes []proxy.Minute
 		want    string

@@ -75,7 +75,7 @@ func TestTheCookieIsSecureWhereTheRedirectURLIs(t *testing.T) {
 	}
 }
 
-func TestALinkWorksInAnyBrowserOnce(t *testing.T) {
+func TestALinkWorksOnceInAnyBrowser(t *testing.T) {
 	r := newRig(t, nil)
 	link := func(portal string) string {
 		state := r.states.Sign(admin.State{Purpose: admin.PurposeLink, Portal: portal})
@@ -100,7 +100,7 @@ func TestALinkWorksInAnyBrowserOnce(t *testing.T) {
 	}
 }
 
-func TestOfManyCallbacksWithOneStateOneConnects(t *testing.T) {
+func TestOnlyOneOfManyCallbacksWithTheSameStateConnects(t *testing.T) {
 	r := newRig(t, nil)
 	callback := r.allow(r.begin(""), portal)
 	const n = 8
@@ -121,13 +121,13 @@ func TestOfManyCallbacksWithOneStateOneConnects(t *testing.T) {
 	for range n {
 		got[<-statuses]++
 	}
-	// A callback that begins after another's end has no cookie any more.
+	// A callback that begins after another one has ended has no cookie any more.
 	if got[http.StatusOK] != 1 || got[http.StatusBadRequest] != n-1 || r.hub.TokenCallsTotal() != 1 {
 		t.Errorf("statuses %v, %d token calls", got, r.hub.TokenCallsTotal())
 	}
 }
 
-func TestWhatIsAllowedIsStoredThoughTheBrowserLeaves(t *testing.T) {
+func TestAPortalIsConnectedEvenIfTheBrowserDisconnects(t *testing.T) {
 	r := newRig(t, nil)
 	callback := r.allow(r.begin(""), portal)
 	r.hub.SetToken(hubspottest.TokenBehaviour{Hang: true})
@@ -147,7 +147,7 @@ func TestWhatIsAllowedIsStoredThoughTheBrowserLeaves(t *testing.T) {
 	}
 }
 
-func TestLookingAtACallbackDoesNotUseItUp(t *testing.T) {
+func TestAHEADOfACallbackDoesNotUseItUp(t *testing.T) {
 	r := newRig(t, nil)
 	callback := r.allow(r.begin(""), portal)
 	a := r.get(callback, func(request *http.Request) { request.Method = http.MethodHead })
@@ -159,7 +159,7 @@ func TestLookingAtACallbackDoesNotUseItUp(t *testing.T) {
 	}
 }
 
-func TestCallbackPassesBehindAnotherHostNameAndNothingElseDoes(t *testing.T) {
+func TestOnlyCallbackIsServedForAnotherHostName(t *testing.T) {
 	r := newRig(t, nil)
 	public := func(request *http.Request) { request.Host = "proxy.example.com" }
 	callback := r.allow(r.begin(""), portal)
@@ -209,7 +209,7 @@ func TestConnectingBeginsAtTheRedirectURLsHost(t *testing.T) {
 	if len(a.Cookies()) != 0 {
 		t.Errorf("cookies %v", a.Cookies())
 	}
-	// To the browser, that is another site.
+	// For the browser, this is another site.
 	crossSite := func(request *http.Request) { request.Header.Set("Sec-Fetch-Site", "cross-site") }
 	home := a.Header.Get("Location")
 	if b := r.get(home, crossSite); b.StatusCode != http.StatusFound || !strings.HasPrefix(b.Header.Get("Location"), r.hub.AuthorizeURL()) {
@@ -229,7 +229,7 @@ func TestConnectingBeginsAtTheRedirectURLsHost(t *testing.T) {
 	r.refuses(r.get("/connect"), http.StatusMisdirectedRequest, "other_host", "proxy.example.com", "portal link")
 }
 
-func TestWithoutAnAppThePagesSayWhatToSet(t *testing.T) {
+func TestThePagesSayWhatToSetWithoutAnApp(t *testing.T) {
 	for name, change := range map[string]func(*rig){
 		"no app":          func(r *rig) { r.options.App = nil },
 		"no secret":       func(r *rig) { r.options.App.ClientSecret = secret.Text{} },

@@ -17,7 +17,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// newInstallRig starts a listener that takes installations.
+// newInstallRig starts a listener that accepts installations.
 func newInstallRig(t *testing.T) *rig {
 	t.Helper()
 	return newRig(t, func(r *rig) { r.options.MarketplaceInstall = true })
@@ -191,7 +191,7 @@ func TestAnOrdinaryCallbackDoesNotTakeTheStateOfAnInstallation(t *testing.T) {
 	}
 }
 
-func TestAnInstallationsCodeServesOnce(t *testing.T) {
+func TestAnInstallationsCodeIsUsedOnce(t *testing.T) {
 	r := newInstallRig(t)
 	plain, finalize := r.install("7", false), r.signIn(portal)
 	origin, _ := url.Parse(finalize)
@@ -215,7 +215,7 @@ func TestAnInstallationsCodeServesOnce(t *testing.T) {
 	}
 }
 
-func TestWhatAnInstallationWithoutAStateReplaces(t *testing.T) {
+func TestAnInstallationWithoutAStateReplacesOnlyWhatItMay(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		record []any // fields of the portal's record
@@ -283,7 +283,7 @@ func TestTenInstallationsAMinuteAreTried(t *testing.T) {
 	if got := count(); got[http.StatusTooManyRequests] != 14 || r.hub.TokenCallsTotal() != 10 {
 		t.Errorf("statuses %v, %d token calls", got, r.hub.TokenCallsTotal())
 	}
-	// Connecting from elsewhere is not held up.
+	// Connections by /connect are not limited.
 	if a := r.get(r.allow(r.begin(""), "99")); a.StatusCode != http.StatusOK {
 		t.Errorf("/connect: status %d", a.StatusCode)
 	}
@@ -301,7 +301,7 @@ func newOtherProcess(r *rig) string {
 	return server.URL
 }
 
-func TestWithoutRedisNoInstallationsCodeIsUsed(t *testing.T) {
+func TestNoInstallationsCodeIsUsedWithoutRedis(t *testing.T) {
 	r := newInstallRig(t)
 	plain, finalize := r.install("7", false), r.signIn(portal)
 	r.redisEnd()
@@ -313,7 +313,7 @@ func TestWithoutRedisNoInstallationsCodeIsUsed(t *testing.T) {
 	}
 }
 
-func TestWithoutTheSettingInstallationsAreRefusedWithIt(t *testing.T) {
+func TestInstallationsAreRefusedWithoutTheSettingAndThePageNamesIt(t *testing.T) {
 	r := newRig(t, nil)
 	const setting = "HUBSPOT_MARKETPLACE_INSTALL=true"
 	back := url.QueryEscape("https://app.hubspot.com/")

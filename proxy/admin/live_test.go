@@ -17,7 +17,7 @@ import (
 // from using them: https://github.com/dequelabs/axe-core.
 const axePath = "../nodesdk/node_modules/axe-core/axe.min.js"
 
-// accessible has axe-core check the page.
+// accessible checks the page with axe-core.
 func (c *chrome) accessible(name string) {
 	c.Helper()
 	axe, err := os.ReadFile(axePath)
@@ -36,15 +36,14 @@ axe.run({resultTypes: ["violations"]}).then(found => found.violations.map(v => v
 	}
 }
 
-// update makes the page bring itself up to date, as it does on its own every 10
-// seconds, and waits until it says the words.
+// update makes the page update itself, as it does every 10 seconds, and waits until it has the text.
 func (c *chrome) update(words string) {
 	c.Helper()
 	c.do(evaluating(`document.dispatchEvent(new Event("visibilitychange"))`))
 	c.waits(fmt.Sprintf("document.body.innerText.includes(%q)", words))
 }
 
-// waits waits until the expression is true.
+// waits waits until the JavaScript expression is true.
 func (c *chrome) waits(expression string) {
 	c.Helper()
 	if _, err := chromedp.Run(c.ctx, chromedp.Poll[bool](expression)); err != nil {
@@ -52,7 +51,7 @@ func (c *chrome) waits(expression string) {
 	}
 }
 
-func TestInABrowserThePageKeepsItselfUpToDateAndFocusScrollAndInputAsTheyAre(t *testing.T) {
+func TestInABrowserThePageUpdatesItselfAndKeepsFocusScrollAndInput(t *testing.T) {
 	t.Parallel()
 	r, c := newRig(t, nil), newChrome(t)
 	r.admin.Joined()

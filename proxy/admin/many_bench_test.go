@@ -58,7 +58,7 @@ func BenchmarkManyPortals(b *testing.B) {
 	}
 }
 
-// surveyed measures what knowing all portals costs, by unit.
+// surveyed measures the cost of a survey of all portals, by unit.
 func surveyed(b *testing.B, source *tokens.Source) map[string]float64 {
 	costs := map[string]float64{"ns/op": 0}
 	before, began, used := heap(), time.Now(), cpu()

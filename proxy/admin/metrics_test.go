@@ -11,7 +11,7 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-func TestMetricsNeedNoPassword(t *testing.T) {
+func TestMetricsRequireNoPassword(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	requests := prometheus.NewCounter(prometheus.CounterOpts{Name: "hubspot_auth_proxy_requests_total", Help: "x"})
 	registry.MustRegister(requests)
@@ -33,7 +33,7 @@ func TestMetricsNeedNoPassword(t *testing.T) {
 	}
 }
 
-// broken is a collector of a metric that cannot be had.
+// broken is a collector of a metric that cannot be gathered.
 type broken struct{ why error }
 
 func (broken) Describe(chan<- *prometheus.Desc) {}
@@ -46,7 +46,7 @@ type failure string
 
 func (f failure) Error() string { return string(f) }
 
-func TestMetricsThatFailHideNoOthersAndTellNothing(t *testing.T) {
+func TestMetricsThatFailHideNoOthersAndNoErrorIsShown(t *testing.T) {
 	const why = failure("label value 4711")
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(broken{why})

@@ -16,8 +16,7 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// called returns what a proxy has seen that was called for the portal, in vain at
-// last.
+// called returns the activity of a proxy that was called for the portal. The last call has failed.
 func called(r *rig) *proxy.Activity {
 	r.Helper()
 	activity := proxy.NewActivity(nil)
@@ -72,7 +71,7 @@ func TestAPortalInNeedHasOneButtonThatHelps(t *testing.T) {
 	r.pageAt("/portals/"+portal, "HubSpot refused the grant (BAD_REFRESH_TOKEN)")
 }
 
-func TestAPortalThatIsNotThereHasNoPage(t *testing.T) {
+func TestAnUnknownPortalHasNoPage(t *testing.T) {
 	r := newRig(t, nil)
 	for _, id := range []string{"7", "0", "x", "%3Cscript%3E", "62515%2f..", strings.Repeat("9", 30)} {
 		if a := r.get("/portals/" + id); a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "No such portal") {

@@ -12,7 +12,7 @@ import (
 
 var now = time.Unix(1_795_000_000, 0)
 
-func TestARowTellsHowAPortalIsAndWhatToDo(t *testing.T) {
+func TestARowHasThePortalsStateAndWhatToDo(t *testing.T) {
 	oauth := func(state tokens.State, renewed, expires time.Duration) tokens.Portal {
 		return tokens.Portal{ID: "62515", Kind: tokens.OAuth, State: state, Renewed: now.Add(renewed), Expires: now.Add(expires)}
 	}

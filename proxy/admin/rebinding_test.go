@@ -16,13 +16,12 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// evil is a host name of a page that its owner makes lead to another address
-// once the page is loaded (DNS rebinding).
+// evil is the host name of a page. When the page is loaded, its owner resolves the name to another
+// address (DNS rebinding).
 const evil = "evil.example"
 
-// rebound loads a page of evil's in the browser, and then serves at the page's
-// own address with the handler instead: to the browser it is the same server. It
-// returns what the page reads there of a path.
+// rebound loads a page of evil in the browser, and then serves the page's own address with the
+// handler, which is the same server for the browser. It returns what the page reads from a path.
 func rebound(c *chrome, handler http.Handler, path string) (status int64, text string) {
 	c.Helper()
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -49,7 +48,7 @@ func rebound(c *chrome, handler http.Handler, path string) (status int64, text s
 }
 
 // The proxy listens as it does in a container: on all addresses.
-func TestAPageThatIsLedToTheProxyReadsNothing(t *testing.T) {
+func TestARebindingPageReadsNothingFromTheProxy(t *testing.T) {
 	c, hub := newChrome(t, evil), hubspottest.NewServer()
 	t.Cleanup(hub.Close)
 	upstream, _ := url.Parse(hub.URL)
@@ -72,7 +71,7 @@ func TestAPageThatIsLedToTheProxyReadsNothing(t *testing.T) {
 	}
 }
 
-func TestAPageThatIsLedToTheAdminListenerReadsNothing(t *testing.T) {
+func TestARebindingPageReadsNothingFromTheAdminListener(t *testing.T) {
 	c := newChrome(t, evil)
 	a := admin.New(admin.Options{Loopback: true, RedisAnswers: func() bool { return true }})
 	t.Cleanup(a.Close)

@@ -59,7 +59,7 @@ func TestACallbackIsRefusedBeforeItsCodeIsUsed(t *testing.T) {
 	}
 }
 
-func TestACallbackServesOnce(t *testing.T) {
+func TestACallbackIsUsedOnce(t *testing.T) {
 	r := newRig(t, nil)
 	callback := r.allow(r.begin(""), portal)
 	origin, _ := url.Parse(callback)
@@ -82,7 +82,7 @@ func TestAnotherPortalThanTheExpectedOneIsNotStored(t *testing.T) {
 			r := newRig(t, nil)
 			r.hub.SetToken(behaviour)
 			callback := r.allow(r.begin("?portal="+portal), "62516")
-			// What the browser says of the portal is nothing.
+			// A portal that the browser names does not count.
 			r.refuses(r.get(callback+"&portal=62515&hub_id=62515"), http.StatusForbidden, "other_portal",
 				"You chose portal 62516", "this is for portal 62515", "Nothing was stored")
 		})
@@ -140,7 +140,7 @@ func TestHubSpotsRefusalIsShown(t *testing.T) {
 	}
 }
 
-func TestWhileRedisIsAwayNothingIsUsedUp(t *testing.T) {
+func TestNothingIsUsedUpWhileRedisIsUnreachable(t *testing.T) {
 	r := newRig(t, nil)
 	callback := r.allow(r.begin(""), portal)
 	r.redisEnd()
@@ -151,13 +151,13 @@ func TestWhileRedisIsAwayNothingIsUsedUp(t *testing.T) {
 	}
 }
 
-func TestATokenThatCannotBeStoredIsNotCalledConnected(t *testing.T) {
+func TestAPortalWhoseTokenCannotBeStoredIsNotReportedAsConnected(t *testing.T) {
 	r := newRig(t, nil)
 	r.portals.fails = true
 	r.refuses(r.get(r.allow(r.begin(""), portal)), http.StatusServiceUnavailable, "store_failed", "could not be stored")
 }
 
-func TestCancellingIsToldWithHubSpotsWords(t *testing.T) {
+func TestADeclinedConnectionIsShownWithHubSpotsMessage(t *testing.T) {
 	r := newRig(t, nil)
 	redirect, err := r.hub.Decline(r.begin(""))
 	if err != nil {
@@ -166,7 +166,7 @@ func TestCancellingIsToldWithHubSpotsWords(t *testing.T) {
 	r.refuses(r.get(redirect), http.StatusBadRequest, "declined", "access_denied", "The user declined to connect the app.")
 }
 
-// attacks are texts that must not be more than text on a page.
+// attacks are texts that a page must show as text only.
 var attacks = []string{
 	`<script>alert(1)</script>`,
 	`"><img src=x onerror=alert(1)>`,
@@ -191,7 +191,7 @@ func TestNoParameterGetsMarkupOntoAPage(t *testing.T) {
 				}
 			}
 		}
-		// With a state that is good, so that HubSpot sees the code.
+		// The state is valid, so that the code is sent to HubSpot.
 		if a := r.get(with(valid, "code", attack)); strings.Contains(a.body, "<b>") {
 			t.Errorf("code %q: %s", attack, a.body)
 		}
@@ -201,7 +201,7 @@ func TestNoParameterGetsMarkupOntoAPage(t *testing.T) {
 	}
 }
 
-func TestHubSpotsMessageIsEscapedAndCutAndTellsNoSecret(t *testing.T) {
+func TestHubSpotsMessageIsEscapedAndClippedAndHasNoSecret(t *testing.T) {
 	r := newRig(t, nil)
 	callback := r.allow(r.begin(""), portal)
 	message := "<b>no</b> " + parameter(callback, "code") + " " + parameter(callback, "state") + strings.Repeat("é", 500)
@@ -215,7 +215,7 @@ func TestHubSpotsMessageIsEscapedAndCutAndTellsNoSecret(t *testing.T) {
 	}
 }
 
-func TestAPortalThatIsNoneIsRefused(t *testing.T) {
+func TestAnInvalidPortalIsRefused(t *testing.T) {
 	for _, id := range []string{"0", "007", "-1", "+1", "1e3", "x", "99999999999999999999", "1 ", "default"} {
 		r := newRig(t, nil)
 		r.refuses(r.get("/connect?portal="+url.QueryEscape(id)), http.StatusBadRequest, "portal_invalid", "62515")

@@ -9,14 +9,14 @@ import (
 	"testing"
 )
 
-// goodReturnURLs lead to HubSpot, and are kept as they are.
+// goodReturnURLs are addresses of HubSpot, which are not changed.
 var goodReturnURLs = []string{
 	"https://app.hubspot.com", "https://app.hubspot.com/", "https://app.hubspot.com/a/b?c=d&e", "https://app.hubspot.com?x=https%3A%2F%2Fevil.example",
 	"https://app-eu1.hubspot.com/ecosystem/62515/marketplace/apps", "https://app-na2.hubspot.com/", "https://app-ap12.hubspot.com/?a",
 	"https://app.hubspot.com//evil.example/", "https://app.hubspot.com/%2F%2Fevil.example/a%40b", "https://app.hubspot.com/../..//x",
 }
 
-// badReturnURLs lead elsewhere, or may, with some browser.
+// badReturnURLs are addresses that some browser may read as those of another site.
 var badReturnURLs = []string{
 	"", " ", "/", "//app.hubspot.com/", "app.hubspot.com", "http://app.hubspot.com/", "HTTPS://app.hubspot.com/", "https:/app.hubspot.com/", "https:app.hubspot.com/",
 	"https://APP.hubspot.com/", "https://app.HubSpot.com/", "https://app.hubspot.com:443/", "https://app.hubspot.com:/", "https://app-eu1.hubspot.com:8443/",
@@ -32,7 +32,7 @@ var badReturnURLs = []string{
 	"https://app.hubspot.com%2eevil.example/", "https://app.hubspot.com/?a;b", "javascript:alert(1)//https://app.hubspot.com/",
 }
 
-func TestOnlyHubSpotIsAnAddressToGoBackTo(t *testing.T) {
+func TestOnlyHubSpotsAddressesAreValidReturnURLs(t *testing.T) {
 	for _, text := range goodReturnURLs {
 		if back, ok := parseReturnURL([]string{text}); !ok || back.String() != text {
 			t.Errorf("%q: %v, made anew %q", text, ok, back.String())
@@ -50,7 +50,7 @@ func TestOnlyHubSpotIsAnAddressToGoBackTo(t *testing.T) {
 	}
 }
 
-// strictReturnURL is what every address must be that the proxy leads to.
+// strictReturnURL matches every address to which the proxy may redirect.
 var strictReturnURL = regexp.MustCompile(`^https://app(-[a-z]{2}[0-9]{1,2})?\.hubspot\.com(/[!-~]*|\?[!-~]*)?$`)
 
 func FuzzReturnURL(f *testing.F) {

@@ -35,16 +35,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const portal = "62515"
 
-// portals is a source on a real Redis, where tests see what was stored.
+// portals is a source with a real Redis. It records what Connect has stored.
 type portals struct {
 	*tokens.Source
 	redis redis.UniversalClient
 
 	mu      sync.Mutex
-	fails   bool // Connect does
+	fails   bool // whether Connect fails
 	stored  map[string]hubspot.Token
 	actors  []string
-	changed chan struct{} // gets one for every Connect
+	changed chan struct{} // gets one element for every Connect
 }
 
 func (p *portals) Connect(ctx context.Context, portal string, token hubspot.Token, request tokens.ConnectRequest, actor string) error {
@@ -80,7 +80,7 @@ func (p *portals) all() map[string]hubspot.Token {
 	return p.stored
 }
 
-// rig is an admin listener before a fake HubSpot, and a browser.
+// rig is an admin listener, a fake HubSpot and a browser.
 type rig struct {
 	*testing.T
 	hub      *hubspottest.Server
@@ -91,14 +91,13 @@ type rig struct {
 	redisEnd func()
 	states   *admin.States
 	browser  *http.Client
-	later    atomic.Int64 // how far the clock is ahead
+	later    atomic.Int64 // the time by which the clock is ahead, in ns
 	logs     *observer.ObservedLogs
 	logged   *strings.Builder
-	told     map[string]bool // reasons that were logged
+	reasons  map[string]bool // reasons that were logged
 }
 
-// newRig starts one, on loopback and without a password, unless change says
-// otherwise.
+// newRig starts a rig, on loopback and without a password. change may change its options.
 func newRig(t *testing.T, change func(*rig)) *rig {
 	t.Helper()
 	r := &rig{T: t, hub: hubspottest.NewServer(), logged: &strings.Builder{}}
@@ -116,7 +115,8 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 		Redis: client, Prefix: "hubspot:", App: r.options.App, RefreshAhead: 5 * time.Minute, Now: r.options.Now,
 	})
 	t.Cleanup(func() {
-		// What a test without Redis leaves unsaved is tried until then.
+		// The source tries until then to store portals that a test without Redis leaves
+		// unsaved.
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_ = r.portals.Close(ctx)
@@ -134,7 +134,7 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 	return r
 }
 
-// survey makes the source know all records.
+// survey makes the source read all records.
 func (r *rig) survey() {
 	r.Helper()
 	if err := r.portals.Survey(r.Context()); err != nil {
@@ -142,7 +142,7 @@ func (r *rig) survey() {
 	}
 }
 
-// statesOf signs as a proxy with that app and redirect URL does.
+// statesOf returns the States of a proxy with the app and the redirect URL.
 func (r *rig) statesOf(clientID, clientSecret, redirect string) *admin.States {
 	return admin.NewStates(&hubspot.App{ClientID: clientID, ClientSecret: secret.New(clientSecret)}, redirect, r.options.Now)
 }
@@ -190,8 +190,7 @@ type answer struct {
 	body string
 }
 
-// get opens an address, a path being the listener's, and checks what holds
-// for every answer.
+// get opens an address, or a path of the listener, and checks what every answer must have.
 func (r *rig) get(address string, change ...func(*http.Request)) answer {
 	r.Helper()
 	if strings.HasPrefix(address, "/") {
@@ -218,7 +217,7 @@ func (r *rig) get(address string, change ...func(*http.Request)) answer {
 	return a
 }
 
-// check looks for secrets, and for what may be done to a page.
+// check checks that an answer has no secrets, and that a page has the header fields that protect it.
 func (r *rig) check(a answer, query url.Values) {
 	r.Helper()
 	all := fmt.Sprint(a.Header) + a.body + r.logged.String()
@@ -257,14 +256,14 @@ func (r *rig) check(a answer, query url.Values) {
 	}
 }
 
-// ownScript returns the page's script, empty if it has none.
+// ownScript returns the page's script, or "" if it has none.
 func ownScript(body string) string {
 	_, script, _ := strings.Cut(body, "<script>")
 	script, _, _ = strings.Cut(script, "</script>")
 	return script
 }
 
-// bare returns a page without its script, and without the choice that is empty.
+// bare returns a page without its script and without the empty choice.
 func bare(body string) string {
 	return strings.NewReplacer("<script>"+ownScript(body)+"</script>", "", `<option value="">`, "").Replace(body)
 }
@@ -279,7 +278,7 @@ func (r *rig) begin(query string) string {
 	return a.Header.Get("Location")
 }
 
-// allow lets the app into the portal, and returns where HubSpot sends the
+// allow gives the app access to the portal, and returns the address to which HubSpot redirects the
 // browser.
 func (r *rig) allow(authorizeURL, portal string) string {
 	r.Helper()
@@ -290,8 +289,8 @@ func (r *rig) allow(authorizeURL, portal string) string {
 	return redirect
 }
 
-// refuses checks that the answer is a page of that status with those words,
-// that the reason was logged, the first time, and that nothing was stored.
+// refuses checks that the answer is a page with the status and the texts, that the reason was logged
+// the first time, and that nothing was stored.
 func (r *rig) refuses(a answer, status int, reason string, words ...string) {
 	r.Helper()
 	if a.StatusCode != status {
@@ -303,23 +302,23 @@ func (r *rig) refuses(a answer, status int, reason string, words ...string) {
 		}
 	}
 	entries := r.logs.TakeAll()
-	if r.told[reason] {
+	if r.reasons[reason] {
 		if len(entries) != 0 {
 			r.Errorf("logged again: %v", entries)
 		}
 	} else if len(entries) != 1 || entries[0].Level != zapcore.WarnLevel || entries[0].ContextMap()["category"] != reason {
 		r.Errorf("logged %v, want reason %s", entries, reason)
 	}
-	if r.told == nil {
-		r.told = make(map[string]bool)
+	if r.reasons == nil {
+		r.reasons = make(map[string]bool)
 	}
-	r.told[reason] = true
+	r.reasons[reason] = true
 	if len(r.portals.all()) != 0 {
 		r.Errorf("stored %v", r.portals.all())
 	}
 }
 
-// with changes one parameter of an address.
+// with returns an address with one parameter changed.
 func with(address, name, value string) string {
 	u, _ := url.Parse(address)
 	query := u.Query()

@@ -13,14 +13,14 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// noon is when the fake clock stands.
+// noon is the time of the fake clock.
 var noon = time.Unix(1_795_000_000, 0)
 
 func statesAt(now time.Time) *admin.States {
 	return admin.NewStates(&hubspot.App{ClientID: "app", ClientSecret: secret.New("a client secret")}, "http://localhost/callback", func() time.Time { return now })
 }
 
-func TestAStateComesBackAsItWasSigned(t *testing.T) {
+func TestOpenReturnsTheStateThatWasSigned(t *testing.T) {
 	for _, want := range []admin.State{
 		{Purpose: admin.PurposeConnect, Nonce: "n", Portal: "62515", Browser: "b", Issued: noon, Expiry: noon.Add(time.Minute)},
 		{Purpose: admin.PurposeLink, Nonce: `"<>&.=` + "\x00é", Issued: noon.Add(-time.Millisecond), Expiry: noon.Add(time.Second)},
@@ -47,7 +47,7 @@ func TestSigningFillsInNonceAndExpiry(t *testing.T) {
 	}
 }
 
-func TestAStateIsRefusedForWhatIsWrongWithIt(t *testing.T) {
+func TestAnInvalidStateIsRefusedWithItsReason(t *testing.T) {
 	link := admin.State{Purpose: admin.PurposeLink, Nonce: "n", Expiry: noon.Add(time.Minute)}
 	text := statesAt(noon).Sign(link)
 	body, signature, _ := strings.Cut(text, ".")
@@ -80,7 +80,7 @@ func TestAStateIsRefusedForWhatIsWrongWithIt(t *testing.T) {
 	}
 }
 
-func TestNobodySignsWithoutASecret(t *testing.T) {
+func TestNewStatesPanicsWithoutAClientSecret(t *testing.T) {
 	defer func() {
 		if recover() == nil {
 			t.Error("an empty client secret signs")

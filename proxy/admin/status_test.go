@@ -15,16 +15,16 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// page opens the status page and checks that it has those texts, in this order.
+// page opens the status page and checks that it has these texts, in this order.
 func (r *rig) page(texts ...string) string {
 	r.Helper()
 	return r.pageAt("/", texts...)
 }
 
-// pageAt is page for an address.
+// pageAt is like page, for any address.
 func (r *rig) pageAt(address string, texts ...string) string {
 	r.Helper()
-	_ = r.portals.Survey(r.Context()) // which fails without Redis
+	_ = r.portals.Survey(r.Context()) // fails without Redis
 	a := r.get(address)
 	rest := a.body
 	for _, text := range texts {
@@ -41,7 +41,7 @@ func (r *rig) pageAt(address string, texts ...string) string {
 	return a.body
 }
 
-func TestTheStatusPageShowsThoseFirstThatAreNotWell(t *testing.T) {
+func TestTheStatusPageShowsPortalsThatNeedAttentionFirst(t *testing.T) {
 	r := newRig(t, func(r *rig) {
 		r.options.Metrics = prometheus.NewRegistry()
 		r.options.Callers = func() []clients.Client {
@@ -79,7 +79,7 @@ func TestTheStatusPageIsAtItsPathOnly(t *testing.T) {
 	}
 }
 
-func TestTheStatusPageIsForTheOperator(t *testing.T) {
+func TestTheStatusPageRequiresThePassword(t *testing.T) {
 	r := newRig(t, nil)
 	if a := r.get("/", func(request *http.Request) { request.Host = "evil.example" }); a.StatusCode != http.StatusForbidden || strings.Contains(a.body, "Portals") {
 		t.Errorf("another host: %d %s", a.StatusCode, a.body)
@@ -119,7 +119,7 @@ func TestNothingStoredGetsMarkupOntoTheStatusPage(t *testing.T) {
 	}
 	for _, attack := range attacks {
 		if len(attack) > 1000 {
-			continue // no header has room for it
+			continue // too long for a header field
 		}
 		body += bare(r.pageAt("/?" + url.Values{"q": {attack}, "state": {attack}, "page": {attack}}.Encode()))
 		body += bare(r.pageAt("/?" + url.Values{"q": {attack}}.Encode()))
@@ -148,7 +148,7 @@ func TestTheStatusPageSaysWhatToSetWithoutAnApp(t *testing.T) {
 	r.page("Starting", "No portal", "No portal is connected yet.")
 }
 
-func TestWithoutRedisTheStatusPageShowsWhatIsKnown(t *testing.T) {
+func TestTheStatusPageShowsHeldPortalsWithoutRedis(t *testing.T) {
 	r := newRig(t, func(r *rig) { r.options.RedisAnswers = func() bool { return r.portals.RedisAnswers() } })
 	r.portals.record(t, "1", "name", "Known")
 	r.portals.record(t, "2", "name", "Unknown")
@@ -157,7 +157,7 @@ func TestWithoutRedisTheStatusPageShowsWhatIsKnown(t *testing.T) {
 	}
 	r.page("Redis answers", "Known", "Unknown")
 	r.redisEnd()
-	r.later.Store(int64(5 * time.Minute)) // so that it is asked for a listing too
+	r.later.Store(int64(5 * time.Minute)) // so that the listing is read again
 	if body := r.page("Redis does not answer", "Redis does not answer.", "1 portal", "Known"); strings.Contains(body, "Unknown") {
 		t.Error(body)
 	}
@@ -226,7 +226,7 @@ func TestAConnectedPortalIsShownAtOnce(t *testing.T) {
 		}
 		r.page("All portals are healthy", portal)
 	}
-	// Behind an ingress, / is another's.
+	// Behind an ingress, / belongs to another program.
 	r := newRig(t, func(r *rig) {
 		r.options.RedirectURL = strings.Replace(r.options.RedirectURL, "/callback", "/hubspot/callback", 1)
 	})

@@ -17,7 +17,7 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-func TestRefusalsOfOneReasonAreToldTogetherWithTheirNumber(t *testing.T) {
+func TestRefusalsOfOneReasonAreLoggedTogetherWithTheirNumber(t *testing.T) {
 	r := newRig(t, func(r *rig) { r.options.Password = secret.New(password) })
 	const n = 50
 	for range n {
@@ -43,7 +43,7 @@ func TestRefusalsOfOneReasonAreToldTogetherWithTheirNumber(t *testing.T) {
 	}
 }
 
-func TestAPanicIsLoggedWithoutWhatItSays(t *testing.T) {
+func TestAPanicIsLoggedWithoutItsMessage(t *testing.T) {
 	const n = 20
 	r := newRig(t, func(r *rig) {
 		r.options.Callers = func() []clients.Client {
@@ -70,7 +70,7 @@ func TestAPanicIsLoggedWithoutWhatItSays(t *testing.T) {
 	}
 }
 
-// unwilling is a listener that takes no connection at first.
+// unwilling is a listener whose Accept fails at first.
 type unwilling struct{ failed bool }
 
 func (*unwilling) Close() error   { return nil }
@@ -89,7 +89,7 @@ func (u *unwilling) Accept() (net.Conn, error) {
 	return nil, net.ErrClosed
 }
 
-func TestThatNoConnectionIsTakenIsLogged(t *testing.T) {
+func TestAnErrorOfAcceptIsLogged(t *testing.T) {
 	core, logs := observer.New(zapcore.WarnLevel)
 	server, listener := admin.New(admin.Options{Log: zap.New(core)}).Server(&unwilling{})
 	begun := time.Now()

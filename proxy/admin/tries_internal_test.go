@@ -10,7 +10,7 @@ func network(n int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), 32)
 }
 
-func TestAnAddressHasAFewTriesAtOnceAndThenOneEveryWhile(t *testing.T) {
+func TestAnAddressHasSomeTriesAtOnceAndThenOneAtAnInterval(t *testing.T) {
 	var all tries
 	now := time.Unix(1_795_000_000, 0)
 	for i := range triesAtOnce {
@@ -42,7 +42,7 @@ func TestAnAddressHasAFewTriesAtOnceAndThenOneEveryWhile(t *testing.T) {
 	}
 }
 
-func TestManyAddressesTakeNoMemoryAndFreeNobody(t *testing.T) {
+func TestManyAddressesTakeLimitedMemoryAndResetNoLimit(t *testing.T) {
 	var all tries
 	now := time.Unix(1_795_000_000, 0)
 	for range triesAtOnce {
