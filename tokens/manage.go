@@ -114,7 +114,11 @@ func checkPut(portal string, r store.Record) error {
 // changed logs a portal's change, and reads the record again at once, without waiting for the
 // hint.
 func (s *Source) changed(ctx context.Context, portal, what string, kind Kind, actor string) error {
-	s.log.Info(what, zap.String("portal", portal), zap.String("kind", string(kind)), zap.String("actor", actor))
+	fields := []zap.Field{zap.String("portal", portal), zap.String("actor", actor)}
+	if kind != "" { // a tombstone has none
+		fields = append(fields, zap.String("kind", string(kind)))
+	}
+	s.log.Info(what, fields...)
 	s.unknown.Invalidate(portal)
 	e, known := s.portals.GetIfPresent(portal)
 	if !known {
