@@ -1,9 +1,9 @@
-// Package notify sends what has become of a portal's grant to an address of the
-// operator's, so that somebody learns at once that a portal is to be connected
-// again.
+// Package notify sends a notification to the address in NOTIFY_URL when a portal's grant
+// has ended, and when the grant works again. So an operator learns at once that a person
+// must connect the portal again.
 //
-// The address is a secret. Nothing of it, and nothing of what it answers, is in an
-// error, in the log or in a metric.
+// The address is a secret. Errors, the log and the metrics contain no part of the address,
+// and nothing of the server's answer except the HTTP status.
 package notify
 
 import (
@@ -29,62 +29,67 @@ import (
 )
 
 const (
-	// lanes is how many notifications are under way at once. Those of a portal take
-	// the same lane, so that they arrive in order.
+	// lanes is the number of notifications that are sent at the same time. All
+	// notifications of a portal are in the same lane, so that they arrive in order.
 	lanes = 4
 
-	// laneLength is how many notifications wait in a lane. Further ones are lost.
+	// laneLength is the number of notifications that can wait in a lane. While a lane
+	// is full, further notifications for it are lost.
 	laneLength = 256
 
-	// Timeout is how long one try may take.
+	// Timeout is the longest time that one try may take.
 	Timeout = 10 * time.Second
 )
 
-// pauses are the times between the tries.
+// pauses are the default of [Options].Pauses.
 var pauses = []time.Duration{time.Second, 5 * time.Second}
 
 // The outcomes of a notification.
 const (
 	outcomeDelivered = "delivered"
-	outcomeFailed    = "failed" // all tries, or the program has ended before
-	outcomeLost      = "lost"   // too many were waiting
+	outcomeFailed    = "failed" // all tries failed, or the program ended before one succeeded
+	outcomeLost      = "lost"   // never tried, because the lane was full or the Notifier was closed
 )
 
-// Options are what a [Notifier] works with.
+// Options are the options of a [Notifier].
 type Options struct {
-	// URL gets the notifications: https, or http to loopback.
+	// URL is the address to which notifications are sent, by POST, as JSON. The
+	// settings accept only https, and http to loopback; New does not check this.
 	URL secret.Text
 
-	// Pauses are the times between the tries. Nil means one second and five.
+	// Pauses are the times between two tries; there is one try more than there are
+	// pauses. nil means one second and five seconds. An empty slice means one try.
 	Pauses []time.Duration
 
-	// Log gets a line for each notification that failed. Nil means that none is
-	// written.
+	// Log is the logger for notifications that failed or were lost. nil means that
+	// nothing is logged.
 	Log *zap.Logger
 
-	// Metrics is where the number of notifications is registered. Nil: nowhere.
+	// Metrics is the registry of the number of notifications. nil means that the
+	// metric is not registered.
 	Metrics prometheus.Registerer
 }
 
-// A Notifier sends notifications in the background. It is safe for concurrent use.
+// A Notifier sends notifications in the background. [New] returns one; the zero value is
+// not usable. A Notifier is safe for concurrent use.
 type Notifier struct {
 	pauses []time.Duration
-	log    *zap.Logger // of notifications that failed, each
-	losses *zap.Logger // of those that were lost, throttled
+	log    *zap.Logger // logs every notification that failed
+	losses *zap.Logger // logs notifications that were lost, throttled
 	client *http.Client
 	sent   *prometheus.CounterVec
 	url    atomic.Pointer[secret.Text]
 
-	mu     sync.RWMutex // guards closed, and sending to lanes against closing them
+	mu     sync.RWMutex // guards closed; held while sending to a lane, so that Close does not close the lane meanwhile
 	closed bool
 	lanes  [lanes]chan tokens.GrantChange
-	seed   maphash.Seed
-	work   sync.WaitGroup
-	life   context.Context // of the tries
+	seed   maphash.Seed    // of the hash that selects a portal's lane
+	work   sync.WaitGroup  // the goroutines that send the notifications of the lanes
+	life   context.Context // the context of all tries, which end cancels
 	end    context.CancelFunc
 }
 
-// New returns a notifier that works until it is closed.
+// New returns a notifier. The caller must close it.
 func New(options Options) *Notifier {
 	n := &Notifier{pauses: options.Pauses, log: options.Log, client: newClient(), seed: maphash.MakeSeed()}
 	if n.pauses == nil {
@@ -98,7 +103,7 @@ func New(options Options) *Notifier {
 		Name: tokens.MetricPrefix + "notifications_total", Help: "Notifications to NOTIFY_URL.",
 	}, []string{"outcome"})
 	for _, outcome := range []string{outcomeDelivered, outcomeFailed, outcomeLost} {
-		n.sent.WithLabelValues(outcome) // there from the start, for rate()
+		n.sent.WithLabelValues(outcome) // rate() needs the series from the start
 	}
 	n.SetURL(options.URL)
 	n.life, n.end = context.WithCancel(context.Background())
@@ -109,8 +114,9 @@ func New(options Options) *Notifier {
 	return n
 }
 
-// newClient returns a client that follows no redirect and keeps no connection: on
-// one that is idle, net/http would log what comes.
+// newClient returns a client that follows no redirects and reuses no connections. If a
+// server sends anything on an idle connection, net/http logs the beginning of that text,
+// and nothing that the server has sent may be logged.
 func newClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableKeepAlives = true
@@ -122,11 +128,13 @@ func newClient() *http.Client {
 	}
 }
 
-// SetURL changes the address of the notifications that are sent from now on.
+// SetURL changes the address for all tries from now on, including further tries of a
+// notification that has already failed.
 func (n *Notifier) SetURL(to secret.Text) { n.url.Store(&to) }
 
-// Changed sends the change in the background. It never blocks: if too many wait, the
-// change is lost, which is logged and counted.
+// Changed sends the change in the background. It never blocks. If too many notifications
+// wait, or if the Notifier is closed, the notification is lost, and this is logged and
+// counted.
 func (n *Notifier) Changed(change tokens.GrantChange) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -142,8 +150,9 @@ func (n *Notifier) Changed(change tokens.GrantChange) {
 	n.losses.Warn("a notification to NOTIFY_URL is lost, because too many wait", fields(change)...)
 }
 
-// Close sends what waits, until ctx ends. What is left then is logged and counted as
-// failed. The error says whether anything was left.
+// Close waits until all notifications are sent or have failed. When ctx ends, Close gives
+// up the remaining notifications, which are then logged and counted as failed, and returns
+// an error. Call Close once.
 func (n *Notifier) Close(ctx context.Context) error {
 	n.mu.Lock()
 	if !n.closed {
@@ -164,7 +173,7 @@ func (n *Notifier) Close(ctx context.Context) error {
 	return nil
 }
 
-// run sends the notifications of a lane until it is closed.
+// run sends the notifications of a lane until the lane is closed and empty.
 func (n *Notifier) run(lane <-chan tokens.GrantChange) {
 	for change := range lane {
 		tries, err := n.deliver(change)
@@ -176,8 +185,8 @@ func (n *Notifier) run(lane <-chan tokens.GrantChange) {
 	}
 }
 
-// deliver sends the change, and tries again after each pause. The error says why the
-// last try failed.
+// deliver sends the change. After any error it tries again, until no pauses are left or
+// the program ends. tries is the number of tries. The error is that of the last try.
 func (n *Notifier) deliver(change tokens.GrantChange) (tries int, err error) {
 	body, err := json.Marshal(change)
 	if err != nil {
@@ -199,8 +208,8 @@ func (n *Notifier) deliver(change tokens.GrantChange) (tries int, err error) {
 	}
 }
 
-// try sends the body once. The error has nothing of the address, and nothing that
-// came from there.
+// try sends the body once. The error contains no part of the address, and nothing of the
+// answer except the status.
 func (n *Notifier) try(body []byte) error {
 	request, err := http.NewRequestWithContext(n.life, http.MethodPost, n.url.Load().Reveal(), bytes.NewReader(body))
 	if err != nil {
@@ -222,7 +231,8 @@ func (n *Notifier) try(body []byte) error {
 	return fmt.Errorf("it answers %d", response.StatusCode)
 }
 
-// cause returns the class of an error of net/http, whose text has the address.
+// cause returns an error that describes only the class of err, because the text of an
+// error of net/http contains the address.
 func cause(err error) error {
 	timeout, isNet := errors.AsType[net.Error](err)
 	_, isDNS := errors.AsType[*net.DNSError](err)
@@ -242,13 +252,14 @@ func cause(err error) error {
 	return errors.New("it does not answer as a web server does")
 }
 
-// failed logs and counts a notification that was not delivered.
+// failed logs and counts a notification that failed. err is the error of deliver.
 func (n *Notifier) failed(change tokens.GrantChange, tries int, err error) {
 	n.sent.WithLabelValues(outcomeFailed).Inc()
 	n.log.Warn("the address in NOTIFY_URL did not take a notification",
 		append(fields(change), zap.Int("tries", tries), zap.String("cause", err.Error()))...)
 }
 
+// fields returns the log fields that identify a change.
 func fields(change tokens.GrantChange) []zap.Field {
 	return []zap.Field{zap.String("portal", change.Portal), zap.String("state", string(change.State))}
 }

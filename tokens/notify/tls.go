@@ -6,7 +6,7 @@ import (
 	"errors"
 )
 
-// isTLS reports whether the error is one of TLS.
+// isTLS reports whether err is an error of TLS, such as a certificate that is not trusted.
 func isTLS(err error) bool {
 	_, isCertificate := errors.AsType[*tls.CertificateVerificationError](err)
 	_, isRecord := errors.AsType[tls.RecordHeaderError](err)
