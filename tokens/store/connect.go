@@ -139,8 +139,8 @@ func Embedded() (client redis.UniversalClient, end func()) {
 // there.
 const embeddedAddr = "embedded"
 
-// isEmbedded reports whether the client uses an embedded Redis. No other process uses the same
-// one, so no other process can write data back.
+// isEmbedded reports whether the client uses a Redis within this process. No other proxy uses that
+// Redis, so no other process can write records back to it.
 func isEmbedded(client redis.UniversalClient) bool {
 	one, ok := client.(*redis.Client)
 	return ok && one.Options().Addr == embeddedAddr

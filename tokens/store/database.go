@@ -13,14 +13,14 @@ import (
 )
 
 // Timeout limits each operation of Redis. With a shorter timeout, a slow Redis would count as
-// unreachable. With a longer one, a Redis that has stopped would delay renewals, which do not
-// need it.
+// unreachable. With a longer timeout, a Redis that has stopped would delay renewals, which can
+// continue without Redis.
 const Timeout = 3 * time.Second
 
 // A Database is the part of a Redis database whose keys begin with a prefix. It is safe for
 // concurrent use.
 type Database struct {
-	// Redis is the client. The caller that has made it closes it.
+	// Redis is the client. The Database does not close it.
 	Redis redis.UniversalClient
 
 	// Prefix begins the name of every key and channel.
@@ -29,8 +29,8 @@ type Database struct {
 
 // An Epoch is the time from when a database was empty until it loses its data.
 type Epoch struct {
-	// ID has a random part. An ID other than before means that the database has lost
-	// its data.
+	// ID identifies the epoch, and has a random part. If the ID changes, the database
+	// has lost its data.
 	ID string
 
 	// New means that this call has begun the epoch, because Redis had none.

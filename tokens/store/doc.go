@@ -52,8 +52,8 @@
 //	nonce:…         string, expires: nonce of a used state of the connect flow
 //	lock:{62515}    string, expires in 5 s: the process that renews the portal's token
 //	epoch           string: µs since 1970 by Redis' clock, "-", and random text. A
-//	                process that finds no epoch makes one. A value other than before
-//	                means that Redis has lost its data, including nonces
+//	                process that finds no epoch makes one. If the value changes,
+//	                Redis has lost its data, including nonces
 //	events:EPOCH    channel: the portal's id, after each change of its record. The
 //	                name contains the epoch, so that only users who may read the keys
 //	                know it, and no other database of the server has the same

@@ -41,8 +41,8 @@ func (s *Store) setEpoch(ctx context.Context, epoch Epoch) (*epochState, error) 
 
 // RefreshEpoch reads the database's epoch, and returns the time for which the epoch is still
 // young, or 0. While it is young, a missing portal may be about to be written back. If the
-// epoch has changed, RefreshEpoch publishes that on the channel of the former epoch. The
-// error is an [*Error].
+// epoch has changed, RefreshEpoch publishes a message on the channel of the former epoch, so
+// that other processes read the new epoch. The error is an [*Error].
 func (s *Store) RefreshEpoch(ctx context.Context) (young time.Duration, err error) {
 	epoch, err := s.Epoch(ctx)
 	if err != nil {

@@ -49,8 +49,7 @@ type Follower struct {
 	Message func(payload string)
 
 	// Polled is called every few seconds instead of Message while the Redis user has
-	// no right to subscribe. It means that any record may have changed since the last
-	// call.
+	// no right to subscribe. Any record may have changed since the last call.
 	Polled func()
 
 	// Failed is called when messages cannot arrive, and again after each further try.

@@ -9,8 +9,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Health records whether Redis answers. It is a hook of go-redis and sees every command of a
-// client, so the program asks only Health for this. A Health is safe for concurrent use.
+// A Health records whether Redis answers. As a hook of go-redis, it sees every command of a
+// client, so no other part of the program needs to record this. [New] makes the Health of a
+// Store; the zero value is not usable. A Health is safe for concurrent use.
 type Health struct {
 	// Calls is the number of commands, and Errors the number of those that failed.
 	Calls, Errors atomic.Int64

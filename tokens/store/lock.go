@@ -11,7 +11,7 @@ import (
 const (
 	// leaseTime is the time after which a lock expires unless it is extended. It is
 	// longer than Timeout and extendEvery together, so the holder still has the lock
-	// after a stall of Redis that it has waited for.
+	// after Redis has stalled for less than Timeout.
 	leaseTime = 5 * time.Second
 
 	// extendEvery is the interval at which the holder extends its lock.
@@ -21,16 +21,18 @@ const (
 // ErrLocked means that another process has the portal's lock.
 var ErrLocked = errors.New("another process has the lock")
 
-// A Lock is a portal's lock. It saves calls of the token endpoint. Even without the lock, no
-// newer record is overwritten by an older one.
+// A Lock is a portal's lock in Redis, which keeps two processes from renewing the portal at the
+// same time. The lock only saves calls of the token endpoint: even without the lock, an older
+// record never overwrites a newer one.
 type Lock struct {
 	lock          *redislock.Lock
 	stop, stopped chan struct{}
 }
 
 // Lock acquires the portal's lock. It returns [ErrLocked] if another process has the lock, and
-// an [*Error] if Redis does not answer. The lock is extended until [Lock.Release], or until
-// service ends, which is the context of the whole service. The caller must call Release.
+// an [*Error] if Redis does not answer. ctx limits only the acquisition. service is the context
+// of the whole service: the lock is extended until [Lock.Release] or until service ends. The
+// caller must call Release once.
 func (s *Store) Lock(ctx, service context.Context, portal string) (*Lock, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()

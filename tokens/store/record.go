@@ -123,8 +123,8 @@ func (r Record) Seeded(other Record) bool {
 	return true
 }
 
-// firstGrant is the number of a seed that is stored when Redis has no record. Every record
-// that a process holds of the portal is newer.
+// firstGrant is the grant and the generation of a seed that is stored when Redis has no record.
+// If a process holds another record of the portal, that record is newer than the seed.
 const firstGrant = 1
 
 // fields returns the record as a list of field names and values for Redis. It leaves out the

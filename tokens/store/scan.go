@@ -14,8 +14,8 @@ import (
 // scanCount is the number of keys that Redis examines in one call of SCAN.
 const scanCount = 1000
 
-// Scan calls each with the ids of all portals that have a record, including tombstones, some at
-// a time and in no order. An id may occur twice. each is called by one goroutine at a time. An
+// Scan calls each with the ids of all portals that have a record, including tombstones. Each call
+// has some of the ids, in no order. An id may occur twice. each is called by one goroutine at a time. An
 // error of each ends the scan, and Scan returns it unchanged. Other errors are of type
 // [*Error].
 func (s *Store) Scan(ctx context.Context, each func(ids []string) error) error {
@@ -67,8 +67,8 @@ func (s *Store) Portals(ctx context.Context) ([]string, error) {
 // globEscape escapes a prefix in a pattern of SCAN or of an ACL rule.
 var globEscape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
-// A Loaded is the result of [Store.LoadAll] for one portal. Err is an error as of [Store.Load],
-// except one that means that Redis did not answer.
+// A Loaded is the result of [Store.LoadAll] for one portal. Err is nil or an error that
+// [Store.Load] can return. Err never means that Redis did not answer.
 type Loaded struct {
 	Portal string
 	Record Record

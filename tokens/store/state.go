@@ -11,17 +11,21 @@ import (
 )
 
 const (
-	// stateWait is how long a process waits for a state file that another one has: a command
-	// has it for a moment only.
+	// stateWait is the longest time that a process waits for a state file that another process
+	// uses. A command uses the file only for a moment.
 	stateWait = 3 * time.Second
 
-	// stateRetry is how often a process tries to open the file meanwhile.
+	// stateRetry is the interval at which a waiting process tries to open the file.
 	stateRetry = 25 * time.Millisecond
 )
 
-// EmbeddedIn is like [Embedded], with a Redis that keeps its data in a file. Other processes of
-// this user reach that Redis by a socket beside the file. End writes what is not written yet.
-// The error is a [*statefile.Error].
+// EmbeddedIn starts a Redis within this process that keeps its data in the file at path. Other
+// processes of this user can use that Redis by a Unix socket beside the file. If another process
+// uses the file, EmbeddedIn waits for three seconds at most, or until ctx ends. The error is a
+// [*statefile.Error].
+//
+// end closes the client, writes the changes that are not written yet, and stops the Redis. Its
+// error means that changes of keys that expire could not be written.
 func EmbeddedIn(ctx context.Context, path string, options statefile.Options) (client redis.UniversalClient, end func() error, err error) {
 	server, err := openState(ctx, path, options, func() bool { return false })
 	if err != nil {
@@ -35,8 +39,10 @@ func EmbeddedIn(ctx context.Context, path string, options statefile.Options) (cl
 	return client, end, nil
 }
 
-// Join returns a client of the Redis of the process that has the file, or, if no process has it,
-// of a Redis in this one that no other process reaches.
+// Join returns a client of the Redis that keeps its data in the file at path. If another process
+// runs that Redis, the client connects to its socket. Otherwise Join starts the Redis in this
+// process, and no other process can connect to it. Join waits, and returns errors, as
+// [EmbeddedIn] does. end closes the client, and stops the Redis if it runs in this process.
 func Join(ctx context.Context, path string, options statefile.Options) (client redis.UniversalClient, end func() error, err error) {
 	socket := statefile.Socket(path)
 	server, err := openState(ctx, path, options, func() bool { return listens(socket) })
@@ -45,14 +51,15 @@ func Join(ctx context.Context, path string, options statefile.Options) (client r
 		return nil, nil, err
 	case server == nil:
 		client = localClient(&redis.Options{Network: "unix", Addr: socket})
-		return client, func() error { _ = client.Close(); return nil }, nil // nothing is lost with it
+		return client, func() error { _ = client.Close(); return nil }, nil // the other process has the data
 	}
 	client, end = clientOf(server)
 	return client, end, nil
 }
 
-// openState opens the file, or returns nil when instead returns true. While another process has
-// the file, openState waits.
+// openState opens the file. While another process uses the file, openState calls instead, and
+// tries again for at most stateWait. When instead returns true, openState returns neither a
+// server nor an error.
 func openState(ctx context.Context, path string, options statefile.Options, instead func() bool) (*statefile.Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, stateWait)
 	defer cancel()
@@ -81,11 +88,11 @@ func listens(socket string) bool {
 	return err == nil
 }
 
-// clientOf returns a client of the server, and what closes both.
+// clientOf returns a client of the server, and a function that closes both.
 func clientOf(server *statefile.Server) (client redis.UniversalClient, end func() error) {
 	client = localClient(&redis.Options{Addr: embeddedAddr, Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() }})
 	return client, func() error {
-		_ = client.Close() // in memory
+		_ = client.Close() // its connections are in memory
 		return server.Close()
 	}
 }

@@ -110,7 +110,7 @@ type Change struct {
 	Numbering Numbering
 
 	// Replaces is the record that Redis must have for the write to happen. nil means
-	// that Redis must have none.
+	// that Redis must have none. Always and Force have precedence over Replaces.
 	Replaces *Record
 
 	// Always makes the write replace any record except one of a newer schema.
@@ -138,8 +138,9 @@ func (c Change) expected() string {
 }
 
 // Write writes a record and publishes the change. It returns the record with its new numbers.
-// The error is a [*Conflict] if Redis has another record than expected or has had the seed
-// before, a [*NewerError] if the record is of a newer version, and otherwise an [*Error].
+// The error is a [*Conflict] if Redis has another record than c expects, or if the same seed was
+// stored before. It is a [*NewerError] if the record in Redis is of a newer version, and otherwise
+// an [*Error].
 func (s *Store) Write(ctx context.Context, portal string, c Change) (Record, error) {
 	epoch, err := s.knownEpoch(ctx)
 	if err != nil {
@@ -180,8 +181,9 @@ func (r Record) written(answer []any) (Record, error) {
 	return r, nil
 }
 
-// Burn stores that the nonce was used, for the time life, and reports whether this was the
-// first use. The error is an [*Error].
+// Burn stores that the nonce was used, and reports whether this was the first use. Redis forgets
+// the nonce after life, which must be at least the time for which the nonce is valid. The error
+// is an [*Error].
 func (s *Store) Burn(ctx context.Context, nonce string, life time.Duration) (first bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()

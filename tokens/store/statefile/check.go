@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openDisk checks the folder and the file, and takes the lock.
+// openDisk checks the folder and the file at path, and locks the file. holder describes this process
+// to others. The error is an [*Error].
 func openDisk(path, holder string) (*disk, error) {
 	if strings.HasSuffix(path, string(filepath.Separator)) {
 		return nil, &Error{Problem: "is a folder", Remedy: "give the path of a file in it"}
@@ -60,7 +61,8 @@ func (d *disk) checkFolder() error {
 	return nil
 }
 
-// checkFile refuses what is no file, belongs to another user, or can be opened by others.
+// checkFile returns an error if name is not a regular file, belongs to another user, or can be opened
+// by others. It accepts a file that does not exist.
 func (d *disk) checkFile(name string) error {
 	info, err := d.root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,8 +96,8 @@ func owner(info fs.FileInfo) (uid int, own bool) {
 	return int(stat.Uid), int(stat.Uid) == os.Geteuid()
 }
 
-// takeLock locks the file beside the state file. That file is never renamed or removed, so
-// that all processes lock the same one; the system unlocks it when the process ends.
+// takeLock locks the lock file, which is beside the state file. The lock file is never renamed or
+// removed, so all processes lock the same file. The system unlocks it when the process ends.
 func (d *disk) takeLock(holder string) error {
 	file, err := d.root.OpenFile(d.name+lockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -103,15 +105,16 @@ func (d *disk) takeLock(holder string) error {
 	}
 	d.lock = file
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		who, _ := io.ReadAll(io.LimitReader(file, 200)) // without it, the error is as good
+		who, _ := io.ReadAll(io.LimitReader(file, 200)) // if this fails, the error names no process
 		return inUse(strings.TrimSpace(string(who)))
 	} else if err != nil {
 		return unusable("cannot be locked", err, "give a folder on a local disk")
 	}
-	if err := file.Chmod(0o600); err != nil { // whatever the umask
+	if err := file.Chmod(0o600); err != nil { // the umask may have removed rights
 		return unusable("has a lock file that cannot be changed", err, "check the folder")
 	}
-	// The text is for people only. Nothing depends on it, so a full disk does not matter.
+	// The text is for people only. Nothing depends on the text, so errors are ignored, for example
+	// those of a full disk.
 	_ = file.Truncate(0)
 	_, _ = fmt.Fprintf(file, "process %d (%s, since %s)\n", os.Getpid(), holder, time.Now().UTC().Format(time.RFC3339))
 	return nil

@@ -10,22 +10,24 @@ import (
 	"os"
 )
 
-// A disk is the state file and what is beside it. Its methods are called one at a time, except
-// for prepare, which may run beside append.
+// A disk is the state file and the files beside it. Its methods must be called one at a time, except
+// that append may be called while prepare runs.
 type disk struct {
 	root *os.Root // the folder
-	name string   // of the state file in it
+	name string   // the name of the state file in the folder
 	lock *os.File
-	file *os.File // open to append
-	size int64    // of file
+	file *os.File // the state file, open for appending
+	size int64    // the size of the state file, in bytes
 
-	// broken is why nothing can be appended: after a write or a sync has failed, nobody knows
-	// what the file has behind its last whole entry. It is written anew then.
+	// broken is the error of the last write or sync, or nil if that has succeeded. After an
+	// error, it is not known what the file contains after its last complete entry. So nothing
+	// is appended until the file was written anew.
 	broken error
 }
 
-// load opens the file, and returns its keys and how many bytes of an interrupted entry it has
-// dropped. A missing file is made.
+// load opens the state file and returns its current entries, by key. If the file does not exist, load
+// creates it. dropped is the number of bytes of an incomplete entry that load has removed from the
+// end. The error is an [*Error].
 func (d *disk) load() (kept map[string]saved, dropped int, err error) {
 	d.file, err = d.root.OpenFile(d.name, os.O_RDWR|os.O_APPEND, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -63,7 +65,7 @@ func (d *disk) create() error {
 	return nil
 }
 
-// append writes lines to the end of the file, and returns when they are on the disk.
+// append writes lines to the end of the state file, and returns when they are on the disk.
 func (d *disk) append(lines string) error {
 	if d.broken != nil {
 		return d.broken
@@ -77,17 +79,17 @@ func (d *disk) append(lines string) error {
 	return err
 }
 
-// prepare writes lines to a file beside the state file, and returns it when they are on the
-// disk.
+// prepare creates the next state file, beside the current one, with these lines. It returns the file
+// when the lines are on the disk.
 func (d *disk) prepare(lines []string) (next *os.File, err error) {
 	if err := d.root.Remove(d.name + nextSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err // of a process that was killed
+		return nil, err // the file that a killed process has left cannot be removed
 	}
 	next, err = d.root.OpenFile(d.name+nextSuffix, os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err = next.Chmod(0o600); err == nil { // whatever the umask
+	if err = next.Chmod(0o600); err == nil { // the umask may have removed rights
 		err = writeLines(next, lines)
 	}
 	if err != nil {
@@ -106,8 +108,8 @@ func writeLines(file *os.File, lines []string) error {
 	return errors.Join(w.Flush(), file.Sync())
 }
 
-// replace appends more lines to a file that prepare has returned, and puts it in the place of
-// the state file.
+// replace appends more lines to next, the file that prepare has returned, and renames it, so that it
+// replaces the state file. It returns when the lines and the rename are on the disk.
 func (d *disk) replace(next *os.File, more string) error {
 	_, err := next.WriteString(more)
 	if err == nil {
@@ -122,7 +124,7 @@ func (d *disk) replace(next *os.File, more string) error {
 		return err
 	}
 	if d.file != nil {
-		_ = d.file.Close() // nobody uses it any more
+		_ = d.file.Close() // the former file is not used any more
 	}
 	d.file, d.size = next, size
 	d.broken = d.syncFolder()
@@ -131,10 +133,10 @@ func (d *disk) replace(next *os.File, more string) error {
 
 func (d *disk) discard(next *os.File) {
 	_ = next.Close()
-	_ = d.root.Remove(d.name + nextSuffix) // else the next prepare does
+	_ = d.root.Remove(d.name + nextSuffix) // if this fails, the next prepare removes the file
 }
 
-// syncFolder returns when a rename is on the disk.
+// syncFolder waits until renames in the folder are on the disk.
 func (d *disk) syncFolder() error {
 	folder, err := d.root.Open(".")
 	if err != nil {
@@ -144,11 +146,11 @@ func (d *disk) syncFolder() error {
 	return folder.Sync()
 }
 
-// close closes what is open. The system unlocks the lock file with that.
+// close closes all open files. When the lock file is closed, the system unlocks it.
 func (d *disk) close() {
 	for _, file := range []*os.File{d.file, d.lock} {
 		if file != nil {
-			_ = file.Close() // what was written is on the disk already
+			_ = file.Close() // append and replace have synced every write
 		}
 	}
 	_ = d.root.Close()

@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-// A disk cannot be opened on this system, which has neither file modes nor flock.
+// A disk cannot be opened on this system, because the system has neither file modes nor flock.
 type disk struct {
 	size   int64
 	broken error

@@ -17,7 +17,8 @@ const (
 	kindGone   = "gone" // the key was deleted
 )
 
-// An entry is the whole content of a key. A later entry of the same key replaces it.
+// An entry is the whole content of a key, or means that the key was deleted. A later entry of the
+// same key replaces it.
 type entry struct {
 	kind    string
 	key     string
@@ -25,10 +26,10 @@ type entry struct {
 	values  []string // a string's value, or a hash's fields and values
 }
 
-// A saved entry is one as the file has it.
+// saved is the current entry of a key in the file. The zero value means that there is none.
 type saved struct {
-	line    string
-	expires int64
+	line    string // with its line break
+	expires int64  // as in entry
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -37,7 +38,7 @@ func checksum(body string) string {
 	return fmt.Sprintf("%08x", crc32.Checksum([]byte(body), castagnoli))
 }
 
-// line returns the entry as a line of the file.
+// line returns the entry as a line of the file, with its line break.
 func (e entry) line() string {
 	body := fmt.Appendf(nil, "%s %d %q", e.kind, e.expires, e.key)
 	for _, value := range e.values {
@@ -46,7 +47,7 @@ func (e entry) line() string {
 	return fmt.Sprintf("%s %d %s\n", checksum(string(body)), len(body), body)
 }
 
-// parse reads a line, without its line break.
+// parse parses a line, which has no line break. It returns false if the line is damaged.
 func parse(line string) (entry, bool) {
 	sum, body, length, found := split(line)
 	if !found || length != len(body) || sum != checksum(body) {
@@ -63,7 +64,8 @@ func parse(line string) (entry, bool) {
 	return e, err == nil && e.complete()
 }
 
-// split takes the parts of a line apart.
+// split splits a line into the checksum, the length and the body. length is the number in the line,
+// which may differ from the length of body. found is false if the line lacks one of these parts.
 func split(line string) (sum, body string, length int, found bool) {
 	sum, rest, _ := strings.Cut(line, " ")
 	digits, body, found := strings.Cut(rest, " ")
@@ -71,7 +73,7 @@ func split(line string) (sum, body string, length int, found bool) {
 	return sum, body, length, found && err == nil
 }
 
-// unquote reads one quoted text or more, separated by spaces.
+// unquote parses one or more quoted texts, with a space between two of them.
 func unquote(line string) (texts []string, ok bool) {
 	for {
 		quoted, err := strconv.QuotedPrefix(line)
@@ -106,16 +108,16 @@ func (e entry) complete() bool {
 	return false
 }
 
-// read returns the keys of a file's content, and the length of its part that is whole. What
-// follows that part is the start of an entry whose write was interrupted: its command was
-// never answered. Anything else that is wrong is an [*Error].
+// read returns the current entries of a file's content, by key. whole is the number of bytes up to
+// the end of the last complete line. The bytes after that are the beginning of an entry whose write
+// was interrupted. If there is any other damage, read returns an [*Error].
 func read(content []byte) (kept map[string]saved, whole int, err error) {
 	if !bytes.HasPrefix(content, []byte(header)) {
 		return nil, 0, noHeader(content)
 	}
 	kept = map[string]saved{}
-	// After a power failure, a file system may have the length of a write and not its bytes.
-	// An entry ends in a line break, never in a zero.
+	// After a power failure, the file may have the length of a write, and zeros instead of its
+	// last bytes. No complete entry ends in a zero.
 	text := strings.TrimRight(string(content), "\x00")
 	whole = len(header)
 	for number := 2; ; number++ {
@@ -139,10 +141,10 @@ func read(content []byte) (kept map[string]saved, whole int, err error) {
 	}
 }
 
-// longestPrefix is how many bytes come before an entry's body at most.
+// longestPrefix is the greatest number of bytes before the body of an entry.
 const longestPrefix = len("01234567 ") + len("9223372036854775807 ")
 
-// interrupted reports whether a line without a line break is the start of a longer one.
+// interrupted reports whether line, which has no line break, can be the beginning of an entry.
 func interrupted(line string) bool {
 	_, body, length, found := split(line)
 	if !found {

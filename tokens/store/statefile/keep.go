@@ -10,29 +10,32 @@ import (
 )
 
 const (
-	// expireEvery is how often keys expire. Miniredis' time stands still otherwise.
+	// expireEvery is the interval at which miniredis' clock is advanced, so that keys expire.
+	// That clock does not advance by itself.
 	expireEvery = 250 * time.Millisecond
 
-	// writeEvery is how often keys that expire are written.
+	// writeEvery is the interval at which changed keys that expire are written.
 	writeEvery = 3 * expireEvery
 
-	// tidyEvery is how often the file is written anew, so that it does not keep secrets that
-	// were replaced, sealed or removed.
+	// tidyEvery is the interval at which the file is written anew if it has replaced entries,
+	// so that secrets that were replaced, sealed or removed do not stay in the file.
 	tidyEvery = 10 * time.Minute
 
-	// rewritePause is how long the file is not written anew after that has failed, as long as
-	// it can be appended to.
+	// rewritePause is the pause after a failure to write the file anew, if entries can still be
+	// appended.
 	rewritePause = time.Minute
 
-	// complainEvery is how often it is logged that the file cannot be written.
+	// complainEvery is the shortest interval between two log lines about a file that cannot be
+	// written.
 	complainEvery = time.Minute
 )
 
-// wallClock returns the time without the monotonic clock, which stands still while the machine
-// sleeps.
+// wallClock returns the current time without its monotonic reading. The monotonic clock can stop
+// while the machine sleeps, and keys must expire in that time too.
 func wallClock() time.Time { return time.Now().Round(0) }
 
-// keep makes keys expire, writes what need not be written at once, and keeps the file short.
+// keep does the work that no command waits for, until the server is closed: keys expire, changed keys
+// that expire are written, and the file is written anew when most of it is not in use.
 func (s *Server) keep() {
 	ticker := time.NewTicker(expireEvery)
 	defer ticker.Stop()
@@ -58,7 +61,8 @@ func (s *Server) keep() {
 	}
 }
 
-// catchUp writes what is not written yet. What fails is logged, and tried again.
+// catchUp writes the changed keys that are not written yet. If the file is broken, catchUp writes the
+// whole file anew first. After an error, the next call tries again.
 func (s *Server) catchUp() {
 	s.gate.Lock()
 	broken := s.disk.broken != nil
@@ -71,7 +75,7 @@ func (s *Server) catchUp() {
 	_ = s.writeLater()
 }
 
-// expire lets the keys' time pass.
+// expire advances miniredis' clock by the time that has passed, which deletes expired keys.
 func (s *Server) expire() {
 	s.gate.Lock()
 	defer s.gate.Unlock()
@@ -82,7 +86,7 @@ func (s *Server) expire() {
 	s.clock = now
 }
 
-// current returns the content of a key.
+// current returns the entry for the content that a key has in miniredis now.
 func (s *Server) current(key string) entry {
 	db := s.redis.DB(0)
 	e := entry{kind: db.Type(key), key: key}
@@ -104,9 +108,9 @@ func (s *Server) current(key string) entry {
 	return e
 }
 
-// restore gives a key the content that the file has.
+// restore sets a key in miniredis to the content of its entry in the file.
 func (s *Server) restore(saved saved) {
-	e, _ := parse(strings.TrimSuffix(saved.line, "\n")) // which was read or written
+	e, _ := parse(strings.TrimSuffix(saved.line, "\n")) // valid, because the line was read or written by this process
 	left := time.UnixMilli(e.expires).Sub(s.clock)
 	db := s.redis.DB(0)
 	db.Del(e.key)
@@ -124,8 +128,9 @@ func (s *Server) restore(saved saved) {
 	}
 }
 
-// writeTouched writes the keys that the last command has changed and that do not expire. If
-// that fails, they get back what the file has.
+// writeTouched writes the keys that the last command has changed and that do not expire. If that
+// fails, writeTouched gives these keys the content that they have in the file. Changed keys that
+// expire are written later.
 func (s *Server) writeTouched() error {
 	batch := map[string]entry{}
 	for key := range s.touched {
@@ -150,7 +155,8 @@ func (s *Server) writeTouched() error {
 	return err
 }
 
-// writeLater writes the other keys that have changed.
+// writeLater writes the changed keys that writeTouched has not written. If that fails, the keys stay
+// in s.later.
 func (s *Server) writeLater() error {
 	batch := map[string]entry{}
 	for key := range s.later {
@@ -163,8 +169,8 @@ func (s *Server) writeLater() error {
 	return err
 }
 
-// write appends the keys that differ from what the file has, and returns when they are on the
-// disk.
+// write appends the entries of batch that differ from those in the file, and returns when they are on
+// the disk. It logs an error, at most once every complainEvery.
 func (s *Server) write(batch map[string]entry) error {
 	var lines strings.Builder
 	next := map[string]saved{}
@@ -209,18 +215,18 @@ func (s *Server) setKept(key string, next saved) {
 	}
 }
 
-// checkWaste makes the file be written anew soon if most of it is not in use.
+// checkWaste makes keep write the file anew soon if most of the file is not in use.
 func (s *Server) checkWaste() {
 	if s.disk.size <= 2*s.inUse+s.waste || time.Now().Before(s.rewriteAfter) {
 		return
 	}
 	select {
 	case s.wasteful <- struct{}{}:
-	default: // it is about to be
+	default: // keep is about to write the file anew
 	}
 }
 
-// tidy writes the file anew if it has anything that is not in use.
+// tidy writes the file anew if some of its entries are not in use.
 func (s *Server) tidy() {
 	s.gate.Lock()
 	tidy := s.disk.size == s.inUse+int64(len(header))
@@ -230,7 +236,8 @@ func (s *Server) tidy() {
 	}
 }
 
-// rewrite writes the file anew. Commands go on meanwhile.
+// rewrite writes the file anew, with the entries that are in use. Commands continue to run while the
+// entries are written. If the new file cannot be written, the former file stays in use.
 func (s *Server) rewrite() {
 	s.gate.Lock()
 	wasBroken := s.disk.broken != nil
@@ -250,7 +257,8 @@ func (s *Server) rewrite() {
 	}
 }
 
-// unexpired returns the lines that are still in use, by key, and forgets the others.
+// unexpired returns the lines of all keys that have not expired, sorted by key. It removes expired
+// keys from s.kept.
 func (s *Server) unexpired() []string {
 	lines := make([]string, 0, len(s.kept))
 	for _, key := range slices.Sorted(maps.Keys(s.kept)) {

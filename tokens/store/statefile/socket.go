@@ -10,8 +10,9 @@ import (
 	"syscall"
 )
 
-// listen opens the socket beside the file. A process that was killed may have left one. Nobody
-// can connect before the socket has its mode, because it does not listen until then.
+// listen opens the Unix socket at path, which is beside the state file. It first removes the socket
+// that a killed process may have left. The socket listens only after its mode is set, so no other
+// user can connect before.
 func (d *disk) listen(path string) (net.Listener, error) {
 	if err := d.root.Remove(d.name + socketSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -34,7 +35,7 @@ func (d *disk) listen(path string) (net.Listener, error) {
 	return net.FileListener(file)
 }
 
-// socket makes a Unix socket that no child process inherits.
+// socket returns a new Unix socket that no child process inherits.
 func socket() (fd int, err error) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
@@ -45,4 +46,4 @@ func socket() (fd int, err error) {
 	return fd, err
 }
 
-func (d *disk) removeSocket() { _ = d.root.Remove(d.name + socketSuffix) } // else the next process does
+func (d *disk) removeSocket() { _ = d.root.Remove(d.name + socketSuffix) } // if this fails, the next process removes the socket
