@@ -44,7 +44,7 @@ type ConnectRequest struct {
 
 	// Unasked means that the request began at HubSpot, not at an operator of this
 	// program. Such a request connects only a portal that has no record or whose grant
-	// has ended. Issued does not count then.
+	// has ended. Issued is ignored then.
 	Unasked bool
 }
 
@@ -90,12 +90,12 @@ func since(r store.Record) time.Time {
 
 // Connect stores the first tokens of a portal's grant. If the request may not replace the
 // portal's record, the error is [ErrChangedSince], [ErrNotNamed], [ErrConnected] or
-// [ErrWasRemoved]. actor is written to the log.
+// [ErrWasRemoved]. actor is written to the log, and says who has made the change.
 func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token, request ConnectRequest, actor string) error {
 	for range 5 {
 		former, err := s.store.Load(ctx, portal)
-		// A record that is damaged or cannot be opened is replaced. The fields that
-		// can be read count.
+		// A record that is damaged or cannot be opened may be replaced too. mayReplace
+		// then decides by the fields that can be read.
 		c := store.Change{Always: err != nil && !errors.Is(err, store.ErrNoRecord)}
 		if err == nil {
 			c.Replaces = &former
@@ -139,9 +139,10 @@ func (s *Source) Begin(ctx context.Context) error {
 	return err
 }
 
-// Burn stores that a nonce was used, for the time life, and reports whether this was the first
-// use. issued is the time at which the nonce was made. The error is [ErrNonceLost] if Redis has
-// lost its data since then, or an error for which [IsRedisError] returns true.
+// Burn stores that a nonce was used, and reports whether this was the first use. issued is the
+// time at which the nonce was made. Redis forgets the nonce after life. The error is
+// [ErrNonceLost] if Redis has lost its data since issued, or an error for which [IsRedisError]
+// returns true.
 func (s *Source) Burn(ctx context.Context, nonce string, issued time.Time, life time.Duration) (first bool, err error) {
 	first, err = s.store.Burn(ctx, nonce, life)
 	if err != nil {

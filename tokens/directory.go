@@ -149,7 +149,7 @@ func (d *directory) hurry() {
 	}
 }
 
-// takeChanged returns at most that many marked portals, and unmarks them.
+// takeChanged returns marked portals, at most the number most, and unmarks them.
 func (d *directory) takeChanged(most int) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

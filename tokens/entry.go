@@ -30,7 +30,7 @@ type entry struct {
 	aheadAt  atomic.Int64 // when a renewal ahead of time may be tried again, in ns since 1970
 	unsaved  atomic.Bool  // the portal was renewed, and Redis has not stored that yet
 
-	tokens int // tokens that this process has got; flights, of which one runs at a time, use it
+	tokens int // number of tokens that this process has received; used only in a flight of the portal
 
 	mu       sync.Mutex // guards the fields below, and writes of current
 	pause    pause      // no renewals, because one has failed

@@ -54,7 +54,7 @@ func (e *EndedError) Error() string {
 }
 
 // An UnavailableError means that there is no credential now, because Redis or HubSpot's token
-// endpoint does not answer or has failed. There may be one later.
+// endpoint does not answer or has failed. A later call may succeed.
 type UnavailableError struct {
 	Portal string
 

@@ -17,7 +17,7 @@ func (s *Source) hint(portal string) {
 	if known {
 		e.hints.Add(1)
 	}
-	// This follows the count of the hint, because [Source.read] first stores that a portal
+	// The hint is counted before this call, because [Source.read] first stores that a portal
 	// is unknown and then checks whether there was a hint.
 	s.unknown.Invalidate(portal)
 	if known {
@@ -52,10 +52,10 @@ func (s *Source) readHinted(ctx context.Context, e *entry) {
 	}
 }
 
-// resync makes up for hints that were missed: every record that this process holds, including
-// tombstones, is compared with the record in Redis, until that has succeeded for all. A record
-// that is read for the first time right now is read once more, because it may have changed
-// during the read.
+// resync is called when hints may have been lost. In the background, it makes the process compare
+// every record that it holds, including tombstones, with the record in Redis. The comparison of a
+// record is repeated until it succeeds. If a record is just being read for the first time, resync
+// makes the process read it once more, because the record may have changed during the read.
 func (s *Source) resync() {
 	for e := range s.portals.Values() {
 		if e.current.Load() != nil {

@@ -5,11 +5,13 @@ import (
 	"time"
 )
 
-// SetLocal replaces the credential of Options.Local.
+// SetLocal replaces the credential of Options.Local. to must not be nil, and must be a credential of
+// the same portal.
 func (s *Source) SetLocal(to *Credential) { s.local.Store(to) }
 
-// replaceLocal returns the local credential if it differs from the rejected one. To find out,
-// it may read the files of the settings again.
+// replaceLocal returns the local credential if it differs from the rejected one, and otherwise
+// ErrNoOther. If it does not differ, replaceLocal first reads the files of the settings again, at
+// most once every rereadEvery.
 func (s *Source) replaceLocal(ctx context.Context, rejected *Credential) (*Credential, error) {
 	if local := s.local.Load(); !local.Secret.Equal(rejected.Secret) {
 		return local, nil

@@ -28,8 +28,9 @@ func (s *Source) MissingRights(ctx context.Context) ([]string, error) { return s
 // stays the same.
 func (s *Source) Opening(keys seal.Ring) { s.store.Opening(keys) }
 
-// Set stores a portal's credential and replaces the former record, unless a newer version of
-// the program has written that. actor says in the log who has made the change.
+// Set stores a portal's credential and replaces the former record. If a newer version of the
+// program has written the former record, Set returns a [*store.NewerError]. actor says in the log
+// who has made the change.
 func (s *Source) Set(ctx context.Context, seed Seed, actor string) error {
 	return s.put(ctx, seed.Portal, store.Change{Record: seed.record(), Always: true}, "portal was set", actor)
 }
@@ -46,8 +47,8 @@ func (s *Source) Remove(ctx context.Context, portal, actor string) error {
 	return s.put(ctx, portal, store.Change{Record: store.Record{State: Removed}, Always: true}, "portal was removed", actor)
 }
 
-// ForceRemove is Remove, also for a record that a newer version of the program has
-// written.
+// ForceRemove is like [Source.Remove], and also removes a record that a newer version of the
+// program has written.
 func (s *Source) ForceRemove(ctx context.Context, portal, actor string) error {
 	return s.put(ctx, portal, store.Change{Record: store.Record{State: Removed}, Force: true}, "portal was removed", actor)
 }
@@ -76,7 +77,7 @@ func (s *Source) put(ctx context.Context, portal string, c store.Change, what, a
 }
 
 // former returns the record that the change replaces, or the zero Record if it cannot be read.
-// It is only used to report that the portal works again.
+// The result is only used to report that the portal works again.
 func (s *Source) former(ctx context.Context, portal string, c store.Change) store.Record {
 	switch {
 	case s.options.GrantChanged == nil || c.Record.State != Active:
@@ -150,8 +151,9 @@ func (s *Source) Show(ctx context.Context, portal string) (Portal, error) {
 	}
 }
 
-// Reseal seals the portal's secrets with the current key. It returns false if they already were
-// sealed with that key. The error is [ErrNotConnected] if there is no record.
+// Reseal seals the portal's secrets with the current key. It returns false if the secrets were
+// already sealed with that key, and if the current key does not seal. The error is
+// [ErrNotConnected] if there is no record. actor is written to the log.
 func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed bool, err error) {
 	for range 5 {
 		r, err := s.store.Load(ctx, portal)

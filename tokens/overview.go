@@ -13,23 +13,24 @@ import (
 
 // An Overview is what this process knows of portals at one moment. It contains no secret.
 type Overview struct {
-	// Portals are the portals that the query selects, First to Most: first the portals
-	// that need attention, then the others, both by number.
+	// Portals are those of the selected portals that the query's First and Most do not
+	// leave out. Portals that need attention come first, then the others; both are in
+	// the order of their numbers.
 	Portals []Portal
 
-	// Found is the number of portals that the query selects in all.
+	// Found is the number of all portals that the query selects.
 	Found int
 
-	// Counts are the numbers of records that Redis has in each state, of those that were
-	// read. Whole means that all records were read at least once.
+	// Counts are the numbers of records in each state, among the records that this
+	// process has read from Redis. Whole means that all records were read at least once.
 	Counts Counts
 	Whole  bool
 
 	// NeedAttention is the number of portals that need attention, selected or not.
 	NeedAttention int
 
-	// Cached means that Redis did not answer, and Portals are the selected ones of the
-	// portals that this process holds.
+	// Cached means that Redis did not answer. Portals and Found then include only portals
+	// whose records this process holds.
 	Cached bool
 
 	// App is the reason for which no portal can be renewed now. Empty means that no such
@@ -153,8 +154,8 @@ func (v view) appFails() bool {
 	return v.app.err != nil && v.now.Before(v.app.until.Add(maxPause))
 }
 
-// known returns the portal's entry, or nil if the process has none. It does not count as a use
-// of the portal in the cache.
+// known returns the portal's entry, or nil if the process has none. For the cache, the call does
+// not count as a use of the entry.
 func (v view) known(id string) *entry {
 	if cached, known := v.portals.GetEntryQuietly(id); known {
 		return cached.Value

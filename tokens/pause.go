@@ -7,6 +7,8 @@ import (
 )
 
 const (
+	// firstPause is the longest pause after the first failure. Each further failure
+	// doubles it, up to maxPause.
 	firstPause = 500 * time.Millisecond
 	maxPause   = 30 * time.Second
 

@@ -7,7 +7,8 @@ import (
 )
 
 // pending is the set of portals whose held records are to be reconciled with those in Redis. An
-// entry stays in the set until that is done, even if the cache drops it. Safe for concurrent use.
+// entry stays in the set until that is done, even if the cache drops it. A pending is safe for
+// concurrent use.
 type pending struct {
 	mu      sync.Mutex
 	entries map[string]*entry

@@ -85,8 +85,8 @@ func (s *Source) unknownPortal(ctx context.Context, e *entry) error {
 	return ErrNotConnected
 }
 
-// check reads the portal's record again, or joins a read that is under way. The channel gets a
-// value when the read has ended.
+// check reads the portal's record again in the background, or joins a read that is under way. The
+// channel gets a value when the read has ended.
 func (s *Source) check(e *entry) <-chan singleflight.Result {
 	return s.flights.DoChan("read:"+e.id, func() (any, error) {
 		if !s.begin() {
@@ -110,8 +110,8 @@ func (s *Source) check(e *entry) <-chan singleflight.Result {
 const unusableLogged = 12
 
 // readError returns the error for a request after the record could not be read. If the record
-// itself is unusable, readError logs that, and the record is not read again for a while. An error
-// of Redis does not make a record unusable.
+// itself is unusable, readError logs the error, and the record is not read again for unknownTime.
+// An error of Redis does not make a record unusable.
 func (s *Source) readError(e *entry, err error) error {
 	if _, is := errors.AsType[*UnavailableError](err); is || errors.Is(err, ErrNotConnected) {
 		return err

@@ -74,8 +74,10 @@ func (s *Source) replace(ctx context.Context, rejected *Credential, expired bool
 	return s.renew(ctx, e, h, store.Rejection)
 }
 
-// mayRenew reports whether a rejected credential may be renewed. It may not if the credential
-// results from a recent renewal because of a 401, or if such a renewal was tried recently.
+// mayRenew reports whether a rejected credential may be renewed. It returns false if the credential
+// results from a recent renewal, or if a renewal because of a 401 was tried recently. expired means
+// that HubSpot has named the expiry as the reason. Then mayRenew returns false only if the
+// credential results from a recent renewal because of a 401 and HubSpot has never accepted it.
 func (e *entry) mayRenew(rejected *Credential, expired bool, now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -132,9 +134,10 @@ func (s *Source) renew(ctx context.Context, e *entry, old *held, why store.Cause
 	return credential, err
 }
 
-// renewOrAdopt replaces the credential of old: by the one that another replica has stored
-// meanwhile, or otherwise by a call of the token endpoint. The lock keeps replicas from calling the
-// token endpoint at the same time. Even without the lock, no newer token is overwritten.
+// renewOrAdopt replaces the credential of old. If another replica has stored a newer credential,
+// renewOrAdopt returns that credential. Otherwise it calls the token endpoint. The lock keeps
+// replicas from calling the token endpoint at the same time. Even without the lock, no newer token
+// is overwritten.
 func (s *Source) renewOrAdopt(ctx context.Context, e *entry, old *held, why store.Cause) (*Credential, error) {
 	latest, withoutRedis, err := s.latest(ctx, e, old)
 	if err != nil {

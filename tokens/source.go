@@ -73,8 +73,9 @@ func (s *Source) Close(ctx context.Context) error {
 	return err
 }
 
-// Credential returns the portal's credential: from the cache, or otherwise from Redis. If it has
-// expired, Credential renews it first. Credential returns after at most 10 seconds.
+// Credential returns the portal's credential, from the cache or otherwise from Redis. If the
+// credential has expired, Credential renews it first. Credential makes at most two tries, and waits
+// for at most 10 seconds in each.
 //
 // The error is [ErrNotConnected], an [*EndedError], an [*UnavailableError], or ctx's error.
 func (s *Source) Credential(ctx context.Context, portal string) (*Credential, error) {
@@ -115,10 +116,10 @@ func (s *Source) credential(ctx context.Context, portal string) (*Credential, er
 	return nil, unavailable(portal, 0, errExpired)
 }
 
-// Renew returns a credential that differs from the rejected one, to which HubSpot has answered 401.
-// If there is none yet, Renew renews the portal, unless it is too early for that. expired means
-// that HubSpot has named the token's expiry as the reason. The error is [ErrNoOther], or an error
-// as of [Source.Credential].
+// Renew returns a credential that differs from rejected, to which HubSpot has answered 401. If there
+// is none yet, Renew renews the portal's token, unless it is too early for a renewal. expired means
+// that HubSpot has named the token's expiry as the reason for the 401. The error is [ErrNoOther], or
+// an error that [Source.Credential] can return. Renew waits as long as Credential at most.
 func (s *Source) Renew(ctx context.Context, rejected *Credential, expired bool) (*Credential, error) {
 	if local := s.local.Load(); local != nil && local.Portal == rejected.Portal {
 		return s.replaceLocal(ctx, rejected)

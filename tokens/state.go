@@ -29,8 +29,8 @@ const (
 	// portal that was displaced is read from Redis again.
 	maxPortals = 50_000
 
-	// unknownTime is the time for which an unknown portal is not looked up in Redis
-	// again, and maxUnknown the number of unknown portals that are kept for that.
+	// unknownTime is the time for which an unknown portal is not read from Redis
+	// again. maxUnknown is the number of unknown portals that are remembered.
 	unknownTime = 5 * time.Second
 	maxUnknown  = 10_000
 )
@@ -50,11 +50,11 @@ type Options struct {
 	// App renews OAuth tokens. nil means that they cannot be renewed.
 	App *hubspot.App
 
-	// RefreshAhead is the time before its expiry at which a token is renewed. At most a
-	// quarter of the token's life is used.
+	// RefreshAhead is how long before its expiry a token is renewed. The maximum is a
+	// quarter of the token's life. 0 means that a token is renewed only after its expiry.
 	RefreshAhead time.Duration
 
-	// Local is a credential that has no record in Redis. nil means none.
+	// Local is a credential that has no record in Redis. nil means that there is none.
 	Local *Credential
 
 	// Rejected is called when HubSpot has rejected a static credential of the portal,
@@ -83,21 +83,21 @@ type Options struct {
 type Source struct {
 	options   Options
 	now       func() time.Time
-	log       *zap.Logger // of facts, each told
-	throttled *zap.Logger // of what can befall many portals at once, told now and then
+	log       *zap.Logger // logs every entry
+	throttled *zap.Logger // for errors that can concern many portals at once; see package throttle
 	metrics   *metrics
 	store     *store.Store
 
 	portals *otter.Cache[string, *entry]
-	unknown *otter.Cache[string, time.Time] // unknown portals, and when to look them up again
+	unknown *otter.Cache[string, time.Time] // unknown portals, and when to read them again
 	flights singleflight.Group              // one flight at a time for each portal
 	app     appPause
 	pending pending
 
 	directory *directory
 
-	local     atomic.Pointer[Credential] // of Options, or as it was changed
-	localRead atomic.Int64               // when Rejected was last called for it, in ns since 1970
+	local     atomic.Pointer[Credential] // Options.Local, or the credential that SetLocal has set
+	localRead atomic.Int64               // when Options.Rejected was last called for local, in ns since 1970
 
 	// provisional has the credentials that are used until Redis has answered. nil means
 	// that Redis has answered, or that Provide was not called.
@@ -133,9 +133,9 @@ func (s *Source) closed() bool {
 	}
 }
 
-// flight calls do for the portal, unless a flight for the portal is under way, which is joined
-// then. do gets the service's context with a timeout, so that a client that disconnects does not
-// cancel it.
+// flight calls do for the portal. If a flight for the portal is already under way, flight joins it
+// instead. do gets the service's context with a timeout, so that a client that disconnects does
+// not cancel do.
 func (s *Source) flight(portal string, do func(context.Context) (*Credential, error)) <-chan singleflight.Result {
 	return s.flights.DoChan(portal, func() (any, error) {
 		if !s.begin() {

@@ -14,9 +14,9 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// merge reconciles the held record with the stored one, which is nil if Redis has none. It returns
-// the record that the process holds afterwards, or nil. If the decision is save, Redis has to get
-// that record.
+// merge reconciles the held record with the stored one. stored is nil if Redis has no record. merge
+// returns the record that the process holds afterwards, or nil if it holds none. If the decision is
+// save, that record has to be written to Redis.
 func (s *Source) merge(e *entry, stored *store.Record) (*held, decision) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -41,7 +41,7 @@ func (s *Source) merge(e *entry, stored *store.Record) (*held, decision) {
 	return h, now
 }
 
-// held returns the held form of a record.
+// held returns r with the values that the process derives from it.
 func (s *Source) held(id string, r store.Record) *held {
 	h := &held{Record: r}
 	if r.State == Removed {
@@ -62,9 +62,9 @@ func (s *Source) held(id string, r store.Record) *held {
 	return h
 }
 
-// renewAt returns the time at which to renew the record: RefreshAhead before it expires, or a
-// quarter of its life before if that is less, and up to a fifth of that time later, at random, so
-// that not all replicas and portals renew at the same time.
+// renewAt returns the time at which to renew the record. The time before the expiry is RefreshAhead,
+// or a quarter of the token's life if that is less. A random part of up to a fifth is subtracted
+// from it, so that replicas and portals do not renew at the same time.
 func (s *Source) renewAt(r store.Record, now time.Time) time.Time {
 	begin := r.RenewedAt
 	if begin.IsZero() {
@@ -172,7 +172,7 @@ func (s *Source) syncPending(ctx context.Context, e *entry) error {
 }
 
 // sync reconciles the held record with the record in Redis, and writes the held record to Redis if
-// that lacks it. The record keeps its numbers, so it does not become newer.
+// Redis lacks it. The held record keeps its numbers, so it does not become newer.
 func (s *Source) sync(ctx context.Context, e *entry) error {
 	for range 3 { // the record may be changed at the same time
 		hints := e.hints.Load()
