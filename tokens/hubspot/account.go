@@ -12,12 +12,12 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// An AccountError is the reason for which [Account] found no portal. The error's text
-// contains neither the request's address, which may have an API key in it, nor HubSpot's
-// answer, which may repeat what was sent.
+// An AccountError is the error of [Account] and [Scopes]. The error's text contains neither
+// the request's address, which may have an API key in it, nor HubSpot's answer, which may
+// repeat the request.
 type AccountError struct {
-	// Status is the HTTP status. 0 means that there was no answer, and 200 that the
-	// answer names no portal.
+	// Status is the HTTP status. 0 means that there was no answer. 200 means that the
+	// answer does not have the expected content.
 	Status int
 
 	cause error
@@ -69,7 +69,8 @@ func Account(ctx context.Context, client *http.Client, upstream *url.URL, creden
 	return answer.PortalID.String(), nil
 }
 
-// privateAppPath is where HubSpot says what a private app's token may do.
+// privateAppPath is the path of the endpoint that returns the scopes of a private app's
+// access token.
 // https://developers.hubspot.com/docs/apps/legacy-apps/private-apps/overview
 const privateAppPath = "oauth/v2/private-apps/get/access-token-info"
 

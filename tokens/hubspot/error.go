@@ -11,7 +11,7 @@ import (
 )
 
 // An Error describes a call of HubSpot's OAuth endpoints that failed. Its text contains
-// no secret: of HubSpot's answer, the text has the code only.
+// no secret, and nothing of HubSpot's answer except the status and the code.
 type Error struct {
 	// Status is the HTTP status. 0 means that there was no answer.
 	Status int
@@ -44,8 +44,8 @@ type Error struct {
 type Kind int
 
 const (
-	// Transient means that a later call may succeed. Transient is the zero value:
-	// every error that is not known to be permanent.
+	// Transient means that a later call may succeed. Transient is the zero value, and
+	// the kind of every error that is not known to be permanent.
 	Transient Kind = iota
 
 	// GrantEnded means that HubSpot refuses the refresh token. Usually the app was

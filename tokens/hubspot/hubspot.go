@@ -89,8 +89,8 @@ type Token struct {
 	// former refresh token stays valid.
 	Refresh secret.Text
 
-	// Life is the time for which the access token is valid from when it was issued.
-	// HubSpot's tokens live 30 minutes today.
+	// Life is the time for which the access token is valid after HubSpot has issued
+	// it. Today, HubSpot's access tokens are valid for 30 minutes.
 	Life time.Duration
 
 	// Portal is the id of the token's portal. Empty means that the answer has none.

@@ -11,8 +11,8 @@ import (
 
 const jsonType = "application/json;charset=utf-8"
 
-// SetEarly401 sets when the API sends a 401: with true before it reads the request's
-// body, with false, the default, after it has read the whole body.
+// SetEarly401 sets when the API sends a 401. true means before it reads the request's body.
+// false, which is the default, means after it has read the whole body.
 func (s *Server) SetEarly401(early bool) { s.early401.Store(early) }
 
 // SetGzip401 sets whether the body of a 401 is gzipped if the request accepts gzip. The
@@ -79,7 +79,7 @@ func writeGzippedJSON(w http.ResponseWriter, status int, body any) {
 	writeBody(w, status, body, buffer.Bytes())
 }
 
-// writeBody sends encoded, which is the encoded body. As in HubSpot's answers, the header
+// writeBody sends encoded, which is body after encoding. As in HubSpot's answers, the header
 // has the same correlation id as the body.
 func writeBody(w http.ResponseWriter, status int, body any, encoded []byte) {
 	correlation := newCorrelationID()

@@ -133,7 +133,8 @@ func (a authorizeRequest) decline() string {
 	return a.back("error", "access_denied", "error_description", "The user declined to connect the app.")
 }
 
-// back returns the redirect address with the parameters added, except for empty ones.
+// back returns the redirect address with the parameters added. It leaves out parameters
+// without a value.
 func (a authorizeRequest) back(namesAndValues ...string) string {
 	u := *a.redirect
 	query := u.Query()

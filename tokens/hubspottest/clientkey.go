@@ -31,8 +31,8 @@ func (s *Server) seeKey(r *http.Request, part string) {
 	})
 }
 
-// AllowClientKeys makes [Server.Close] return although client keys have arrived. Use it
-// where people may send requests by hand.
+// AllowClientKeys keeps [Server.Close] from panicking if client keys have arrived. Use it if
+// people may send requests by hand.
 func (s *Server) AllowClientKeys() { s.allowKeys.Store(true) }
 
 // refuseKeys panics if a client key has arrived. It does not rely on the test to check

@@ -69,8 +69,8 @@ func apiKeys(rawQuery string) []string {
 	return keys
 }
 
-// violationOf describes what is wrong with a request that has these numbers of
-// credentials, or returns "" if nothing is wrong.
+// violationOf describes the violation of a request that has these numbers of credentials. It
+// returns "" if there is none.
 func violationOf(authorizations, keys int) string {
 	switch {
 	case authorizations > 0 && keys > 0:

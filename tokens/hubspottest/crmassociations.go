@@ -10,7 +10,7 @@ import (
 // keeps no labels and adds no association in the other direction.
 type association struct{ fromType, fromID, toType, toID string }
 
-// The only kind of association that the fake knows: contact to company.
+// These ids name the only kind of association that the fake knows: contact to company.
 const (
 	associationCategory = "HUBSPOT_DEFINED"
 	associationType     = 279

@@ -8,9 +8,9 @@ import (
 	"strconv"
 )
 
-// hang never answers. It first reads the request's body, because net/http notices only
-// after that when an HTTP/1 client disconnects. With unread=1, hang may notice the
-// disconnect only when the server is closed.
+// hang never answers. It first reads the request's body, because net/http can notice that an
+// HTTP/1 client disconnects only after the body was read. With unread=1, hang does not read the
+// body, and may wait until the server is closed.
 func (s *Server) hang(r *http.Request) {
 	if r.URL.Query().Get("unread") != "1" {
 		_, err := io.Copy(io.Discard, r.Body)
@@ -48,7 +48,7 @@ func resetConnection(w http.ResponseWriter) {
 	_ = conn.Close()
 }
 
-// hijack takes over the connection. HTTP/2 does not allow that, so there hijack resets the
+// hijack takes over the connection. With HTTP/2, which does not allow that, hijack resets the
 // stream and ends the handler.
 func hijack(w http.ResponseWriter) net.Conn {
 	conn, _, err := http.NewResponseController(w).Hijack()

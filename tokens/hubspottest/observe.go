@@ -6,7 +6,7 @@ import "net/http"
 // endpoint that arrives from now on, before the server answers it. Requests that are
 // answered 401 are reported too, with the portal of their credential. The [Echo] has
 // nothing about the body and the trailers. The server may call see from several goroutines
-// at once. nil ends the reports.
+// at once. If see is nil, the reports end.
 func (s *Server) Observe(see func(Echo)) { s.observer.Store(&see) }
 
 func (s *Server) observe(r *http.Request, v verdict) {

@@ -211,7 +211,8 @@ func (s *Server) Revoke(portal string) {
 }
 
 // RejectAll makes the API answer 401 INVALID_AUTHENTICATION to every credential of the
-// portal, of any kind, including new ones. false ends that.
+// portal, of any kind, including new ones. If reject is false, the API accepts valid
+// credentials again.
 func (s *Server) RejectAll(portal string, reject bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -43,8 +43,8 @@ type TokenBehaviour struct {
 	// Empty means none.
 	RetryAfter string
 
-	// Body is the body of an answer with Status. Empty means HubSpot's body: that of
-	// Code, that of RATE_LIMIT/SECONDLY for 429, or otherwise none.
+	// Body is the body of an answer with Status. Empty means HubSpot's body for Code,
+	// or, without Code, that of RATE_LIMIT/SECONDLY for 429 and none for other statuses.
 	Body string
 
 	// Code makes every call fail with HubSpot's error of this `status`, such as

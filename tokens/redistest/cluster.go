@@ -15,8 +15,8 @@ import (
 // A Cluster is a running Redis Cluster: its masters, in the order of their slots.
 type Cluster []*Server
 
-// StartCluster starts a Cluster of three masters, which have a third of the slots each, and
-// waits until all of them know each other. The servers are killed when the test ends.
+// StartCluster starts a Cluster of three masters, each with a third of the slots, and waits
+// until all masters know each other. The servers are killed when the test ends.
 // StartCluster skips the test if redis-server is too old. If redis-server is missing, it
 // skips or fails the test as [testkit.Need] does.
 func StartCluster(tb testing.TB) Cluster {
@@ -50,8 +50,9 @@ func (c Cluster) SlotOf(key string) int {
 }
 
 // MoveSlot moves a slot to the next master, as redis-cli --cluster reshard does. MoveSlot
-// calls meanwhile twice: when the old master still has the slot's keys and new keys belong
-// to the new master, and when all keys have moved and clients do not know yet.
+// calls meanwhile twice. In the first call, the old master still has the slot's keys, and new
+// keys belong to the new master. In the second call, all keys have moved, and the masters
+// still report the old master to clients.
 func (c Cluster) MoveSlot(slot int, meanwhile func()) {
 	from := slot / slotsEach
 	source, target := c[from], c[(from+1)%len(c)]

@@ -25,8 +25,8 @@ func run(args []string) (*process, error) {
 	p.cmd.SysProcAttr = testkit.DieWithParent()
 	started := make(chan error)
 	go func() {
-		// For Pdeathsig, the parent is the thread that started the child, so this
-		// thread must not end (https://go.dev/issue/27505).
+		// The kernel sends Pdeathsig when the thread that has started the child ends, so
+		// this thread must not end (https://go.dev/issue/27505).
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(p.ended)

@@ -64,7 +64,7 @@ func (s *Server) Wire(tb testing.TB) *Wire {
 // URL returns the Wire's address as a REDIS_URL, with the user of [Server.URL].
 func (w *Wire) URL() string { return login(w.Addr) }
 
-// Delay delays every answer from now on. 0 ends the delay.
+// Delay delays every answer from now on by d. 0 ends the delay.
 func (w *Wire) Delay(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -206,7 +206,7 @@ func (l *line) commands() {
 	}
 }
 
-// await waits until the hold is released. It returns false if the Wire is closed before.
+// await waits until the hold is released. It returns false if the Wire is closed first.
 func (l *line) await(h *Hold) bool {
 	h.reached()
 	select {

@@ -26,7 +26,7 @@ const keySize = 32
 
 var keyID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
-// plain is the entry of ENCRYPTION_KEYS that stands for values that are not sealed.
+// plain is the entry of ENCRYPTION_KEYS that means values that are not sealed.
 const plain = "plain"
 
 // A Ring is an ordered list of keys. The first one seals, and all of them open. The zero
@@ -84,12 +84,13 @@ func Generate(id string) (secret.Text, error) {
 	return secret.New(id + ":" + base64.StdEncoding.EncodeToString(bytes[:])), nil
 }
 
-// Opening returns a ring that seals like r and opens what other opens. It is for a change of
-// keys while processes are running: all of them must be able to open a new key's values
-// before one of them seals with it.
+// Opening returns a ring that seals like r and opens the values that other opens. Use Opening to
+// change keys while processes are running: all processes must be able to open the values of a
+// new key before one of them seals with that key.
 func (r Ring) Opening(other Ring) Ring {
 	if r.IsZero() {
-		// r does not seal. Values that other processes have sealed since can be opened.
+		// r does not seal, so the result does not seal either. The result opens values
+		// that are not sealed, and values that other processes have sealed since.
 		return Ring{keys: append([]key{{id: plain}}, other.without(plain)...)}
 	}
 	return Ring{keys: append(r.keys[:1:1], other.without(r.keys[0].id)...)}

@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// A Fault is an error whose text is written in this program and contains nothing that the
-// peer has sent. So it can be logged.
+// A Fault is an error whose text is a constant of this program. A Fault can be logged,
+// because its text contains nothing that the peer has sent.
 type Fault string
 
 // Error implements error.
 func (f Fault) Error() string { return string(f) }
 
-// Cause returns an error that is safe to log instead of err: it contains nothing that the
-// peer has sent. Errors of net/http and go-redis quote input that they cannot parse, and
-// that may repeat a secret that was sent. Cause returns nil for nil.
+// Cause returns an error that can be logged instead of err, because it contains nothing that
+// the peer has sent. Errors of net/http and go-redis quote input that they cannot parse, and
+// that input may repeat a secret of the request. Cause returns nil for nil.
 func Cause(err error) error {
 	if err == nil {
 		return nil

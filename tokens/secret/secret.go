@@ -17,8 +17,9 @@ const redacted = "[redacted]"
 // The zero value is the empty secret. A Text is immutable and safe for
 // concurrent use. Do not compare Texts with ==; use [Text.Equal].
 type Text struct {
-	// value is a pointer because fmt cannot call methods on unexported fields of other
-	// structs. There fmt prints the pointer's address; it would print a string's text.
+	// value is a pointer because fmt cannot call the methods of a Text in an unexported
+	// field of another struct. For such a field, fmt prints the address of a pointer; if
+	// value were a string, fmt would print the secret.
 	value *string
 }
 
@@ -30,7 +31,8 @@ func New(s string) Text {
 	return Text{value: &s}
 }
 
-// Reveal returns the secret itself. Review each call of it: a secret may leak there.
+// Reveal returns the secret itself. Review each call of Reveal, because the secret may leak
+// there.
 func (t Text) Reveal() string {
 	if t.value == nil {
 		return ""

@@ -9,7 +9,7 @@ import (
 
 // Need returns the path of the first of these programs that is installed. If none is, Need
 // skips the test. If the environment variable CI is set, Need fails the test instead, so that
-// a missing program is noticed there.
+// no test is skipped in CI.
 func Need(tb testing.TB, names ...string) (path string) {
 	tb.Helper()
 	for _, name := range names {

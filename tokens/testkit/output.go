@@ -11,7 +11,8 @@ import (
 // Output is a buffer for the output of a process or of a logger. The zero value is empty. An
 // Output is safe for concurrent use.
 type Output struct {
-	// Keep is the number of bytes that are kept at least; older bytes may be dropped.
+	// Keep is the smallest number of the latest bytes that are kept. Older bytes may be
+	// dropped.
 	// 0 means that all bytes are kept. Keep must not change after the first write.
 	Keep int
 

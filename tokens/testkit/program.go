@@ -34,16 +34,17 @@ type Program struct {
 	ended chan struct{}
 }
 
-// Launch starts the program on free ports and returns when it is ready. environ is added to
-// the settings that Launch itself needs, and wins over them. The process is killed when the
-// test ends. The test fails if the program is not ready within [Timeout].
+// Launch starts the program at path on free ports and returns when the program is ready. environ
+// has settings in the form NAME=value, which replace those of Launch itself. The program gets no
+// other environment variables. The process is killed when the test ends. The test fails if the
+// program is not ready within [Timeout].
 func Launch(tb testing.TB, path string, environ ...string) *Program {
 	tb.Helper()
 	return launch(tb, "is ready", path, environ)
 }
 
-// LaunchWithoutRedis is Launch for a program whose Redis does not answer: it returns
-// when the program waits for that.
+// LaunchWithoutRedis is like [Launch], for a program whose Redis does not answer. It returns
+// when the program listens and waits for Redis.
 func LaunchWithoutRedis(tb testing.TB, path string, environ ...string) *Program {
 	tb.Helper()
 	return launch(tb, "listens, and waits for Redis", path, environ)

@@ -19,7 +19,7 @@ func Eventually(tb testing.TB, what string, condition func() bool) {
 	Within(tb, Timeout, what, condition)
 }
 
-// Within is like [Eventually], with another limit than [Timeout].
+// Within is like [Eventually], with limit instead of [Timeout].
 func Within(tb testing.TB, limit time.Duration, what string, condition func() bool) {
 	tb.Helper()
 	ticker := time.NewTicker(poll)

@@ -11,18 +11,18 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// maxCauses limits the memory, in case that messages vary. Entries of further causes are
+// maxCauses limits the memory that is used if messages vary. Entries of further causes are
 // written without throttling.
 const maxCauses = 1000
 
 // Every is the interval of the program's throttled loggers.
 const Every = 10 * time.Second
 
-// Logger returns a throttled logger: it writes to log, and writes warnings and errors with
-// the same cause once per interval. The first one is written at once. The following ones
-// within the interval are held back. At the end of the interval the latest of them is
-// written, with their number in the field "repeated", and the next interval begins. A cause
-// that does not occur for an interval starts again from the beginning.
+// Logger returns a throttled logger, which writes to log. It writes warnings and errors with the
+// same cause once per interval. The first entry is written at once, and further entries within
+// the interval are held back. At the end of the interval, the latest of these is written, with
+// their number in the field "repeated", and the next interval begins. After an interval without
+// an entry, the next entry of the cause is written at once again.
 //
 // The cause consists of the level, the message, and the string field "category", if there is
 // one; the field may come from With. Other fields do not count. So put nothing that varies
@@ -69,8 +69,8 @@ func (c *core) Sync() error {
 	return c.Core.Sync()
 }
 
-// write writes the entry by Check, because the core may be a tee whose parts have different
-// levels.
+// write calls Check before it writes the entry, because the core may be a tee whose parts have
+// different levels.
 func write(core zapcore.Core, entry zapcore.Entry, fields []zapcore.Field) {
 	if checked := core.Check(entry, nil); checked != nil {
 		checked.Write(fields...)
@@ -109,7 +109,7 @@ type causes struct {
 	latest map[cause]*kept
 }
 
-// keep holds the entry back, or reports false if the entry must be written now.
+// keep holds the entry back and returns true, or returns false if the entry must be written now.
 func (c *causes) keep(cause cause, next kept) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
