@@ -21,7 +21,7 @@ import (
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9._-]*$`)
 
-// The variables that more than one check names.
+// The names of variables that more than one check uses.
 const (
 	certFile     = "TLS_CERT_FILE"
 	keyFile      = "TLS_KEY_FILE"
@@ -41,7 +41,7 @@ const (
 	marketplace  = "HUBSPOT_MARKETPLACE_INSTALL"
 )
 
-// check checks every setting, and those that depend on each other.
+// check checks every setting, and then the settings that depend on each other.
 func (l *loader) check() {
 	l.checkListeners()
 	l.checkUpstream()
@@ -75,7 +75,8 @@ func (l *loader) checkListeners() {
 	}
 }
 
-// require adds a fault for each of names that is not given although one of reasons is.
+// require adds a fault for each variable of names that is not given, if at least one
+// variable of reasons is given.
 func (l *loader) require(names []string, reasons ...string) {
 	reasons = slices.DeleteFunc(reasons, func(name string) bool { return !l.given(name) })
 	if len(reasons) == 0 {
@@ -210,7 +211,8 @@ const (
 	copyAgain        = "copy the credential again, without anything around it"
 )
 
-// checkHeaderSafe does not quote the value, because it is a credential.
+// checkHeaderSafe adds a fault if no header can carry the value. The fault does not
+// quote the value, which is a credential.
 func (l *loader) checkHeaderSafe(name, value string) {
 	if secret.HeaderUnsafe(value) >= 0 {
 		l.fault(name, notInCredentials, copyAgain)

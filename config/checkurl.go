@@ -37,8 +37,8 @@ func (l *loader) checkServer(name string, u *url.URL) {
 	}
 }
 
-// checkNotify checks NOTIFY_URL. It is a secret, because the path of such a URL often
-// authorizes its use.
+// checkNotify checks NOTIFY_URL. The faults do not quote the URL, because the path of
+// such a URL is often a secret that authorizes its use.
 func (l *loader) checkNotify() {
 	const name = "NOTIFY_URL"
 	if l.NotifyURL.IsZero() {
@@ -59,8 +59,9 @@ func hasHost(u *url.URL) bool {
 	return u.Hostname() != "" && !strings.HasSuffix(u.Host, ":") && (port == "" || isPort(port))
 }
 
-// checkConnect checks the settings of the connect flow. Scopes require a redirect URL: an
-// operator who sets them wants the connect flow, which does not exist without one.
+// checkConnect checks the settings of the connect flow. Scopes require a redirect URL,
+// because an operator who sets scopes wants the connect flow, which needs the redirect
+// URL.
 func (l *loader) checkConnect() {
 	l.require([]string{redirectURL}, scopes, optScopes)
 	if l.HubSpotMarketplaceInstall {
@@ -87,8 +88,9 @@ func (l *loader) checkNoFragment(name string, u *url.URL) {
 	}
 }
 
-// checkScopes accepts only the characters of HubSpot's scopes. So a list with commas is
-// reported at start, and not by HubSpot when somebody connects a portal.
+// checkScopes accepts only the characters of HubSpot's scopes. So the program reports a
+// list with commas when it starts. Otherwise HubSpot would refuse the list when
+// somebody connects a portal.
 func (l *loader) checkScopes(name, list string) {
 	for scope := range strings.FieldsSeq(list) {
 		if !scopeName.MatchString(scope) {

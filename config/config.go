@@ -11,8 +11,8 @@ import (
 )
 
 // Config has all settings, in the order of README.md. A variable that is unset or empty
-// has its default. Without a default the field has the zero value of its type, whose
-// meaning the field's comment gives.
+// has its default. A field whose variable has no default has the zero value of its
+// type. The field's comment says what the zero value means.
 //
 // Every field of type secret.Text can also be given as a file: the variable NAME_FILE is
 // the path of the file.
@@ -61,8 +61,8 @@ type Config struct {
 	// attempt. Zero means that only requests without a body are sent a second time.
 	RetryBodyLimit int64 `env:"RETRY_BODY_LIMIT" envDefault:"1048576"`
 
-	// RetryMemory is how many bytes are kept for second attempts of all requests
-	// together. Zero means none.
+	// RetryMemory is how many bytes of bodies are kept for second attempts of all requests
+	// together. Zero means that no body is kept.
 	RetryMemory int64 `env:"RETRY_MEMORY" envDefault:"33554432"`
 
 	// RateLimitWait is how long a call may wait for its turn within HubSpot's rate
@@ -80,7 +80,7 @@ type Config struct {
 	ShutdownDelay time.Duration `env:"SHUTDOWN_DELAY" envDefault:"0s"`
 
 	// ShutdownTimeout is how long requests that are under way may take after
-	// ShutdownDelay. Zero means that they are broken off.
+	// ShutdownDelay. Zero means that they are broken off at once.
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"20s"`
 
 	// RedisURL is a redis:// or rediss:// URL with a host, or a unix:// URL with a path.
@@ -94,8 +94,8 @@ type Config struct {
 	// RedisTLSCertFile and RedisTLSKeyFile are the paths of the PEM certificate and key
 	// that the program presents to Redis. Both are set, or neither. RedisTLSCAFile is the
 	// path of the PEM certificates of the authorities that must have signed Redis'
-	// certificate; empty means those of the system. All three are empty unless RedisURL
-	// is rediss://.
+	// certificate; empty means the authorities of the system. All three are empty unless
+	// RedisURL is rediss://.
 	RedisTLSCertFile string `env:"REDIS_TLS_CERT_FILE"`
 	RedisTLSKeyFile  string `env:"REDIS_TLS_KEY_FILE"`
 	RedisTLSCAFile   string `env:"REDIS_TLS_CA_FILE"`
@@ -124,7 +124,7 @@ type Config struct {
 	HubSpotOptionalScopes string `env:"HUBSPOT_OPTIONAL_SCOPES"`
 
 	// HubSpotMarketplaceInstall accepts installations that begin in HubSpot's marketplace.
-	// True only if HubSpotRedirectURL is set.
+	// False means that they are refused. True only if HubSpotRedirectURL is set.
 	HubSpotMarketplaceInstall bool `env:"HUBSPOT_MARKETPLACE_INSTALL" envDefault:"false"`
 
 	// HubSpotAuthorizeURL is HubSpot's consent page: https, or http to
@@ -159,11 +159,12 @@ type Config struct {
 	DefaultPortal string `env:"DEFAULT_PORTAL"`
 
 	// ServePortals are the ids of the only portals that this process serves, including the
-	// default portal. Empty means all portals.
+	// default portal. Empty means that this process serves all portals.
 	ServePortals []string `env:"SERVE_PORTALS"`
 
 	// PortalDomain is a domain in lower case, without a final dot, whose subdomains name
-	// portals. Empty means localhost if the bound address is loopback, else none.
+	// portals. Empty means localhost if the bound address is loopback. Otherwise, empty
+	// means that no subdomain names a portal.
 	PortalDomain string `env:"PORTAL_DOMAIN"`
 
 	// AllowedHosts are host names in lower case, without a final dot, that calls without a
@@ -176,6 +177,7 @@ type Config struct {
 	AllowAnonymous *bool `env:"ALLOW_ANONYMOUS"`
 
 	// OAuthWithoutKey accepts calls of HubSpot's token endpoint without a client key.
+	// False means that these calls need a client key like all others.
 	OAuthWithoutKey bool `env:"OAUTH_WITHOUT_KEY" envDefault:"true"`
 
 	// AdminPassword is the password of the user admin for the operator's pages. Empty
@@ -208,12 +210,12 @@ func (c Config) Keys() seal.Ring {
 	return ring
 }
 
-// unnamed is the name of the environment's portal if that has no id.
+// unnamed is the name of the environment's portal if the portal has no id.
 const unnamed = "default"
 
-// Default returns the portal of calls that name none: DEFAULT_PORTAL, else
-// HUBSPOT_PORTAL_ID, else "default" if the environment has a static credential without an
-// id, else "", which means that such calls are refused.
+// Default returns the portal of calls that name none. This is DEFAULT_PORTAL, or else
+// HUBSPOT_PORTAL_ID, or else "default" if the environment has a static credential without
+// an id. Otherwise Default returns "", which means that such calls are refused.
 func (c Config) Default() string {
 	switch {
 	case c.DefaultPortal != "":

@@ -15,8 +15,8 @@ type Fault struct {
 // Error returns the fault as one line: "NAME: problem; remedy".
 func (f Fault) Error() string { return f.Name + ": " + f.Problem + "; " + f.Remedy }
 
-// Faults are all errors in the settings, or in SEED_FILE. As an error that a function of
-// this package returns, Faults has at least one element.
+// Faults are all errors in the settings, or in SEED_FILE. If a function of this package
+// returns Faults as an error, Faults has at least one element.
 type Faults []Fault
 
 // Error returns one line for each fault, without a line break at the end.

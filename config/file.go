@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// A File is a file that a setting names, and that is read again when it has changed. It is
-// not safe for concurrent use.
+// A File is a file that a setting names. The file is read again when it has changed. A
+// File is not safe for concurrent use.
 type File struct {
 	name    string // of the variable
 	path    string
 	limit   int64  // bytes
 	shorten string // the remedy if the file is larger than limit
 
-	info     fs.FileInfo // of the last read; nil if it failed
+	info     fs.FileInfo // of the file at the last read; nil if that read failed
 	readAt   time.Time
 	returned [sha256.Size]byte  // hash of the content that was returned last
 	pending  *[sha256.Size]byte // hash of newer content that was read once; nil if there is none
@@ -39,9 +39,10 @@ func (f *File) Read() ([]byte, error) {
 	return content, err
 }
 
-// Changed returns the file's content if it differs from what was returned last, and was
-// the same at the previous call. So a file that is still being written is not returned.
-// The error is [Faults].
+// Changed returns the file's content if the content differs from the content that was
+// returned last, and was the same at the previous call. So Changed does not return a
+// file that is still being written. If changed is false, content is nil. The error is
+// [Faults].
 //
 // Changed does not read the file if its size, time and identity are those of the last read.
 func (f *File) Changed() (content []byte, changed bool, err error) {
@@ -67,8 +68,9 @@ func (f *File) Changed() (content []byte, changed bool, err error) {
 	return nil, false, nil
 }
 
-// minAge is how old a file must have been when it was read, if its modification time is to
-// identify its content: file systems store that time in steps of up to 2 s.
+// minAge is how old a file must have been when it was read, so that its modification time
+// identifies its content. A younger file could change without a change of that time,
+// because file systems store it in steps of up to 2 s.
 const minAge = 3 * time.Second
 
 // same reports whether the file is certainly unchanged since it was read.
@@ -90,7 +92,7 @@ func (f *File) read() (content []byte, sum [sha256.Size]byte, err error) {
 	defer func() { _ = file.Close() }() // nothing was written
 	info, err := file.Stat()
 	if err == nil && info.Size() <= f.limit {
-		// Not io.ReadAll, whose buffer would be twice as large.
+		// io.ReadAll is not used, because its buffer would be twice as large.
 		buffer := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
 		_, err = buffer.ReadFrom(io.LimitReader(file, f.limit+1))
 		content = buffer.Bytes()
@@ -117,13 +119,12 @@ func size(bytes int64) string {
 func notRegular(name, path string) *Fault {
 	info, err := os.Stat(path)
 	if err != nil || info.IsDir() || info.Mode().IsRegular() {
-		return nil // opening or reading it reports other faults
+		return nil // opening or reading the file reports other faults
 	}
 	return &Fault{name, quotePath(path) + " is a pipe or a device", "give the path of a regular file, because the file is read again when it changes"}
 }
 
-// unreadable returns the fault of a file that could not be read, and that the variable name
-// gives.
+// unreadable returns the fault of the variable name if its file at path could not be read.
 func unreadable(name, path string, err error) Fault {
 	// A PathError quotes the path, which may contain a line break or a secret.
 	if wrapper, ok := errors.AsType[*fs.PathError](err); ok {

@@ -17,7 +17,7 @@ import (
 
 // Load reads the settings from environ, which has the form of [os.Environ], and from the
 // files that environ names. Load does not read the process's own environment. An error is
-// [Faults], and has all faults.
+// [Faults], and contains all faults. The Config must not be used after an error.
 func Load(environ []string) (Config, error) {
 	l := loader{values: map[string]string{}, sources: map[string]string{}}
 	l.gather(env.ToMap(environ))
@@ -46,7 +46,8 @@ func (l *loader) fault(name, problem, remedy string) {
 // variable is not reported as missing.
 func (l *loader) given(name string) bool { return l.sources[name] != "" }
 
-// gather collects the text of every setting. The parser sees only these.
+// gather collects the text of every setting. The parser gets only these texts, and not
+// the rest of environ.
 func (l *loader) gather(environ map[string]string) {
 	for _, s := range settings() {
 		value, file, path := environ[s.name], s.name+"_FILE", ""
@@ -136,8 +137,8 @@ func (l *loader) refuse(err error) {
 	}
 }
 
-// complete sets the defaults that depend on other settings, and brings values that can be
-// written in several ways into one form.
+// complete sets the defaults that depend on other settings. It also brings each value
+// that can be written in several ways into one form.
 func (l *loader) complete() {
 	if l.UpstreamURL.Path == "/" {
 		l.UpstreamURL.Path = ""
@@ -159,7 +160,8 @@ func (l *loader) complete() {
 	}
 }
 
-// plainHost returns a host name in the form in which requests are compared with it.
+// plainHost returns a host name in lower case and without a final dot. Host names of
+// requests are compared with this form.
 func plainHost(name string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.TrimSpace(name), "."))
 }

@@ -13,8 +13,8 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// secretLimit is how many bytes a file of a NAME_FILE variable may have. A larger one is not
-// read again.
+// secretLimit is how many bytes a file of a NAME_FILE variable may have. The value of a
+// file that has become larger is not used.
 const secretLimit = 64 << 10
 
 const shortenSecret = "write only the value into the file; the previous value stays in use"
@@ -36,8 +36,8 @@ type secretFile struct {
 	failures int    // consecutive polls in which the file could not be read
 }
 
-// Files returns the files that secrets were read from. environ is the one that was given to
-// [Load]. Pipes and devices are left out, because they cannot be read repeatedly.
+// Files returns the files that secrets were read from. environ is the environment that was
+// given to [Load]. Pipes and devices are left out, because they cannot be read repeatedly.
 func (c Config) Files(environ []string) *SecretFiles {
 	s := &SecretFiles{environ: env.ToMap(environ), current: c}
 	value := reflect.ValueOf(c)
@@ -83,7 +83,8 @@ func (s *SecretFiles) Poll() (current Config, changed []string, faults Faults) {
 	return s.current, changed, faults
 }
 
-// with returns the settings with another value of one secret, or the faults of that value.
+// with returns the settings with text as the value of f's setting, or the faults of that
+// value.
 func (s *SecretFiles) with(f *secretFile, text string) (Config, Faults) {
 	trial := maps.Clone(s.environ)
 	trial[f.setting.name] = text
@@ -121,8 +122,8 @@ func (f *secretFile) poll() (text string, isNew bool, faults Faults) {
 	return text, isNew, nil
 }
 
-// Again polls twice, and calls pause in between. It is for when a new value is needed at
-// once, without waiting for two regular polls.
+// Again polls twice, and calls pause between the two polls. Use Again when a new value
+// is needed at once. Otherwise a new value takes effect after two regular polls.
 func (s *SecretFiles) Again(pause func()) (current Config, changed []string, faults Faults) {
 	_, first, one := s.Poll()
 	if len(s.files) == 0 {

@@ -54,8 +54,8 @@ type SeedClient struct {
 	// ReadOnly limits the client to calls that only read.
 	ReadOnly bool
 
-	// Paths are rules for the paths that the client may use; see [wire.IsPathRule].
-	// Nil means all paths.
+	// Paths are rules for the paths that the client may use; see [wire.IsPathRule]. nil
+	// means that the client may use all paths.
 	Paths []string
 
 	// DailyLimit is how many calls the client may send on one day (UTC). Zero means no
@@ -70,7 +70,7 @@ type SeedKey struct {
 	Key    secret.Text
 	SHA256 string
 
-	// Expires is when the key expires. Zero means never.
+	// Expires is when the key expires. The zero time means that the key does not expire.
 	Expires time.Time
 }
 

@@ -43,8 +43,9 @@ func (m mapping) find(name string) (f field, found bool) {
 // seen has the line on which each value was first given.
 type seen map[string]int
 
-// once reports whether the value is given for the first time. A second time is a fault at
-// that place. The empty value, which has a fault already, may be given any number of times.
+// once reports whether the value is given for the first time. A repeated value is a fault
+// at the place at. The empty value may be repeated, because it stands for a value that has
+// a fault already.
 func (p *seedParser) once(given seen, value string, at place, what, remedy string) bool {
 	line, twice := given[value]
 	switch {
@@ -98,7 +99,7 @@ func fieldName(key ast.MapKeyNode) string {
 	return ""
 }
 
-// require returns a field that must be there.
+// require returns a field that the mapping must have. A missing field is a fault.
 func (p *seedParser) require(in mapping, name, remedy string) (f field, found bool) {
 	if f, found = in.find(name); !found {
 		p.fault(in.at, in.what+" has no "+name, remedy)
@@ -106,8 +107,9 @@ func (p *seedParser) require(in mapping, name, remedy string) (f field, found bo
 	return f, found
 }
 
-// oneOf returns the first of the fields with these names. None of them, or more than one,
-// is a fault. noun is what they have in common.
+// oneOf returns the first field that has one of these names. If the mapping has none of
+// them, or more than one, that is a fault. noun describes all these fields in the fault,
+// such as "credential".
 func (p *seedParser) oneOf(in mapping, noun string, names ...string) (f field, found bool) {
 	for _, other := range in.fields {
 		switch {
@@ -124,8 +126,9 @@ func (p *seedParser) oneOf(in mapping, noun string, names ...string) (f field, f
 	return f, found
 }
 
-// list returns the elements of a field that is a list of at least so many elements. A
-// mapping without the field gives nil, and no fault.
+// list returns the elements of a field whose value is a list. If the list has fewer
+// than least elements, that is a fault. If the mapping does not have the field, the
+// result is nil, without a fault.
 func (p *seedParser) list(in mapping, name string, least int, example string) []ast.Node {
 	f, found := in.find(name)
 	if !found {

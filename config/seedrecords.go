@@ -16,7 +16,7 @@ import (
 // allPortals is the only element of a client's list of portals that allows all of them.
 const allPortals = "*"
 
-// The checks of texts.
+// The checks that texts of a seed file must pass.
 var (
 	printable  = check{isPrintable, "has a line break or another character that is not printable", "give one line of text"}
 	headerSafe = check{isHeaderSafe, notInCredentials, copyAgain}

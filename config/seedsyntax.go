@@ -44,7 +44,8 @@ type placedFault struct {
 	problem, remedy string
 }
 
-// fault adds a fault. At most one more than maxFaults is kept.
+// fault adds a fault, unless the parser has more than maxFaults already. The one above
+// maxFaults shows that there are more.
 func (p *seedParser) fault(at place, problem, remedy string) {
 	if len(p.faults) <= maxFaults {
 		p.faults = append(p.faults, placedFault{at, problem, remedy})
@@ -176,8 +177,9 @@ func (p *seedParser) scan(text string) (tokens token.Tokens) {
 	}
 }
 
-// nesting estimates how deep a file is nested: within brackets by their number, outside of
-// them by the column of the - or key that begins a level.
+// nesting estimates how deep a file is nested. Within brackets, the depth is the number of
+// open brackets. Outside of brackets, the depth follows from the column of the - or key
+// that begins a level.
 type nesting struct{ brackets int }
 
 // add returns the depth at the token t.

@@ -9,8 +9,8 @@ import (
 	records "hubspot-auth-proxy/tokens/store"
 )
 
-// openBudget opens the budget, which counts calls and gives them their turns within
-// HubSpot's rate limits.
+// openBudget opens the budget. The budget counts calls, and lets each call wait for its
+// turn within HubSpot's rate limits.
 func (s *service) openBudget() {
 	s.budget = budget.New(budget.Options{Redis: s.redis, Prefix: s.settings.RedisPrefix, Metrics: s.metrics, Log: s.log})
 	s.closers = append(s.closers, func() {

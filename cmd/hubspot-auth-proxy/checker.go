@@ -23,9 +23,9 @@ type finding struct {
 	// HubSpotPortal is the portal that the credential belongs to, according to HubSpot.
 	HubSpotPortal string `json:"hubspot_portal,omitempty"`
 
-	// Scopes are the granted scopes, separated by spaces: those of the last token that
-	// HubSpot issued, or those that HubSpot reports for the token of a private app. Empty
-	// if they are not known.
+	// Scopes are the granted scopes, separated by spaces. For an OAuth grant they are the
+	// scopes of the last token that HubSpot issued. For a private app they are the scopes
+	// that HubSpot reports for its token. Empty means that the scopes are not known.
 	Scopes string `json:"scopes,omitempty"`
 
 	Problem string `json:"problem,omitempty"`
@@ -48,7 +48,7 @@ func (f finding) String() string {
 	}
 }
 
-// A remediable error has a remedy of its own.
+// A remediable is an error that includes what the operator can do about it.
 type remediable struct{ problem, remedy string }
 
 func (r *remediable) Error() string { return r.problem }
@@ -60,7 +60,8 @@ type checker struct {
 	client   *http.Client
 }
 
-// check asks HubSpot which portal the credential of portal id belongs to.
+// check asks HubSpot which portal the credential of portal id belongs to. An error
+// becomes part of the finding.
 func (k *checker) check(ctx context.Context, id string) finding {
 	p, err := k.source.Show(ctx, id)
 	f := finding{ID: id, Name: p.Name, Kind: p.Kind}
@@ -94,7 +95,8 @@ func (k *checker) scopes(ctx context.Context, p tokens.Portal) string {
 		now, _ := k.source.Show(ctx, p.ID) // a renewal may have changed the scopes
 		return now.Scopes
 	case tokens.AccessToken:
-		// HubSpot reports no scopes for a service key, which is valid all the same.
+		// HubSpot reports no scopes for a service key, although the key is valid. So an error
+		// only means that the scopes are not known.
 		if credential, err := k.source.Credential(ctx, p.ID); err == nil {
 			scopes, _ := hubspot.Scopes(ctx, k.client, k.upstream, credential.Secret)
 			return scopes
@@ -121,8 +123,8 @@ func (k *checker) whose(ctx context.Context, p tokens.Portal) (string, error) {
 	}
 	portal, err := k.app.Introspect(ctx, credential.Secret)
 	if answer, ok := errors.AsType[*hubspot.Error](err); ok && answer.Status == http.StatusOK {
-		// HubSpot does not accept the token, although it has not expired. The proxy would
-		// renew it in that case.
+		// HubSpot rejects the token, although the token has not expired. In this case the
+		// proxy would renew the token, so the check does too.
 		credential, err = k.source.Renew(ctx, credential, false)
 		if errors.Is(err, tokens.ErrNoOther) {
 			err = &remediable{"HubSpot does not accept the access token, although it was renewed just now", "try again in a minute"}

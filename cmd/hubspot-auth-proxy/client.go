@@ -56,7 +56,8 @@ func clientAdd(flags *flag.FlagSet) action {
 	}
 }
 
-// listOf returns the elements of a list that is separated by commas; nil if it is empty.
+// listOf returns the elements of a comma-separated list, without the empty ones. The
+// result is nil if there are none.
 func listOf(text string) (list []string) {
 	for element := range strings.SplitSeq(text, ",") {
 		if element = strings.TrimSpace(element); element != "" {
@@ -95,7 +96,7 @@ func shownTime(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// clientProblem returns why a client cannot be added, or "".
+// clientProblem returns why a client cannot be added, or "" if the client can be added.
 func clientProblem(client clients.Client) string {
 	switch {
 	case clients.IsKey(client.Name):
@@ -109,8 +110,8 @@ func clientProblem(client clients.Client) string {
 	return ""
 }
 
-// storeClient stores a client, and logs that. Without replace it is an error if there is a
-// client of that name.
+// storeClient stores a client, and logs the change. If replace is false and a client of
+// that name exists, storeClient returns an error.
 func storeClient(ctx context.Context, s *store, client clients.Client, replace bool) error {
 	add := s.clients.Create
 	if replace {
@@ -183,7 +184,7 @@ hashes are not shown.
   hubspot-auth-proxy client list --json | jq -r '.[].name'
 `
 
-// listed is a client as client list prints it.
+// listed is a client in the form in which the command client list prints clients.
 type listed struct {
 	Name     string   `json:"name"`
 	Portals  []string `json:"portals"`
@@ -191,7 +192,7 @@ type listed struct {
 	Paths    []string `json:"paths,omitempty"`
 	Expires  string   `json:"expires,omitempty"`
 	Daily    int64    `json:"daily_limit,omitempty"`
-	Keys     int      `json:"keys"` // that have not expired
+	Keys     int      `json:"keys"` // the number of keys that have not expired
 }
 
 func clientList(flags *flag.FlagSet) action {

@@ -39,7 +39,7 @@ func flagless(run action) func(*flag.FlagSet) action {
 	return func(*flag.FlagSet) action { return run }
 }
 
-// run runs the command that args name, until it is done or ctx ends.
+// run runs the command that args name, until the command is done or ctx ends.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	if len(args) > 0 && slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
 		return help(args[1:], stdout)
@@ -124,8 +124,8 @@ func parse(flags *flag.FlagSet, args []string) (positional []string, err error) 
 	}
 }
 
-// flagProblem returns what is wrong with a flag. It does not contain the message of package
-// flag, because that quotes values, which may be secrets.
+// flagProblem returns what is wrong with a flag. flagProblem does not use the messages of
+// package flag, because they quote values, which may be secrets.
 func flagProblem(err error) string {
 	if name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); unknown {
 		return "there is no flag " + quoted("--"+name)
@@ -136,7 +136,7 @@ func flagProblem(err error) string {
 	return "a flag is malformed, or has a value that it does not accept"
 }
 
-// countProblem returns the problem of a wrong number of arguments.
+// countProblem returns the text of the error for a wrong number of arguments.
 func (c command) countProblem(given int) string {
 	takes := "no arguments"
 	if c.args != "" {
@@ -151,8 +151,9 @@ func (c command) countProblem(given int) string {
 
 var harmless = regexp.MustCompile(`^-{0,2}[a-z][a-z-]{0,19}$`)
 
-// quoted quotes a word of the command line, unless it may be a secret that was given in the
-// wrong place. Secrets have digits.
+// quoted returns a word of the command line in quotes, or "of that name" if the word may be
+// a secret that was given in the wrong place. A word that is short and has only lower-case
+// letters and dashes cannot be a secret.
 func quoted(word string) string {
 	if harmless.MatchString(word) {
 		return fmt.Sprintf("%q", word)

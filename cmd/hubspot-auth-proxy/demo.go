@@ -54,7 +54,7 @@ Press Ctrl-C to stop.
 func demo(ctx context.Context, environ []string, stdout, stderr io.Writer) error {
 	hub := hubspottest.NewServer()
 	defer hub.Close()
-	hub.AllowClientKeys() // people may call it directly with curl
+	hub.AllowClientKeys() // so that people can call the fake HubSpot directly with curl
 	settings, err := demoSettings(hub, environ)
 	if err != nil {
 		return err
@@ -102,8 +102,8 @@ func demoSettings(hub *hubspottest.Server, environ []string) (config.Config, err
 	})
 }
 
-// reachable returns an address at which this machine reaches a listener, even if it is bound
-// to all addresses.
+// reachable returns an address at which this machine reaches a listener, even if the
+// listener is bound to all addresses.
 func reachable(addr net.Addr) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
@@ -112,8 +112,8 @@ func reachable(addr net.Addr) string {
 	return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
 }
 
-// freeAddress returns the address, or one with a free port if another program listens at
-// the address.
+// freeAddress returns address. If another program listens there, freeAddress returns the
+// same host with a free port.
 func freeAddress(address string) string {
 	listener, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -121,7 +121,7 @@ func freeAddress(address string) string {
 		listener, err = net.Listen("tcp", host+":0")
 	}
 	if err != nil {
-		return address // serving it reports the error
+		return address // start binds the address again, and reports the error
 	}
 	defer listener.Close()
 	return listener.Addr().String()

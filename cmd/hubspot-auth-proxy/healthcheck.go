@@ -49,8 +49,8 @@ func healthcheck(flags *flag.FlagSet) action {
 	}
 }
 
-// adminAddr returns the address to ask. It reads ADMIN_ADDR only, so that a probe does not
-// fail because of another setting, and reads no secrets.
+// adminAddr returns the address of the admin listener to ask. adminAddr reads only
+// ADMIN_ADDR and no secrets, so that a probe does not fail because of another setting.
 func adminAddr(environ []string) (string, error) {
 	environ = slices.DeleteFunc(slices.Clone(environ), func(pair string) bool { return !strings.HasPrefix(pair, "ADMIN_ADDR=") })
 	settings, err := config.Load(environ)
@@ -99,7 +99,8 @@ func askHealth(ctx context.Context, addr, path string) error {
 	return fmt.Errorf("%s answers %d to %s: %s; see the proxy's log", addr, response.StatusCode, path, shown(parts.String()))
 }
 
-// noAnswer returns an error of the HTTP client, with what to do about it.
+// noAnswer adds to an error of the HTTP client what the operator can do about the
+// error.
 func noAnswer(addr string, err error) error {
 	if failed, ok := errors.AsType[*url.Error](err); ok && failed.Timeout() {
 		return fmt.Errorf("no answer from %s within %v; the proxy is blocked, or another program has that port", addr, healthcheckTimeout)

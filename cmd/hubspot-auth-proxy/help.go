@@ -92,7 +92,7 @@ func printManual(cmd command, stdout io.Writer) error {
 		value, usage := flag.UnquoteUsage(f)
 		fmt.Fprintf(table, "  %s\t%s\n", strings.TrimSpace("--"+f.Name+" "+value), usage)
 	})
-	_ = table.Flush() // into memory
+	_ = table.Flush() // cannot fail, because the table is written into memory
 	if lines.Len() > 0 {
 		fmt.Fprintf(stdout, "Flags, before or after the arguments:\n\n%s\n", &lines)
 	}

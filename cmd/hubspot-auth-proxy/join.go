@@ -15,15 +15,16 @@ import (
 )
 
 const (
-	// joinTimeout is how long the start waits for Redis. After that the proxy serves
-	// what does not need Redis.
+	// joinTimeout is how long the start waits for Redis. After joinTimeout the proxy
+	// serves the calls that do not need Redis.
 	joinTimeout = time.Second
 
-	// joinInterval is how often the proxy then tries to reach Redis.
+	// joinInterval is the pause between two tries to reach Redis after joinTimeout.
 	joinInterval = 500 * time.Millisecond
 )
 
-// joinAtOnce joins Redis, unless that takes longer than joinTimeout.
+// joinAtOnce tries to join Redis for at most joinTimeout. A failure is logged. The
+// goroutine of followSettings then tries again.
 func (s *service) joinAtOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
@@ -35,8 +36,9 @@ func (s *service) joinAtOnce(ctx context.Context) {
 	}
 }
 
-// join reads the clients from Redis, and stores the portals of the settings there. After
-// that the proxy serves all portals.
+// join reads the clients from Redis, and stores the portals of the settings in Redis.
+// When join returns nil, the proxy serves all portals. After an error join can be called
+// again.
 func (s *service) join(ctx context.Context) error {
 	err := records.Check(ctx, s.redis)
 	if errors.Is(err, records.ErrEvicts) {
@@ -56,8 +58,9 @@ func (s *service) join(ctx context.Context) error {
 	return nil
 }
 
-// warnOfRights logs the rights that the Redis user lacks, and logs them again only if they
-// have changed. The error is one of Redis.
+// warnOfRights logs the rights that the Redis user lacks. If the missing rights are those
+// that were logged last, they are not logged again. An error means that a Redis command
+// failed.
 func (s *service) warnOfRights(ctx context.Context) error {
 	missing, err := s.source.MissingRights(ctx)
 	if len(missing) > 0 && !slices.Equal(missing, s.missingRights) {
@@ -68,8 +71,10 @@ func (s *service) warnOfRights(ctx context.Context) error {
 	return err
 }
 
-// needsNoRedis reports whether this process can serve all its calls without Redis: it serves
-// only portals with static credentials in the settings, and clients need no keys.
+// needsNoRedis reports whether this process can serve all its calls without an external
+// Redis. Without REDIS_URL, the answer is always true. With REDIS_URL, the process must
+// serve only portals with static credentials in the settings, and clients must need no
+// keys.
 func (s *service) needsNoRedis() bool {
 	if s.settings.RedisURL.IsZero() {
 		return true
@@ -77,8 +82,8 @@ func (s *service) needsNoRedis() bool {
 	return s.anonymous() && len(s.settings.ServePortals) > 0 && s.seeder.Static(s.settings.ServePortals)
 }
 
-// followSettings joins Redis, unless the start has, and then polls the seed file until the
-// service closes.
+// followSettings starts a goroutine, and returns. The goroutine joins Redis if the start
+// has not joined Redis, and then polls the seed file until the service closes.
 func (s *service) followSettings() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var following sync.WaitGroup
@@ -94,7 +99,8 @@ func (s *service) followSettings() {
 	})
 }
 
-// joinLater tries to join until that succeeds, and reports whether it did before ctx ended.
+// joinLater tries to join Redis until a try succeeds or ctx ends. It returns true if a try
+// has succeeded.
 func (s *service) joinLater(ctx context.Context) bool {
 	began, polled := time.Now(), time.Now()
 	throttled := throttle.Logger(s.log, throttle.Every)

@@ -86,8 +86,8 @@ type sealed struct {
 	failed         []string
 }
 
-// sealAll seals each portal's secrets again. It continues after a failure of one portal, and
-// ends at an error of Redis.
+// sealAll seals each portal's secrets again. A failure of one portal is recorded in sums,
+// and sealAll continues. An error of Redis ends sealAll, which returns the error.
 func (c *call) sealAll(ctx context.Context, source *tokens.Source, ids []string) (sums sealed, err error) {
 	step, end := progress(c.stderr, len(ids), "sealing portals")
 	defer end()
@@ -103,7 +103,8 @@ func (c *call) sealAll(ctx context.Context, source *tokens.Source, ids []string)
 	return sums, nil
 }
 
-// add seals one portal's secrets again. A removed portal has none. The error is one of Redis.
+// add seals one portal's secrets again. A removed portal has no secrets, and is not
+// counted. add returns only errors of Redis; other errors are recorded in r.
 func (r *sealed) add(ctx context.Context, source *tokens.Source, id string) error {
 	p, err := source.Show(ctx, id)
 	var again bool

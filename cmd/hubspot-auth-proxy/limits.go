@@ -10,13 +10,14 @@ import (
 // the token endpoint and files.
 const fileReserve = 100
 
-// limits are how many connections of clients, and how many requests, there may be at once. 0
+// limits has the highest number of client connections, and of requests, at one time. 0
 // means no limit.
 type limits struct{ connections, requests int }
 
-// limitsOf returns the limits of the settings. The default follows from files, the limit of
-// open files, which is 0 if it is not known: each request needs two, a connection of the
-// client and one to HubSpot.
+// limitsOf returns the limits of the settings. files is the limit of open files; 0 means
+// that the limit is not known. The defaults are half of files, without fileReserve, because
+// each request needs two open files: the client's connection and a connection to HubSpot.
+// If files is 0, the default is no limit.
 func limitsOf(settings config.Config, files int) limits {
 	var l limits
 	if files > 0 {

@@ -24,15 +24,15 @@ func newLogger(settings config.Config, w io.Writer) (log *zap.Logger, flush func
 	}
 	out := &zapcore.BufferedWriteSyncer{WS: stream{w}, FlushInterval: time.Second}
 	core := zapcore.NewCore(newEncoder(settings.LogFormat, w), out, level)
-	// An error may be the last line before the process ends.
+	// An error may be the last line before the process ends, so it is written at once.
 	sync := zap.Hooks(func(e zapcore.Entry) error {
 		if e.Level >= zapcore.ErrorLevel {
 			return out.Sync()
 		}
 		return nil
 	})
-	// If a line cannot be written, zap would write a message to standard error. That is
-	// not JSON, and usually goes to the stream that has just failed.
+	// If a line cannot be written, zap would write a message to standard error. The
+	// message would not be JSON, and would usually go to the stream that has just failed.
 	silent := zap.ErrorOutput(zapcore.AddSync(io.Discard))
 	return zap.New(core, sync, silent), func() { _ = out.Stop() }
 }
@@ -40,8 +40,8 @@ func newLogger(settings config.Config, w io.Writer) (log *zap.Logger, flush func
 // A stream is the writer of the log.
 type stream struct{ io.Writer }
 
-// Sync writes a file to its disk. On a pipe, a terminal or a socket the system refuses that;
-// Sync then returns nil, because nothing is lost.
+// Sync writes a file to its disk. The system refuses to sync a pipe, a terminal or a
+// socket. Sync then returns nil, because no line is lost.
 func (s stream) Sync() error {
 	file, ok := s.Writer.(interface{ Sync() error })
 	if !ok {

@@ -16,8 +16,8 @@ import (
 )
 
 func main() {
-	// net/http logs unsolicited answers of a server with this logger, and has no setting
-	// for another one. Such an answer may contain a secret.
+	// net/http logs unsolicited answers of a server with the standard logger, and has no
+	// setting for another logger. Such an answer may contain a secret.
 	log.SetOutput(io.Discard)
 	// The first signal starts an orderly shutdown. The second one ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)

@@ -15,8 +15,8 @@ import (
 // notices sends notifications to NOTIFY_URL, if that is set.
 type notices struct {
 	*notify.Notifier               // nil if NOTIFY_URL is not set
-	timeout          time.Duration // for sending, at the end, what is still queued
-	until            time.Time     // the end of that timeout; zero if it is not known yet
+	timeout          time.Duration // how long close may take to send queued notifications
+	until            time.Time     // the end of that time; zero until the proxy stops serving
 }
 
 func newNotices(settings config.Config, log *zap.Logger, metrics prometheus.Registerer) notices {
@@ -29,7 +29,8 @@ func newNotices(settings config.Config, log *zap.Logger, metrics prometheus.Regi
 	}
 }
 
-// changed returns the function that takes the changes of grants; nil if nobody is notified.
+// changed returns the function to call for each change of a grant, or nil if NOTIFY_URL is
+// not set.
 func (n notices) changed() func(tokens.GrantChange) {
 	if n.Notifier == nil {
 		return nil
@@ -37,8 +38,9 @@ func (n notices) changed() func(tokens.GrantChange) {
 	return n.Changed
 }
 
-// close sends the notifications that are still queued. It returns within SHUTDOWN_TIMEOUT. In
-// a command that time begins here; in the proxy it begins when the proxy stops serving.
+// close sends the notifications that are still queued. close returns within
+// SHUTDOWN_TIMEOUT. In a command, SHUTDOWN_TIMEOUT begins when close is called. In the
+// proxy, it begins when the proxy stops serving.
 func (n notices) close() {
 	if n.Notifier == nil {
 		return

@@ -32,7 +32,7 @@ func (c *call) operate(ctx context.Context, do func(config.Config, *store) error
 	}
 	s := openStore(settings, redis, log, nil, nil)
 	defer s.close()
-	// Check once, so that an unreachable Redis is reported at once, in one line.
+	// This check reports an unreachable Redis at once, in one line.
 	if err := records.Check(ctx, s.redis); err != nil && !errors.Is(err, records.ErrEvicts) {
 		return fmt.Errorf("no answer from Redis; check REDIS_URL, and whether this machine can reach Redis: %w", err)
 	}
@@ -54,8 +54,8 @@ func actor(what string) string {
 // by returns the log's field actor.
 func by(what string) zap.Field { return zap.String("actor", actor(what)) }
 
-// portalID returns the argument if it is a portal id. The error does not quote the argument,
-// because it may be a secret that was given in the wrong place.
+// portalID returns the argument if it is a portal id. The error does not quote the
+// argument, because the argument may be a secret that was given in the wrong place.
 func portalID(arg, command string) (string, error) {
 	if !hubspot.ValidPortal(arg) {
 		return "", usageError{"ID is not a portal id: give the Hub ID, a number such as 62515", command}

@@ -98,7 +98,8 @@ func (c *call) checkAll(ctx context.Context, k *checker, asJSON bool) error {
 	return nil
 }
 
-// checkEach checks the portals, a few at a time. A failure of one portal does not end it.
+// checkEach checks the portals, a few at a time. After a failure of one portal, checkEach
+// continues with the others.
 func (k *checker) checkEach(ctx context.Context, portals []tokens.Portal, stderr io.Writer) ([]finding, error) {
 	found := make([]finding, len(portals))
 	step, end := progress(stderr, len(portals), "checking portals")

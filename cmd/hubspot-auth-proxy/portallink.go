@@ -47,7 +47,8 @@ func portalLink(flags *flag.FlagSet) action {
 	}
 }
 
-// linkFaults returns the faults of settings that a link needs.
+// linkFaults returns config.Faults with each setting that a link needs and that is not
+// set. The result is nil if all are set.
 func linkFaults(settings config.Config) error {
 	var faults config.Faults
 	need := func(name string, missing bool, remedy string) {

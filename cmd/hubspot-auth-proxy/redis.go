@@ -13,14 +13,15 @@ import (
 	"hubspot-auth-proxy/tokens/store/statefile"
 )
 
-// An openedRedis is a client of Redis, and the function that closes it. An error of end means
-// that the last changes are lost.
+// An openedRedis is a client of Redis, and the function end, which closes the client. An
+// error of end means that the last changes are lost.
 type openedRedis struct {
 	client redis.UniversalClient
 	end    func() error
 }
 
-// openRedis opens the Redis of the settings for serve. It does not wait for an external Redis.
+// openRedis opens the Redis of the settings for serve. openRedis does not wait for an
+// external Redis.
 func openRedis(ctx context.Context, settings config.Config, log *zap.Logger) (*openedRedis, error) {
 	if settings.StateFile != "" {
 		return openState(ctx, records.EmbeddedIn, settings, "serve", log)
@@ -32,8 +33,9 @@ func openRedis(ctx context.Context, settings config.Config, log *zap.Logger) (*o
 	return openURL(settings)
 }
 
-// joinRedis opens the Redis of the running proxies for a command. With STATE_FILE it is the
-// embedded Redis of the process that has the file open, or else the file itself.
+// joinRedis opens the Redis of the running proxies for a command. With STATE_FILE, this is
+// the embedded Redis of the process that has the file open. If no process has the file
+// open, joinRedis opens the file itself.
 func joinRedis(ctx context.Context, settings config.Config, log *zap.Logger) (*openedRedis, error) {
 	switch {
 	case settings.StateFile != "":

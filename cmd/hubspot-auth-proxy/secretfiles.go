@@ -36,8 +36,8 @@ func (s *service) rereadSecret(ctx context.Context, portal string) {
 	}
 }
 
-// writeTime is how long a file must stay the same to count as completely written, when its
-// value is needed at once.
+// writeTime is how long a file must stay the same to count as completely written. It is
+// used when the value is needed at once; regular polls wait longer.
 const writeTime = 50 * time.Millisecond
 
 // useSecrets applies changed settings, and logs faults.

@@ -80,13 +80,14 @@ func (c *call) ask(ctx context.Context, terminal int, what string) ([]byte, erro
 	defer fmt.Fprintln(c.stderr)
 	content, err := await(ctx, func() ([]byte, error) { return term.ReadPassword(terminal) })
 	if ctx.Err() != nil {
-		_ = term.Restore(terminal, before) // ReadPassword is still reading, and has not restored it
+		_ = term.Restore(terminal, before) // ReadPassword still reads, and has not restored the terminal
 	}
 	return content, err
 }
 
 // await returns the result of read, or an error if ctx ends first, as after Ctrl-C. A read
-// from a terminal or a pipe cannot be cancelled, so it continues in the background.
+// from a terminal or a pipe cannot be cancelled. So after ctx has ended, the read
+// continues in the background.
 func await(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
 	type result struct {
 		content []byte

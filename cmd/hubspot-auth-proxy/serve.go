@@ -26,12 +26,13 @@ import (
 	"hubspot-auth-proxy/proxy/intercept"
 )
 
-// headerGrace is how long a new connection may be without a request. When there are too many
-// connections, it is then closed to accept another one.
+// headerGrace is how long a new connection may be without a request. If a connection stays
+// without a request for longer, the proxy may close that connection to accept another one.
 const headerGrace = time.Second
 
 // refusalTimeout is how long a client may take to send the body of a refused request and to
-// read the answer. When there are too many connections, its connection is then closed.
+// read the answer. If the client takes longer, the proxy may close the connection to accept
+// another one.
 const refusalTimeout = 2 * time.Second
 
 // serve runs the proxy until ctx ends.
@@ -71,7 +72,7 @@ type service struct {
 	budget        *budget.Budget
 	seeder        *seeding.Seeder
 	joined        bool                 // Redis has answered, and the portals of the settings are stored
-	missingRights []string             // as logged last
+	missingRights []string             // the rights that were logged last as missing
 	authority     *intercept.Authority // nil if clients are not intercepted
 	proxy         *proxy.Proxy
 	admin         *admin.Admin
@@ -82,8 +83,8 @@ type service struct {
 	closers       []func()   // in the order of opening; close calls them in reverse
 }
 
-// start opens all parts of the service. It returns when the proxy serves, which may be before
-// Redis has answered.
+// start opens all parts of the service, and returns when the proxy serves. Redis may not
+// have answered by then. After an error, all parts are closed again.
 func start(ctx context.Context, settings config.Config, environ []string, log *zap.Logger) (*service, error) {
 	s := &service{settings: settings, secrets: settings.Files(environ), log: log, failed: make(chan error, 2), metrics: newRegistry(), history: proxy.NewHistory(time.Now), activity: proxy.NewActivity(time.Now)}
 	if err := s.open(ctx); err != nil {
@@ -146,8 +147,9 @@ func (s *service) warn() {
 	}
 }
 
-// listen binds both addresses before the start waits for Redis. So an address that is in use
-// is reported at once, and the admin listener serves from the start.
+// listen binds both addresses, and starts the admin listener's server. This happens before
+// the start waits for Redis, so an address that is in use is reported at once, and health
+// probes are answered from the beginning.
 func (s *service) listen() error {
 	listener, err := net.Listen("tcp", s.settings.ListenAddr)
 	if err != nil {
@@ -273,7 +275,8 @@ func (s *service) portalDomain() string {
 	return s.settings.PortalDomain
 }
 
-// serving runs a server. If the server fails, the program stops.
+// serving runs a server until it is shut down. If the server fails, run receives the
+// error, and stops the program.
 func (s *service) serving(serve func() error) {
 	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 		s.failed <- err
@@ -299,7 +302,7 @@ func (s *service) stop() {
 	s.admin.Stopping()
 	s.proxy.Stopping()
 	s.log.Info("stopping", zap.Duration("delay", s.settings.ShutdownDelay), zap.Duration("timeout", s.settings.ShutdownTimeout))
-	_ = s.log.Sync() // in case the process is killed
+	_ = s.log.Sync() // because the process may be killed during the shutdown
 	// 2. Keep serving until load balancers have noticed.
 	time.Sleep(s.settings.ShutdownDelay)
 	// 3. Stop listening, and let the requests under way finish.

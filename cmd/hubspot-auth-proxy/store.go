@@ -32,8 +32,8 @@ type store struct {
 	notices  notices
 }
 
-// openStore returns the store of an opened Redis. It does not wait for Redis. With nil metrics
-// nothing is registered. rejected is [tokens.Options].Rejected.
+// openStore returns the store of an opened Redis. It does not wait for Redis. If metrics is
+// nil, no metric is registered. rejected is [tokens.Options].Rejected.
 func openStore(settings config.Config, opened *openedRedis, log *zap.Logger, metrics prometheus.Registerer, rejected func(context.Context, string)) *store {
 	// Package tokens logs the errors of Redis; go-redis would log them again.
 	redis.SetLogger(&logging.VoidLogger{})
@@ -69,7 +69,7 @@ func (s *store) close() {
 	s.notices.close() // last, because a slow address must not keep another process from STATE_FILE
 }
 
-// hubspotApp returns the HubSpot app of the settings; nil if there is none.
+// hubspotApp returns the HubSpot app of the settings, or nil if the settings have none.
 func hubspotApp(settings config.Config) *hubspot.App {
 	if settings.HubSpotClientID == "" {
 		return nil

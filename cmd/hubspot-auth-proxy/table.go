@@ -67,9 +67,9 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// progress shows on a terminal how many of the total are done. Call step after each, and
-// end when none follows; both are safe for concurrent use. Without a terminal, progress
-// shows nothing.
+// progress shows on a terminal how many items of the total are done. Call step after
+// each item, and end after the last item. Both functions are safe for concurrent use.
+// Without a terminal, progress shows nothing.
 func progress(w io.Writer, total int, what string) (step, end func()) {
 	if !isTerminal(w) || total == 0 {
 		return func() {}, func() {}

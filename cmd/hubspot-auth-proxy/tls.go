@@ -32,8 +32,8 @@ func tlsConfig(settings config.Config) (served *tls.Config, faults config.Faults
 	return served, faults
 }
 
-// redisTLS returns a function that changes the TLS configuration of the Redis client by the
-// settings.
+// redisTLS returns a function that sets the certificates of the settings in the TLS
+// configuration of the Redis client.
 func redisTLS(settings config.Config) (change func(*tls.Config), faults config.Faults) {
 	var pool *x509.CertPool
 	var pair *keyPair

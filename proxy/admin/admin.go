@@ -39,8 +39,9 @@ type Options struct {
 	// concurrent use.
 	SeedFault func() string
 
-	// Loopback means that the listener's address is a loopback address. Requests with
-	// another Host are then refused, except for /callback.
+	// Loopback is true if the listener's address is a loopback address. Requests whose
+	// Host is not a loopback name or address are then refused, except for /callback. If
+	// Loopback is false, every Host is accepted.
 	Loopback bool
 
 	// Password is the password of the user admin, for HTTP Basic. Pages require it. If
@@ -107,7 +108,7 @@ type Admin struct {
 	log       *zap.Logger
 	throttled *zap.Logger // log, throttled
 	now       func() time.Time
-	tries     tries // wrong passwords
+	tries     tries // counts wrong passwords
 
 	// The connect flow; nil and zero if it is not set up.
 	states    *States
@@ -122,7 +123,7 @@ const (
 	stopping = "stopping"
 )
 
-// New returns the admin listener's handler.
+// New returns the admin listener's handler. The caller must call [Admin.Close].
 func New(options Options) *Admin {
 	a := &Admin{options: options, mux: http.NewServeMux(), log: options.Log, now: options.Now}
 	if a.log == nil {
@@ -202,23 +203,23 @@ func (a *Admin) Server(listener net.Listener) (*http.Server, net.Listener) {
 // slop is the number of bytes of a header that net/http reads beyond MaxHeaderBytes.
 const slop = 4 << 10
 
-// Close writes log entries that are still throttled. Shut the server down before.
+// Close writes log entries that are still throttled. Shut down the server before Close.
 func (a *Admin) Close() { _ = a.throttled.Sync() }
 
 // ServeHTTP implements [http.Handler].
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		// No page reads a body. Without the deadline, net/http's server would wait for the
-		// body before it answers.
+		// rest of the body before it answers.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 		w.Header().Set("Connection", "close")
 	}
 	// /callback is served for any Host, because the listener may be behind a sidecar or an
 	// ingress that forwards the public name, to which HubSpot redirects browsers. A web page
-	// that reaches the listener by DNS rebinding gains nothing by that: without a state that
-	// was signed here, and the cookie or link that belongs to it, /callback does nothing. The
-	// only exception is a portal's first installation from HubSpot's marketplace, if that is
-	// switched on.
+	// that reaches the listener by DNS rebinding cannot connect a portal by this, because
+	// /callback requires a state that this app has signed, and the cookie or link that
+	// belongs to the state. The only exception is an installation from HubSpot's marketplace
+	// without a state, if MarketplaceInstall is set.
 	if a.options.Loopback && r.URL.Path != callbackPath && !wire.IsLoopbackHost(r.Host) {
 		http.Error(w, "This listener answers to localhost and loopback addresses only.", http.StatusForbidden)
 		return

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// CallbackTimeout is the longest time that it takes to connect a portal: two calls of
-	// HubSpot of 15 seconds each, and two of Redis. A shutdown has to wait for that long, or
-	// a grant may be lost.
+	// CallbackTimeout is the longest time in which a portal is connected: two calls of
+	// HubSpot of 15 seconds each, and two of Redis. A shutdown must wait for
+	// CallbackTimeout. If it waits for less, a grant may be lost.
 	CallbackTimeout = 40 * time.Second
 
 	// burnMargin is the time for which a nonce is stored after its state has expired,
@@ -33,7 +33,7 @@ const (
 // A visit is a callback that may connect a portal.
 type visit struct {
 	code    string
-	state   string // the state as it was sent, to remove it from HubSpot's messages
+	state   string // the text of the state, which is removed from HubSpot's messages
 	portal  string // the only portal that may be connected; empty means any
 	request tokens.ConnectRequest
 	actor   string
@@ -65,7 +65,7 @@ type denial struct {
 // so neither the password nor the Host is checked.
 func (a *Admin) callback(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
-		// A HEAD request, as of a program that checks links, must not use up the code.
+		// A HEAD request, which programs that check links send, must not use up the code.
 		w.Header().Set("Allow", http.MethodGet)
 		show(w, http.StatusMethodNotAllowed, message{Title: "Open this address in a browser"}.page())
 		return
@@ -102,8 +102,9 @@ func (a *Admin) callback(w http.ResponseWriter, r *http.Request) {
 	show(w, http.StatusOK, message{
 		Title: "Portal " + portal + " is connected",
 		Text:  []string{"The proxy serves it from now on. You can close this page."},
-		// A person with a link is usually not an operator. If the public address has
-		// another path than /callback, / may belong to another program.
+		// A person with a link is usually not an operator, so the page does not link to the
+		// status page. If the public address has another path than /callback, the path / may
+		// belong to another program.
 		Home: state.Purpose == PurposeConnect && a.redirect.Path == callbackPath,
 	}.page())
 }
@@ -134,7 +135,7 @@ func (a *Admin) admit(ctx context.Context, r *http.Request, query url.Values) (S
 	return state, a.burn(ctx, atConnect, state.Nonce, state.Issued, state.Expiry.Sub(a.now())+burnMargin)
 }
 
-// unopened returns the denial for a state that [States.Open] refuses.
+// unopened returns the denial for a state for which [States.Open] returns err.
 func unopened(again restart, err error) *denial {
 	switch {
 	case errors.Is(err, ErrStateExpired):
@@ -147,7 +148,8 @@ func unopened(again restart, err error) *denial {
 	return stateDenial(again, "state_forged", "It was not made by this proxy, it was made by an earlier version, or the app's client secret was changed since.")
 }
 
-// burn burns a nonce. It returns nil if this is the nonce's first use.
+// burn records that a nonce is used, in all replicas, for the time life. It returns nil
+// if this is the nonce's first use, and otherwise the denial.
 func (a *Admin) burn(ctx context.Context, again restart, nonce string, issued time.Time, life time.Duration) *denial {
 	first, err := a.options.Portals.Burn(ctx, nonce, issued, life)
 	switch {

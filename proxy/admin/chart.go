@@ -13,10 +13,10 @@ import (
 // The chart's size in its own units. The page stretches the chart.
 const (
 	chartHeight = 100
-	barStep     = 10 // from one minute to the next
+	barStep     = 10 // the distance between two minutes
 	barWidth    = 8
 
-	// leastBar is the smallest height of a bar, so that every bar is visible.
+	// leastBar is the smallest height of a bar. With this height every bar is visible.
 	leastBar = 2
 )
 

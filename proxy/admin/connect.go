@@ -42,8 +42,8 @@ type Portals interface {
 const callbackPath = "/callback"
 
 // The names of the cookies that bind a state to a browser: one for /connect and one for
-// installations. They differ because another site can begin an installation, which must not end a
-// connection that is under way.
+// installations. The names differ because another site can begin an installation. That must not
+// end a connection that is under way.
 const (
 	cookieName        = "hubspot_connect"
 	installCookieName = "hubspot_install"
@@ -53,7 +53,8 @@ const (
 const whatToSet = "HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET, HUBSPOT_SCOPES and HUBSPOT_REDIRECT_URL " +
 	"(the address of /callback as browsers reach it, registered in the HubSpot app's settings)"
 
-// notSetUp answers requests of the connect flow if no app is set.
+// notSetUp answers requests of the connect flow if the flow is not set up. The answer
+// names the settings to set.
 func notSetUp(w http.ResponseWriter, _ *http.Request) {
 	show(w, http.StatusNotFound, message{
 		Title: "Connecting portals is not set up",
@@ -61,13 +62,14 @@ func notSetUp(w http.ResponseWriter, _ *http.Request) {
 	}.page())
 }
 
-// sentParameter is the parameter with a state which proves that this listener has redirected the
-// browser.
+// sentParameter is the query parameter with a state of purposeHome. The state proves that this
+// listener has redirected the browser.
 const sentParameter = "sent"
 
 // isOwnAct reports whether a person has opened the address, or has followed a link of this
-// listener. Another site must not open /connect in the browser, because that would end a connection
-// that is under way. Old browsers do not send Sec-Fetch-Site; for them isOwnAct returns true.
+// listener. Another site must not open /connect in the browser, because a second connection would
+// end the one that is under way. Old browsers do not send Sec-Fetch-Site; for them isOwnAct returns
+// true.
 func (a *Admin) isOwnAct(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "none", "same-origin":
@@ -107,9 +109,10 @@ func (a *Admin) connect(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusFound)
 }
 
-// sendHome reports whether the browser uses the host name of the redirect URL. If it does not,
-// sendHome has answered with a redirect or a page. With another host name, the browser would not
-// send the cookie to /callback, which would then refuse the connection.
+// sendHome makes the browser use the host name of the redirect URL. If the browser uses another
+// host name, sendHome answers with a redirect or a page, and returns false. With another host
+// name, the browser would not send the cookie to /callback, and /callback would refuse the
+// connection.
 func (a *Admin) sendHome(w http.ResponseWriter, r *http.Request) bool {
 	home, here := a.redirect.Hostname(), hostname(r.Host)
 	switch {
@@ -141,9 +144,9 @@ func (a *Admin) sendHome(w http.ResponseWriter, r *http.Request) bool {
 
 // setCookie sets the cookie for age seconds; a negative age deletes it.
 func (a *Admin) setCookie(w http.ResponseWriter, name, value string, age int) {
-	sameSite := http.SameSiteLaxMode // with Strict, the browser would not send it after HubSpot's page
+	sameSite := http.SameSiteLaxMode // with Strict, the browser would not send the cookie after HubSpot's page
 	if name == installCookieName && a.redirect.Scheme == "https" {
-		sameSite = http.SameSiteNoneMode // HubSpot requires this for installations
+		sameSite = http.SameSiteNoneMode // HubSpot requires SameSite=None for installations
 	}
 	http.SetCookie(w, &http.Cookie{
 		Name:     name,

@@ -16,8 +16,9 @@ import (
 // user is the user name for the password.
 const user = "admin"
 
-// guard serves a page to the operator only, who needs the password. If no password is set, the page
-// is served on loopback only and not to requests from another proxy, so only to this machine.
+// guard serves a page only to requests with the operator's password. If no password is set, guard
+// serves the page on loopback only, and refuses requests that another proxy has forwarded. So only
+// programs on this machine can read the page.
 func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name, password, given := r.BasicAuth()
@@ -36,7 +37,7 @@ func (a *Admin) guard(page http.HandlerFunc) http.HandlerFunc {
 				Text: []string{"It is not served, because no password is set and this listener can be reached from other machines. " +
 					"Set ADMIN_PASSWORD and restart the proxy, or set ADMIN_ADDR to a loopback address."},
 			})
-		case !given: // the browser does not know yet that a password is needed
+		case !given: // a browser sends no password until it is asked for one
 			askPassword(w)
 		case a.letsIn(w, r, name, password):
 			page(w, r)
@@ -52,11 +53,13 @@ func (a *Admin) password() secret.Text {
 	return a.options.Password
 }
 
-// SetPassword changes the operator's password, which [Options] has set at the start.
+// SetPassword replaces the operator's password. An empty password means that none is
+// set. Requests that arrive later need the new password. SetPassword is safe for
+// concurrent use.
 func (a *Admin) SetPassword(to secret.Text) { a.changed.Store(&to) }
 
-// letsIn reports whether the name and the password are the operator's. If they are not, or if too
-// many wrong passwords came from the same address, letsIn answers the request and returns false.
+// letsIn returns true if the name and the password are the operator's. If they are not, or if too
+// many wrong passwords came from the same address, letsIn answers the request, and returns false.
 func (a *Admin) letsIn(w http.ResponseWriter, r *http.Request, name, password string) bool {
 	from := addressOf(r.RemoteAddr)
 	// The try is counted before the password is checked, so that requests at the same time
@@ -98,8 +101,8 @@ func isOperator(want secret.Text, name, password string) bool {
 	return same(name, user)&same(password, want.Reveal()) == 1
 }
 
-// refuse answers with a page that gives the reason, and logs the reason's category. It logs nothing
-// that came from the browser or from HubSpot, which may be a code, a state or a token.
+// refuse answers with a page that gives the reason, and logs the reason's category. It logs no text
+// that came from the browser or from HubSpot, because that text may be a code, a state or a token.
 func (a *Admin) refuse(w http.ResponseWriter, status int, reason string, m message) {
 	a.refused(reason)
 	show(w, status, m.page())

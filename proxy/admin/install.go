@@ -16,7 +16,8 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-// The steps of an installation with partner sign-in. An installation without it has no step.
+// The steps of an installation with partner sign-in. An installation without partner sign-in has no
+// step.
 // https://developers.hubspot.com/docs/apps/developer-platform/list-apps/understand-app-install-flow
 const (
 	stepAuthorize = "authorize"
@@ -82,7 +83,8 @@ func leadTo(w http.ResponseWriter, u url.URL) {
 	w.WriteHeader(http.StatusFound)
 }
 
-// admitInstall is like admit, for the request of an installation that has the code.
+// admitInstall checks the request of an installation that has the code, as admit checks
+// a callback of /connect or of a link.
 func (a *Admin) admitInstall(ctx context.Context, r *http.Request, query url.Values) (visit, *denial) {
 	v := visit{code: query.Get("code"), state: query.Get("state"), actor: installActor, restart: atMarketplace}
 	if query.Has("error") || query.Has("error_description") {
@@ -108,7 +110,7 @@ func (a *Admin) admitInstall(ctx context.Context, r *http.Request, query url.Val
 		return v, denied
 	}
 	v.request = tokens.ConnectRequest{Unasked: true}
-	// There is no state, so the code itself is burned.
+	// Without a state there is no nonce, so the hash of the code is used as the nonce.
 	sum := sha256.Sum256([]byte(v.code))
 	return v, a.burn(ctx, atMarketplace, "code-"+encoding.EncodeToString(sum[:]), a.now(), codeLife)
 }
@@ -117,7 +119,8 @@ func (a *Admin) admitInstall(ctx context.Context, r *http.Request, query url.Val
 // once, and only for minutes.
 const codeLife = 24 * time.Hour
 
-// openInstall opens the state that the browser got in the step authorize.
+// openInstall opens the state that the browser got in the step authorize, and checks
+// that the same browser sends it.
 func (a *Admin) openInstall(r *http.Request, text string) (State, *denial) {
 	state, err := a.states.open(text, PurposeInstall)
 	if err != nil {
@@ -130,7 +133,7 @@ func (a *Admin) openInstall(r *http.Request, text string) (State, *denial) {
 }
 
 // installsPerMinute is the number of installations of each flow that all processes together try in
-// a minute. It is limited because anyone can make the proxy try one.
+// a minute. The number is limited because anyone can make the proxy try an installation.
 const installsPerMinute = 10
 
 // turns counts the turns of a flow that this process has tried to take in the current minute.
@@ -140,7 +143,8 @@ type turns struct {
 	asked  int
 }
 
-// next returns the number of the minute's next turn to try. ok is false if there is none left.
+// next returns the number of the next turn to try in the minute. ok is false if no turn is
+// left.
 func (t *turns) next(minute int64) (turn int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -154,8 +158,9 @@ func (t *turns) next(minute int64) (turn int, ok bool) {
 	return t.asked - 1, true
 }
 
-// takeTurn takes one of the minute's turns of a flow, or returns a denial if none is left. Turns are
-// nonces in Redis, so all processes share them. A process tries each turn once.
+// takeTurn takes one of the minute's turns of a flow. It returns nil if it has taken a turn, and a
+// denial if no turn is left. Turns are nonces in Redis, so all processes share them. A process
+// tries each turn once.
 func (a *Admin) takeTurn(ctx context.Context, flow *turns, name string) *denial {
 	now := a.now()
 	minute := now.Unix() / 60
@@ -183,7 +188,7 @@ var returnURL = regexp.MustCompile(`^https://app(-[a-z]{2}[0-9]{1,2})?\.hubspot\
 
 // parseReturnURL returns the address at HubSpot to which the browser goes back. The proxy redirects
 // the browser there, so no other address may pass. The result is rebuilt from the parts of the
-// address that was sent. ok is false if that is not a valid returnUrl.
+// address that was sent. ok is false if sent is not one valid returnUrl.
 func parseReturnURL(sent []string) (back url.URL, ok bool) {
 	if len(sent) != 1 || !returnURL.MatchString(sent[0]) || strings.ContainsFunc(sent[0], isForeignInReturnURL) {
 		return url.URL{}, false

@@ -64,7 +64,7 @@ func stale() g.Node {
 type message struct {
 	Title string
 	Text  []string // paragraphs
-	Quote string   // a text of somebody else; see quote
+	Quote string   // a text that the browser or HubSpot sent; see quote
 	Again bool     // link to /connect
 	Home  bool     // link to the status page
 }
@@ -78,8 +78,9 @@ func (m message) page() page {
 	}}
 }
 
-// policy allows a page its style and nothing else. The address of /callback has HubSpot's code and
-// the state, so the page may load nothing that would get this address, and no frame may show it.
+// policy allows a page its style and nothing else. The address of /callback contains HubSpot's
+// code and the state. So the page may load nothing, because other servers could get the address,
+// and no frame may show the page.
 var policy = "default-src 'none'; style-src " + hashOf(style) + "; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
 
 // livePolicy also allows a page its script, which may fetch the page, and a form.
@@ -113,10 +114,12 @@ func show(w http.ResponseWriter, status int, p page) {
 	_ = buffered.Flush()
 }
 
-// maxQuote is the number of characters that a page shows of a text of others.
+// maxQuote is the number of characters that a page shows of a text that the browser or
+// HubSpot sent.
 const maxQuote = 300
 
-// quote prepares a text of somebody else for a page. It removes the texts hidden and clips the rest.
+// quote prepares a text for a page, if the browser or HubSpot sent the text. quote removes
+// the texts hidden, and cuts the rest to maxQuote characters.
 func quote(text string, hidden ...string) string {
 	for _, secret := range hidden {
 		if secret != "" {
@@ -126,7 +129,8 @@ func quote(text string, hidden ...string) string {
 	return clip(text, maxQuote)
 }
 
-// clip returns the text as one line of at most that many characters, without control characters.
+// clip returns the text as one line without control characters, cut to the number most of
+// characters.
 func clip(text string, most int) string {
 	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) { // including bidirectional controls, which reverse the text

@@ -78,7 +78,7 @@ type portalData struct {
 	portalRow
 	Clock    string
 	Events   []eventRow // the newest first
-	Limit    string     // empty means that none was seen
+	Limit    string     // HubSpot's limit, as last seen; empty means that none was seen
 	Clients  []clientRow
 	MoreKeys int
 	Failures []proxy.Failure
@@ -203,7 +203,7 @@ func (d portalData) scopes() g.Node {
 	return h.Ul(h.Class("scopes"), g.Map(d.Scopes, func(scope string) g.Node { return h.Li(g.Text(clip(scope, maxName))) }))
 }
 
-// shareOf returns the number of calls in the last hour, by client.
+// shareOf returns the number of calls in the last hour, by the client's name.
 func shareOf(a *proxy.Activity) map[string]int64 {
 	calls := make(map[string]int64)
 	if a != nil {

@@ -11,7 +11,8 @@ import (
 
 const (
 	// usualLife is the lifetime of HubSpot's access tokens. It is used for the first token
-	// of a connection, which has no time of renewal.
+	// of a connection, because the record has no time of renewal from which to compute the
+	// lifetime.
 	usualLife = 30 * time.Minute
 
 	// maxName is the number of characters of a name that are shown.
@@ -24,7 +25,7 @@ type portalRow struct {
 	Level, State   string // as in a tag
 	Note           string // the problem, and what to do
 	Connect        bool   // show a button that connects the portal again
-	Left           int    // remaining percent of the token's life; -1 means that it has none
+	Left           int    // remaining percent of the token's lifetime; -1 means that there is no expiry to show
 	Life, Renewed  string
 	Limit          string // HubSpot's limit, as last seen
 }
@@ -79,7 +80,8 @@ func describe(s tokens.Portal, now time.Time) (level, state, note string) {
 	}
 }
 
-// life returns the remaining life of the portal's token, in percent and in words.
+// life returns the remaining lifetime of the portal's token, in percent and in words.
+// -1 % means that there is no expiry to show.
 func life(s tokens.Portal, now time.Time) (percent int, text string) {
 	switch {
 	case s.State == tokens.Ended, s.State == tokens.Unusable:

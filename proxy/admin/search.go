@@ -38,7 +38,7 @@ func newSearch(query url.Values) search {
 // maxPages limits the number of a page, so that calculations with it cannot overflow.
 const maxPages = 1_000_000
 
-// any reports whether the search selects a part of the portals.
+// any reports whether the search selects only some of the portals.
 func (s search) any() bool { return s.Text != "" || s.State != "" }
 
 func (s search) query() tokens.Query {

@@ -57,8 +57,8 @@ var (
 	ErrStatePurpose = errors.New("the state is for another purpose")
 )
 
-// A State is the state parameter that passes through HubSpot's authorize page and back. It is signed
-// and not secret, because the browser's address bar shows it.
+// A State is the state parameter that passes through HubSpot's authorize page and back. A State is
+// signed. Its content is readable, because the browser's address bar shows the state.
 type State struct {
 	// Purpose is PurposeConnect, PurposeLink or PurposeInstall.
 	Purpose string
@@ -79,9 +79,9 @@ type State struct {
 	Expiry time.Time
 }
 
-// States signs and opens the states of one app and redirect URL. All processes with the same app and
-// redirect URL open each other's states. A new client secret, client id or redirect URL makes former
-// states invalid. A States is safe for concurrent use.
+// States signs and opens the states of one app and redirect URL. All processes with the same app
+// and redirect URL open each other's states. A new client secret, client id or redirect URL makes
+// earlier states invalid. A States is safe for concurrent use.
 type States struct {
 	of  *hubspot.App
 	app string // a hash of the client id and the redirect URL
@@ -89,7 +89,8 @@ type States struct {
 }
 
 // NewStates returns a States whose key is derived from the app's client secret. It panics if the
-// client secret is empty, because anyone could sign states then. If now is nil, time.Now is used.
+// client secret is empty, because with an empty secret anyone could sign states. If now is nil,
+// time.Now is used.
 func NewStates(app *hubspot.App, redirectURL string, now func() time.Time) *States {
 	if app.ClientSecret.IsZero() {
 		panic("admin: no client secret to sign states with")
@@ -101,7 +102,8 @@ func NewStates(app *hubspot.App, redirectURL string, now func() time.Time) *Stat
 	return &States{of: app, app: encoding.EncodeToString(sum[:12]), now: now}
 }
 
-// payload is the JSON form of a State. The names are short because it is part of a URL.
+// payload is the JSON form of a State. The names are short because the payload is part
+// of a URL.
 type payload struct {
 	Purpose string `json:"p"`
 	Nonce   string `json:"n"`
@@ -155,7 +157,8 @@ func lifeOf(purpose string) time.Duration {
 // Open returns the state of a text that Sign has returned for /connect or for a link. The error is
 // ErrStateForged, ErrStateExpired, ErrStateApp or ErrStatePurpose.
 //
-// Open does not check whether the state was used before, or which browser sends it.
+// Open does not check whether the state was used before, or which browser sends the
+// state.
 func (s *States) Open(text string) (State, error) { return s.open(text, PurposeConnect, PurposeLink) }
 
 // open is like Open, for a state with one of the purposes.
@@ -187,8 +190,8 @@ func (s *States) open(text string, purposes ...string) (State, error) {
 }
 
 func (s *States) signature(text string) string {
-	// Because of the info string, no other use of the client secret can result in a signature
-	// that is valid here.
+	// The info string makes this key different from every other key that is derived from the
+	// client secret. So a signature made for another purpose is not valid here.
 	key, err := hkdf.Key(sha256.New, []byte(s.of.Secret().Reveal()), nil, "hubspot-auth-proxy connect state v2", sha256.Size)
 	if err != nil {
 		panic("admin: derive the key of states: " + err.Error()) // fails for much longer keys only

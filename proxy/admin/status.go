@@ -18,7 +18,7 @@ const (
 	maxPortals = 50
 	maxClients = 100
 
-	// maxText is the number of characters of a search that count.
+	// maxText is the number of characters of a search. Further characters are ignored.
 	maxText = 100
 
 	// maxNamed is the number of a client's portals that the page names.
@@ -32,7 +32,7 @@ type statusData struct {
 	Tags       []tag
 	HasMetrics bool
 	SetUp      bool     // whether the connect flow is set up
-	Notices    []notice // problems of all portals
+	Notices    []notice // problems that concern all portals
 	Search     search
 	Portals    []portalRow
 	About      string // describes Portals
@@ -92,8 +92,8 @@ func (a *Admin) status(w http.ResponseWriter, r *http.Request) {
 
 func clock(now time.Time) string { return now.UTC().Format("15:04:05") + " UTC" }
 
-// briefly shortens the failure of a portal if it is the same for all portals, because the page shows
-// it once at the top.
+// briefly shortens the failure of a portal if all portals have the same failure, because the page
+// shows that failure once at the top.
 func briefly(status tokens.Portal, o tokens.Overview) tokens.Portal {
 	if status.Failure != "" && status.Failure == o.App {
 		status.Failure, status.Retry = "tokens cannot be renewed, see above", time.Time{}
@@ -117,7 +117,7 @@ func (a *Admin) tags(o tokens.Overview) []tag {
 	return []tag{process, redis, portalsTag(o)}
 }
 
-// portalsTag returns the number of portals that need attention as a tag.
+// portalsTag returns a tag with the number of portals that need attention.
 func portalsTag(o tokens.Overview) tag {
 	needAttention := 0
 	for _, status := range o.Portals {
@@ -221,7 +221,7 @@ func expiryOf(c clients.Client, now time.Time) string {
 	return "key expires in " + Span(c.Expires.Sub(now))
 }
 
-// portalsOf returns the portals that a client may use in words.
+// portalsOf describes in words which portals a client may use.
 func portalsOf(c clients.Client) string {
 	if slices.Contains(c.Portals, clients.AllPortals) {
 		return "all portals"

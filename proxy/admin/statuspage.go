@@ -70,7 +70,7 @@ func (r portalRow) node() g.Node {
 func (r portalRow) title() g.Node {
 	title := h.Strong(g.Text(cmp.Or(r.Name, r.ID)))
 	if !hubspot.ValidPortal(r.ID) {
-		return title // the environment's credential has no id
+		return title // the environment's static credential may have no portal id
 	}
 	return h.A(h.Href("/portals/"+r.ID), title)
 }

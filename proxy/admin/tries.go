@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// triesAtOnce is the number of wrong passwords that an address may try at once. After
-	// that, it may try one every tryEvery.
+	// triesAtOnce is the number of wrong passwords that an address may try without a
+	// pause. After that, the address may try one every tryEvery.
 	triesAtOnce = 10
 	tryEvery    = 5 * time.Second
 
@@ -17,14 +17,15 @@ const (
 )
 
 // tries limits wrong passwords for each address, so that an address cannot try many passwords and
-// cannot lock out other addresses. The zero value is ready to use. It is safe for concurrent use.
+// cannot lock out other addresses. The zero value is ready to use. tries is safe for concurrent
+// use.
 type tries struct {
 	mu   sync.Mutex
 	free map[netip.Prefix]time.Time // when the address has all its tries again
 }
 
-// take takes one of the address's tries. If the address has none left, take returns the time until
-// it has one.
+// take takes one of the address's tries, and returns 0. If the address has no try left, take
+// returns the time until it has one.
 func (t *tries) take(from netip.Prefix, now time.Time) (wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -46,7 +47,7 @@ func (t *tries) take(from netip.Prefix, now time.Time) (wait time.Duration) {
 	return 0
 }
 
-// giveBack returns a try that was taken for the right password.
+// giveBack gives a try back to the address, because the password was right.
 func (t *tries) giveBack(from netip.Prefix, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

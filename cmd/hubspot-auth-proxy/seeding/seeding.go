@@ -17,8 +17,8 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-// PollInterval is how often the seed file is polled. It is polled because Kubernetes replaces
-// a mounted Secret by renaming a symbolic link, which file notifications can miss.
+// PollInterval is how often the seed file is polled. The file is polled because Kubernetes
+// replaces a mounted Secret by renaming a symbolic link. File notifications can miss this.
 const PollInterval = 2 * time.Second
 
 // A Seeder applies the portals and clients of the settings: at the start, when the
@@ -51,15 +51,17 @@ func New(settings config.Config, environment []tokens.Seed, log *zap.Logger) (*S
 	return s, faults
 }
 
-// SetEnvironment replaces the portal of the environment after its credential has changed. It
-// is safe for concurrent use.
+// SetEnvironment replaces the portal of the environment after its credential has changed.
+// [Seeder.Follow] applies the change at its next poll. SetEnvironment is safe for
+// concurrent use.
 func (s *Seeder) SetEnvironment(seeds []tokens.Seed) {
 	s.environment.Store(&seeds)
 	s.changedEnv.Store(true)
 }
 
-// Fault returns why the seed file cannot be used, so that its previous content stays in use.
-// It returns "" if the file can be used. It is safe for concurrent use.
+// Fault returns why the seed file cannot be used, or "" if the file can be used. While
+// there is a fault, the file's previous content stays in use. Fault is safe for concurrent
+// use.
 func (s *Seeder) Fault() string {
 	for _, fault := range []*string{s.unreadable.Load(), s.faulty.Load()} {
 		if fault != nil {
@@ -88,7 +90,8 @@ func (s *Seeder) read() error {
 	return s.take(content)
 }
 
-// take parses the content of the seed file. If it has faults, the previous seed stays.
+// take parses the content of the seed file. If the content has faults, take returns
+// them, and the previous seed stays in use.
 func (s *Seeder) take(content []byte) error {
 	seed, err := config.ParseSeed(content)
 	if err != nil {
@@ -116,16 +119,17 @@ func (s *Seeder) conflicts(seed config.Seed) config.Faults {
 	return faults
 }
 
-// Provide gives the source and the set of clients to the Seeder, for all other methods, and
-// puts into use what needs no Redis: the clients, and static credentials until the source
-// has joined Redis.
+// Provide gives the Seeder the source and the set of clients, which most other methods
+// need. Provide also puts into use what needs no Redis: the clients of the file, and, until
+// the source has joined Redis, the static credentials.
 func (s *Seeder) Provide(source *tokens.Source, set *clients.Set) {
 	s.source, s.clients = source, set
 	s.source.Provide(s.portals())
 	s.seedClients()
 }
 
-// Refresh is like Provide, if the seed file or the environment has changed.
+// Refresh reads the seed file again. If the file or the environment has changed,
+// Refresh puts the change into use as Provide does, without Redis.
 func (s *Seeder) Refresh() {
 	if s.readAgain() {
 		s.Provide(s.source, s.clients)
@@ -140,8 +144,9 @@ func (s *Seeder) seedClients() {
 	s.clients.Seed(known)
 }
 
-// Apply puts the clients into use, and stores the portals. A portal that cannot be stored is
-// logged and skipped. An error is one of Redis.
+// Apply puts the clients into use, and stores the portals. A portal that cannot be stored
+// is logged and skipped. Apply returns only errors of Redis. After an error Apply can be
+// called again.
 func (s *Seeder) Apply(ctx context.Context) error {
 	s.seedClients()
 	epoch := s.source.Epoch()
@@ -154,7 +159,7 @@ func (s *Seeder) Apply(ctx context.Context) error {
 			s.log.Error("a portal of the settings could not be stored; portal set replaces its record", zap.String("portal", seed.Portal), zap.Error(err))
 		}
 	}
-	if epoch == "" { // the source had not read it yet
+	if epoch == "" { // the source had not read the epoch yet
 		epoch = s.source.Epoch()
 	}
 	s.epoch = epoch
@@ -206,9 +211,9 @@ func (s *Seeder) readAgain() bool {
 	return true
 }
 
-// changed returns the content of the file if it has changed and was the same in two polls. A
-// missing file is logged only if it is still missing at the next poll, because it may be in
-// the middle of a replacement.
+// changed returns the content of the file if it has changed and was the same in two polls.
+// A missing file is logged only if it is still missing at the next poll, because a file
+// that is being replaced may be missing for a moment.
 func (s *Seeder) changed() (content []byte, changed bool) {
 	if s.file == nil {
 		return nil, false
