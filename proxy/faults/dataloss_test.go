@@ -41,8 +41,8 @@ func (s *stage) waitForStatus(status int, portal string, replicas ...*replica) {
 	}
 }
 
-// wantStatusFor checks that for as long as lasts, each replica answers requests for the
-// portal with this status only.
+// wantStatusFor checks, for the duration lasts, that each replica answers requests for
+// the portal with this status only.
 func (s *stage) wantStatusFor(status int, portal string, lasts time.Duration, replicas ...*replica) {
 	s.t.Helper()
 	for end := time.Now().Add(lasts); time.Now().Before(end); <-time.After(100 * time.Millisecond) {

@@ -85,8 +85,8 @@ func reachable(p *endpointProxy) bool {
 	return err == nil
 }
 
-// wantFewCalls checks that the processes waited between token calls as long as they
-// should.
+// wantFewCalls checks that the processes made no more token calls than their pauses
+// between calls allow.
 func (f endpointFault) wantFewCalls(s *stage, calls int, lasted time.Duration) {
 	s.t.Helper()
 	most := 0
@@ -100,7 +100,7 @@ func (f endpointFault) wantFewCalls(s *stage, calls int, lasted time.Duration) {
 	case f.pause > 0:
 		most = 1 + int(lasted/f.pause)
 	}
-	// Each process waits on its own.
+	// Each process calls for each portal on its own.
 	if most *= len(s.replicas) * len(granted); calls > most {
 		s.t.Errorf("%d token calls in %v, more than %d", calls, lasted, most)
 	}

@@ -57,7 +57,7 @@ func askingHubSpot(r *renewal) <-chan struct{} {
 	return asked
 }
 
-// killed is the fault that a process is killed at a step of a renewal.
+// killed is a fault in which a process is killed at a step of a renewal.
 type killed struct {
 	at     func(*renewal) (reached <-chan struct{})
 	calls  int  // token calls, including that of the process that takes over

@@ -114,7 +114,7 @@ func (a *arrivals) observe(e hubspottest.Echo) {
 	a.note(e.Method, e.Target, e.Header.Get("Authorization"))
 }
 
-// times returns how often HubSpot has received the request.
+// times returns the number of times that HubSpot has received the request.
 func (a *arrivals) times(method, target string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -143,8 +143,8 @@ func (l *load) stop() []result {
 	return l.soFar()
 }
 
-// seenEverywhere reports whether, for each replica and each portal of ids, a result of
-// a request that began after then satisfies seen.
+// seenEverywhere reports whether each replica has answered a request for each portal of
+// ids with a result that satisfies seen. Only requests that began after then count.
 func (s *stage) seenEverywhere(l *load, then time.Time, seen func(result) bool, ids ...string) bool {
 	missing := make(map[string]bool)
 	for _, r := range s.replicas {
@@ -172,7 +172,7 @@ func (s *stage) wantRecovery(l *load, within time.Duration) string {
 	return wantWithin(s.t, mended, within)
 }
 
-// wantWithin checks that no more time than the bound has passed since, and returns the
+// wantWithin checks that at most bound has passed since the time since, and returns the
 // bound as text.
 func wantWithin(t *testing.T, since time.Time, bound time.Duration) string {
 	t.Helper()
@@ -286,8 +286,7 @@ func (s *stage) command(redis *redistest.Server, stdin string, args ...string) s
 	return printed
 }
 
-// tryCommand is command for one that may fail, with settings in addition to the
-// stage's.
+// tryCommand runs a command that may fail. The settings are added to the stage's.
 func (s *stage) tryCommand(redis *redistest.Server, stdin string, settings []string, args ...string) (printed string, err error) {
 	command := exec.Command(os.Getenv(binary), args...)
 	command.Env = slices.Concat(s.settings, []string{"REDIS_URL=" + redis.URL(), "GORACE=atexit_sleep_ms=0"}, settings)

@@ -19,7 +19,7 @@ type fault struct {
 // outcome has the other columns of a row. Each fault's test checks what they say.
 type outcome struct{ client, hubspot, recovery string }
 
-// family is the faults of one part, which have a table of their own. The function
+// family is a group of faults of one part. Each family has its own table. The function
 // faults may start processes that all of them share.
 type family struct {
 	name   string

@@ -10,11 +10,11 @@ import (
 	"sync"
 )
 
-// New returns a proxy to the scheme and host of upstream. The caller closes the idle
-// connections of its transport.
+// New returns a proxy to the scheme and host of upstream. The caller must close the
+// idle connections of the proxy's transport.
 func New(upstream *url.URL) *httputil.ReverseProxy {
 	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true) // costs less CPU than HTTP/2
+	protocols.SetHTTP1(true) // HTTP/1.1, because it costs less CPU than HTTP/2
 	return &httputil.ReverseProxy{
 		Rewrite:    func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
 		Transport:  &http.Transport{Protocols: protocols, MaxIdleConnsPerHost: 512, DisableCompression: true},

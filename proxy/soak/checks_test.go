@@ -165,7 +165,7 @@ func (j *judge) expired(token string, began, ended time.Time) bool {
 	return !issued.IsZero() && began.Before(expiry) && ended.After(expiry)
 }
 
-// window is the time from the begin of a fault until the proxies have recovered.
+// window is the time from the start of a fault until the proxies have recovered.
 type window struct {
 	fault        string
 	portal       string    // "" means all portals
@@ -174,9 +174,9 @@ type window struct {
 	began, ended time.Time // ended is zero while the window is open
 }
 
-// concerns reports whether the fault can cause an answer of this kind for the portal.
-// A fault that concerns all portals causes HubSpot's 401 only for OAuth portals, whose
-// tokens it keeps from being renewed.
+// concerns reports whether the fault can cause an answer of this kind for the portal. A
+// fault that concerns all portals causes HubSpot's 401 only for OAuth portals, because
+// only their tokens have to be renewed.
 func (w *window) concerns(p *portal, kind string) bool {
 	return w.portal == p.id || w.portal == "" && (kind != rejected || p.kind == tokens.OAuth)
 }
@@ -283,8 +283,8 @@ func (w *world) isIdle(m *member) {
 	w.eventually("no request is in flight", func() bool { return m.gauge("requests_in_flight") == 0 })
 }
 
-// gauge returns the value of one of the proxy's gauges, and panics if there is none of
-// that name.
+// gauge returns the value of the proxy's gauge of that name. It panics if there is no
+// such gauge.
 func (m *member) gauge(name string) float64 {
 	families, _ := m.metrics.Gather()
 	for _, family := range families {
@@ -343,7 +343,7 @@ func descriptors() int {
 func current() footprint {
 	f := footprint{descriptors: descriptors()}
 	var stats runtime.MemStats
-	for range 2 { // what is in a sync.Pool survives one collection
+	for range 2 { // because the contents of a sync.Pool survive one collection
 		runtime.GC()
 	}
 	runtime.ReadMemStats(&stats)

@@ -48,7 +48,7 @@ var disasters = []disaster{
 
 func (w *world) cutRedis() {
 	client := redis.NewClient(&redis.Options{Addr: w.redis.Addr})
-	defer client.Close() // not when the test ends, because open descriptors are counted before
+	defer client.Close() // here and not when the test ends, because open descriptors are counted before the test ends
 	for _, kind := range []string{"normal", "pubsub"} {
 		_ = client.ClientKillByFilter(context.Background(), "TYPE", kind).Err()
 	}
@@ -61,7 +61,7 @@ func tokenEndpoint(status int, latency time.Duration) func(*world) {
 }
 
 // strikeAll lets one or two disasters happen at a time, waits for recovery, and repeats
-// that until the end.
+// both until the end.
 func (w *world) strikeAll(end time.Time) {
 	dice := w.random(101)
 	for {

@@ -16,8 +16,8 @@ import (
 // during renewals.
 const struggleLife = 6 * time.Second
 
-// struggleFaults are the faults that may happen in a round. A fault with more times is
-// chosen more often.
+// struggleFaults are the faults that may happen in a round. A fault with a higher
+// number in times is chosen more often.
 var struggleFaults = []struct {
 	name  string
 	times int
@@ -93,8 +93,9 @@ func (s *struggle) mend() {
 	s.servers[0].Do("config", "set", "min-replicas-to-write", "0")
 }
 
-// judge checks that every process, and a new one, serves each portal unless the portal
-// is removed: with the tokens that exist, and with new ones.
+// judge checks that every process, and a new one, serves each portal that is not
+// removed. It checks this with the tokens that exist, and again after all of them have
+// expired.
 func (s *struggle) judge() {
 	s.await("after all faults", s.processes, grantPortals)
 	for len(s.processes) >= 4 { // at most four processes, with the new one
@@ -113,8 +114,9 @@ func (s *struggle) judge() {
 	}
 }
 
-// retire kills a process once everything that the process knows is stored, and takes a
-// snapshot before, so that Redis cannot return to an earlier state.
+// retire waits until everything that the process knows is stored, takes a snapshot of
+// Redis, and kills the process. Because of the snapshot, Redis cannot return to an
+// earlier state.
 func (s *struggle) retire(c *process) {
 	for s.unsaved(c) > 0 {
 		<-time.After(50 * time.Millisecond)

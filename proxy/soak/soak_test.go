@@ -46,7 +46,7 @@ const (
 	portals   = 200
 	tokenLife = 5 * time.Second
 
-	// recovery is the time between the begin of the last fault and the end.
+	// recovery is the time between the start of the last fault and the end.
 	recovery = 10 * time.Second
 )
 
@@ -94,7 +94,8 @@ func soak(t *testing.T, lasts time.Duration, seed uint64) string {
 	return w.summary(w.judgeTokenCalls())
 }
 
-// world has the fake HubSpot, Redis, the fleet, and what the test knows of them.
+// world has the fake HubSpot, Redis, the fleet, and the state that the test expects of
+// them.
 type world struct {
 	t       *testing.T
 	seed    uint64
@@ -106,9 +107,10 @@ type world struct {
 	callers []caller
 	fleet   fleet
 
-	// operator changes portals. It holds operatorMayWork while it does so, because a
-	// change without an answer from Redis may have been stored or not, and the test
-	// could not know. A fault of Redis locks operatorMayWork for writing.
+	// operator changes portals, and holds operatorMayWork for reading during each change.
+	// A fault of Redis locks operatorMayWork for writing, so that no change is under way.
+	// If Redis did not answer a change, the test could not know whether the change was
+	// stored.
 	operator        *tokens.Source
 	operatorMayWork sync.RWMutex
 

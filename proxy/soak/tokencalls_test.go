@@ -26,8 +26,8 @@ type tokenCalls struct {
 	mu      sync.Mutex
 	calls   []tokenCall
 	portals map[string]string    // by refresh token: its portal
-	issued  map[string]time.Time // by access token: the begin of the call that returned it
-	last    map[string]time.Time // by portal: the begin of the call that returned its valid token
+	issued  map[string]time.Time // by access token: the start of the call that returned it
+	last    map[string]time.Time // by portal: the start of the call that returned its valid token
 	forced  []tokenCall          // the times at which a portal's token became invalid early
 }
 
@@ -55,7 +55,7 @@ func (c *tokenCalls) force(portal string, began, ended time.Time) {
 	delete(c.last, portal)
 }
 
-// issuedAt returns the begin of the call that returned the access token, or the zero
+// issuedAt returns the start of the call that returned the access token, or the zero
 // time if there was none.
 func (c *tokenCalls) issuedAt(access string) time.Time {
 	c.mu.Lock()
@@ -63,7 +63,7 @@ func (c *tokenCalls) issuedAt(access string) time.Time {
 	return c.issued[access]
 }
 
-// lastIssued returns the begin of the call that returned the portal's valid token, or
+// lastIssued returns the start of the call that returned the portal's valid token, or
 // the zero time if the portal may have no valid token.
 func (c *tokenCalls) lastIssued(portal string) time.Time {
 	c.mu.Lock()
@@ -140,7 +140,7 @@ func (w *world) reason(before []tokenCall, call tokenCall) string {
 	if len(before) == 0 {
 		return "first"
 	}
-	var given time.Time // the begin of the call that returned the portal's token
+	var given time.Time // the start of the call that returned the portal's token
 	for _, former := range before {
 		if former.gave {
 			given = former.began
