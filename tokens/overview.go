@@ -59,7 +59,7 @@ func (s *Source) Overview(ctx context.Context, q Query) Overview {
 		o.Cached, o.Found = true, f.found
 		records = v.recall(f.ids)
 	}
-	if local := s.options.Local; local != nil && q.selects(local) {
+	if local := s.local.Load(); local != nil && q.selects(local) {
 		o.Portals = append(o.Portals, local.portal())
 		o.Found++
 	}
@@ -88,7 +88,7 @@ func (c *Credential) portal() Portal {
 // HubSpot rejects it.
 func (s *Source) countAll() Counts {
 	counts := s.directory.countAll()
-	if local := s.options.Local; local != nil && local.portal().State == Rejected {
+	if local := s.local.Load(); local != nil && local.portal().State == Rejected {
 		counts[Rejected]++
 	}
 	return counts
@@ -105,7 +105,7 @@ func (q Query) selects(local *Credential) bool {
 // Redis' error if the process does not hold the portal.
 func (s *Source) Portal(ctx context.Context, id string) (Portal, error) {
 	v := s.view()
-	if local := s.options.Local; local != nil && local.Portal == id {
+	if local := s.local.Load(); local != nil && local.Portal == id {
 		return local.portal(), nil
 	}
 	records, err := s.store.LoadAll(ctx, []string{id})

@@ -144,3 +144,18 @@ func TestALocalCredentialIsRejectedToo(t *testing.T) {
 		t.Errorf("it is %s", got)
 	}
 }
+
+func TestALocalCredentialThatReplacesARejectedOneIsHealthy(t *testing.T) {
+	t.Parallel()
+	local := tokens.Static("default", tokens.AccessToken, secret.New(hubspottest.Canary))
+	s := newSource(t, newHub(t), tokens.Options{Redis: redis.UniversalClient(dial(t, redistest.Start(t))), Local: local})
+	answered(t, s, "default", 401, 401, 401)
+	s.SetLocal(tokens.Static("default", tokens.AccessToken, secret.New(hubspottest.Canary+"-new")))
+	if got := stateOf(t, s, "default"); got != tokens.Active {
+		t.Errorf("the portal is %s", got)
+	}
+	o := s.Overview(t.Context(), tokens.Query{Most: 10})
+	if len(o.Portals) != 1 || o.Portals[0].State != tokens.Active || o.Counts[tokens.Rejected] != 0 {
+		t.Errorf("%+v, %v", o.Portals, o.Counts)
+	}
+}
