@@ -5,9 +5,9 @@ import "time"
 // alone is the state of a window while Redis does not answer, when the process keeps to
 // its own share of the limit.
 type alone struct {
-	outage int64         // the number of the outage that share is for
+	outage int64         // the number of the outage for which share was computed
 	share  int           // calls of the limit
-	until  time.Duration // calls are held back until then
+	until  time.Duration // no call gets a turn before this time
 	last   time.Duration // for how long the last 429 held calls back
 	timer  bool          // a timer that starts serveAlone is running
 }

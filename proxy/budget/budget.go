@@ -32,12 +32,12 @@ const (
 )
 
 const (
-	// maxWaiting is how many calls of one client may wait for one portal in a
-	// process, maxWaitingTotal how many of all clients for all portals.
+	// maxWaiting is how many calls of one client may wait for one portal in a process.
+	// maxWaitingTotal is how many calls of all clients may wait for all portals.
 	maxWaiting, maxWaitingTotal = 1000, 20_000
 
 	// visitTimeout is the timeout of one script in Redis. When Redis stops answering,
-	// calls that wait for their turn wait this much longer, once.
+	// each call that waits for its turn waits this much longer, once.
 	visitTimeout = time.Second
 
 	// probeInterval is how often a process pings a Redis that does not answer.
@@ -120,7 +120,7 @@ func (b *Budget) Close(ctx context.Context) error {
 type Call struct {
 	Portal string
 
-	// Client is the client's name, empty for all anonymous ones.
+	// Client is the client's name. Anonymous clients share the empty name.
 	Client string
 
 	// Search reports that the call is a search of CRM objects. Searches have a limit
@@ -180,7 +180,7 @@ func (b *Budget) now() time.Duration { return time.Since(b.began) }
 // firstSweep is the number of windows at which unused ones are dropped first.
 const firstSweep = 4096
 
-// window returns the window of that key. It makes one if there is none.
+// window returns the window of the key. If there is none, window makes a new one.
 func (b *Budget) window(key windowKey) *window {
 	b.mu.RLock()
 	w := b.windows[key]

@@ -28,8 +28,8 @@ type dailyLimit struct {
 	idle     bool  // no call was used since the last flush
 
 	asking   chan struct{} // closed when Redis has answered or failed; nil means that no question is under way
-	answered time.Time     // of Redis' last answer
-	failed   time.Time     // of Redis' last failure; zero if an answer has come since
+	answered time.Time     // the time of Redis' last answer
+	failed   time.Time     // the time of Redis' last failure; zero if Redis has answered since
 	left     int64         // calls that no process had reserved at the last answer
 }
 

@@ -39,7 +39,8 @@
 //     was sent, if that is earlier. After a 429 of HubSpot's this margin grows, to a quarter of the
 //     interval at most.
 //
-// The limit is that of HubSpot's headers, and 100 in 10 seconds until one was seen.
+// The limit is the limit in HubSpot's headers. Until a header has named a limit, the
+// limit is 100 calls in 10 seconds.
 // HubSpot counts the calls of other programs too. If X-HubSpot-RateLimit-Remaining shows
 // more calls than the window has, the difference is added to the window. If HubSpot
 // answers 429, the window is filled up to the limit, which holds back all processes
@@ -55,7 +56,7 @@
 // Keys begin with the prefix of package tokens/store, and all expire.
 //
 //	budget:{62515}         hash, expires an hour after the last visit: the window of
-//	budget:{62515}:search  the portal's calls, and that of its CRM searches. All times
+//	budget:{62515}:search  the portal's calls, and the window of its searches. All times
 //	                       are µs since 1970 by Redis' clock
 //	  limit, interval      as in HubSpot's headers
 //	  tTIME                how many calls count from this time on, in steps of 1/250

@@ -11,7 +11,7 @@ import (
 
 const metricPrefix = "hubspot_auth_proxy_"
 
-// metrics are the Prometheus metrics of a budget, except that of [Usage].
+// metrics are the Prometheus metrics of a budget, except the metric of [Usage].
 type metrics struct {
 	waits    prometheus.Histogram
 	refused  *prometheus.CounterVec

@@ -23,7 +23,7 @@ type client struct {
 	reserved int       // turns with a later time that were asked for these calls
 	served   uint64    // queue.served at its last turn
 
-	interval int64  // the number of the interval that turns[0] is of
+	interval int64  // the number of the interval that turns[0] counts
 	turns    [2]int // in this interval, and in the one before
 }
 
@@ -41,7 +41,7 @@ type result struct {
 	refused *RefusedError
 }
 
-// clientNamed returns the client of that name. It adds one if there is none.
+// clientNamed returns the client with the name, and adds the client if it is missing.
 func (q *queue) clientNamed(name string) *client {
 	c := q.clients[name]
 	if c == nil {
@@ -90,7 +90,7 @@ func (q *queue) light(c *client, now, interval time.Duration, limit int) bool {
 // before.
 func (c *client) recentTurns() int { return c.turns[0] + c.turns[1] }
 
-// enter adds a call, before all others of its client if first is set, else behind them.
+// enter adds a call behind the other calls of its client, or before them if first is set.
 func (q *queue) enter(name string, first bool, deadline time.Duration) *waiter {
 	c := q.clientNamed(name)
 	w := &waiter{client: c, deadline: deadline, answer: make(chan result, 1)}

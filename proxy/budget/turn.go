@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// HubSpot's names for its limits, as the policyName of its 429 answers has them.
+// HubSpot's names for its limits: the values of policyName in HubSpot's 429 answers.
 const (
 	PolicyBurst  = "TEN_SECONDLY_ROLLING"
 	PolicySecond = "SECONDLY"
@@ -27,8 +27,8 @@ func (t Turn) Answered(header http.Header, sent time.Time) {
 // Failed records that the call was sent at that time, and that no answer came.
 func (t Turn) Failed(sent time.Time) { t.Answered(nil, sent) }
 
-// Rejected records that HubSpot has answered 429. It holds the portal's calls back, in
-// all processes, until the window of the limit is over. [IsBurst] must report true for
+// Rejected records that HubSpot has answered 429. Rejected holds the portal's calls back,
+// in all processes, until the window of the limit is over. [IsBurst] must report true for
 // the policy. The caller calls [Turn.Answered] first.
 func (t Turn) Rejected(policy string) {
 	w := t.window
@@ -94,7 +94,7 @@ type seenHeaders struct {
 	interval                time.Duration
 }
 
-// read parses the values. It reports whether they are a limit and an interval.
+// read parses the values, and reports whether they are a limit and an interval.
 func (h *seenHeaders) read(limitText, intervalText string) bool {
 	if limitText == "" || intervalText == "" {
 		return false

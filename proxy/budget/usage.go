@@ -45,7 +45,7 @@ type Usage struct {
 	limits map[string]*dailyLimit // by the client's name
 
 	flushing sync.Mutex
-	unsure   []addition // Redis may have the first of them
+	unsure   []addition // additions not confirmed by Redis; Redis may have the first
 	number   int64      // the number of the last addition
 }
 
@@ -150,8 +150,8 @@ func (u *Usage) flushRegularly(ctx context.Context) {
 	}
 }
 
-// flush adds the counted calls to Redis. It begins with those of an earlier flush that
-// failed.
+// flush adds the counted calls to Redis. If an earlier flush has failed, flush adds the
+// calls of that flush first.
 func (u *Usage) flush(ctx context.Context) error {
 	u.flushing.Lock()
 	defer u.flushing.Unlock()
@@ -232,8 +232,8 @@ type DayUsage struct {
 }
 
 // ReadUsage returns the calls of the last days, today included, as far as Redis has them:
-// processes add theirs every few seconds. The newest day comes first, then the order is
-// by portal and client. An empty client means all anonymous ones. ReadUsage reads one key
+// processes add theirs every few seconds. The result is sorted by day, newest first,
+// then by portal and client. An empty client means all anonymous ones. ReadUsage reads one key
 // for each day, in about a millisecond for a thousand pairs of client and portal.
 //
 //	calls, err := budget.ReadUsage(ctx, redis, "hubspot:", 1, time.Now())

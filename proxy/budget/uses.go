@@ -4,14 +4,14 @@ import "time"
 
 // use is n turns that were used at about the same time, or given back.
 type use struct {
-	at   time.Duration // -1 means that they were given back
-	from int64         // when they were taken, by Redis' clock; 0 means that Redis does not know of them
+	at   time.Duration // -1 means that the turns were given back
+	from int64         // when the turns were taken, by Redis' clock; 0 means that Redis does not know of them
 	n    int
 	sent bool // reported to Redis
 }
 
-// uses are the turns that a process has used within the last interval, and those that it
-// gives back, oldest first.
+// uses are the turns that a process has used within the last interval, and the turns that
+// the process gives back, oldest first.
 type uses struct {
 	all        []use
 	unreported int // turns that Redis does not know of
@@ -43,7 +43,7 @@ func (u *uses) giveBack(from int64, n int) {
 	u.all = append(u.all, use{at: -1, from: from, n: n})
 }
 
-// prune drops what was used before that time.
+// prune drops the uses before the time.
 func (u *uses) prune(before time.Duration) {
 	n := 0
 	for n < len(u.all) && u.all[n].at < before && (u.all[n].at >= 0 || u.all[n].sent) {
@@ -93,7 +93,8 @@ func (u *uses) within(after time.Duration) (n int) {
 	return n
 }
 
-// until returns from when on no more than n turns were used within the interval before.
+// until returns the earliest time at which the interval before that time has at most n used
+// turns.
 func (u *uses) until(n int, interval time.Duration) (free time.Duration) {
 	for i := len(u.all) - 1; i >= 0; i-- {
 		if one := u.all[i]; one.at >= 0 {

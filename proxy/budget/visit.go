@@ -76,8 +76,8 @@ func (w *window) request(now time.Duration) (args []any, asked []*waiter) {
 }
 
 // wanted returns how many turns the process wants in advance: as many as it has used
-// within the last interval. It wants none, -1, if calls wait, which have turns of their
-// own.
+// within the last interval. If calls wait, wanted returns -1, which means none, because each
+// of these calls asks for a turn of its own.
 func (w *window) wanted(now time.Duration) int {
 	if w.queue.waiting > 0 {
 		return -1

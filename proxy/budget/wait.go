@@ -22,7 +22,7 @@ func (w *window) wait(ctx context.Context, call Call, deadline time.Time) (Turn,
 	case <-timer.C:
 	}
 	if !w.leave(waiter) {
-		// It got a turn at the same moment.
+		// The call got a turn or a refusal at the same moment.
 		got := <-waiter.answer
 		if ctx.Err() != nil {
 			got.turn.unused()
@@ -84,7 +84,7 @@ func (w *window) refusal() *RefusedError {
 	return w.refusedUntil(max(w.lastTurn-w.budget.now(), w.spacing))
 }
 
-// leave takes a call out of the queue. It reports false if the call has a turn already.
+// leave takes a call out of the queue, and reports false if the call has a turn already.
 func (w *window) leave(waiter *waiter) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

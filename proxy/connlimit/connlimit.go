@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// A Listener limits its open connections. When the limit is reached, it holds one new
-// connection until there is room; further ones wait in the system's accept queue. To make
-// room, it closes the connection that has had no request for the longest time. If there is
-// none, it closes the one whose request has been under way for the longest time. [New] says
-// when a connection may be closed.
+// A Listener limits its open connections. When the limit is reached, the Listener holds one
+// new connection until there is room. Further connections wait in the system's accept queue.
+// To make room, the Listener closes the connection that has had no request for the longest
+// time. If no such connection may be closed, the Listener closes the connection whose request
+// has been under way for the longest time. [New] says when a connection may be closed.
 //
 // Set [Listener.ConnState] and [Listener.ConnContext] in the http.Server. A Listener is safe
 // for concurrent use.
@@ -42,8 +42,8 @@ type Listener struct {
 //   - a connection that is idle after a request, at once;
 //   - a connection that has been open for grace without a complete request header;
 //   - a connection whose request has been under way for busy, because the client does not
-//     send the body or does not read the answer. A handler prevents that by [Keep]. A busy
-//     of zero means never.
+//     send the body or does not read the answer. A handler prevents this close by
+//     calling [Keep]. If busy is zero, the Listener closes no connection with a request.
 func New(listener net.Listener, most int, grace, busy time.Duration) *Listener {
 	return &Listener{
 		Listener: listener, most: most, grace: grace, busy: busy, now: time.Now,
@@ -82,7 +82,7 @@ func after(d time.Duration) <-chan time.Time {
 	return time.After(d)
 }
 
-// admit counts the connection. If the limit is reached, it closes another one for that, or
+// admit counts the connection. If the limit is reached, admit closes another connection, or
 // reports that the caller must wait: until change is closed, or for the duration wait (0
 // means no limit). A nil change means that the listener is closed.
 func (l *Listener) admit(c *conn) (admitted bool, wait time.Duration, change <-chan struct{}) {

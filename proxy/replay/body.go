@@ -45,7 +45,7 @@ func NewBody(source io.Reader, length int64, memory *Memory, limit int64) *Body 
 }
 
 // Reader returns a reader for the current attempt. It reads from the body's first byte, and
-// fails if that is no longer kept. When the attempt has ended, the reader fails with
+// fails if that byte is no longer kept. When the attempt has ended, the reader fails with
 // http.ErrBodyReadAfterClose, unless it has read the whole body.
 func (b *Body) Reader() *Reader {
 	b.mu.Lock()
@@ -88,8 +88,8 @@ func (b *Body) Received() int64 {
 	return b.size
 }
 
-// Close makes all readers fail, and returns the memory. It is needed because net/http
-// forbids reading a request's body after its handler has returned.
+// Close makes all readers fail, and returns the memory. A handler must call Close before the
+// handler returns, because net/http forbids reading a request's body after that time.
 func (b *Body) Close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -215,7 +215,7 @@ func (r *Reader) room(most int) []byte {
 }
 
 // took records what a Read of source returned, and returns the reader's own result. kept
-// says that data is in the memory that room returned, so that it is kept already.
+// reports that data is already kept, in the memory that room returned.
 func (r *Reader) took(data []byte, kept bool, err error) ([]byte, error) {
 	b := r.body
 	b.mu.Lock()
@@ -250,7 +250,8 @@ func (r *Reader) lend() {
 	r.body.lent++
 }
 
-// giveBack records that the user no longer reads that memory. The caller holds body.mu.
+// giveBack records that the reader's user no longer reads memory of kept. The caller holds
+// body.mu.
 func (r *Reader) giveBack() {
 	if r.lent {
 		r.lent = false

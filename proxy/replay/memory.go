@@ -20,7 +20,7 @@ func NewMemory(size int64) *Memory {
 }
 
 // maxChunk is the size of most chunks of a large body, in bytes: a bit less than
-// 32 KiB, which a chunk and what TLS adds to it are sent in.
+// 32 KiB, so that a chunk and the bytes that TLS adds to it fit into 32 KiB.
 const maxChunk = 32<<10 - 512
 
 // chunk returns an empty chunk with room for size bytes.
