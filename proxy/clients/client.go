@@ -30,12 +30,12 @@ import (
 // AllPortals is the only element of Client.Portals for a client that may use all portals.
 const AllPortals = "*"
 
-// A Client is one client of the proxy. Do not change one that is in use.
+// A Client is one client of the proxy. Do not change a Client that is in use.
 type Client struct {
 	Name string `json:"name"`
 
 	// KeySHA256 is the SHA-256 of the current key, in hex. The key itself is not
-	// stored. It has 256 random bits, so it cannot be found from the hash.
+	// stored. A key has 256 random bits, so nobody can find the key from the hash.
 	KeySHA256 string `json:"key_sha256"`
 
 	// Expires is when the current key expires. Zero means never.
@@ -48,8 +48,8 @@ type Client struct {
 	// Portals are the ids of the portals that the client may use, or only [AllPortals].
 	Portals []string `json:"portals"`
 
-	// ReadOnly means that the client may send only GET, HEAD, and those POSTs of
-	// HubSpot's API that only read.
+	// ReadOnly means that the client may send only GET, HEAD, and the POSTs of
+	// HubSpot's API that change nothing.
 	ReadOnly bool `json:"read_only"`
 
 	// Paths are path rules, see [wire.IsPathRule]. The client may use these paths and

@@ -14,7 +14,7 @@ const (
 	expiryEvery = 24 * time.Hour
 )
 
-// reportOlder logs that a client uses a key that a newer one has replaced.
+// reportOlder logs that a client uses a key that a newer key has replaced.
 func (s *Set) reportOlder(held *holder) {
 	now, before := s.now().Unix(), held.reported.Load()
 	if now-before < int64(olderEvery/time.Second) || !held.reported.CompareAndSwap(before, now) {
@@ -24,8 +24,8 @@ func (s *Set) reportOlder(held *holder) {
 		zap.String("client", held.client.Name), zap.Time("expires", held.key.Expires))
 }
 
-// warnOfExpiry logs the clients whose current key expires soon. warned records which ones it
-// has logged.
+// warnOfExpiry logs the clients whose current key expires soon. warned records the
+// clients that warnOfExpiry has logged.
 func (s *Set) warnOfExpiry(warned map[string]time.Time) {
 	now := s.now()
 	for _, client := range s.All() {

@@ -9,9 +9,9 @@ import (
 	"hubspot-auth-proxy/proxy/wire"
 )
 
-// Forbids returns why the client may not send the request, as a message for the client. It
-// returns an empty string if the client may send it. target is the request's, without the
-// portal's prefix. portal is empty if the request needs none.
+// Forbids returns why the client may not send the request, as a message for the client. An
+// empty string means that the client may send the request. target is the request's target,
+// without the portal's prefix. portal is empty if the request needs none.
 func (c *Client) Forbids(portal string, r *http.Request, target wire.Target) string {
 	switch {
 	case portal != "" && !c.MayUse(portal):

@@ -16,7 +16,7 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// checkEvery is how often the clients are read again, in case that a change's event was lost.
+// checkEvery is how often the clients are read again, in case a change's event was lost.
 // retryEvery is the interval after a failed read.
 const (
 	checkEvery = 60 * time.Second
@@ -53,7 +53,7 @@ type index struct {
 type holder struct {
 	client   *Client
 	key      Key
-	reported atomic.Int64 // when its use was last reported, in seconds since 1970
+	reported atomic.Int64 // when the key's use was last reported, in seconds since 1970
 }
 
 func newIndex(clients []Client, version int64) *index {
@@ -141,8 +141,8 @@ func (s *Set) Load(ctx context.Context) error {
 		return err
 	}
 	if held := s.stored.Load(); read.version < held.version {
-		// Each change increases the version. So Redis has lost data: it has an older
-		// state, or is empty.
+		// Each change increases the version. A smaller version means that Redis has
+		// lost data: Redis has an older state, or is empty.
 		s.log.Warn("Redis has lost clients; they are stored again", zap.Int("clients", len(held.clients)))
 		if err := s.store.restore(ctx, held.clients, held.version); err != nil {
 			return err
@@ -180,7 +180,7 @@ func (s *Set) follow(life context.Context) {
 			Connected: func(store.Epoch) { hint() },
 			Polled:    hint,
 			Message:   func(string) { hint() },
-			Failed:    func(error) {}, // Load fails too, and logs that
+			Failed:    func(error) {}, // Load fails too, and logs its own error
 		})
 	})
 	wait, warned := s.every, make(map[string]time.Time)
@@ -205,7 +205,8 @@ func (s *Set) follow(life context.Context) {
 	}
 }
 
-// All returns all clients, those of the seed file first. The caller must not change them.
+// All returns all clients. The clients of the seed file come first. The caller must not
+// change the clients.
 func (s *Set) All() []Client {
 	return slices.Concat(s.seeded.Load().clients, s.stored.Load().clients)
 }

@@ -37,7 +37,7 @@ type Store struct {
 	Prefix string
 }
 
-// Add stores a client. It replaces one of the same name.
+// Add stores a client, and replaces a client with the same name.
 func (s Store) Add(ctx context.Context, client Client) error {
 	if err := client.Check(); err != nil {
 		return err
@@ -46,7 +46,8 @@ func (s Store) Add(ctx context.Context, client Client) error {
 	return err
 }
 
-// Create stores a new client. It fails with [ErrExists] if there is one of the same name.
+// Create stores a new client. Create fails with [ErrExists] if Redis has a client
+// with the same name.
 func (s Store) Create(ctx context.Context, client Client) error {
 	if err := client.Check(); err != nil {
 		return err
@@ -135,8 +136,8 @@ func (e *DamagedError) Error() string {
 // loaded is the content of Redis.
 type loaded struct {
 	clients []Client // by name
-	damaged []string // names of others
-	version int64    // 0 if there is none, or it is damaged
+	damaged []string // names of the clients that cannot be parsed
+	version int64    // 0 if Redis has no version, or a damaged one
 }
 
 // maxVersion bounds versions: Lua's numbers are exact up to here.
@@ -159,7 +160,7 @@ func (s Store) load(ctx context.Context) (loaded, error) {
 		if !found {
 			continue
 		}
-		// A damaged client must not prevent that the others' changes take effect.
+		// A damaged client must not keep other clients' changes from taking effect.
 		var client Client
 		if err := json.Unmarshal([]byte(value), &client); err != nil || client.Check() != nil || client.Name != name {
 			l.damaged = append(l.damaged, name)
@@ -172,9 +173,9 @@ func (s Store) load(ctx context.Context) (loaded, error) {
 	return l, nil
 }
 
-// restore stores clients again that Redis has lost. It does nothing if Redis has the same or a
-// newer version by now. It does not change the version, so that of several processes that
-// restore their clients, the one with the newest version wins.
+// restore stores clients again that Redis has lost. If Redis has the same or a newer version
+// by now, restore does nothing. restore does not change the version. If several processes
+// restore their clients, the process with the newest version therefore wins.
 func (s Store) restore(ctx context.Context, clients []Client, version int64) error {
 	_, err := s.change(ctx, strconv.FormatInt(version, 10), fields(clients)...)
 	return err

@@ -31,8 +31,8 @@ const (
 // HubSpotNames returns the host names of HubSpot's API.
 func HubSpotNames() []string { return []string{"api.hubapi.com", "api.hubspot.com"} }
 
-// An Authority issues certificates for HubSpot's host names only. It keeps them in memory.
-// It is safe for concurrent use.
+// An Authority issues certificates for HubSpot's host names only, and keeps the
+// certificates in memory. An Authority is safe for concurrent use.
 //
 // No field holds the CA's key, so printing an Authority, or a value that contains one, cannot
 // print the key.
@@ -167,8 +167,8 @@ func (a *Authority) Target(authority string) (name string, ok bool) {
 	return name, true
 }
 
-// Certificate returns a certificate for one of [Authority.Names]. It returns the same one
-// until that has to be replaced.
+// Certificate returns a certificate for one of [Authority.Names]. Certificate returns
+// the same certificate until that certificate has to be replaced.
 func (a *Authority) Certificate(name string) (*tls.Certificate, error) {
 	if !slices.Contains(a.names, name) {
 		return nil, errors.New("no certificate is issued for that name")

@@ -129,9 +129,9 @@ func (s *Server) shake(c *conn, ended *tls.Conn) error {
 	return c.SetDeadline(time.Time{})
 }
 
-// Shutdown closes idle tunnels and those whose handshake is in progress. It waits until the
-// requests in the others have ended, or until ctx ends, and then returns ctx's error. After
-// that, Serve opens no more tunnels.
+// Shutdown closes idle tunnels and tunnels whose handshake is in progress. Shutdown waits
+// until the requests in the other tunnels have ended. If ctx ends first, Shutdown returns
+// ctx's error. From the call of Shutdown on, Serve opens no more tunnels.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	return s.inside.Shutdown(ctx)

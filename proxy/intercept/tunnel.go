@@ -1,7 +1,7 @@
-// Package intercept serves clients whose base URL cannot be changed, and that use the proxy
-// as their HTTPS proxy. A CONNECT request opens a tunnel. The package ends the TLS inside the
-// tunnel with a certificate of the operator's CA, and an [http.Server] serves the requests
-// inside.
+// Package intercept serves clients whose base URL cannot be changed. Such clients use the
+// proxy as their HTTPS proxy. A CONNECT request opens a tunnel. The package ends the TLS
+// inside the tunnel with a certificate of the operator's CA, and an [http.Server] serves the
+// requests inside.
 //
 // The package knows nothing of portals and rights. The handler of the requests inside gets
 // the data of the CONNECT request by [From].

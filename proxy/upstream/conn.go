@@ -111,7 +111,7 @@ func newRawConn(c net.Conn, secure bool) *rawConn {
 	return &rawConn{Conn: c, poll: poller(c), secure: secure}
 }
 
-// beginRequest resets the state of the request before it.
+// beginRequest resets the state of the previous request.
 func (r *rawConn) beginRequest(stallTimeout time.Duration) {
 	r.writing.Lock()
 	defer r.writing.Unlock()

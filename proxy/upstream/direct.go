@@ -41,8 +41,8 @@ func newDirect(config Config) *direct {
 	return d
 }
 
-// hostPort returns the URL's host and port. Without a port in the URL, it is the
-// scheme's default port.
+// hostPort returns the URL's host and port. If the URL has no port, hostPort uses
+// the scheme's default port.
 func hostPort(u *url.URL) string {
 	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))

@@ -15,7 +15,8 @@ import (
 )
 
 // sentTimeout is how long, after the answer was read, exchange.end waits for the
-// request to be sent completely. Without that the connection cannot be used again.
+// request to be sent completely. A connection whose request was not sent completely
+// cannot be used again.
 const sentTimeout = 10 * time.Millisecond
 
 // exchange is one request and its answer on a connection.

@@ -120,7 +120,7 @@ func (p *pool) removeOlder(then time.Time) []*conn {
 	return old
 }
 
-// close closes all idle connections. After that, put closes what it gets.
+// close closes all idle connections. After close, put closes each connection it gets.
 func (p *pool) close() {
 	p.mu.Lock()
 	conns := p.conns

@@ -6,7 +6,7 @@
 // HTTP/2 nor a proxy (HTTPS_PROXY), the package has its own HTTP/1.1 client. That
 // client writes and reads in the goroutine of the request, and so takes less CPU than
 // http.Transport. In all other cases the package uses http.Transport. The following
-// promises are in the order of RFC 9112, and hold for both. A sentence that begins with
+// promises are in the order of RFC 9112, and hold for both clients. A sentence that begins with
 // "Direct:" holds for the package's own client only.
 //
 // Messages (section 2). A request is sent with the header fields that it has. Only
@@ -39,8 +39,8 @@
 // Connections (section 9). A connection is used again if its request was sent
 // completely and the answer was read to its end. An idle connection is closed after a
 // minute. Direct: a connection is not used again if the server has closed it, or has
-// sent anything after its last answer. That is checked when a connection becomes idle
-// and again before its next use. Bytes that arrive after this check are taken for the
+// sent anything after its last answer. The package checks both when a connection becomes
+// idle and again before its next use. Bytes that arrive after this check are taken for the
 // answer to the next request; no HTTP/1.1 client can tell the difference. To make this
 // rare, connections that have been idle for at least 2 ms are used first. Direct: when
 // the server closes an idle connection, it is closed on this side within 10 s.

@@ -86,8 +86,8 @@ func (w *watch) end() {
 	w.done = true
 }
 
-// watchedBody is a request's body. A Read of it means that the server has taken what was
-// read before, so each Read restarts the timeout.
+// watchedBody is a request's body. A Read of the body means that the server has taken the
+// bytes of the Read before, so each Read restarts the timeout.
 type watchedBody struct {
 	io.ReadCloser
 	watch *watch

@@ -20,7 +20,7 @@ func (r *rawConn) Write(p []byte) (int, error) {
 	return r.send(p)
 }
 
-// gather makes Write collect bytes in the buffer until that is full or flush is called.
+// gather makes Write collect bytes in the buffer until the buffer is full or flush runs.
 // This saves system calls, because crypto/tls makes one Write per record. A nil buffer
 // ends collecting, and sends what is still collected: crypto/tls may have written since
 // the last flush, because it answers a KeyUpdate in the goroutine that reads.

@@ -20,8 +20,8 @@ const (
 // and key the client key that it presented. out is the copy of sent that
 // httputil.ReverseProxy passes to its Rewrite hook. ReverseProxy has removed the
 // hop-by-hop fields from it, except TE: trailers, and the fields by which earlier
-// proxies describe themselves. ForwardHeader puts the latter back, and removes
-// credentials, fields with a client key, and fields for the proxy itself. It adds
+// proxies describe themselves. ForwardHeader puts the fields of earlier proxies back, and
+// removes credentials, fields with a client key, and fields for the proxy itself. It adds
 // nothing that the client did not send.
 func ForwardHeader(out, sent http.Header, key secret.Text) {
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {

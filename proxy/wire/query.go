@@ -10,7 +10,7 @@ import (
 // each parameter, the delimiter after it is removed; with the last parameter, the
 // delimiter before it. All other bytes stay as they are, in order.
 //
-// Both & and ; delimit parameters, because servers differ about the latter.
+// Both & and ; delimit parameters, because servers differ about the semicolon.
 func StripQuery(query string) string {
 	if !hasCredential(query) {
 		return query
