@@ -15,13 +15,14 @@ import (
 )
 
 const (
-	// mostClients is how many clients' calls are counted apart, and OtherClients
-	// stands for all further ones.
+	// mostClients is how many clients have a count of their own. OtherClients is the
+	// name under which the calls of all further clients are counted.
 	mostClients  = 200
 	OtherClients = "other clients"
 
-	// mostLimits is how many portals' limits are remembered, mostFailing how many
-	// portals' failures, and mostFailures how many of each: about 5 MB at most.
+	// mostLimits is how many portals' limits are kept. mostFailing is how many portals'
+	// failures are kept, and mostFailures how many failures of each portal: about 5 MB
+	// at most.
 	mostLimits   = 10_000
 	mostFailing  = 1_000
 	mostFailures = 10
@@ -30,9 +31,9 @@ const (
 	limitEvery = time.Second
 )
 
-// An Activity is what a process has seen of its portals and clients of late, in
-// bounded memory. It is safe for concurrent use, and no request waits for a lock
-// unless HubSpot has refused it.
+// An Activity keeps the recent limits, failures and calls of a process' portals and
+// clients, in bounded memory. An Activity is safe for concurrent use. No request waits for a
+// lock unless HubSpot has refused the request.
 type Activity struct {
 	now     func() time.Time
 	clients sync.Map // of *hourly, by the client's name
@@ -41,7 +42,7 @@ type Activity struct {
 	failing *otter.Cache[string, *failures]
 }
 
-// NewActivity returns an activity that has seen nothing. A nil clock is time.Now.
+// NewActivity returns an activity that has seen nothing. A nil clock means time.Now.
 func NewActivity(now func() time.Time) *Activity {
 	if now == nil {
 		now = time.Now
@@ -53,13 +54,13 @@ func NewActivity(now func() time.Time) *Activity {
 	}
 }
 
-// A Limit is HubSpot's limits of a portal's calls, as its last answer has them. A
-// negative number means that the answer did not have it: HubSpot sends no daily
+// A Limit has HubSpot's limits of a portal's calls, from HubSpot's last answer. A
+// negative number means that the answer did not have the number: HubSpot sends no daily
 // figures to OAuth apps.
 type Limit struct {
 	Seen                  time.Time
 	Max, Remaining        int           // in each Interval
-	Interval              time.Duration // zero: not known
+	Interval              time.Duration // zero means unknown
 	Daily, DailyRemaining int
 }
 
@@ -69,8 +70,8 @@ type Failure struct {
 	Client       string // empty: anonymous
 	Method, Path string // as the access log has them
 	Status       int
-	Category     string // HubSpot's, empty if it gave none
-	Correlation  string // HubSpot's id of its answer
+	Category     string // HubSpot's category; empty if the answer has none
+	Correlation  string // HubSpot's id of the answer
 }
 
 // A ClientCalls is how many calls of a client ended in the last hour.
@@ -80,7 +81,7 @@ type ClientCalls struct {
 }
 
 type limitSeen struct {
-	next  atomic.Int64 // when to read it again, in ns since 1970
+	next  atomic.Int64 // when to read the limit again, in ns since 1970
 	limit atomic.Pointer[Limit]
 }
 
@@ -116,7 +117,7 @@ func (h *hourly) sum(minute uint64) (calls int64) {
 	return calls
 }
 
-// see takes in a call that has ended. The header is that of HubSpot's answer.
+// see records a call that has ended. header is the header of HubSpot's answer.
 func (a *Activity) see(o *outcome, header http.Header) {
 	now := a.now()
 	a.hourlyOf(o.client).count(uint64(now.Unix() / 60))
@@ -143,7 +144,7 @@ func (a *Activity) hourlyOf(client string) *hourly {
 	return known.(*hourly)
 }
 
-// seeLimit reads the portal's limit, unless that was done a moment ago.
+// seeLimit reads the portal's limit, unless the limit was read within limitEvery.
 func (a *Activity) seeLimit(portal string, header http.Header, now time.Time) {
 	seen, known := a.limits.GetIfPresent(portal)
 	if known && now.UnixNano() < seen.next.Load() {
@@ -155,7 +156,7 @@ func (a *Activity) seeLimit(portal string, header http.Header, now time.Time) {
 		Interval: time.Duration(max(0, numberIn(header, "X-Hubspot-Ratelimit-Interval-Milliseconds"))) * time.Millisecond,
 	}
 	if l.Remaining < 0 && l.DailyRemaining < 0 {
-		return // search, and errors, have none
+		return // answers to searches and errors have no limit
 	}
 	if !known {
 		seen, _ = a.limits.SetIfAbsent(portal, &limitSeen{})
@@ -164,7 +165,7 @@ func (a *Activity) seeLimit(portal string, header http.Header, now time.Time) {
 	seen.limit.Store(l)
 }
 
-// numberIn returns the number that a header field has, -1 if it has none.
+// numberIn returns the number in a header field, or -1 if the field has no number.
 func numberIn(header http.Header, name string) int {
 	n, err := strconv.ParseUint(first(header, name), 10, 31)
 	if err != nil {
@@ -195,7 +196,7 @@ func (a *Activity) seeFailure(o *outcome, now time.Time) {
 // correlation id, in bytes.
 const maxFailurePath, maxCorrelation = 200, 64
 
-// Limit returns the portal's limit as last seen; ok is false if none was.
+// Limit returns the portal's limit as last seen; ok is false if no limit was seen.
 func (a *Activity) Limit(portal string) (l Limit, ok bool) {
 	if seen, known := a.limits.GetEntryQuietly(portal); known {
 		if limit := seen.Value.limit.Load(); limit != nil {
@@ -206,7 +207,7 @@ func (a *Activity) Limit(portal string) (l Limit, ok bool) {
 }
 
 // Failures returns the last calls of the portal that HubSpot has answered with an
-// error, the newest first. Calls of what does not exist (404) are not among them.
+// error, the newest first. Calls that HubSpot has answered with 404 are left out.
 func (a *Activity) Failures(portal string) []Failure {
 	known, has := a.failing.GetEntryQuietly(portal)
 	if !has {
@@ -219,8 +220,8 @@ func (a *Activity) Failures(portal string) []Failure {
 	return all
 }
 
-// Clients returns the clients with calls in the last hour, those first that have
-// most.
+// Clients returns the clients with calls in the last hour. The client with the most calls
+// comes first.
 func (a *Activity) Clients() []ClientCalls {
 	minute := uint64(a.now().Unix() / 60)
 	var all []ClientCalls

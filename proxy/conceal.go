@@ -11,7 +11,7 @@ import (
 )
 
 // conceal removes the credentials that the request was sent with from a header of
-// HubSpot's answer. HubSpot may repeat one there, as in a redirect to a URL with its
+// HubSpot's answer. HubSpot may repeat a credential there, as in a redirect to a URL with its
 // hapikey.
 func (c *call) conceal(header http.Header) {
 	forms := c.forms()

@@ -65,7 +65,8 @@ func (e *errorBody) readHead() {
 // OnWait implements upstream.Body.
 func (e *errorBody) OnWait(f func()) { e.onWait = f }
 
-// beginning returns what was read ahead. whole is false if reading ahead has not ended.
+// beginning returns the bytes that were read ahead. whole is false if
+// reading ahead has not ended.
 func (e *errorBody) beginning() (head []byte, whole bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// nearDaily is the portals that have next to nothing left of HubSpot's limit of a day.
-// The zero value is ready. It is safe for concurrent use.
+// nearDaily has the portals that have less than a tenth of HubSpot's daily limit left. The
+// zero value is ready to use. A nearDaily is safe for concurrent use.
 type nearDaily struct {
 	any atomic.Bool // there may be portals
 
 	mu      sync.Mutex
-	portals map[string]time.Time // when that was last seen
+	portals map[string]time.Time // when the portal was last seen near its limit
 }
 
-// dailyMemory is how long a portal stays that nobody calls any more. HubSpot's limit
-// begins anew after a day.
+// dailyMemory is how long nearDaily keeps a portal that has no further calls. HubSpot's
+// limit begins anew after a day.
 const dailyMemory = 24 * time.Hour
 
-// see notes the values of X-HubSpot-RateLimit-Daily and -Daily-Remaining, if they are
-// some.
+// see records the values of X-HubSpot-RateLimit-Daily and -Daily-Remaining, if both are
+// valid.
 func (n *nearDaily) see(portal, limit, left string, now time.Time) {
 	most, err := strconv.ParseInt(limit, 10, 64)
 	rest, err2 := strconv.ParseInt(left, 10, 64)
@@ -46,7 +46,7 @@ func (n *nearDaily) see(portal, limit, left string, now time.Time) {
 	n.any.Store(true)
 }
 
-// count returns how many portals there are.
+// count returns the number of portals near their daily limit.
 func (n *nearDaily) count(now time.Time) int {
 	if !n.any.Load() {
 		return 0

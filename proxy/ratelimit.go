@@ -24,7 +24,7 @@ type remaining struct {
 	minutes [2]atomic.Uint64
 }
 
-// see records a value of X-HubSpot-RateLimit-Remaining. It ignores a malformed one.
+// see records a value of X-HubSpot-RateLimit-Remaining. A malformed value is ignored.
 func (r *remaining) see(value string) {
 	left, err := strconv.ParseUint(value, 10, 32)
 	if err != nil {
