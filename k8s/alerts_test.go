@@ -170,14 +170,14 @@ func alertStories() []alertStory {
 
 func TestAlertsFireWhenTheyMustAndOnlyThen(t *testing.T) {
 	rules := alerts(t)
-	told := map[string]bool{}
+	described := map[string]bool{}
 	for _, tt := range alertStories() {
 		rule, known := rules[tt.alert]
 		if !known {
 			t.Errorf("there is no alert %s", tt.alert)
 			continue
 		}
-		told[tt.alert] = true
+		described[tt.alert] = true
 		if !tt.fires.fires(t, rule) {
 			t.Errorf("%s does not fire for %q", tt.alert, tt.fires)
 		}
@@ -186,8 +186,8 @@ func TestAlertsFireWhenTheyMustAndOnlyThen(t *testing.T) {
 		}
 	}
 	for name := range rules {
-		if !told[name] {
-			t.Errorf("nothing is told of when %s fires", name)
+		if !described[name] {
+			t.Errorf("no story says when %s fires", name)
 		}
 	}
 }

@@ -150,7 +150,7 @@ func TestTheBuildIsGivenNothingButItsSource(t *testing.T) {
 	}
 }
 
-// readIgnored reads .dockerignore as Docker does, and returns what tells
+// readIgnored reads .dockerignore as Docker does, and returns a function that reports
 // whether a file is left out of the build.
 func readIgnored(t *testing.T) func(name string) bool {
 	t.Helper()

@@ -12,7 +12,7 @@ func TestEveryManifestIsWhatKubernetesTakes(t *testing.T) {
 	checked := 0
 	walk(t, func(path string, content []byte) {
 		var object struct{ APIVersion, Kind string }
-		_ = yaml.Unmarshal(content, &object) // of several, decode tells what is wrong
+		_ = yaml.Unmarshal(content, &object) // of several, decode reports the fault
 		if strings.HasPrefix(object.APIVersion, "kustomize.config.k8s.io/") || object.Kind == "" {
 			return
 		}

@@ -55,7 +55,7 @@ func (w workload) containers() []corev1.Container {
 	return slices.Concat(w.pod.Spec.InitContainers, w.pod.Spec.Containers)
 }
 
-// hasPort tells whether a container has it, by name or number.
+// hasPort reports whether a container has it, by name or number.
 func (w workload) hasPort(port intstr.IntOrString) bool {
 	return slices.ContainsFunc(w.containers(), func(c corev1.Container) bool { return containerHasPort(c, port) })
 }
@@ -106,7 +106,7 @@ func TestPodsAreRestricted(t *testing.T) {
 	})
 }
 
-// is tells whether a field has the value, unset having the one that is feared.
+// is reports whether a field has the value. An unset field has the value that the test is about.
 func is(field *bool, feared bool) bool { return field == nil || *field == feared }
 
 func TestEveryContainerHasResourcesAndAnImageOfOneVersion(t *testing.T) {

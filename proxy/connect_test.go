@@ -40,7 +40,7 @@ func TestARefusedCONNECTOpensNoConnection(t *testing.T) {
 		"api.hubapi.com:80", "api.hubapi.com:8443", "api.hubapi.com:" + port, "api.hubapi.com:0443", "api.hubapi.com.:443", "api.hubapi.com",
 		"[api.hubapi.com]:443", "api%2ehubapi.com:443", "user@api.hubapi.com:443", "http://" + address, "https://api.hubapi.com:443", "/a",
 	} {
-		for _, key := range []string{c.key["all"], ""} { // whoever asks
+		for _, key := range []string{c.key["all"], ""} { // for every client
 			got := askConnect(t, c.raw(""), target, "Proxy-Authorization: "+basic("62515", key)+"\r\nX-Forwarded-Host: "+address+"\r\n")
 			if got.StatusCode == http.StatusBadRequest && strings.ContainsAny(target, "@%[") {
 				continue // by net/http

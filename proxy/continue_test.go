@@ -24,7 +24,7 @@ func thorough(n int) int {
 }
 
 // HubSpot asks for the body and sends early hints at the same moment. The client
-// gets each once, whoever of the proxy's goroutines is quicker.
+// gets each once, whichever of the proxy's goroutines is quicker.
 func TestManyInformationalAnswersAtOnceArriveOnceEach(t *testing.T) {
 	for _, hints := range []int{1, 20} {
 		for scheme, start := range map[string]func(testing.TB, string) func(*proxy.Options){"http": asking, "https": askingTLS} {

@@ -22,7 +22,7 @@ func ownHeader(header http.Header) map[string]string {
 	return found
 }
 
-func TestWhoAsksIsToldHowTheAnswerCameAbout(t *testing.T) {
+func TestDebugHeadersExplainTheAnswerIfAskedFor(t *testing.T) {
 	r := startKinds(t, setup{})
 	for _, test := range []struct {
 		target string
@@ -46,7 +46,7 @@ func TestWhoAsksIsToldHowTheAnswerCameAbout(t *testing.T) {
 	}
 }
 
-func TestASecondTryIsTold(t *testing.T) {
+func TestDebugHeadersReportASecondTry(t *testing.T) {
 	r := startKinds(t, setup{})
 	r.arrived(head())
 	r.hub.Expire(portalID)

@@ -71,13 +71,13 @@ func nothingOfHTTP2BecomesMore(t *testing.T, secured bool) {
 		"//evil.example/a":           portalID + " //evil.example/a",
 		"/a@evil.example":            portalID + " /a@evil.example",
 	} {
-		patience := 10 * time.Second
+		timeout := 10 * time.Second
 		if want == "no answer" {
-			patience = 200 * time.Millisecond // the client tries a reset stream again and again
+			timeout = 200 * time.Millisecond // the client tries a reset stream again and again
 		} else if strings.HasPrefix(want, "62") {
 			through++
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		request := &http.Request{Method: "GET", URL: &url.URL{Scheme: scheme, Host: server.Listener.Addr().String(), Opaque: target}, Header: http.Header{}}
 		if strings.HasPrefix(target, "//") {
 			request.URL.Opaque, request.URL.Path = "", target

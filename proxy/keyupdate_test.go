@@ -91,7 +91,7 @@ func (u *updating) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// The answer to a KeyUpdate is written by whoever reads, while another goroutine
+// The answer to a KeyUpdate is written by the goroutine that reads, while another goroutine
 // is about to end the upload.
 func TestManyKeyUpdatesDuringUploadsLoseNothing(t *testing.T) {
 	set := keyUpdating(t)

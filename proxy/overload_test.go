@@ -52,7 +52,7 @@ func TestBeyondTheLimitRequestsAreRefusedAndOneClientHasHalf(t *testing.T) {
 	c.hang("static", staticPortal)
 	refuses("a third client's first", call("all", portalID), "This proxy has 4 requests under way, as many as MAX_REQUESTS allows")
 	for what, want := range map[string]refused{"": unauthenticated, c.key["reader"]: {403, "CLIENT_FORBIDDEN"}} {
-		// Who may not call at all is told that first.
+		// A client without rights gets that answer first.
 		if got := c.ask("GET /portals/"+staticPortal+"/x", "Authorization: Bearer "+what); got.StatusCode != want.Status {
 			t.Errorf("%d, want %v", got.StatusCode, want)
 		}

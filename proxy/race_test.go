@@ -2,6 +2,6 @@
 
 package proxy_test
 
-// raceDetector tells that the race detector is on, which makes everything
+// raceDetector says that the race detector is on, which makes everything
 // slower and memory several times as large.
 const raceDetector = true

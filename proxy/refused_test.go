@@ -284,7 +284,7 @@ func TestWithoutCredentialOrHubSpotTheAnswerSaysWhy(t *testing.T) {
 	}
 }
 
-func TestAHubSpotThatDoesNotAnswerIsToldApart(t *testing.T) {
+func TestErrorsOfAHubSpotThatDoesNotAnswerNameTheCause(t *testing.T) {
 	for path, want := range map[string]refused{
 		"/fake/reset":     {502, "UPSTREAM_UNREACHABLE"},
 		"/fake/malformed": {502, "UPSTREAM_UNREACHABLE"},

@@ -23,7 +23,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-func TestATokenThatDiesInMidLifeIsReplacedUnseen(t *testing.T) {
+func TestATokenThatEndsEarlyIsReplacedUnseen(t *testing.T) {
 	kills := map[string]func(*hubspottest.Server, string){
 		"expired": (*hubspottest.Server).Expire,
 		"revoked": (*hubspottest.Server).Revoke,

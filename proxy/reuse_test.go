@@ -80,7 +80,7 @@ func TestWithoutHTTP2AtHubSpotItIsHTTP1(t *testing.T) {
 		r.call("POST", "/crm", strings.NewReader("body")).want(t, 200, "1")
 	}
 	if n := strings.Count(r.logs.String(), "HubSpot does not accept HTTP/2"); n != 1 {
-		t.Errorf("it is told %d times", n)
+		t.Errorf("logged %d times", n)
 	}
 }
 

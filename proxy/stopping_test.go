@@ -37,7 +37,7 @@ func TestAProxyThatIsStoppingIsLeftByItsClients(t *testing.T) {
 				t.Error("a connection is not kept")
 			}
 			r.proxy.Stopping()
-			reused() // is told
+			reused() // the answer says that the connection closes
 			for deadline := time.Now().Add(10 * time.Second); reused(); {
 				if time.Now().After(deadline) {
 					t.Fatal("the connection is used on")

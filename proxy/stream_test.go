@@ -197,7 +197,7 @@ func TestADownloadThatHubSpotBreaksOffIsSeenAsBroken(t *testing.T) {
 			}
 		}
 	})
-	// Chunked, so that nothing but the missing end tells.
+	// Chunked, so that only the missing end shows it.
 	set, _ := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "the beginning")
 		_ = http.NewResponseController(w).Flush()

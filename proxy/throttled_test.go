@@ -14,8 +14,8 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// told returns how often the log tells of something, and in how many lines.
-func (l *logs) told(t *testing.T, message string) (times, lines int) {
+// logged returns how often the log reports something, and in how many lines.
+func (l *logs) logged(t *testing.T, message string) (times, lines int) {
 	t.Helper()
 	for text := range strings.Lines(l.String()) {
 		var line struct {
@@ -38,7 +38,7 @@ func (l *logs) told(t *testing.T, message string) (times, lines int) {
 	return times, lines
 }
 
-func TestFailuresOfOneCauseAreToldTogetherAndAllOfThem(t *testing.T) {
+func TestFailuresOfOneCauseAreLoggedTogetherAndAllCounted(t *testing.T) {
 	const n = 500
 	set, _ := upstream(t, new(mixedAPI).ServeHTTP)
 	r := start(t, setup{proxy: set})
@@ -53,14 +53,14 @@ func TestFailuresOfOneCauseAreToldTogetherAndAllOfThem(t *testing.T) {
 		})
 		r.counted() // when all have ended
 		r.proxy.Close()
-		if times, lines := r.logs.told(t, message); times != n || lines < 2 || lines > 5 {
-			t.Errorf("%q is told %d times in %d lines, of %d", message, times, lines, n)
+		if times, lines := r.logs.logged(t, message); times != n || lines < 2 || lines > 5 {
+			t.Errorf("%q is logged %d times in %d lines, of %d", message, times, lines, n)
 		}
 	}
 }
 
 // A flood of one kind must not hide another.
-func TestWhatTheServerComplainsOfIsToldTogetherByItsCause(t *testing.T) {
+func TestErrorsOfTheServerAreLoggedTogetherByCause(t *testing.T) {
 	const n = 30
 	r := startKinds(t, setup{})
 	server := r.proxy.Server()
@@ -84,11 +84,11 @@ func TestWhatTheServerComplainsOfIsToldTogetherByItsCause(t *testing.T) {
 	for _, message := range []string{"a client's TLS handshake failed", "a request ended in a panic"} {
 		testkit.Eventually(t, message, func() bool {
 			r.proxy.Close()
-			times, _ := r.logs.told(t, message)
+			times, _ := r.logs.logged(t, message)
 			return times == n
 		})
-		if _, lines := r.logs.told(t, message); lines > n/2 {
-			t.Errorf("%q is told in %d lines", message, lines)
+		if _, lines := r.logs.logged(t, message); lines > n/2 {
+			t.Errorf("%q is logged in %d lines", message, lines)
 		}
 	}
 	if !strings.Contains(r.logs.String(), "TLS handshake error from 127.0.0.1:") || !strings.Contains(r.logs.String(), "a fault") {

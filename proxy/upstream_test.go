@@ -139,7 +139,7 @@ var troubles = map[string]hubspottest.TokenBehaviour{
 	"hang":     {Hang: true},
 }
 
-// The old token serves while it lives; then it is told when to come again; and
+// The old token serves while it lives; then the answer says when to try again; and
 // all is well as soon as the token endpoint is.
 func TestTroubleOfTheTokenEndpointPasses(t *testing.T) {
 	for name, trouble := range troubles {

@@ -31,7 +31,7 @@ func TestARequestToConnectReplacesOnlyWhatItMay(t *testing.T) {
 		"removed, by its generation":  {store.Record{State: Removed, Generation: ahead.UnixMicro()}, ErrChangedSince, ErrChangedSince, ErrWasRemoved},
 		"a token that does not open":  {store.Record{Kind: AccessToken, SetAt: ago}, nil, ErrNotNamed, ErrNotNamed},
 		"a grant that does not open":  {store.Record{Kind: OAuth, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrConnected},
-		"a record that tells nothing": {store.Record{}, nil, nil, ErrConnected},
+		"a record without details": {store.Record{}, nil, nil, ErrConnected},
 	} {
 		if err := (ConnectRequest{Issued: noon}).mayReplace(tt.r, true); !errors.Is(err, tt.named) {
 			t.Errorf("%s: %v, want %v", name, err, tt.named)

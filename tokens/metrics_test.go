@@ -362,10 +362,10 @@ func TestErrorsOfManyPortalsAreLoggedOnceWithTheirNumber(t *testing.T) {
 	if err := s.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if lines, told := log.lines(line), log.logged(line); lines > 2+intervals || told != portals {
-		t.Errorf("%d lines tell of %d, want %d", lines, told, portals)
+	if lines, logged := log.lines(line), log.logged(line); lines > 2+intervals || logged != portals {
+		t.Errorf("%d lines report %d, want %d", lines, logged, portals)
 	}
 	if n := log.lines("portal was set"); n != portals {
-		t.Errorf("%d facts were told, want %d", n, portals)
+		t.Errorf("%d facts were logged, want %d", n, portals)
 	}
 }

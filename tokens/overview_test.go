@@ -99,7 +99,7 @@ func TestAnOverviewHasPortalsThatNeedAttentionFirst(t *testing.T) {
 		for _, p := range o.Portals {
 			if p.State == "unusable" {
 				if p.Problem == "" {
-					t.Errorf("portal %s: no problem is told", p.ID)
+					t.Errorf("portal %s: no problem is reported", p.ID)
 				}
 				p.Problem, p.Kind = "", ""
 			} else if p.Set.IsZero() {
@@ -270,7 +270,7 @@ func TestAnOverviewReportsWhatConcernsAllPortals(t *testing.T) {
 	}
 	now.advance(10 * time.Minute) // no renewal was tried since
 	if o = overview(t, s, 9); o.App != "" || !o.Portals[0].Healthy() {
-		t.Errorf("told for too long: %+v", o)
+		t.Errorf("reported for too long: %+v", o)
 	}
 
 	without := tokens.NewSource(tokens.Options{Redis: client, Prefix: "hubspot:", Now: now.now,

@@ -108,7 +108,7 @@ func (k *checker) scopes(ctx context.Context, p tokens.Portal) string {
 // whose returns the portal that the credential belongs to, according to HubSpot.
 func (k *checker) whose(ctx context.Context, p tokens.Portal) (string, error) {
 	if p.Kind == tokens.OAuth && k.app == nil {
-		return "", &remediable{"HubSpot tells only the app which portal its OAuth token belongs to", "set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to the values that the proxy has"}
+		return "", &remediable{"only the app can ask HubSpot which portal an OAuth token belongs to", "set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to the values that the proxy has"}
 	}
 	get := k.source.Credential
 	if p.State == tokens.Ended {

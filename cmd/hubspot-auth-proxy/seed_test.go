@@ -346,7 +346,7 @@ func TestALostRedisIsFilledAgain(t *testing.T) {
 	testkit.Eventually(t, "the access token that process a holds is in Redis again", func() bool {
 		return back.HGet(t.Context(), "hubspot:portal:{1}", "access_token").Val() != ""
 	})
-	// Neither file nor memory tells this one anything.
+	// This process knows nothing from a file or from memory.
 	c := s.launch("ALLOW_ANONYMOUS=false")
 	s.hub.Expire("1")
 	for _, portal := range []string{"1", "2", "3"} {

@@ -38,7 +38,7 @@ func TestRefusalsOfOneReasonAreLoggedTogetherWithTheirNumber(t *testing.T) {
 			}
 		}
 		if times != n || len(lines) > n/5 {
-			t.Errorf("%s is told %d times in %d lines, of %d", reason, times, len(lines), n)
+			t.Errorf("%s is logged %d times in %d lines, of %d", reason, times, len(lines), n)
 		}
 	}
 }
@@ -63,10 +63,10 @@ func TestAPanicIsLoggedWithoutItsMessage(t *testing.T) {
 		t.Fatalf("%d lines", len(lines))
 	}
 	if stack, _ := lines[0].ContextMap()["stack"].(string); !strings.Contains(stack, "throttled_test.go:") {
-		t.Errorf("it is not told where it was: %q", stack)
+		t.Errorf("the log does not name the place of the panic: %q", stack)
 	}
 	if strings.Contains(r.logged.String(), hubspottest.Canary) {
-		t.Errorf("it is told what the panic said:\n%s", r.logged)
+		t.Errorf("the log has the text of the panic:\n%s", r.logged)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-func TestCheckTellsAllThatIsWrong(t *testing.T) {
+func TestCheckReportsAllFaults(t *testing.T) {
 	t.Parallel()
 	hash := strings.Repeat("0a", 32)
 	for name, tt := range map[string]struct {

@@ -50,8 +50,8 @@ func TestADamagedClientIsCutOffAloneAndLoudly(t *testing.T) {
 				if !knows(s, key) || !knows(s, leaver) || knows(s, badKey) || knows(s, secret.New("")) {
 					t.Error("not all others are known, or the damaged one is")
 				}
-				if told := logs.FilterLevelExact(zapcore.ErrorLevel).All(); len(told) == 0 || !strings.Contains(fmt.Sprint(told[0].ContextMap()), `"bad"`) {
-					t.Errorf("the log does not name it: %v", told)
+				if logged := logs.FilterLevelExact(zapcore.ErrorLevel).All(); len(logged) == 0 || !strings.Contains(fmt.Sprint(logged[0].ContextMap()), `"bad"`) {
+					t.Errorf("the log does not name it: %v", logged)
 				}
 				// It does not keep others from being cut off.
 				remove(t, store, "leaver")

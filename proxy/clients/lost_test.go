@@ -95,8 +95,8 @@ func TestARemovedClientDoesNotReturnWithAnOlderRedis(t *testing.T) {
 	})
 }
 
-// Two processes hold different sets, as one has missed an event. Whoever
-// restores first, the newer set prevails.
+// Two processes hold different sets, because one has missed an event. The newer set
+// prevails, whichever process restores its set first.
 func TestOfTwoHeldSetsTheNewerPrevails(t *testing.T) {
 	for _, order := range []string{"the older first", "the newer first"} {
 		t.Run(order, func(t *testing.T) {

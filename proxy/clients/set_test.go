@@ -62,7 +62,7 @@ func TestTheStoreKeepsClientsByName(t *testing.T) {
 	})
 }
 
-func TestAnotherProcessHearsOfChangesAtOnce(t *testing.T) {
+func TestChangesTakeEffectInAnotherProcessAtOnce(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect func() redis.UniversalClient) {
 		store := storeOf(connect())
 		early := add(t, store, "early", "1")

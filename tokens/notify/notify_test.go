@@ -86,7 +86,7 @@ func (r *rig) finish(within time.Duration) error {
 	all := fmt.Sprint(&r.log, err, families, gathered)
 	for _, bad := range []string{canary, strings.TrimPrefix(r.server.URL, "http://"), "127.0.0.1"} {
 		if strings.Contains(all, bad) {
-			r.Errorf("%s is told: %s", bad, all)
+			r.Errorf("%s is logged: %s", bad, all)
 		}
 	}
 	return err
