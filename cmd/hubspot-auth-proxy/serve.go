@@ -139,7 +139,7 @@ func (s *service) warn() {
 	}
 	switch {
 	case s.settings.RedisURL.IsZero() && s.settings.StateFile == "":
-		s.log.Warn("neither REDIS_URL nor STATE_FILE is set: tokens are kept in memory only, and are lost when the process ends")
+		s.log.Warn("neither REDIS_URL nor STATE_FILE is set: portals and client keys that you add, and renewed tokens, are in memory only, and are lost when the process ends")
 	case !s.settings.Keys().Seals() && s.settings.StateFile != "":
 		s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: tokens are stored in STATE_FILE unsealed; keys generate makes a key")
 	case !s.settings.Keys().Seals():
