@@ -18,7 +18,7 @@ var (
 
 	errExpired = errors.New("the access token has expired")
 	errLost    = errors.New("the data in Redis was lost a moment ago; processes write back what they hold")
-	errPutOff  = errors.New("the renewal is put off, because Redis is read-only and the access token is still valid")
+	errPutOff  = errors.New("the renewal is put off, because Redis refuses writes and the access token is still valid")
 	errClosed  = errors.New("the process is ending")
 )
 

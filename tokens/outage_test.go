@@ -82,8 +82,26 @@ func TestAKnownPortalIsServedAndRenewedWhileRedisIsUnreachable(t *testing.T) {
 
 // A server that Redis' failover has just made a replica takes no writes, and a refresh
 // token that HubSpot has rotated would be in memory only.
-func TestNoTokenIsRenewedAheadOfTimeWhileRedisIsReadOnly(t *testing.T) {
-	t.Parallel()
+func TestNoTokenIsRenewedAheadOfTimeWhileRedisRefusesWrites(t *testing.T) {
+	for name, refusal := range map[string]struct {
+		code       string
+		begin, end func(*redistest.Server)
+	}{
+		"a replica": {"READONLY", (*redistest.Server).RestartReadOnly, func(s *redistest.Server) { s.Do("REPLICAOF", "NO", "ONE") }},
+		"no memory": {"OOM", func(s *redistest.Server) { s.Do("CONFIG", "SET", "maxmemory", "1") }, func(s *redistest.Server) { s.Do("CONFIG", "SET", "maxmemory", "0") }},
+		"no replicas": {"NOREPLICAS", func(s *redistest.Server) { s.Do("CONFIG", "SET", "min-replicas-to-write", "1") },
+			func(s *redistest.Server) { s.Do("CONFIG", "SET", "min-replicas-to-write", "0") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			notRenewedAheadOfTime(t, refusal.code, refusal.begin, refusal.end)
+		})
+	}
+}
+
+// notRenewedAheadOfTime fails the test if a token is renewed ahead of time between begin and end,
+// which make Redis refuse writes with this code and accept them again.
+func notRenewedAheadOfTime(t *testing.T, code string, begin, end func(*redistest.Server)) {
 	server := redistest.Start(t, redistest.Persist())
 	hub, now := newHub(t), newClock()
 	hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
@@ -91,14 +109,14 @@ func TestNoTokenIsRenewedAheadOfTimeWhileRedisIsReadOnly(t *testing.T) {
 	seed(t, s, hub, portalID)
 	first := get(t, s, portalID)
 	testkit.Eventually(t, "the lock is released", func() bool { return server.Do("EXISTS", lockKey) == "0" })
-	server.RestartReadOnly()
+	begin(server)
 	now.advance(tokenLife - 2*time.Minute)
 	testkit.Eventually(t, "it is tried again", func() bool {
 		now.advance(50 * time.Millisecond)
-		return get(t, s, portalID).Secret.Equal(first.Secret) && refusedWrites(server) > 6 // a try is four commands
+		return get(t, s, portalID).Secret.Equal(first.Secret) && refusedWrites(server, code) > 6 // a try is up to four commands
 	})
 	wantCalls(t, hub, 1)
-	server.Do("REPLICAOF", "NO", "ONE")
+	end(server)
 	testkit.Eventually(t, "it is renewed ahead of time", func() bool {
 		now.advance(time.Second)
 		return hasOther(s, first)
@@ -106,9 +124,9 @@ func TestNoTokenIsRenewedAheadOfTimeWhileRedisIsReadOnly(t *testing.T) {
 	wantCalls(t, hub, 2)
 }
 
-// refusedWrites returns how many commands the server has refused as a replica.
-func refusedWrites(server *redistest.Server) (n int) {
-	if _, count, found := strings.Cut(server.Do("INFO", "errorstats"), "errorstat_READONLY:count="); found {
+// refusedWrites returns how many commands the server has refused with this code.
+func refusedWrites(server *redistest.Server, code string) (n int) {
+	if _, count, found := strings.Cut(server.Do("INFO", "errorstats"), "errorstat_"+code+":count="); found {
 		_, _ = fmt.Sscan(count, &n)
 	}
 	return n

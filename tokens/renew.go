@@ -182,7 +182,7 @@ func (s *Source) latest(ctx context.Context, e *entry, old *held) (h *held, with
 // lock acquires the portal's lock, and keeps it until release is called. It returns without the
 // lock if Redis does not answer, or if done returns true for the held record while lock waits for
 // another replica. early means that the access token is still valid. An early renewal is postponed
-// while Redis is read-only, as during a failover, because a new refresh token could not be stored.
+// while Redis refuses writes, as during a failover, because a new refresh token could not be stored.
 func (s *Source) lock(ctx context.Context, e *entry, early bool, done func(*held) bool) (release func(), err error) {
 	release = func() {}
 	for {
@@ -192,7 +192,7 @@ func (s *Source) lock(ctx context.Context, e *entry, early bool, done func(*held
 			// The lock is released in the background, so that no request waits for a Redis
 			// that hangs.
 			return func() { s.work.Go(func() { lock.Release(s.service) }) }, nil
-		case early && store.IsReadOnly(err):
+		case early && store.RefusesWrites(err):
 			e.aheadAt.Store(s.now().Add(checkSoon).UnixNano())
 			return release, errPutOff
 		case !errors.Is(err, store.ErrLocked):

@@ -137,10 +137,16 @@ func (e *Error) Answered() bool { return e.Code != "" && !slices.Contains(notSer
 // concerns one portal only.
 func (e *Error) OfRecord() bool { return e.Code == "WRONGTYPE" }
 
-// IsReadOnly reports whether the server refused a write because it is a replica.
-func IsReadOnly(err error) bool {
+// refusesWrites are the codes of a server that refuses all writes for the time being: a
+// replica, as in a failover; one that cannot write to its disk; one without its replicas; one
+// without memory.
+var refusesWrites = []string{"READONLY", "MISCONF", "NOREPLICAS", "OOM"}
+
+// RefusesWrites reports whether the server refused a write for a reason that concerns all
+// writes, and may end.
+func RefusesWrites(err error) bool {
 	failure, is := errors.AsType[*Error](err)
-	return is && failure.Code == "READONLY"
+	return is && slices.Contains(refusesWrites, failure.Code)
 }
 
 // IsCanceled reports whether err exists because the caller's context was canceled.
