@@ -17,21 +17,21 @@ func TestARequestToConnectReplacesOnlyWhatItMay(t *testing.T) {
 		named, any error // the error for a request that names the portal, and for one that names none
 		unasked    error
 	}{
-		"nothing":                     {store.Record{}, nil, nil, ErrConnected},
-		"OAuth, earlier":              {store.Record{Kind: OAuth, State: Active, SetAt: ago, Generation: ahead.UnixMicro()}, nil, nil, ErrConnected},
-		"OAuth, ended":                {store.Record{Kind: OAuth, State: Ended, SetAt: ago}, nil, nil, nil},
-		"OAuth, later":                {store.Record{Kind: OAuth, State: Active, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrConnected},
-		"OAuth, not known when":       {store.Record{Kind: OAuth, State: Active, Generation: ahead.UnixMicro()}, nil, nil, ErrConnected},
-		"token, earlier":              {store.Record{Kind: AccessToken, State: Active, SetAt: ago}, nil, ErrNotNamed, ErrNotNamed},
-		"key, earlier":                {store.Record{Kind: APIKey, State: Active, SetAt: ago}, nil, ErrNotNamed, ErrNotNamed},
-		"token, later":                {store.Record{Kind: AccessToken, State: Active, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrNotNamed},
-		"token, by its generation":    {store.Record{Kind: AccessToken, State: Active, Generation: ahead.UnixMicro()}, ErrChangedSince, ErrChangedSince, ErrNotNamed},
-		"removed earlier":             {store.Record{State: Removed, SetAt: ago}, nil, nil, ErrWasRemoved},
-		"removed later":               {store.Record{State: Removed, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrWasRemoved},
-		"removed, by its generation":  {store.Record{State: Removed, Generation: ahead.UnixMicro()}, ErrChangedSince, ErrChangedSince, ErrWasRemoved},
-		"a token that does not open":  {store.Record{Kind: AccessToken, SetAt: ago}, nil, ErrNotNamed, ErrNotNamed},
-		"a grant that does not open":  {store.Record{Kind: OAuth, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrConnected},
-		"a record without details": {store.Record{}, nil, nil, ErrConnected},
+		"nothing":                    {store.Record{}, nil, nil, ErrConnected},
+		"OAuth, earlier":             {store.Record{Kind: OAuth, State: Active, SetAt: ago, Generation: ahead.UnixMicro()}, nil, nil, ErrConnected},
+		"OAuth, ended":               {store.Record{Kind: OAuth, State: Ended, SetAt: ago}, nil, nil, nil},
+		"OAuth, later":               {store.Record{Kind: OAuth, State: Active, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrConnected},
+		"OAuth, not known when":      {store.Record{Kind: OAuth, State: Active, Generation: ahead.UnixMicro()}, nil, nil, ErrConnected},
+		"token, earlier":             {store.Record{Kind: AccessToken, State: Active, SetAt: ago}, nil, ErrNotNamed, ErrNotNamed},
+		"key, earlier":               {store.Record{Kind: APIKey, State: Active, SetAt: ago}, nil, ErrNotNamed, ErrNotNamed},
+		"token, later":               {store.Record{Kind: AccessToken, State: Active, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrNotNamed},
+		"token, by its generation":   {store.Record{Kind: AccessToken, State: Active, Generation: ahead.UnixMicro()}, ErrChangedSince, ErrChangedSince, ErrNotNamed},
+		"removed earlier":            {store.Record{State: Removed, SetAt: ago}, nil, nil, ErrWasRemoved},
+		"removed later":              {store.Record{State: Removed, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrWasRemoved},
+		"removed, by its generation": {store.Record{State: Removed, Generation: ahead.UnixMicro()}, ErrChangedSince, ErrChangedSince, ErrWasRemoved},
+		"a token that does not open": {store.Record{Kind: AccessToken, SetAt: ago}, nil, ErrNotNamed, ErrNotNamed},
+		"a grant that does not open": {store.Record{Kind: OAuth, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrConnected},
+		"a record without details":   {store.Record{}, nil, nil, ErrConnected},
 	} {
 		if err := (ConnectRequest{Issued: noon}).mayReplace(tt.r, true); !errors.Is(err, tt.named) {
 			t.Errorf("%s: %v, want %v", name, err, tt.named)
