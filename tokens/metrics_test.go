@@ -316,7 +316,7 @@ func TestEachCommandToRedisIsCountedOnce(t *testing.T) {
 	} {
 		var calls, errors float64
 		var after map[string]float64
-		for range 5 { // the source itself also sends commands from time to time
+		for range 50 { // the source itself also sends commands from time to time
 			before := scrape(t, registry)
 			tt.do()
 			after = scrape(t, registry)

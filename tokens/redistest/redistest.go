@@ -7,9 +7,10 @@
 package redistest
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"slices"
@@ -274,7 +275,7 @@ func (p *process) ready(addr string) error {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		if ping(addr) {
+		if p.answers(addr) {
 			return nil
 		}
 		select {
@@ -287,20 +288,21 @@ func (p *process) ready(addr string) error {
 	}
 }
 
-// ping reports whether the server at addr answers PING. A server that is still loading its
-// data answers with an error.
-func ping(addr string) bool {
+// answers reports whether the server at addr is this process, and answers PING. If another
+// program has taken the port, its server answers there. A server that is still loading its
+// data answers PING with an error.
+func (p *process) answers(addr string) bool {
 	conn, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
 		return false
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(time.Second))
-	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+	if _, err := conn.Write([]byte("PING\r\nINFO server\r\nQUIT\r\n")); err != nil {
 		return false
 	}
-	line, _ := bufio.NewReader(conn).ReadString('\n')
-	return strings.HasPrefix(line, "+PONG")
+	answer, _ := io.ReadAll(conn)
+	return bytes.HasPrefix(answer, []byte("+PONG")) && bytes.Contains(answer, fmt.Appendf(nil, "\nprocess_id:%d\r\n", p.cmd.Process.Pid))
 }
 
 // freeAddr returns a loopback address with a free port. The port is at most 55535, because a
