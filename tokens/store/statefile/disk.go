@@ -27,8 +27,10 @@ type disk struct {
 
 // load opens the state file and returns its current entries, by key. If the file does not exist, load
 // creates it. dropped is the number of bytes of an incomplete entry that load has removed from the
-// end. The error is an [*Error].
+// end. load also removes the next state file that a killed process may have left, because that file
+// has a copy of the secrets. The error is an [*Error].
 func (d *disk) load() (kept map[string]saved, dropped int, err error) {
+	_ = d.root.Remove(d.name + nextSuffix) // if this fails, prepare returns the error
 	d.file, err = d.root.OpenFile(d.name, os.O_RDWR|os.O_APPEND, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return map[string]saved{}, 0, d.create()

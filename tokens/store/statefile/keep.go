@@ -229,6 +229,7 @@ func (s *Server) checkWaste() {
 // tidy writes the file anew if some of its entries are not in use.
 func (s *Server) tidy() {
 	s.gate.Lock()
+	s.dropExpired()
 	tidy := s.disk.size == s.inUse+int64(len(header))
 	s.gate.Unlock()
 	if !tidy {
@@ -242,7 +243,8 @@ func (s *Server) rewrite() {
 	s.gate.Lock()
 	wasBroken := s.disk.broken != nil
 	s.since = &strings.Builder{}
-	lines := s.unexpired()
+	s.dropExpired()
+	lines := s.lines()
 	s.gate.Unlock()
 	next, err := s.disk.prepare(lines)
 	s.gate.Lock()
@@ -257,16 +259,20 @@ func (s *Server) rewrite() {
 	}
 }
 
-// unexpired returns the lines of all keys that have not expired, sorted by key. It removes expired
-// keys from s.kept.
-func (s *Server) unexpired() []string {
+// lines returns the current entries of the file, sorted by key.
+func (s *Server) lines() []string {
 	lines := make([]string, 0, len(s.kept))
 	for _, key := range slices.Sorted(maps.Keys(s.kept)) {
-		if old := s.kept[key]; old.expires != 0 && old.expires <= s.clock.UnixMilli() {
-			s.setKept(key, saved{})
-		} else {
-			lines = append(lines, old.line)
-		}
+		lines = append(lines, s.kept[key].line)
 	}
 	return lines
+}
+
+// dropExpired removes expired keys from s.kept.
+func (s *Server) dropExpired() {
+	for key, old := range s.kept {
+		if old.expires != 0 && old.expires <= s.clock.UnixMilli() {
+			s.setKept(key, saved{})
+		}
+	}
 }

@@ -180,6 +180,42 @@ func TestAReplacedSecretIsNotInTheFileAfterACloseOrAKill(t *testing.T) {
 	testkit.Eventually(t, "the first secret is gone", func() bool { return !strings.Contains(content(t, path), "first") })
 }
 
+// Nothing else makes the file be written anew: each key is in the file only once.
+func TestAnExpiredKeyDoesNotStayInTheFile(t *testing.T) {
+	t.Parallel()
+	path := statePath(t)
+	server, client := open(t, path)
+	for _, err := range []error{
+		client.Set(t.Context(), "record", "x", 0).Err(),
+		client.Set(t.Context(), "nonce", "x", time.Second).Err(),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	testkit.Eventually(t, "the nonce is written", func() bool { return strings.Contains(content(t, path), `"nonce"`) })
+	testkit.Eventually(t, "the nonce has expired", func() bool { return client.Exists(t.Context(), "nonce").Val() == 0 })
+	closeBoth(t, server, client)
+	if text := content(t, path); strings.Contains(text, `"nonce"`) || !strings.Contains(text, `"record"`) {
+		t.Errorf("the file is %s", text)
+	}
+}
+
+func TestTheNextFileOfAKilledProcessIsRemoved(t *testing.T) {
+	t.Parallel()
+	path := statePath(t)
+	server, client := open(t, path)
+	closeBoth(t, server, client)
+	if err := os.WriteFile(path+".next", []byte(content(t, path)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server, client = open(t, path)
+	defer closeBoth(t, server, client)
+	if _, err := os.Lstat(path + ".next"); !os.IsNotExist(err) {
+		t.Errorf("the next file is still there: %v", err)
+	}
+}
+
 func TestCommandsThatTheServerCannotFollowAreRefused(t *testing.T) {
 	t.Parallel()
 	server, client := open(t, statePath(t))
