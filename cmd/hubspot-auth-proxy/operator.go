@@ -34,9 +34,17 @@ func (c *call) operate(ctx context.Context, do func(config.Config, *store) error
 	defer s.close()
 	// This check reports an unreachable Redis at once, in one line.
 	if err := records.Check(ctx, s.redis); err != nil && !errors.Is(err, records.ErrEvicts) {
-		return fmt.Errorf("no answer from Redis; check REDIS_URL, and whether this machine can reach Redis: %w", err)
+		return unanswered(settings, err)
 	}
 	return do(settings, s)
+}
+
+// unanswered returns the error for a Redis that does not answer, with what to do.
+func unanswered(settings config.Config, err error) error {
+	if settings.StateFile != "" {
+		return fmt.Errorf("no answer from the process that uses STATE_FILE; check that process, which the file STATE_FILE.lock names: %w", err)
+	}
+	return fmt.Errorf("no answer from Redis; check REDIS_URL, and whether this machine can reach Redis: %w", err)
 }
 
 // actor returns who makes a change, for the log: "portal set by ann@laptop".

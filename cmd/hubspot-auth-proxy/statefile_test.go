@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/store/statefile"
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
@@ -106,6 +108,30 @@ func TestCommandsReachTheProcessThatHasTheStateFile(t *testing.T) {
 	}
 	if entries, _ := filepath.Glob(path + "*"); len(entries) != 2 {
 		t.Errorf("beside the file: %q", entries)
+	}
+}
+
+func TestACommandNamesTheProcessThatUsesTheStateFileAndDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	path := stateFile(t)
+	server, err := statefile.Open(path, statefile.Options{Holder: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	socket, err := net.Listen("unix", statefile.Socket(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	go func() {
+		for conn, err := socket.Accept(); err == nil; conn, err = socket.Accept() {
+			_ = conn.Close()
+		}
+	}()
+	err = run(t.Context(), []string{"portal", "list"}, []string{"STATE_FILE=" + path}, nil, io.Discard, io.Discard)
+	if err == nil || !strings.HasPrefix(err.Error(), "no answer from the process that uses STATE_FILE; check that process") {
+		t.Errorf("the error is %v", err)
 	}
 }
 
