@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -139,5 +140,77 @@ func TestAFileThatCannotBeSyncedIsWrittenAnew(t *testing.T) {
 	text, _ := os.ReadFile(filepath.Join(folder, "state"))
 	if err != nil || string(text) != header+"line\nmore\nlast\n" || d.size != int64(len(text)) {
 		t.Errorf("the file is %q, %v", text, err)
+	}
+}
+
+func TestWhatIsWrittenWhileTheFileIsWrittenAnewIsInTheNewFile(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	if err := os.Chmod(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(folder, "state")
+	server, err := Open(path, Options{Holder: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := server.Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := proto.NewClient(conn)
+	rewritten := make(chan struct{})
+	go func() {
+		defer close(rewritten)
+		for range 50 {
+			server.rewrite()
+		}
+	}()
+	var keys []string
+	for done := false; !done; {
+		select {
+		case <-rewritten:
+			done = true
+		default:
+		}
+		keys = append(keys, strconv.Itoa(len(keys)))
+		if _, err := client.Do("SET", keys[len(keys)-1], "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept, _, err := read(text); err != nil || len(kept) != len(keys) {
+		t.Errorf("the file has %d of %d keys, %v", len(kept), len(keys), err)
+	}
+	_ = client.Close()
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCloseReportsThatChangesAreLost(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	if err := os.Chmod(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(folder, "state")
+	server, err := Open(path, Options{Holder: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(path+nextSuffix+"/full", 0o700); err != nil { // so that no new file can be made
+		t.Fatal(err)
+	}
+	server.gate.Lock()
+	server.disk.broken = errors.New("input/output error")
+	_ = server.redis.DB(0).Set("count", "1")
+	server.later["count"] = struct{}{}
+	server.gate.Unlock()
+	if err := server.Close(); err == nil {
+		t.Error("no error")
 	}
 }
