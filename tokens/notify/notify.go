@@ -9,6 +9,7 @@ package notify
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -231,25 +232,30 @@ func (n *Notifier) try(body []byte) error {
 	return fmt.Errorf("it answers %d", response.StatusCode)
 }
 
-// cause returns an error that describes only the class of err, because the text of an
-// error of net/http contains the address.
+// cause is [secret.Cause] without the errors whose text contains a part of the address.
 func cause(err error) error {
-	timeout, isNet := errors.AsType[net.Error](err)
-	_, isDNS := errors.AsType[*net.DNSError](err)
-	_, isOperation := errors.AsType[*net.OpError](err)
-	switch {
-	case errors.Is(err, context.Canceled):
-		return errors.New("the program ends")
-	case isNet && timeout.Timeout():
-		return errors.New("timeout")
-	case isDNS:
-		return errors.New("its host name is not found")
-	case isTLS(err):
-		return errors.New("TLS fails")
-	case isOperation:
-		return errors.New("it cannot be reached")
+	err = secret.Cause(err)
+	switch failed := err.(type) {
+	case *tls.CertificateVerificationError:
+		return errors.New("its certificate is not valid")
+	case *net.OpError:
+		return operationCause(failed)
 	}
-	return errors.New("it does not answer as a web server does")
+	return err
+}
+
+// operationCause returns an error that describes only the class of an operation's error.
+func operationCause(err *net.OpError) error {
+	if err.Timeout() {
+		return errors.New("timeout")
+	}
+	if _, isDNS := errors.AsType[*net.DNSError](err); isDNS {
+		return errors.New("its host name is not found")
+	}
+	if err.Op == "remote error" || err.Op == "local error" { // alerts of crypto/tls
+		return errors.New("the TLS handshake fails")
+	}
+	return errors.New("it cannot be reached")
 }
 
 // failed logs and counts a notification that failed. err is the error of deliver.

@@ -2,6 +2,7 @@ package notify_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -165,8 +166,8 @@ func TestANotificationIsTriedThreeTimes(t *testing.T) {
 			conn, _, _ := w.(http.Hijacker).Hijack()
 			_, _ = io.WriteString(conn, canary+"\r\n\r\n")
 			_ = conn.Close()
-		}, 3, "it does not answer as a web server does"},
-		"closed": {func(http.ResponseWriter, *http.Request, int) { panic(http.ErrAbortHandler) }, 3, "it does not answer as a web server does"},
+		}, 3, "the answer could not be parsed"},
+		"closed": {func(http.ResponseWriter, *http.Request, int) { panic(http.ErrAbortHandler) }, 3, "the connection was closed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, tt.answer)
@@ -208,11 +209,19 @@ func TestWhyAnAddressIsNotReachedIsLoggedWithoutIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = closed.Close()
-	tls := httptest.NewTLSServer(nil)
-	defer tls.Close()
+	untrusted := httptest.NewTLSServer(nil)
+	defer untrusted.Close()
+	old := httptest.NewUnstartedServer(nil)
+	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10}
+	old.StartTLS()
+	defer old.Close()
+	plain := httptest.NewServer(nil)
+	defer plain.Close()
 	for address, cause := range map[string]string{
 		"http://" + closed.Addr().String() + "/" + canary: "it cannot be reached",
-		tls.URL + "/" + canary:                            "TLS fails",
+		old.URL + "/" + canary:                            "the TLS handshake fails",
+		untrusted.URL + "/" + canary:                      "its certificate is not valid",
+		"https" + strings.TrimPrefix(plain.URL, "http"):   "the other side does not use TLS",
 		"https://" + canary + ".invalid/":                 "its host name is not found",
 		"http://%zz/" + canary:                            "the address is not a URL",
 	} {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 )
 
@@ -38,7 +39,7 @@ func Cause(err error) error {
 	if certificate, is := errors.AsType[*tls.CertificateVerificationError](err); is {
 		return certificate
 	}
-	if _, is := errors.AsType[tls.RecordHeaderError](err); is {
+	if _, is := errors.AsType[tls.RecordHeaderError](err); is || errors.Is(err, http.ErrSchemeMismatch) {
 		return errors.New("the other side does not use TLS")
 	}
 	if alert, is := errors.AsType[tls.AlertError](err); is {

@@ -86,7 +86,7 @@ func TestCauseDescribesTheErrorWithoutThePeersText(t *testing.T) {
 		"timeout":               {failure(t, 50*time.Millisecond, func(conn net.Conn) { _, _ = conn.Read(make([]byte, 1)) }), "timeout"},
 		"deadline":              {fmt.Errorf("%s: %w", canary, context.DeadlineExceeded), "timeout"},
 		"certificate":           {get(t, &http.Client{}, untrusted.URL), "certificate"},
-		"no TLS":                {get(t, &http.Client{}, strings.Replace(plain.URL, "http", "https", 1)), ""},
+		"no TLS":                {get(t, &http.Client{}, strings.Replace(plain.URL, "http", "https", 1)), "does not use TLS"},
 		"record":                {fmt.Errorf("%s: %w", canary, tls.RecordHeaderError{Msg: canary}), "does not use TLS"},
 		"alert":                 {fmt.Errorf("%s: %w", canary, tls.AlertError(40)), "handshake failure"},
 		"EOF":                   {failure(t, time.Minute, func(net.Conn) {}), "the connection was closed"},
