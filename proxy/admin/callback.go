@@ -175,16 +175,17 @@ func storeAway(again restart) *denial {
 
 // connectPortal exchanges the code for tokens and stores them.
 func (a *Admin) connectPortal(ctx context.Context, v visit) (portal string, denied *denial) {
+	hidden := []string{v.code, v.state, a.options.App.Secret().Reveal()}
 	token, err := a.options.App.Exchange(ctx, v.code, a.options.RedirectURL)
 	if err != nil {
-		return "", hubspotDenial(v.restart, "exchange", err, v.code, v.state)
+		return "", hubspotDenial(v.restart, "exchange", err, hidden...)
 	}
 	// The portal is the one that HubSpot reports for the token, not one that the browser names,
 	// because a browser could name a portal of others.
 	portal = token.Portal
 	if portal == "" {
 		if portal, err = a.options.App.Introspect(ctx, token.Access); err != nil {
-			return "", hubspotDenial(v.restart, "introspection", err, v.code, v.state, token.Access.Reveal(), token.Refresh.Reveal())
+			return "", hubspotDenial(v.restart, "introspection", err, append(hidden, token.Access.Reveal(), token.Refresh.Reveal())...)
 		}
 	}
 	switch {

@@ -204,10 +204,10 @@ func TestNoParameterGetsMarkupOntoAPage(t *testing.T) {
 func TestHubSpotsMessageIsEscapedAndClippedAndHasNoSecret(t *testing.T) {
 	r := newRig(t, nil)
 	callback := r.allow(r.begin(""), portal)
-	message := "<b>no</b> " + parameter(callback, "code") + " " + parameter(callback, "state") + strings.Repeat("é", 500)
+	message := "<b>no</b> " + parameter(callback, "code") + " " + parameter(callback, "state") + " " + hubspottest.ClientSecret + strings.Repeat("é", 500)
 	r.hub.SetToken(hubspottest.TokenBehaviour{Status: 400, Body: `{"status":"BAD_AUTH_CODE","message":"` + message + `"}`})
 	a := r.get(callback)
-	r.refuses(a, http.StatusBadRequest, "exchange_refused", "&lt;b&gt;no&lt;/b&gt; … …é")
+	r.refuses(a, http.StatusBadRequest, "exchange_refused", "&lt;b&gt;no&lt;/b&gt; … … …é")
 	_, quoted, _ := strings.Cut(a.body, "<blockquote>")
 	quoted, _, _ = strings.Cut(quoted, "</blockquote>")
 	if n := utf8.RuneCountInString(html.UnescapeString(quoted)); n != 300 {
