@@ -3,6 +3,7 @@ package admin_test
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -129,7 +130,13 @@ func TestOnlyOneOfManyCallbacksWithTheSameStateConnects(t *testing.T) {
 
 func TestAPortalIsConnectedEvenIfTheBrowserDisconnects(t *testing.T) {
 	r := newRig(t, nil)
-	callback := r.allow(r.begin(""), portal)
+	listener, noticed := admin.New(r.options), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		context.AfterFunc(request.Context(), func() { close(noticed) })
+		listener.ServeHTTP(w, request)
+	}))
+	t.Cleanup(server.Close)
+	callback := strings.Replace(r.allow(r.begin(""), portal), r.server.URL, server.URL, 1)
 	r.hub.SetToken(hubspottest.TokenBehaviour{Hang: true})
 	ctx, cancel := context.WithCancel(t.Context())
 	request, _ := http.NewRequestWithContext(ctx, http.MethodGet, callback, nil)
@@ -140,6 +147,7 @@ func TestAPortalIsConnectedEvenIfTheBrowserDisconnects(t *testing.T) {
 	if _, err := r.browser.Do(request); err == nil {
 		t.Fatal("the call was answered")
 	}
+	<-noticed
 	r.hub.SetToken(hubspottest.TokenBehaviour{})
 	<-r.portals.changed
 	if _, stored := r.portals.all()[portal]; !stored {

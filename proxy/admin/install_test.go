@@ -250,6 +250,50 @@ func TestAnInstallationWithoutAStateReplacesOnlyWhatItMay(t *testing.T) {
 	}
 }
 
+func TestTheStepFinalizeReplacesOnlyWhatACallbackWithoutAPortalMay(t *testing.T) {
+	record := func(fields ...any) func(r *rig) {
+		return func(r *rig) { r.portals.record(r.T, portal, fields...) }
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(r *rig) // after the state was signed
+		status int
+		words  string
+	}{
+		{"a grant that lives", record("refresh_token", "na1-other"), http.StatusFound, ""},
+		{"an access token", record("kind", "access_token", "refresh_token", "", "renewed_at", "", "expires_at", ""), http.StatusConflict, "has a token already"},
+		{"removed since", func(r *rig) {
+			if err := r.portals.Remove(r.Context(), portal, "test"); err != nil {
+				r.Fatal(err)
+			}
+		}, http.StatusConflict, "was changed since"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newInstallRig(t)
+			finalize := r.signIn(portal)
+			tt.change(r)
+			a := r.get(finalize)
+			if tt.status == http.StatusFound {
+				if a.StatusCode != http.StatusFound || len(r.portals.all()) != 1 {
+					t.Errorf("status %d, stored %v: %s", a.StatusCode, r.portals.all(), a.body)
+				}
+				return
+			}
+			r.refusesInstall(tt.name, a, tt.status, tt.words)
+		})
+	}
+}
+
+func TestADeclinedInstallationIsShownAndItsCodeNotUsed(t *testing.T) {
+	r := newInstallRig(t)
+	for _, address := range []string{r.install("7", false), r.signIn(portal)} {
+		r.refusesInstall("declined", r.get(address+"&error=access_denied"), http.StatusBadRequest, "access_denied")
+	}
+	if n := r.hub.TokenCallsTotal(); n != 0 {
+		t.Errorf("%d token calls", n)
+	}
+}
+
 func TestARemovalThatRedisHasLostIsNotUndoneByAnInstallation(t *testing.T) {
 	r := newInstallRig(t)
 	if err := r.portals.Remove(t.Context(), portal, "test"); err != nil {
@@ -259,46 +303,6 @@ func TestARemovalThatRedisHasLostIsNotUndoneByAnInstallation(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.refusesInstall("a lost tombstone", r.get(r.install(portal, false)), http.StatusConflict, "was removed")
-}
-
-func TestTenInstallationsAMinuteAreTried(t *testing.T) {
-	r := newInstallRig(t)
-	other := newOtherProcess(r)
-	r.later.Store(int64(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)))) // a minute begins
-	count := func() map[int]int {
-		statuses := map[int]int{}
-		for i := range 24 {
-			address := r.install(string(rune('1'+i%9))+string(rune('0'+i/9)), false)
-			if i%2 == 1 {
-				address = strings.Replace(address, r.server.URL, other, 1)
-			}
-			a := r.get(address)
-			statuses[a.StatusCode]++
-			if a.StatusCode == http.StatusTooManyRequests && (a.Header.Get("Retry-After") == "" || !strings.Contains(a.body, "Too many installations")) {
-				t.Errorf("header %v: %s", a.Header, a.body)
-			}
-		}
-		return statuses
-	}
-	if got := count(); got[http.StatusTooManyRequests] != 14 || r.hub.TokenCallsTotal() != 10 {
-		t.Errorf("statuses %v, %d token calls", got, r.hub.TokenCallsTotal())
-	}
-	// Connections by /connect are not limited.
-	if a := r.get(r.allow(r.begin(""), "99")); a.StatusCode != http.StatusOK {
-		t.Errorf("/connect: status %d", a.StatusCode)
-	}
-	r.later.Add(int64(time.Minute))
-	if got := count(); got[http.StatusTooManyRequests] != 14 {
-		t.Errorf("a minute later: %v", got)
-	}
-}
-
-// newOtherProcess returns the address of another process' listener on the same Redis.
-func newOtherProcess(r *rig) string {
-	r.Helper()
-	server := httptest.NewServer(admin.New(r.options))
-	r.Cleanup(server.Close)
-	return server.URL
 }
 
 func TestNoInstallationsCodeIsUsedWithoutRedis(t *testing.T) {

@@ -125,21 +125,24 @@ var (
 )
 
 func TestChangesAreSentInTheirOrder(t *testing.T) {
+	const many = 20
 	r := newRig(t, nil)
-	r.Changed(ended)
-	r.Changed(again)
+	for range many {
+		r.Changed(ended)
+		r.Changed(again)
+	}
 	if err := r.finish(10 * time.Second); err != nil {
 		t.Error(err)
 	}
 	begin := "POST /" + canary + "?key=" + canary + " application/json "
-	want := []string{
+	want := slices.Repeat([]string{
 		begin + `{"portal":"62515","state":"ended","code":"BAD_REFRESH_TOKEN","at":"2026-11-28T12:00:00Z"}`,
 		begin + `{"portal":"62515","state":"active","at":"2026-11-28T13:00:00Z"}`,
-	}
+	}, many)
 	if diff := cmp.Diff(want, r.requests()); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
-	r.counts(2, 0, 0)
+	r.counts(2*many, 0, 0)
 	if r.log.String() != "" {
 		t.Errorf("logged %s", &r.log)
 	}
