@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -205,17 +206,11 @@ func (l *loader) checkApp() {
 	l.checkHeaderSafe(clientSecret, l.HubSpotClientSecret.Reveal())
 }
 
-// The fault and the remedy of a credential that no header can carry.
-const (
-	notInCredentials = "has a space, a line break or another character that no credential contains"
-	copyAgain        = "copy the credential again, without anything around it"
-)
-
 // checkHeaderSafe adds a fault if no header can carry the value. The fault does not
 // quote the value, which is a credential.
 func (l *loader) checkHeaderSafe(name, value string) {
 	if secret.HeaderUnsafe(value) >= 0 {
-		l.fault(name, notInCredentials, copyAgain)
+		l.fault(name, "has a space, a line break or another character that no credential contains", "copy the credential again, without anything around it")
 	}
 }
 
@@ -232,6 +227,16 @@ func (l *loader) checkCredential() {
 	case len(given) == 0 && l.given(portal):
 		l.fault(portal, "is set without a credential of that portal", "set one of HUBSPOT_ACCESS_TOKEN, HUBSPOT_API_KEY and HUBSPOT_REFRESH_TOKEN, or set DEFAULT_PORTAL instead")
 	}
+}
+
+// checkSeedFile reports a file that cannot be read, but no faults of its content.
+func (l *loader) checkSeedFile() {
+	if l.SeedFile == "" {
+		return
+	}
+	_, err := SeedFile(l.SeedFile).Read()
+	faults, _ := errors.AsType[Faults](err)
+	l.faults = append(l.faults, faults...)
 }
 
 func (l *loader) checkPortals() {

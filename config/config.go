@@ -1,5 +1,5 @@
 // Package config reads the program's settings from the environment into one struct, checks
-// them once at start, and prints them without secrets. It also reads the seed file.
+// them once at start, and prints them without secrets.
 package config
 
 import (
@@ -150,8 +150,8 @@ type Config struct {
 	HubSpotAPIKey       secret.Text `env:"HUBSPOT_API_KEY"`
 	HubSpotRefreshToken secret.Text `env:"HUBSPOT_REFRESH_TOKEN"`
 
-	// SeedFile is the path of a file for [ReadSeed]. Load checks only that the file can be
-	// opened. Empty means that there is none.
+	// SeedFile is the path of a file with portals and clients. Load checks only that the
+	// file can be read. Empty means that there is none.
 	SeedFile string `env:"SEED_FILE"`
 
 	// DefaultPortal is the value of DEFAULT_PORTAL. Use [Config.Default] for the portal of

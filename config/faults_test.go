@@ -168,7 +168,7 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{"ADMIN_PASSWORD=" + strings.Repeat("ä", 12), ""},
 		{"SEED_FILE=/does/not/exist", `SEED_FILE: cannot read "/does/not/exist": no such file or directory` + readable},
 		{"SEED_FILE=x", "SEED_FILE: " + hidden},
-		{"SEED_FILE=" + dir, "SEED_FILE: " + quoted(dir) + " is a directory" + readable},
+		{"SEED_FILE=" + dir, "SEED_FILE: cannot read " + quoted(dir) + ": is a directory" + readable},
 
 		{"HUBSPOT_API_KEY=a HUBSPOT_PORTAL_ID=default", `HUBSPOT_PORTAL_ID: "default"` + id},
 		{"DEFAULT_PORTAL=0", `DEFAULT_PORTAL: "0"` + id},

@@ -25,9 +25,15 @@ type File struct {
 	pending  *[sha256.Size]byte // hash of newer content that was read once; nil if there is none
 }
 
-// SeedFile returns the file at path, whose content is for [ParseSeed].
+// seedLimit is how many bytes a seed file may have. A portal takes about 100.
+const seedLimit = 4 << 20
+
+// ShortenSeed is the remedy for a seed file that is too large.
+const ShortenSeed = "remove entries that are not needed, or connect portals with the portal command"
+
+// SeedFile returns the file of SEED_FILE at path.
 func SeedFile(path string) *File {
-	return &File{name: seedFile, path: path, limit: seedLimit, shorten: shortenSeed}
+	return &File{name: "SEED_FILE", path: path, limit: seedLimit, shorten: ShortenSeed}
 }
 
 // Read returns the file's content. The error is [Faults].

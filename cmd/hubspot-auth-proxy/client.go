@@ -78,7 +78,7 @@ func expiry(text string) (expires time.Time, problem string) {
 	if text == "" {
 		return time.Time{}, ""
 	}
-	expires, ok := config.ParseExpiry(text)
+	expires, ok := clients.ParseExpiry(text)
 	switch {
 	case !ok:
 		return time.Time{}, "--expires is neither a day nor a time: give a day such as 2027-01-31, or a time such as 2027-01-31T12:00:00Z"

@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
 	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/tokens"
 	records "hubspot-auth-proxy/tokens/store"
@@ -35,9 +36,6 @@ written is replaced only with --force.
   hubspot-auth-proxy portal check 62515
 `
 
-// kinds are the kinds of credentials that portal set accepts, by their argument KIND.
-var kinds = map[string]tokens.Kind{"access_token": tokens.AccessToken, "api_key": tokens.APIKey, "refresh_token": tokens.OAuth}
-
 func portalSet(flags *flag.FlagSet) action {
 	name := flags.String("name", "", "a `NAME` of the portal, for people")
 	file := flags.String("file", "", "read the secret from the file `PATH`")
@@ -48,7 +46,7 @@ func portalSet(flags *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		kind, known := kinds[c.args[1]]
+		kind, known := seeding.Kinds[c.args[1]]
 		switch {
 		case !known:
 			return usageError{"KIND is not one of access_token, api_key, refresh_token; the secret itself is not an argument", cmd}

@@ -74,6 +74,16 @@ type Key struct {
 // expire.
 func (k Key) works(now func() time.Time) bool { return k.Expires.IsZero() || now().Before(k.Expires) }
 
+// ParseExpiry parses the time at which a key expires. text is a day such as 2027-01-31,
+// at whose end (UTC) the key expires, or a time by RFC 3339. The result is in UTC.
+func ParseExpiry(text string) (expires time.Time, ok bool) {
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return day.AddDate(0, 0, 1), true
+	}
+	expires, err := time.Parse(time.RFC3339, text)
+	return expires.UTC(), err == nil
+}
+
 // expiryWarning is how long before a key's expiry the log reports it.
 const expiryWarning = 14 * 24 * time.Hour
 

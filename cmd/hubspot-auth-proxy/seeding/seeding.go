@@ -1,5 +1,5 @@
-// Package seeding applies the portals and clients of the settings: those of the environment
-// and those of SEED_FILE.
+// Package seeding parses SEED_FILE, and applies the portals and clients of the settings: those
+// of the environment and those of the file.
 package seeding
 
 import (
@@ -34,7 +34,7 @@ type Seeder struct {
 
 	file    *config.File // the seed file; nil means that there is none
 	epoch   string       // the epoch of Redis in which the seed was applied
-	seed    config.Seed  // the content of the file
+	seed    Seed         // the content of the file
 	missing int          // consecutive polls in which the file could not be read
 
 	// Why the seed file cannot be used: it cannot be read, or its content has a
@@ -93,7 +93,7 @@ func (s *Seeder) read() error {
 // take parses the content of the seed file. If the content has faults, take returns
 // them, and the previous seed stays in use.
 func (s *Seeder) take(content []byte) error {
-	seed, err := config.ParseSeed(content)
+	seed, err := Parse(content)
 	if err != nil {
 		return err
 	}
@@ -106,14 +106,14 @@ func (s *Seeder) take(content []byte) error {
 
 // conflicts returns a fault for each portal that both the seed and the environment name, and
 // for each refresh token of a seed for which the environment has no app.
-func (s *Seeder) conflicts(seed config.Seed) config.Faults {
+func (s *Seeder) conflicts(seed Seed) config.Faults {
 	var faults config.Faults
 	for _, portal := range seed.Portals {
-		if portal.ID == s.settings.HubSpotPortalID {
-			faults = append(faults, config.Fault{Name: "HUBSPOT_PORTAL_ID", Problem: "names portal " + portal.ID + ", and so does SEED_FILE", Remedy: "keep one of them"})
+		if portal.Portal == s.settings.HubSpotPortalID {
+			faults = append(faults, config.Fault{Name: "HUBSPOT_PORTAL_ID", Problem: "names portal " + portal.Portal + ", and so does SEED_FILE", Remedy: "keep one of them"})
 		}
-		if !portal.RefreshToken.IsZero() && s.settings.HubSpotClientID == "" {
-			faults = append(faults, config.Fault{Name: "HUBSPOT_CLIENT_ID", Problem: "is not set, although required by the refresh token of portal " + portal.ID + " in SEED_FILE", Remedy: "set it and HUBSPOT_CLIENT_SECRET"})
+		if portal.Kind == tokens.OAuth && s.settings.HubSpotClientID == "" {
+			faults = append(faults, config.Fault{Name: "HUBSPOT_CLIENT_ID", Problem: "is not set, although required by the refresh token of portal " + portal.Portal + " in SEED_FILE", Remedy: "set it and HUBSPOT_CLIENT_SECRET"})
 		}
 	}
 	return faults
@@ -125,7 +125,7 @@ func (s *Seeder) conflicts(seed config.Seed) config.Faults {
 func (s *Seeder) Provide(source *tokens.Source, set *clients.Set) {
 	s.source, s.clients = source, set
 	s.source.Provide(s.portals())
-	s.seedClients()
+	s.clients.Seed(s.seed.Clients)
 }
 
 // Refresh reads the seed file again. If the file or the environment has changed,
@@ -136,19 +136,11 @@ func (s *Seeder) Refresh() {
 	}
 }
 
-func (s *Seeder) seedClients() {
-	var known []clients.Client
-	for _, c := range s.seed.Clients {
-		known = append(known, seedClient(c))
-	}
-	s.clients.Seed(known)
-}
-
 // Apply puts the clients into use, and stores the portals. A portal that cannot be stored
 // is logged and skipped. Apply returns only errors of Redis. After an error Apply can be
 // called again.
 func (s *Seeder) Apply(ctx context.Context) error {
-	s.seedClients()
+	s.clients.Seed(s.seed.Clients)
 	epoch := s.source.Epoch()
 	for _, seed := range s.portals() {
 		_, err := s.source.Seed(ctx, seed)
@@ -245,32 +237,5 @@ func (s *Seeder) Static(portals []string) bool {
 
 // portals returns the portals of the environment and of the file.
 func (s *Seeder) portals() []tokens.Seed {
-	seeds := slices.Clone(*s.environment.Load())
-	for _, p := range s.seed.Portals {
-		seed := tokens.Seed{Portal: p.ID, Name: p.Name, Kind: tokens.OAuth, Secret: p.RefreshToken}
-		switch {
-		case !p.AccessToken.IsZero():
-			seed.Kind, seed.Secret = tokens.AccessToken, p.AccessToken
-		case !p.APIKey.IsZero():
-			seed.Kind, seed.Secret = tokens.APIKey, p.APIKey
-		}
-		seeds = append(seeds, seed)
-	}
-	return seeds
-}
-
-func seedClient(c config.SeedClient) clients.Client {
-	client := clients.Client{Name: c.Name, Portals: c.Portals, ReadOnly: c.ReadOnly, Paths: c.Paths, DailyLimit: c.DailyLimit}
-	for i, k := range c.Keys {
-		key := clients.Key{SHA256: k.SHA256, Expires: k.Expires}
-		if key.SHA256 == "" {
-			key.SHA256 = clients.Hash(k.Key)
-		}
-		if i == 0 {
-			client.KeySHA256, client.Expires = key.SHA256, key.Expires
-			continue
-		}
-		client.OlderKeys = append(client.OlderKeys, key)
-	}
-	return client
+	return slices.Concat(*s.environment.Load(), s.seed.Portals)
 }

@@ -1,4 +1,4 @@
-package config_test
+package seeding_test
 
 import (
 	"encoding/json"
@@ -9,10 +9,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"hubspot-auth-proxy/config"
+	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
+	"hubspot-auth-proxy/proxy/clients"
+	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/secret"
 )
+
+const canary = "canary-5ecre7"
 
 const hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
@@ -58,7 +63,7 @@ const hash2 = "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a"
 
 // The test fills in the values that README.md abbreviates.
 func TestTheSeedFileInTheDocumentIsRead(t *testing.T) {
-	page, err := os.ReadFile("README.md")
+	page, err := os.ReadFile("../../../config/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,25 +73,25 @@ func TestTheSeedFileInTheDocumentIsRead(t *testing.T) {
 		t.Fatal("README.md has no seed file")
 	}
 	text = strings.NewReplacer("9f86d0…", hash, "{ key: hap_… }", "{ key: hap_other }", "…", "x").Replace(text)
-	seed, err := config.ReadSeed(write(t, "seed", text))
+	seed, err := seeding.Parse([]byte(text))
 	if err != nil || len(seed.Portals) != 3 || len(seed.Clients) != 2 {
 		t.Errorf("%v, %d portals, %d clients", err, len(seed.Portals), len(seed.Clients))
 	}
 }
 
 func TestASeedIsReadAsYAMLAndAsJSON(t *testing.T) {
-	want := config.Seed{
-		Portals: []config.SeedPortal{
-			{ID: "62515", Name: "Acme & Söhne", RefreshToken: secret.New("eu1-r")},
-			{ID: "9223372036854775807", AccessToken: secret.New("pat-na1-a")},
-			{ID: "9007199254740993", APIKey: secret.New("k")},
+	want := seeding.Seed{
+		Portals: []tokens.Seed{
+			{Portal: "62515", Name: "Acme & Söhne", Kind: tokens.OAuth, Secret: secret.New("eu1-r")},
+			{Portal: "9223372036854775807", Kind: tokens.AccessToken, Secret: secret.New("pat-na1-a")},
+			{Portal: "9007199254740993", Kind: tokens.APIKey, Secret: secret.New("k")},
 		},
-		Clients: []config.SeedClient{
-			{Name: "billing", Keys: []config.SeedKey{{SHA256: hash}}, Portals: []string{"62515", "9007199254740993"}, ReadOnly: true},
-			{Name: "ops", Keys: []config.SeedKey{{Key: secret.New("hap_x")}}, Portals: []string{"*"}, DailyLimit: 50_000},
-			{Name: "sync", Keys: []config.SeedKey{{Key: secret.New("hap_y")}, {SHA256: hash2, Expires: time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)}},
+		Clients: []clients.Client{
+			{Name: "billing", KeySHA256: hash, Portals: []string{"62515", "9007199254740993"}, ReadOnly: true},
+			{Name: "ops", KeySHA256: clients.Hash(secret.New("hap_x")), Portals: []string{"*"}, DailyLimit: 50_000},
+			{Name: "sync", KeySHA256: clients.Hash(secret.New("hap_y")), OlderKeys: []clients.Key{{SHA256: hash2, Expires: time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)}},
 				Portals: []string{"1"}, Paths: []string{"/crm/v3/owners", "/"}},
-			{Name: "soon", Keys: []config.SeedKey{{Key: secret.New("hap_z"), Expires: time.Date(2027, 1, 31, 11, 0, 0, 0, time.UTC)}}, Portals: []string{"1"}},
+			{Name: "soon", KeySHA256: clients.Hash(secret.New("hap_z")), Expires: time.Date(2027, 1, 31, 11, 0, 0, 0, time.UTC), Portals: []string{"1"}},
 		},
 	}
 	for name, content := range map[string]string{
@@ -94,11 +99,11 @@ func TestASeedIsReadAsYAMLAndAsJSON(t *testing.T) {
 		"marked": "---\n" + seedYAML + "...\n", "JSON": seedJSON, "JSON CRLF": strings.ReplaceAll(seedJSON, "\n", "\r\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := config.ReadSeed(write(t, "seed", content))
+			got, err := seeding.Parse([]byte(content))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -107,7 +112,7 @@ func TestASeedIsReadAsYAMLAndAsJSON(t *testing.T) {
 
 func TestASeedOfNothingIsWrittenAsSuch(t *testing.T) {
 	for _, content := range []string{"{}", "{}\n", "portals: []", `{"portals": [], "clients": []}`} {
-		got, err := config.ReadSeed(write(t, "seed", content))
+		got, err := seeding.Parse([]byte(content))
 		if err != nil || len(got.Portals)+len(got.Clients) > 0 {
 			t.Errorf("%q: %v, %v", content, got, err)
 		}
@@ -117,11 +122,11 @@ func TestASeedOfNothingIsWrittenAsSuch(t *testing.T) {
 func TestASeedPrintsNoSecret(t *testing.T) {
 	content := "portals: [{id: 1, refresh_token: canary-5ecre7}, {id: 2, access_token: canary-5ecre7}, {id: 3, api_key: canary-5ecre7}]\n" +
 		"clients: [{name: a, key: hap_canary-5ecre7, portals: [1]}]"
-	seed, err := config.ReadSeed(write(t, "seed", content))
+	seed, err := seeding.Parse([]byte(content))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := seed.Portals[2].APIKey.Reveal(); got != canary {
+	if got := seed.Portals[2].Secret.Reveal(); got != canary {
 		t.Errorf("the API key is %q", got)
 	}
 	encoded, err := json.Marshal(seed)
@@ -131,25 +136,6 @@ func TestASeedPrintsNoSecret(t *testing.T) {
 	for _, out := range []string{fmt.Sprintf("%v %+v %#v %+v", seed, seed, seed, &seed), string(encoded)} {
 		if strings.Contains(out, canary) {
 			t.Error(out)
-		}
-	}
-}
-
-func TestASeedFileThatCannotBeReadIsAFault(t *testing.T) {
-	dir, large := t.TempDir(), write(t, "large", "")
-	if err := os.Truncate(large, 4<<20+1); err != nil {
-		t.Fatal(err)
-	}
-	const readable = "; give the path of a file that this process may read"
-	for path, want := range map[string]string{
-		"/does/not/exist":     `SEED_FILE: cannot read "/does/not/exist": no such file or directory` + readable,
-		dir:                   "SEED_FILE: cannot read " + quoted(dir) + ": is a directory" + readable,
-		"{api_key: " + canary: "SEED_FILE: cannot read the file (path not shown, because it begins with neither / nor . and may be the secret itself): no such file or directory" + readable,
-		large:                 "SEED_FILE: has more than 4 MiB; remove entries that are not needed, or connect portals with the portal command",
-	} {
-		_, err := config.ReadSeed(path)
-		if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
-			t.Error(diff)
 		}
 	}
 }

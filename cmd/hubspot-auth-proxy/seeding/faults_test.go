@@ -1,16 +1,16 @@
-package config_test
+package seeding_test
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
 	"hubspot-auth-proxy/config"
 )
 
@@ -119,7 +119,7 @@ func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
 		{"{\n\t\"portals\": [\n\t\t{\"id\": 1}\n\t]\n}", "3:3 the portal has no credential; give one of refresh_token, access_token, api_key"},
 	} {
 		t.Run(test.content[:min(len(test.content), 80)], func(t *testing.T) {
-			got, err := config.ReadSeed(write(t, "seed", test.content))
+			got, err := seeding.Parse([]byte(test.content))
 			if diff := cmp.Diff(placed(test.want), fmt.Sprint(err)); diff != "" {
 				t.Error(diff)
 			}
@@ -131,7 +131,7 @@ func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
 }
 
 func TestAllFaultsOfASeedAreReportedTogetherInTheOrderOfTheFile(t *testing.T) {
-	_, err := config.ReadSeed(write(t, "seed", "clients:\n- {key: x, portals: [y]}\nportals:\n- {id: 0, name: \"\\n\"}\n- 7\nother: 1\n"))
+	_, err := seeding.Parse([]byte("clients:\n- {key: x, portals: [y]}\nportals:\n- {id: 0, name: \"\\n\"}\n- 7\nother: 1\n"))
 	var got []string
 	for line := range strings.SplitSeq(fmt.Sprint(err), "\n") {
 		got = append(got, strings.TrimPrefix(line[:strings.Index(line, ";")], "SEED_FILE: "))
@@ -163,22 +163,18 @@ var spoil = []string{
 }
 
 func TestNoFaultOfASeedShowsASecret(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "seed")
 	for _, content := range spoil {
-		if err := readSeed(t, path, []byte(strings.ReplaceAll(strings.ReplaceAll(content, "%s", canary), "%%", "%"))); err == nil {
+		if err := parse(t, []byte(strings.ReplaceAll(strings.ReplaceAll(content, "%s", canary), "%%", "%"))); err == nil {
 			t.Errorf("%q is no fault", content)
 		}
 	}
 }
 
-// readSeed returns the error of ReadSeed. The test fails if the error shows the canary, or
-// has a fault that is not one line.
-func readSeed(t *testing.T, path string, content []byte) error {
+// parse returns the error of Parse. The test fails if the error shows the canary, or has a
+// fault that is not one line.
+func parse(t *testing.T, content []byte) error {
 	t.Helper()
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, err := config.ReadSeed(path)
+	_, err := seeding.Parse(content)
 	if err == nil {
 		return nil
 	}
@@ -192,13 +188,52 @@ func readSeed(t *testing.T, path string, content []byte) error {
 	return err
 }
 
-func FuzzReadSeed(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, content := range append(spoil, seedYAML, seedJSON, "portals: &a []\nclients: *a", "<<: {}", "a:\r b\r\n c: |\n  d", "[[[[", "- - - ? :") {
 		f.Add([]byte(strings.ReplaceAll(content, "%s", canary)))
 	}
-	path := filepath.Join(f.TempDir(), "seed")
 	f.Fuzz(func(t *testing.T, content []byte) {
-		_ = readSeed(t, path, content)
-		_ = readSeed(t, path, bytes.ReplaceAll(content, []byte("1"), []byte(canary)))
+		_ = parse(t, content)
+		_ = parse(t, bytes.ReplaceAll(content, []byte("1"), []byte(canary)))
 	})
+}
+
+// allocated returns how many bytes do allocates. That is at least what it uses at once.
+func allocated(do func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	do()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+func TestASeedOfCommentsTakesNoMemory(t *testing.T) {
+	for name, tt := range map[string]struct {
+		content string
+		problem string
+	}{
+		"long":       {strings.Repeat("# "+strings.Repeat("x", 98)+"\n", 4<<20/101) + "{}", ""},
+		"one":        {"#" + strings.Repeat("x", 4<<20-10) + "\n{}", ""},
+		"empty ones": {strings.Repeat("#\n", 2<<20-10) + "{}", "comments"},
+		"behind":     {"portals:\n" + strings.Repeat("- id: 1 #\n", 400_000), "comments"},
+		"list":       {"portals: [" + strings.Repeat("1,", 2<<20-10) + "]", "commas"},
+		"brackets":   {"portals: [" + strings.Repeat("[],", 1<<20) + "]", "brackets"},
+	} {
+		var err error
+		took := allocated(func() { _, err = seeding.Parse([]byte(tt.content)) })
+		if took > 200<<20 {
+			t.Errorf("%s: %d MiB were allocated", name, took>>20)
+		}
+		if tt.problem == "" && err != nil || tt.problem != "" && (err == nil || !strings.Contains(err.Error(), tt.problem)) {
+			t.Errorf("%s: %.200v", name, err)
+		}
+	}
+}
+
+func TestAtMostAHundredFaultsOfASeedAreReported(t *testing.T) {
+	_, err := seeding.Parse([]byte("portals: [" + strings.Repeat("1,", 100_000) + "1]"))
+	if lines := strings.Split(err.Error(), "\n"); len(lines) != 101 || !strings.Contains(lines[100], "has more faults than these") {
+		t.Errorf("%d lines, the last: %s", len(lines), lines[len(lines)-1])
+	}
 }
