@@ -105,8 +105,8 @@ func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token
 		}
 		known := !errors.Is(err, store.ErrNoRecord)
 		judged := former
-		if h := s.holds(portal); !known && h != nil {
-			judged, known = h.Record, true // Redis has lost this record
+		if held := s.record(portal); !known && held != nil {
+			judged, known = *held, true // Redis has lost this record
 		}
 		if err := request.mayReplace(judged, known); err != nil {
 			return fmt.Errorf("portal %s: %w", portal, err)
@@ -116,20 +116,11 @@ func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token
 			ExpiresAt: s.now().Add(token.Life).Truncate(time.Millisecond), App: token.App, Scopes: token.Scopes,
 		}
 		err = s.put(ctx, portal, c, "portal was connected", actor)
-		if _, changed := errors.AsType[*store.Conflict](err); !changed {
+		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
 	}
 	return fmt.Errorf("portal %s changes too fast to be connected", portal)
-}
-
-// holds returns the record of the portal that the process holds, or nil if it holds none.
-func (s *Source) holds(portal string) *held {
-	e, known := s.portals.GetIfPresent(portal)
-	if !known {
-		return nil
-	}
-	return e.current.Load()
 }
 
 // Begin reads Redis' epoch, and begins one if Redis has none. From then on, [Source.Burn]

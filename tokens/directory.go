@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -279,3 +280,5 @@ func (d *directory) countAll() Counts {
 	defer d.mu.Unlock()
 	return maps.Clone(d.counts)
 }
+
+func byNumber(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }

@@ -88,7 +88,7 @@ func (e *entry) hold(next *held) {
 func (e *entry) holdRenewed(next *held, from store.Record) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if current := e.current.Load(); current != nil && (current.SameTokens(from) || next.Newer(current.Record)) {
+	if current := e.current.Load(); current.SameTokens(from) || next.Newer(current.Record) {
 		e.hold(next)
 	}
 }

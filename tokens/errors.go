@@ -20,6 +20,7 @@ var (
 	errLost    = errors.New("the data in Redis was lost a moment ago; processes write back what they hold")
 	errPutOff  = errors.New("the renewal is put off, because Redis refuses writes and the access token is still valid")
 	errClosed  = errors.New("the process is ending")
+	errNoApp   = errors.New("set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to renew OAuth tokens")
 )
 
 // An EndedError means that HubSpot refuses the portal's grant. The portal works again when it

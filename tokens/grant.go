@@ -1,8 +1,6 @@
 package tokens
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -130,119 +128,6 @@ func (s *Source) mismatch(portal string, r store.Record) *AppMismatchError {
 	return &AppMismatchError{Portal: portal, Grant: r.App, Configured: s.options.App.ClientID}
 }
 
-// TryAgain tries the portal's grant at once if HubSpot has refused it, by one call of the token
-// endpoint, and returns the credential. If the grant has not ended, TryAgain is like
-// [Source.Credential]. The errors are those of [Source.Credential].
-func (s *Source) TryAgain(ctx context.Context, portal string) (*Credential, error) {
-	return s.wait(ctx, portal, func(ctx context.Context) (*Credential, error) {
-		e := s.entry(portal)
-		old, err := s.read(ctx, e)
-		if err != nil {
-			return nil, s.readError(e, err)
-		}
-		if old.State != Ended {
-			return s.obtain(ctx, portal)
-		}
-		tried := func(h *held) bool { return h.Newer(old.Record) }
-		release, err := s.lock(ctx, e, false, tried)
-		if err != nil {
-			return nil, err
-		}
-		defer release()
-		h, err := s.read(ctx, e)
-		if err != nil {
-			return nil, s.readError(e, err)
-		}
-		if tried(h) {
-			return s.answer(e, h)
-		}
-		return s.call(e, h, store.Expiry, false)
-	})
-}
-
-// grantEnded stores that HubSpot refuses the portal's grant, unless the portal was connected
-// again or another replica has renewed the grant.
-func (s *Source) grantEnded(e *entry, h *held, why store.Cause, fingerprint string, refusal *hubspot.Error) (*Credential, error) {
-	var err error
-	for range 3 { // the record may be changed at the same time
-		var latest *held
-		latest, err = s.read(s.service, e)
-		switch {
-		case errors.Is(err, ErrNotConnected):
-			return nil, err
-		case err != nil:
-			return nil, s.postpone(e, 0, err)
-		case latest.Newer(h.Record) && s.needsNoRenewal(e, latest, h):
-			return s.answer(e, latest)
-		case !latest.Refresh.Equal(h.Refresh):
-			return s.call(e, latest, why, false)
-		case !s.store.Steady(s.now().Add(-steadyAfter)):
-			// Another replica may have a newer refresh token that it could not
-			// store yet.
-			return s.notRenewed(e, refusal, refusal)
-		}
-		if err = s.storeTry(e, latest, fingerprint, refusal.Code); err == nil {
-			return nil, s.ended(e.id, e.current.Load())
-		}
-	}
-	// Without a pause, each request would call the token endpoint, because the refusal
-	// cannot be stored.
-	return nil, s.postpone(e, 0, err)
-}
-
-// storeTry stores the result of a try of the grant: HubSpot has refused the grant with the code,
-// or, if code is empty, HubSpot has neither accepted nor refused it.
-func (s *Source) storeTry(e *entry, h *held, fingerprint, code string) error {
-	r := h.Record
-	refused := code != ""
-	r.NotedAt = notedAt(r, s.now())
-	r.TriedWith = r.TriedWith.With(fingerprint, refused)
-	if refused {
-		r.EndedCode = code
-	}
-	if refused && (r.State != Ended || r.EndedAt.IsZero()) {
-		r = r.WithEvent(r.NotedAt, "ended:"+code)
-		r.State, r.EndedAt = Ended, r.NotedAt
-	}
-	_, err := s.store.Write(s.service, e.id, store.Change{Record: r, Numbering: store.Keep, Replaces: &h.Record})
-	if err != nil {
-		return err
-	}
-	s.merge(e, &r)
-	s.stored(e.id, h.Record, r)
-	if refused {
-		ended := s.ended(e.id, &held{Record: r})
-		s.log.Warn("HubSpot refuses a portal's grant", zap.String("portal", e.id), zap.String("code", code),
-			zap.Time("since", ended.Since), zap.Time("next_try", ended.Next), zap.String("client_id", s.options.App.ClientID))
-	}
-	return nil
-}
-
-// notedAt returns the next noted_at of the record: now, or a millisecond after the last one if
-// that is later, because another process's clock may be ahead.
-func notedAt(r store.Record, now time.Time) time.Time {
-	now = now.Truncate(time.Millisecond)
-	if next := r.NotedAt.Add(time.Millisecond); now.Before(next) {
-		return next
-	}
-	return now
-}
-
-// accepted returns the record after HubSpot has accepted the grant and issued the token.
-func accepted(r store.Record, token hubspot.Token) store.Record {
-	r.State, r.EndedCode = Active, ""
-	r.EndedAt, r.NotedAt, r.TriedWith = time.Time{}, time.Time{}, ""
-	r.App = token.App
-	if token.Scopes != "" {
-		r.Scopes = token.Scopes
-	}
-	r.Secret = token.Access
-	if !token.Refresh.IsZero() {
-		r.Refresh = token.Refresh
-	}
-	return r
-}
-
 // An AppMismatchError means that the portal's grant was given to another HubSpot app than the
 // settings name. The grant itself is valid.
 type AppMismatchError struct {
@@ -257,4 +142,39 @@ type AppMismatchError struct {
 func (e *AppMismatchError) Error() string {
 	return fmt.Sprintf("the grant was given to the HubSpot app with client id %s, and HUBSPOT_CLIENT_ID is %s: set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to those of that app, or connect portal %s with this one",
 		e.Grant, e.Configured, e.Portal)
+}
+
+// A GrantChange reports that a portal's grant has ended or works again. NOTIFY_URL gets it as
+// JSON.
+type GrantChange struct {
+	Portal string `json:"portal"`
+
+	// State is Ended, or Active if the portal works again.
+	State State `json:"state"`
+
+	// Code is HubSpot's code for a grant that has ended, such as BAD_REFRESH_TOKEN.
+	// Empty if the portal works again.
+	Code string `json:"code,omitempty"`
+
+	// At is the time of the change, in UTC with milliseconds.
+	At time.Time `json:"at"`
+}
+
+// stored calls GrantChanged if the record that this process has just stored changes the state
+// of the grant. Only one process stores each change, so each change is reported once.
+func (s *Source) stored(portal string, former, r store.Record) {
+	if s.options.GrantChanged == nil {
+		return
+	}
+	change := GrantChange{Portal: portal, State: r.State}
+	switch {
+	case former.State == Active && r.State == Ended:
+		change.Code, change.At = r.EndedCode, r.EndedAt
+	case former.State == Ended && r.State == Active:
+		change.At = s.now()
+	default:
+		return
+	}
+	change.At = change.At.UTC().Truncate(time.Millisecond)
+	s.options.GrantChanged(change)
 }

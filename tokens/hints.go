@@ -43,11 +43,9 @@ const hintTimeout = 250 * time.Millisecond
 // readHinted reads the portal's record because of a hint, and returns when the record was read,
 // or after hintTimeout.
 func (s *Source) readHinted(ctx context.Context, e *entry) {
-	timeout := time.NewTimer(hintTimeout)
-	defer timeout.Stop()
 	select {
 	case <-s.check(e):
-	case <-timeout.C:
+	case <-time.After(hintTimeout):
 	case <-ctx.Done():
 	}
 }

@@ -2,6 +2,7 @@ package tokens
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -18,7 +19,7 @@ func (s *Source) replaceLocal(ctx context.Context, rejected *Credential) (*Crede
 	}
 	now, last := s.now(), s.localRead.Load()
 	if now.Sub(time.Unix(0, last)) >= rereadEvery && s.localRead.CompareAndSwap(last, now.UnixNano()) {
-		s.readFiles(ctx, rejected.Portal)
+		s.options.Rejected(ctx, rejected.Portal)
 	}
 	if local := s.local.Load(); !local.Secret.Equal(rejected.Secret) {
 		return local, nil
@@ -26,9 +27,21 @@ func (s *Source) replaceLocal(ctx context.Context, rejected *Credential) (*Crede
 	return nil, ErrNoOther
 }
 
-// readFiles calls Options.Rejected, which may read the portal's file again.
-func (s *Source) readFiles(ctx context.Context, portal string) {
-	if s.options.Rejected != nil {
-		s.options.Rejected(ctx, portal)
+// errNotJoined means that the portal's credential is in Redis, which has not answered yet.
+var errNotJoined = errors.New("no answer of Redis since the start")
+
+// Provide makes the source use the static credentials among the seeds until [Source.Joined] is
+// called, so that these portals need no Redis at the start. As soon as Redis answers, a portal's
+// record wins over the seed, also if it is a tombstone.
+func (s *Source) Provide(seeds []Seed) {
+	credentials := make(map[string]*Credential)
+	for _, seed := range seeds {
+		if seed.Kind != OAuth && checkPut(seed.Portal, seed.record()) == nil {
+			credentials[seed.Portal] = Static(seed.Portal, seed.Kind, seed.Secret)
+		}
 	}
+	s.provisional.Store(&credentials)
 }
+
+// Joined ends [Source.Provide]. Call it when Redis has answered and the seeds are stored.
+func (s *Source) Joined() { s.provisional.Store(nil) }

@@ -2,13 +2,17 @@ package tokens
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/seal"
+	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
 )
 
@@ -54,15 +58,17 @@ func (s *Source) ForceRemove(ctx context.Context, portal, actor string) error {
 }
 
 // put stores a record that was set, connected or removed, and logs what has happened. The error
-// is a [*store.Conflict] if Redis has another record than the change expects.
+// is [store.ErrConflict] if Redis has another record than the change expects.
 func (s *Source) put(ctx context.Context, portal string, c store.Change, what, actor string) error {
 	r := c.Record
 	if err := checkPut(portal, r); err != nil {
 		return err
 	}
-	former := s.former(ctx, portal, c)
-	err := s.mustSeal(ctx, portal, r)
-	if err == nil {
+	former, err := s.store.Load(ctx, portal)
+	if sealed, is := errors.AsType[*seal.OpenError](err); is && r.State != Removed && !s.store.Keys().Seals() {
+		return fmt.Errorf("portal %s: its secrets are sealed, and ENCRYPTION_KEYS is not set here: set it as the proxies have it: %w", portal, sealed)
+	}
+	if !IsRedisError(err) {
 		c.Numbering = store.Set
 		_, err = s.store.Write(ctx, portal, c)
 	}
@@ -74,32 +80,6 @@ func (s *Source) put(ctx context.Context, portal string, c store.Change, what, a
 	// loses its data.
 	s.entry(portal)
 	return s.changed(ctx, portal, what, r.Kind, actor)
-}
-
-// former returns the record that the change replaces, or the zero Record if it cannot be read.
-// The result is only used to report that the portal works again.
-func (s *Source) former(ctx context.Context, portal string, c store.Change) store.Record {
-	switch {
-	case s.options.GrantChanged == nil || c.Record.State != Active:
-		return store.Record{}
-	case c.Replaces != nil:
-		return *c.Replaces
-	}
-	r, _ := s.store.Load(ctx, portal)
-	return r
-}
-
-// mustSeal returns an error if this process does not seal secrets and the portal's former
-// secrets are sealed.
-func (s *Source) mustSeal(ctx context.Context, portal string, r store.Record) error {
-	if s.store.Keys().Seals() || r.State == Removed {
-		return nil
-	}
-	_, err := s.store.Load(ctx, portal)
-	if closed, is := errors.AsType[*seal.OpenError](err); is {
-		return fmt.Errorf("its secrets are sealed, and ENCRYPTION_KEYS is not set here: set it as the proxies have it: %w", closed)
-	}
-	return nil
 }
 
 func checkPut(portal string, r store.Record) error {
@@ -134,21 +114,13 @@ func (s *Source) changed(ctx context.Context, portal, what string, kind Kind, ac
 // Portals returns the ids of all portals that have a record, including removed portals, in
 // numerical order.
 func (s *Source) Portals(ctx context.Context) ([]string, error) {
-	return s.store.Portals(ctx)
-}
-
-// Show returns a portal's record without its secrets. The error is [ErrNotConnected] if there is
-// no record, and otherwise one for which [IsRedisError] returns true.
-func (s *Source) Show(ctx context.Context, portal string) (Portal, error) {
-	r, err := s.store.Load(ctx, portal)
-	switch {
-	case errors.Is(err, store.ErrNoRecord):
-		return Portal{}, ErrNotConnected
-	case IsRedisError(err):
-		return Portal{}, err
-	default:
-		return s.portalOf(portal, r, err), nil
-	}
+	var all []string
+	err := s.store.Scan(ctx, func(ids []string) error {
+		all = append(all, ids...)
+		return nil
+	})
+	slices.SortFunc(all, byNumber)
+	return slices.Compact(all), err // Scan may find an id twice
 }
 
 // Reseal seals the portal's secrets with the current key. It returns false if the secrets were
@@ -166,11 +138,12 @@ func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed boo
 			return false, nil
 		}
 		_, err = s.store.Write(ctx, portal, store.Change{Record: r, Numbering: store.Keep, Replaces: &r})
-		if _, changed := errors.AsType[*store.Conflict](err); changed {
+		if err == store.ErrConflict {
 			continue // the portal was renewed meanwhile, by a process that may not know the key
 		}
 		if err == nil {
-			s.log.Info("portal was sealed anew", zap.String("portal", portal), zap.String("key", s.store.Keys().Current()), zap.String("actor", actor))
+			s.log.Info("portal was sealed anew", zap.String("portal", portal), zap.String("key", s.store.Keys().Current()),
+				zap.String("actor", actor))
 		}
 		return err == nil, err
 	}
@@ -180,3 +153,96 @@ func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed boo
 // Epoch returns the id of Redis' epoch, which changes when Redis has lost its data. It returns
 // "" if the epoch was not read yet.
 func (s *Source) Epoch() string { return s.store.EpochID() }
+
+// A Seed is a portal's credential in the operator's settings.
+type Seed struct {
+	Portal string
+	Name   string // for people; may be empty
+	Kind   Kind
+
+	// Secret is the access token or API key, or the refresh token for the kind OAuth.
+	Secret secret.Text
+}
+
+// hash returns a hash of the kind and the secret. The secret cannot be found from the hash,
+// because HubSpot's credentials are long and random.
+func (s Seed) hash() string {
+	sum := sha256.Sum256([]byte(string(s.Kind) + "\x00" + s.Secret.Reveal()))
+	return hex.EncodeToString(sum[:])
+}
+
+func (s Seed) record() store.Record {
+	r := store.Record{Name: s.Name, Kind: s.Kind, State: Active}
+	if s.Kind == OAuth {
+		r.Refresh = s.Secret
+	} else {
+		r.Secret = s.Secret
+	}
+	return r
+}
+
+// Seed stores a portal's credential, unless the same value was ever seeded for the portal before,
+// and reports whether it was stored. So a restart changes nothing, a settings file that was rolled
+// back does not bring an old value back, and a removed portal stays removed. A new value replaces
+// the record. A record that cannot be read, for example because its key is missing, is not
+// replaced, and Seed returns an error.
+func (s *Source) Seed(ctx context.Context, seed Seed) (stored bool, err error) {
+	r := seed.record()
+	if err := checkPut(seed.Portal, r); err != nil {
+		return false, err
+	}
+	former, err := s.store.Load(ctx, seed.Portal)
+	if err == nil || errors.Is(err, store.ErrNoRecord) {
+		_, err = s.store.Write(ctx, seed.Portal, store.Change{Record: r, Numbering: store.Seeding, Always: true, Seed: seed.hash()})
+	}
+	if err == store.ErrConflict {
+		return false, nil // the value was seeded before
+	}
+	if err != nil {
+		return false, fmt.Errorf("seed portal %s: %w", seed.Portal, err)
+	}
+	s.stored(seed.Portal, former, r)
+	return true, s.changed(ctx, seed.Portal, "portal was set", seed.Kind, "seed")
+}
+
+// ErrNotRevocable means that the portal has a static credential, which only a person can revoke in
+// HubSpot.
+var ErrNotRevocable = errors.New("HubSpot revokes the grants of OAuth apps only")
+
+// Revoke revokes the portal's refresh token at HubSpot, and then removes the portal as
+// [Source.Remove] does. If HubSpot does not revoke the token, the portal is not removed. Revoke
+// holds the portal's lock, so that no renewal changes the refresh token meanwhile.
+func (s *Source) Revoke(ctx context.Context, portal, actor string) error {
+	if s.options.App == nil {
+		return errNoApp
+	}
+	e := s.entry(portal)
+	if _, err := s.read(ctx, e); err != nil {
+		return fmt.Errorf("portal %s: %w", portal, err)
+	}
+	release, err := s.lock(ctx, e, false, func(h *held) bool { return h.State == Removed })
+	if err != nil {
+		return err
+	}
+	defer release()
+	h, err := s.read(ctx, e)
+	switch {
+	case err != nil:
+		return fmt.Errorf("portal %s: %w", portal, err)
+	case h.State == Removed:
+		return ErrNotConnected
+	case h.Kind != OAuth:
+		return ErrNotRevocable
+	}
+	if mismatch := s.mismatch(portal, h.Record); mismatch != nil {
+		return mismatch
+	}
+	err = s.options.App.Revoke(ctx, h.Refresh)
+	if refusal, is := errors.AsType[*hubspot.Error](err); is && refusal.Kind == hubspot.GrantEnded {
+		err = nil // HubSpot does not know the token any more
+	}
+	if err != nil {
+		return fmt.Errorf("revoke the grant of portal %s: %w", portal, err)
+	}
+	return s.Remove(ctx, portal, actor)
+}

@@ -109,15 +109,11 @@ func (m *metrics) renewal(began time.Time, called bool, err error) {
 	m.renewalTime.Observe(time.Since(began).Seconds())
 }
 
-// tokenCall counts one call of the token endpoint.
-func (m *metrics) tokenCall(began time.Time, err error) {
+// tokenCall counts one call of the token endpoint. refusal is nil if the call returned a token.
+func (m *metrics) tokenCall(began time.Time, refusal *hubspot.Error) {
 	outcome := outcomeFailed
-	refusal, is := errors.AsType[*hubspot.Error](err)
-	if !is {
-		refusal = new(hubspot.Error)
-	}
 	switch {
-	case err == nil:
+	case refusal == nil:
 		outcome = outcomeOK
 	case refusal.Kind == hubspot.GrantEnded:
 		outcome = outcomeEnded

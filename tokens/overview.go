@@ -131,8 +131,6 @@ func byHealth(a, b Portal) int {
 	}
 }
 
-func byNumber(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }
-
 // view is the source at one moment.
 type view struct {
 	*Source
@@ -248,4 +246,33 @@ func (e *entry) failure(now time.Time, due bool) (why string, retry time.Time) {
 		return "", time.Time{}
 	}
 	return e.pause.err.Error(), e.pause.until
+}
+
+// portalOf returns the Portal of a record, with the values that depend on the source's app.
+func (s *Source) portalOf(id string, r store.Record, err error) Portal {
+	p := portalOf(id, r, err)
+	if err != nil {
+		return p
+	}
+	if r.State == Ended {
+		p.NextTry = s.ended(id, &held{Record: r}).Next
+	}
+	if mismatch := s.mismatch(id, r); mismatch != nil {
+		p.Failure = mismatch.Error()
+	}
+	return p
+}
+
+// Show returns a portal's record without its secrets. The error is [ErrNotConnected] if there is
+// no record, and otherwise one for which [IsRedisError] returns true.
+func (s *Source) Show(ctx context.Context, portal string) (Portal, error) {
+	r, err := s.store.Load(ctx, portal)
+	switch {
+	case errors.Is(err, store.ErrNoRecord):
+		return Portal{}, ErrNotConnected
+	case IsRedisError(err):
+		return Portal{}, err
+	default:
+		return s.portalOf(portal, r, err), nil
+	}
 }

@@ -123,18 +123,3 @@ func portalOf(id string, r store.Record, err error) Portal {
 	}
 	return p
 }
-
-// portalOf returns the Portal of a record, with the values that depend on the source's app.
-func (s *Source) portalOf(id string, r store.Record, err error) Portal {
-	p := portalOf(id, r, err)
-	if err != nil {
-		return p
-	}
-	if r.State == Ended {
-		p.NextTry = s.ended(id, &held{Record: r}).Next
-	}
-	if mismatch := s.mismatch(id, r); mismatch != nil {
-		p.Failure = mismatch.Error()
-	}
-	return p
-}

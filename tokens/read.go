@@ -58,18 +58,6 @@ func (s *Source) readOnce(ctx context.Context, e *entry) (*held, error) {
 	return h, nil
 }
 
-// load returns the portal's record, or nil if Redis has none.
-func (s *Source) load(ctx context.Context, portal string) (*store.Record, error) {
-	r, err := s.store.Load(ctx, portal)
-	switch {
-	case errors.Is(err, store.ErrNoRecord):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	}
-	return &r, nil
-}
-
 // unknownPortal returns the error for a portal of which neither Redis nor this process has a
 // record. The portal is not connected, unless Redis has just lost its data and another process
 // may be about to write the record back.

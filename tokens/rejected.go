@@ -5,8 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 const (
@@ -97,31 +95,4 @@ func (j *rejection) accept() bool {
 	}
 	j.accepted = j.now()
 	return true
-}
-
-// rejectionChanged stores the changed state of the portal's static credential for all replicas,
-// and logs it. It does not wait for Redis.
-func (s *Source) rejectionChanged(portal string, l *learned) {
-	e, known := s.portals.GetIfPresent(portal)
-	if !known {
-		return
-	}
-	e.mu.Lock()
-	h := e.current.Load()
-	since := l.rejection.since()
-	if h == nil || h.credential == nil || h.credential.learned != l || h.RejectedAt.Equal(since) {
-		e.mu.Unlock()
-		return // the portal has another credential or record now
-	}
-	r := h.Record
-	r.RejectedAt, r.NotedAt = since, notedAt(r, s.now())
-	e.hold(s.held(portal, r))
-	e.mu.Unlock()
-	s.pending.add(e)
-	if since.IsZero() {
-		s.log.Info("HubSpot accepts a portal's credential again", zap.String("portal", portal))
-		return
-	}
-	s.log.Error("HubSpot rejects a portal's credential: "+Portal{ID: portal, State: Rejected}.Remedy(),
-		zap.String("portal", portal), zap.String("kind", string(r.Kind)), zap.Time("since", since))
 }

@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,20 +19,18 @@ import (
 // does not wait for Redis. The caller must close the source.
 func NewSource(options Options) *Source {
 	s := &Source{
-		options: options,
-		now:     options.Now,
-		log:     options.Log,
-		portals: otter.Must(&otter.Options[string, *entry]{MaximumSize: maxPortals}),
-		unknown: otter.Must(&otter.Options[string, time.Time]{MaximumSize: maxUnknown}),
-		closing: make(chan struct{}),
-
+		options:   options,
+		now:       options.Now,
+		log:       cmp.Or(options.Log, zap.NewNop()),
+		portals:   otter.Must(&otter.Options[string, *entry]{MaximumSize: maxPortals}),
+		unknown:   otter.Must(&otter.Options[string, time.Time]{MaximumSize: maxUnknown}),
 		directory: newDirectory(),
 	}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	if s.log == nil {
-		s.log = zap.NewNop()
+	if options.Rejected == nil {
+		s.options.Rejected = func(context.Context, string) {}
 	}
 	s.store = store.New(store.Database{Redis: options.Redis, Prefix: options.Prefix}, options.Keys, s.now)
 	s.throttled = throttle.Logger(s.log, throttle.Every)
@@ -39,7 +38,7 @@ func NewSource(options Options) *Source {
 	s.pending.wake = make(chan struct{}, 1)
 	s.service, s.end = context.WithCancel(context.Background())
 	s.local.Store(options.Local)
-	s.store.OnChange(s.redisChanged(time.Now()))
+	s.store.OnChange(s.redisChanged())
 	s.loops.Go(func() { s.store.Hints(s.service, s.resync, s.hintAll, s.hint) })
 	s.loops.Go(s.reconcilePending)
 	return s
@@ -50,9 +49,7 @@ func NewSource(options Options) *Source {
 // renewed portal is not stored.
 func (s *Source) Close(ctx context.Context) error {
 	s.mu.Lock()
-	if !s.closed() {
-		close(s.closing)
-	}
+	s.closed = true
 	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
@@ -82,10 +79,27 @@ func (s *Source) Credential(ctx context.Context, portal string) (*Credential, er
 	if local := s.local.Load(); local != nil && local.Portal == portal {
 		return local, nil
 	}
-	if own, waiting := s.provided(portal); waiting {
-		return s.beforeJoined(ctx, portal, own)
+	if provisional := s.provisional.Load(); provisional != nil {
+		return s.beforeJoined(ctx, portal, (*provisional)[portal])
 	}
 	return s.credential(ctx, portal)
+}
+
+// beforeJoined returns the portal's credential while the process waits for Redis. own is the
+// provisional credential, or nil if there is none. beforeJoined does not wait for Redis itself.
+func (s *Source) beforeJoined(ctx context.Context, portal string, own *Credential) (*Credential, error) {
+	if s.store.Answered() || s.record(portal) != nil {
+		credential, err := s.credential(ctx, portal)
+		r := s.record(portal)
+		removed := r != nil && r.State == Removed
+		if err == nil || removed || own == nil && !errors.Is(err, ErrNotConnected) {
+			return credential, err
+		}
+	}
+	if own == nil { // Redis has not answered, or the portal's seed is not stored yet
+		return nil, unavailable(portal, 0, errNotJoined)
+	}
+	return own, nil
 }
 
 func (s *Source) credential(ctx context.Context, portal string) (*Credential, error) {
@@ -124,7 +138,7 @@ func (s *Source) Renew(ctx context.Context, rejected *Credential, expired bool) 
 	if local := s.local.Load(); local != nil && local.Portal == rejected.Portal {
 		return s.replaceLocal(ctx, rejected)
 	}
-	if _, waiting := s.provided(rejected.Portal); waiting && !s.store.Answered() {
+	if s.provisional.Load() != nil && !s.store.Answered() {
 		return nil, ErrNoOther
 	}
 	// A flight that began before the rejection may return the rejected credential. So there is a
@@ -143,36 +157,20 @@ func (s *Source) Renew(ctx context.Context, rejected *Credential, expired bool) 
 	return nil, ErrNoOther
 }
 
-// wait starts a flight for the portal, or joins the one under way. It waits until the flight or ctx
-// ends, or until requestTimeout has passed. The flight then continues without the request.
-func (s *Source) wait(ctx context.Context, portal string, do func(context.Context) (*Credential, error)) (*Credential, error) {
-	timeout := time.NewTimer(requestTimeout)
-	defer timeout.Stop()
-	select {
-	case result := <-s.flight(portal, do):
-		credential, _ := result.Val.(*Credential)
-		return credential, result.Err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-timeout.C:
-		return nil, unavailable(portal, 0, context.DeadlineExceeded)
-	}
-}
-
 // maintain starts what is due for the portal in the background: a renewal, a try of the ended grant,
 // or a read of the record. A renewal and a try read the record first. While a renewal is under way,
 // the record is still read when that is due, because a renewal may take long.
 func (s *Source) maintain(e *entry, h *held, now time.Time) {
 	due := !h.renewAt.IsZero() && !now.Before(h.renewAt) && s.paused(e) == nil || h.State == Ended && s.isDue(e, h)
-	if due && now.UnixNano() >= e.aheadAt.Load() {
-		began := s.background(&e.renewing, func() {
-			<-s.flight(e.id, func(ctx context.Context) (*Credential, error) {
-				return s.renew(ctx, e, h, store.Expiry)
-			})
+	if due && now.UnixNano() >= e.aheadAt.Load() && e.renewing.CompareAndSwap(false, true) {
+		flight := s.flight(e.id, func(ctx context.Context) (*Credential, error) {
+			return s.renew(ctx, e, h, store.Expiry)
 		})
-		if began {
-			return
-		}
+		go func() {
+			<-flight
+			e.renewing.Store(false)
+		}()
+		return
 	}
 	if now.UnixNano() >= e.checkAt.Load() {
 		e.checkAfter(now, checkSoon) // replaced when the record was read
@@ -185,7 +183,8 @@ func (s *Source) maintain(e *entry, h *held, now time.Time) {
 const quietTime = 2 * time.Second
 
 // redisChanged returns a function that logs when Redis stops answering and when it answers again.
-func (s *Source) redisChanged(start time.Time) func(error) {
+func (s *Source) redisChanged() func(error) {
+	start := time.Now()
 	var logged atomic.Bool
 	return func(err error) {
 		switch {
@@ -196,4 +195,34 @@ func (s *Source) redisChanged(start time.Time) func(error) {
 			s.log.Error("Redis does not answer; portals that are known are served and renewed without it", zap.Error(err))
 		}
 	}
+}
+
+// TryAgain tries the portal's grant at once if HubSpot has refused it, by one call of the token
+// endpoint, and returns the credential. If the grant has not ended, TryAgain is like
+// [Source.Credential]. The errors are those of [Source.Credential].
+func (s *Source) TryAgain(ctx context.Context, portal string) (*Credential, error) {
+	return s.wait(ctx, portal, func(ctx context.Context) (*Credential, error) {
+		e := s.entry(portal)
+		old, err := s.read(ctx, e)
+		if err != nil {
+			return nil, s.readError(e, err)
+		}
+		if old.State != Ended {
+			return s.obtain(ctx, portal)
+		}
+		tried := func(h *held) bool { return h.Newer(old.Record) }
+		release, err := s.lock(ctx, e, false, tried)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		h, err := s.read(ctx, e)
+		if err != nil {
+			return nil, s.readError(e, err)
+		}
+		if tried(h) {
+			return s.answer(e, h)
+		}
+		return s.call(e, h, store.Expiry, false)
+	})
 }

@@ -106,10 +106,10 @@ type Source struct {
 	service context.Context // ends when the source is closed; the context of work in the background
 	end     context.CancelFunc
 
-	mu      sync.Mutex     // guards closing, so that no work begins after Close waits for work
-	closing chan struct{}  // closed by Close
-	work    sync.WaitGroup // reads, renewals and writes, for which Close waits
-	loops   sync.WaitGroup // goroutines that run until end is called
+	mu     sync.Mutex     // guards closed, so that no work begins after Close waits for work
+	closed bool           // set by Close
+	work   sync.WaitGroup // reads, renewals and writes, for which Close waits
+	loops  sync.WaitGroup // goroutines that run until end is called
 }
 
 // begin adds to s.work and returns true, or returns false if the source is closed. After true, the
@@ -117,20 +117,10 @@ type Source struct {
 func (s *Source) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed() {
-		return false
+	if !s.closed {
+		s.work.Add(1)
 	}
-	s.work.Add(1)
-	return true
-}
-
-func (s *Source) closed() bool {
-	select {
-	case <-s.closing:
-		return true
-	default:
-		return false
-	}
+	return !s.closed
 }
 
 // flight calls do for the portal. If a flight for the portal is already under way, flight joins it
@@ -146,24 +136,6 @@ func (s *Source) flight(portal string, do func(context.Context) (*Credential, er
 		defer cancel()
 		return do(ctx)
 	})
-}
-
-// background calls do in a goroutine, unless busy is set because do is already running. It reports
-// whether it has started do.
-func (s *Source) background(busy *atomic.Bool, do func()) bool {
-	if !busy.CompareAndSwap(false, true) {
-		return false
-	}
-	if !s.begin() {
-		busy.Store(false)
-		return false
-	}
-	go func() {
-		defer s.work.Done()
-		defer busy.Store(false)
-		do()
-	}()
-	return true
 }
 
 // entry returns the portal's entry. If there is none, entry adds an empty one to the cache.
@@ -188,4 +160,27 @@ func (s *Source) countPortals(is func(*held) bool) float64 {
 		}
 	}
 	return n
+}
+
+// wait starts a flight for the portal, or joins the one under way. It waits until the flight or ctx
+// ends, or until requestTimeout has passed. The flight then continues without the request.
+func (s *Source) wait(ctx context.Context, portal string, do func(context.Context) (*Credential, error)) (*Credential, error) {
+	select {
+	case result := <-s.flight(portal, do):
+		credential, _ := result.Val.(*Credential)
+		return credential, result.Err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-time.After(requestTimeout):
+		return nil, unavailable(portal, 0, context.DeadlineExceeded)
+	}
+}
+
+// record returns the record of the portal that the process holds, or nil if it holds none.
+func (s *Source) record(portal string) *store.Record {
+	e, known := s.portals.GetIfPresent(portal)
+	if !known {
+		return nil
+	}
+	return e.record()
 }

@@ -86,14 +86,12 @@ func (s *Source) inspect(ctx context.Context, ids []string) error {
 // followChanges reads the records that have changed, until the deadline.
 func (s *Source) followChanges(deadline time.Time) {
 	for left := time.Until(deadline); left > 0 && s.service.Err() == nil; left = time.Until(deadline) {
-		timeout := time.NewTimer(left)
 		select {
 		case <-s.service.Done():
-		case <-timeout.C:
+		case <-time.After(left):
 		case <-s.directory.wake:
 			_ = s.sleep(surveySoon)
 		}
-		timeout.Stop()
 		began := time.Now()
 		changed := s.directory.takeChanged(surveyPart)
 		if err := s.inspect(s.service, changed); err != nil {
@@ -111,12 +109,10 @@ func (s *Source) followChanges(deadline time.Time) {
 
 // sleep waits for d. It returns an error if the source is closed before.
 func (s *Source) sleep(d time.Duration) error {
-	timeout := time.NewTimer(d)
-	defer timeout.Stop()
 	select {
 	case <-s.service.Done():
 		return context.Cause(s.service)
-	case <-timeout.C:
+	case <-time.After(d):
 		return nil
 	}
 }

@@ -14,66 +14,6 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// merge reconciles the held record with the stored one. stored is nil if Redis has no record. merge
-// returns the record that the process holds afterwards, or nil if it holds none. If the decision is
-// save, that record has to be written to Redis.
-func (s *Source) merge(e *entry, stored *store.Record) (*held, decision) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	now := reconcile(e.record(), stored)
-	if now == adopt {
-		if former := e.record(); former != nil && !former.Refresh.Equal(stored.Refresh) {
-			e.pause = pause{} // the former refresh token had caused the pause
-		}
-		e.hold(s.held(e.id, *stored))
-	}
-	if now != save {
-		e.unsaved.Store(false)
-	}
-	if stored != nil {
-		e.unusable = pause{}
-	}
-	e.checkAfter(s.now(), checkEvery)
-	h := e.current.Load()
-	if h != nil {
-		s.directory.update(e.id, h.Record, nil)
-	}
-	return h, now
-}
-
-// held returns r with the values that the process derives from it.
-func (s *Source) held(id string, r store.Record) *held {
-	h := &held{Record: r}
-	if r.State == Removed {
-		return h
-	}
-	l := new(learned)
-	if r.Kind != OAuth {
-		l.rejection = &rejection{now: s.now, changed: func() { s.rejectionChanged(id, l) }}
-		l.rejection.set(r.RejectedAt)
-	}
-	h.credential = &Credential{
-		Portal: id, Kind: r.Kind, Secret: r.Secret, Expiry: r.ExpiresAt, Generation: r.Generation,
-		renewedAt: r.RenewedAt, renewedFor: r.RenewedFor, learned: l,
-	}
-	if r.Kind == OAuth && r.State == Active {
-		h.renewAt = s.renewAt(r, s.now())
-	}
-	return h
-}
-
-// renewAt returns the time at which to renew the record. The time before the expiry is RefreshAhead,
-// or a quarter of the token's life if that is less. A random part of up to a fifth is subtracted
-// from it, so that replicas and portals do not renew at the same time.
-func (s *Source) renewAt(r store.Record, now time.Time) time.Time {
-	begin := r.RenewedAt
-	if begin.IsZero() {
-		begin = now
-	}
-	ahead := min(s.options.RefreshAhead, r.ExpiresAt.Sub(begin)/4)
-	return r.ExpiresAt.Add(-jitter(ahead*4/5, ahead))
-}
-
 // reconcilePending reconciles pending portals, and repeats that while Redis fails, until the source
 // is closed.
 func (s *Source) reconcilePending() {
@@ -196,7 +136,7 @@ func (s *Source) sync(ctx context.Context, e *entry) error {
 			}
 			return nil
 		}
-		if _, changed := errors.AsType[*store.Conflict](err); !changed {
+		if err != store.ErrConflict {
 			return err
 		}
 	}

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -45,23 +44,6 @@ func (s *Store) Scan(ctx context.Context, each func(ids []string) error) error {
 		return Failure("read from Redis", err) // the client does not know the Cluster's masters
 	}
 	return scan(ctx, s.Redis)
-}
-
-// Portals returns the ids of all portals that have a record, including tombstones, in numerical
-// order. The error is an [*Error].
-func (s *Store) Portals(ctx context.Context) ([]string, error) {
-	var all []string
-	err := s.Scan(ctx, func(ids []string) error {
-		all = append(all, ids...)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(all, func(a, b string) int {
-		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) // as numbers
-	})
-	return slices.Compact(all), nil // SCAN may return a key twice
 }
 
 // globEscape escapes a prefix in a pattern of SCAN or of an ACL rule.

@@ -15,8 +15,14 @@ import (
 	"hubspot-auth-proxy/tokens/seal"
 )
 
-// ErrNoRecord means that Redis has answered and has no record of the portal.
-var ErrNoRecord = errors.New("no record")
+var (
+	// ErrNoRecord means that Redis has answered and has no record of the portal.
+	ErrNoRecord = errors.New("no record")
+
+	// ErrConflict means that a record was not written, because Redis has another record
+	// than the change expects.
+	ErrConflict = errors.New("Redis has another record of the portal")
+)
 
 //go:embed write.lua
 var writeScript string
@@ -53,18 +59,6 @@ func (s *Store) Keys() seal.Ring { return *s.ring.Load() }
 func (s *Store) Opening(keys seal.Ring) {
 	next := s.first.Opening(keys)
 	s.ring.Store(&next)
-}
-
-// A Conflict means that a record was not written, because Redis has another record than the
-// change expects.
-type Conflict struct {
-	grant, generation int64 // generation is -1 if the record is damaged
-	state             State
-}
-
-// Error describes the record that Redis has.
-func (c *Conflict) Error() string {
-	return fmt.Sprintf("Redis has another record: grant %d, generation %d (%s)", c.grant, c.generation, c.state)
 }
 
 // A NewerError means that a newer version of the program has written the record. This version
@@ -138,7 +132,7 @@ func (c Change) expected() string {
 }
 
 // Write writes a record and publishes the change. It returns the record with its new numbers.
-// The error is a [*Conflict] if Redis has another record than c expects, or if the same seed was
+// The error is [ErrConflict] if Redis has another record than c expects, or if the same seed was
 // stored before. It is a [*NewerError] if the record in Redis is of a newer version, and otherwise
 // an [*Error].
 func (s *Store) Write(ctx context.Context, portal string, c Change) (Record, error) {
@@ -175,7 +169,7 @@ func (r Record) written(answer []any) (Record, error) {
 	case done != 1 && strings.HasPrefix(state, "schema "):
 		return Record{}, &NewerError{Schema: strings.TrimPrefix(state, "schema ")}
 	case done != 1:
-		return Record{}, &Conflict{grant: grant, generation: generation, state: State(state)}
+		return Record{}, ErrConflict
 	}
 	r.Grant, r.Generation = grant, generation
 	return r, nil
