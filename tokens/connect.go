@@ -51,31 +51,20 @@ type ConnectRequest struct {
 // mayReplace returns nil if the request may replace the record. r is the zero Record if known
 // is false.
 func (q ConnectRequest) mayReplace(r store.Record, known bool) error {
-	if q.Unasked && known {
-		return mayReplaceUnasked(r)
-	}
+	static := r.State != Removed && (r.Kind == AccessToken || r.Kind == APIKey)
 	switch {
-	case q.Unasked:
+	case !known:
 		return nil
-	case since(r).After(q.Issued):
+	case !q.Unasked && since(r).After(q.Issued):
 		return ErrChangedSince
-	case q.AnyPortal && r.State != Removed && (r.Kind == AccessToken || r.Kind == APIKey):
+	case q.Unasked && r.State == Removed:
+		return ErrWasRemoved
+	case static && (q.Unasked || q.AnyPortal):
 		return ErrNotNamed
+	case q.Unasked && r.State != Ended:
+		return ErrConnected
 	}
 	return nil
-}
-
-// mayReplaceUnasked is mayReplace for a request that began at HubSpot.
-func mayReplaceUnasked(r store.Record) error {
-	switch {
-	case r.State == Removed:
-		return ErrWasRemoved
-	case r.Kind == AccessToken || r.Kind == APIKey:
-		return ErrNotNamed
-	case r.State == Ended:
-		return nil
-	}
-	return ErrConnected
 }
 
 // since returns the time at which the portal was set, seeded, connected or removed, or the

@@ -58,7 +58,7 @@ type directory struct {
 	whole  bool // whether a round has ended
 
 	changed map[string]struct{} // portals whose records are to be read again
-	wake    chan struct{}       // has one element if changed is not empty
+	wake    signal              // sent when changed gets an element
 }
 
 // A row is one portal as its record was last read.
@@ -75,7 +75,7 @@ type row struct {
 const maxChanged = 10_000
 
 func newDirectory() *directory {
-	return &directory{rows: make(map[string]*row), counts: make(Counts), changed: make(map[string]struct{}), wake: make(chan struct{}, 1)}
+	return &directory{rows: make(map[string]*row), counts: make(Counts), changed: make(map[string]struct{}), wake: newSignal()}
 }
 
 // update updates the row of a portal from its record. err is the error of reading the record.
@@ -95,11 +95,10 @@ func (d *directory) update(id string, r store.Record, err error) {
 		d.count(known, -1)
 	}
 	known.round = d.round
-	known.kind, known.state = constant(r.Kind), constant(stateOf(r, err))
+	known.kind, known.state = r.Kind, stateOf(r, err)
 	d.count(known, 1)
 	if known.name != r.Name {
-		known.name = strings.Clone(r.Name) // without a copy, all of Redis' answer would stay in memory
-		known.lower = strings.ToLower(known.name)
+		known.name, known.lower = r.Name, strings.ToLower(r.Name)
 	}
 }
 
@@ -110,17 +109,6 @@ func (d *directory) updateLoaded(l store.Loaded) {
 		return
 	}
 	d.update(l.Portal, l.Record, l.Err)
-}
-
-// constant returns the constant that equals text, which is part of an answer of Redis, so that
-// the answer does not stay in memory.
-func constant[T Kind | State](text T) T {
-	for _, known := range []T{"oauth", "access_token", "api_key", "active", "ended", "removed", "unusable", "rejected"} {
-		if text == known {
-			return known
-		}
-	}
-	return T(strings.Clone(string(text)))
 }
 
 func (d *directory) count(r *row, n int) {
@@ -139,15 +127,7 @@ func (d *directory) mark(id string) {
 		d.changed[id] = struct{}{}
 	}
 	d.mu.Unlock()
-	d.hurry()
-}
-
-// hurry wakes the reader of changed records.
-func (d *directory) hurry() {
-	select {
-	case d.wake <- struct{}{}:
-	default:
-	}
+	d.wake.send()
 }
 
 // takeChanged returns marked portals, at most the number most, and unmarks them.
@@ -216,14 +196,8 @@ type finding struct {
 	found          int      // number of selected portals in all
 	needsAttention int      // number of portals that need attention, selected or not
 	counts         Counts
+	renews         bool // whether there is a portal whose tokens are renewed
 	whole          bool // whether all records were read at least once
-}
-
-// renews reports whether there is a portal whose tokens are renewed.
-func (d *directory) renews() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.oauth > 0
 }
 
 // find returns the portals that a query selects. needsAttention reports whether a portal whose
@@ -233,7 +207,7 @@ func (d *directory) find(q Query, needsAttention func(id string, kind Kind) bool
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sort()
-	f := finding{counts: maps.Clone(d.counts), whole: d.whole}
+	f := finding{counts: maps.Clone(d.counts), renews: d.oauth > 0, whole: d.whole}
 	text := strings.ToLower(q.Text)
 	// There are two passes, so that portals that need attention come first.
 	for _, pass := range []bool{true, false} {

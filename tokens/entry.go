@@ -19,7 +19,7 @@ const (
 // values are lost.
 type entry struct {
 	id      string
-	current atomic.Pointer[held] // nil means that the record was not read yet
+	current atomic.Pointer[held] // nil means that the record was not read yet; never nil again after that
 	checkAt atomic.Int64         // when to read the record again, in ns since 1970
 
 	// hints is the number of messages that the record has changed. followed is the
@@ -30,13 +30,14 @@ type entry struct {
 	aheadAt  atomic.Int64 // when a renewal ahead of time may be tried again, in ns since 1970
 	unsaved  atomic.Bool  // the portal was renewed, and Redis has not stored that yet
 
+	lastRead atomic.Int64 // when a static record was last read because of a rejection, in ns since 1970
+
 	tokens int // number of tokens that this process has received; used only in a flight of the portal
 
 	mu       sync.Mutex // guards the fields below, and writes of current
 	pause    pause      // no renewals, because one has failed
 	unusable pause      // no reads, because the record cannot be used
 	attempt  time.Time  // when a renewal was last tried because of a rejection
-	lastRead time.Time  // when a static record was last read because of a rejection
 }
 
 // held is a record with the values that the process derives from it. It does not change.

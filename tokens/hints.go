@@ -63,5 +63,5 @@ func (s *Source) resync() {
 		}
 	}
 	s.unknown.InvalidateAll()
-	s.pending.hurry()
+	s.pending.wake.send()
 }

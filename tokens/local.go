@@ -3,7 +3,6 @@ package tokens
 import (
 	"context"
 	"errors"
-	"time"
 )
 
 // SetLocal replaces the credential of Options.Local. to must not be nil, and must be a credential of
@@ -17,8 +16,7 @@ func (s *Source) replaceLocal(ctx context.Context, rejected *Credential) (*Crede
 	if local := s.local.Load(); !local.Secret.Equal(rejected.Secret) {
 		return local, nil
 	}
-	now, last := s.now(), s.localRead.Load()
-	if now.Sub(time.Unix(0, last)) >= rereadEvery && s.localRead.CompareAndSwap(last, now.UnixNano()) {
+	if mayReread(&s.localRead, s.now()) {
 		s.options.Rejected(ctx, rejected.Portal)
 	}
 	if local := s.local.Load(); !local.Secret.Equal(rejected.Secret) {

@@ -49,9 +49,8 @@ func (s *Source) Overview(ctx context.Context, q Query) Overview {
 	o := Overview{Found: f.found, Counts: f.counts, Whole: f.whole, NeedAttention: f.needsAttention}
 	if s.options.App != nil && v.appFails() {
 		o.App, o.AppRetry = v.app.err.Error(), v.app.until
-	}
-	if s.options.App == nil && s.directory.renews() {
-		o.App = errNoApp.Error() // without OAuth portals, no app is needed
+	} else if s.options.App == nil && f.renews { // without OAuth portals, no app is needed
+		o.App = errNoApp.Error()
 	}
 	records, err := s.store.LoadAll(ctx, f.ids)
 	if err != nil {
@@ -72,7 +71,7 @@ func (s *Source) Overview(ctx context.Context, q Query) Overview {
 		}
 	}
 	slices.SortStableFunc(o.Portals, func(a, b Portal) int {
-		return cmp.Or(byHealth(a, b), byNumber(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), byNumber(a.ID, b.ID))
 	})
 	return o
 }
@@ -110,25 +109,23 @@ func (s *Source) Portal(ctx context.Context, id string) (Portal, error) {
 	}
 	records, err := s.store.LoadAll(ctx, []string{id})
 	if err != nil {
-		if records = v.recall([]string{id}); len(records) == 0 {
-			return Portal{}, err
-		}
+		records = v.recall([]string{id})
 	}
-	if errors.Is(records[0].Err, store.ErrNoRecord) {
+	switch {
+	case len(records) == 0:
+		return Portal{}, err
+	case errors.Is(records[0].Err, store.ErrNoRecord):
 		return Portal{}, ErrNotConnected
 	}
 	return v.status(records[0]), nil
 }
 
-func byHealth(a, b Portal) int {
-	switch {
-	case a.Healthy() == b.Healthy():
-		return 0
-	case b.Healthy():
-		return -1
-	default:
+// rank returns 0 for a portal that needs attention, and otherwise 1.
+func rank(p Portal) int {
+	if p.Healthy() {
 		return 1
 	}
+	return 0
 }
 
 // view is the source at one moment.

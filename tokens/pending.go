@@ -6,19 +6,31 @@ import (
 	"sync"
 )
 
+// A signal wakes the goroutine that receives it. Signals that it has not received yet count as one.
+type signal chan struct{}
+
+func newSignal() signal { return make(signal, 1) }
+
+func (s signal) send() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
 // pending is the set of portals whose held records are to be reconciled with those in Redis. An
 // entry stays in the set until that is done, even if the cache drops it. A pending is safe for
 // concurrent use.
 type pending struct {
 	mu      sync.Mutex
 	entries map[string]*entry
-	wake    chan struct{} // has one element if there may be something to do
+	wake    signal // sent if there may be something to do
 }
 
 // add adds a portal and makes the next try begin at once.
 func (p *pending) add(e *entry) {
 	p.addQuietly(e)
-	p.hurry()
+	p.wake.send()
 }
 
 func (p *pending) addQuietly(e *entry) {
@@ -28,13 +40,6 @@ func (p *pending) addQuietly(e *entry) {
 		p.entries = make(map[string]*entry)
 	}
 	p.entries[e.id] = e
-}
-
-func (p *pending) hurry() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
 }
 
 func (p *pending) entry(id string) *entry {

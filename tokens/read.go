@@ -19,23 +19,24 @@ func (s *Source) read(ctx context.Context, e *entry) (*held, error) {
 	for tries := 3; ; tries-- {
 		hints := e.hints.Load()
 		h, err := s.readOnce(ctx, e)
-		if err != nil && !errors.Is(err, ErrNotConnected) {
+		unknown := err == ErrNotConnected
+		if err != nil && !unknown {
 			return nil, err
 		}
-		if err != nil {
+		if unknown {
 			s.unknown.Set(e.id, s.now().Add(unknownTime))
 		}
 		e.followed.Store(hints)
-		changed := e.hinted() // during the read
-		if changed {
+		if e.hinted() { // during the read
 			s.unknown.Invalidate(e.id)
-		}
-		if !changed || tries == 0 {
-			if err != nil {
-				s.forget(e)
+			if tries > 0 {
+				continue
 			}
-			return h, err
 		}
+		if unknown {
+			s.forget(e)
+		}
+		return h, err
 	}
 }
 

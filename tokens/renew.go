@@ -3,6 +3,7 @@ package tokens
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"hubspot-auth-proxy/tokens/store"
@@ -41,15 +42,8 @@ func (s *Source) obtain(ctx context.Context, id string) (*Credential, error) {
 func (s *Source) replace(ctx context.Context, rejected *Credential, expired bool) (*Credential, error) {
 	e := s.entry(rejected.Portal)
 	h := e.current.Load()
-	if h == nil {
+	if h == nil || !h.Secret.Equal(rejected.Secret) {
 		return s.obtain(ctx, e.id)
-	}
-	if !h.Secret.Equal(rejected.Secret) {
-		credential, err := s.answer(e, h)
-		if err == errExpired {
-			return s.renew(ctx, e, h, store.Expiry)
-		}
-		return credential, err
 	}
 	if h.Kind != OAuth {
 		return s.reread(ctx, e, h)
@@ -83,14 +77,7 @@ func (e *entry) mayRenew(rejected *Credential, expired bool, now time.Time) bool
 // reread reads the record again and returns the new credential if a rejected static credential
 // was replaced.
 func (s *Source) reread(ctx context.Context, e *entry, h *held) (*Credential, error) {
-	now := s.now()
-	e.mu.Lock()
-	soon := now.Sub(e.lastRead) < rereadEvery
-	if !soon {
-		e.lastRead = now
-	}
-	e.mu.Unlock()
-	if soon {
+	if !mayReread(&e.lastRead, s.now()) {
 		return nil, ErrNoOther
 	}
 	s.options.Rejected(ctx, e.id)
@@ -104,6 +91,13 @@ func (s *Source) reread(ctx context.Context, e *entry, h *held) (*Credential, er
 	return s.answer(e, latest)
 }
 
+// mayReread reports whether rereadEvery has passed since last, and if so sets last to now. last is in
+// ns since 1970.
+func mayReread(last *atomic.Int64, now time.Time) bool {
+	former := last.Load()
+	return now.Sub(time.Unix(0, former)) >= rereadEvery && last.CompareAndSwap(former, now.UnixNano())
+}
+
 // renew replaces the credential of old, except during a pause, and counts the renewal.
 func (s *Source) renew(ctx context.Context, e *entry, old *held, why store.Cause) (*Credential, error) {
 	if err := s.paused(e); err != nil {
@@ -112,8 +106,7 @@ func (s *Source) renew(ctx context.Context, e *entry, old *held, why store.Cause
 	if err := e.isUnusable(s.now()); err != nil {
 		return nil, err
 	}
-	current := e.current.Load()
-	done := current != nil && s.needsNoRenewal(e, current, old) // the flight before this one has renewed the portal
+	done := s.needsNoRenewal(e, e.current.Load(), old) // the flight before this one has renewed the portal
 	began, tokens := time.Now(), e.tokens
 	credential, err := s.renewOrAdopt(ctx, e, old, why)
 	if !done {
@@ -127,7 +120,7 @@ func (s *Source) renew(ctx context.Context, e *entry, old *held, why store.Cause
 // replicas from calling the token endpoint at the same time. Even without the lock, no newer token
 // is overwritten.
 func (s *Source) renewOrAdopt(ctx context.Context, e *entry, old *held, why store.Cause) (*Credential, error) {
-	latest, withoutRedis, err := s.latest(ctx, e, old)
+	latest, withoutRedis, err := s.latest(ctx, e)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +134,7 @@ func (s *Source) renewOrAdopt(ctx context.Context, e *entry, old *held, why stor
 			return nil, err
 		}
 		defer release()
-		if latest, withoutRedis, err = s.latest(ctx, e, old); err != nil {
+		if latest, withoutRedis, err = s.latest(ctx, e); err != nil {
 			return nil, err
 		}
 	}
@@ -152,14 +145,11 @@ func (s *Source) renewOrAdopt(ctx context.Context, e *entry, old *held, why stor
 }
 
 // latest reads the portal's record. If Redis does not answer, latest returns the record that the
-// process holds, or old, and withoutRedis is true.
-func (s *Source) latest(ctx context.Context, e *entry, old *held) (h *held, withoutRedis bool, err error) {
+// process holds, and withoutRedis is true.
+func (s *Source) latest(ctx context.Context, e *entry) (h *held, withoutRedis bool, err error) {
 	h, err = s.read(ctx, e)
 	if _, is := errors.AsType[*store.Error](err); is {
-		if current := e.current.Load(); current != nil {
-			old = current // an earlier flight may have renewed the portal
-		}
-		return old, true, nil
+		return e.current.Load(), true, nil
 	}
 	if err != nil {
 		return nil, false, s.readError(e, err)
@@ -193,7 +183,7 @@ func (s *Source) lock(ctx context.Context, e *entry, early bool, done func(*held
 			return release, unavailable(e.id, 0, errors.New("another replica's renewal takes too long"))
 		case <-time.After(jitter(50*time.Millisecond, 150*time.Millisecond)):
 		}
-		if latest := e.current.Load(); latest != nil && done(latest) {
+		if done(e.current.Load()) {
 			return release, nil
 		}
 	}

@@ -35,7 +35,7 @@ func NewSource(options Options) *Source {
 	s.store = store.New(store.Database{Redis: options.Redis, Prefix: options.Prefix}, options.Keys, s.now)
 	s.throttled = throttle.Logger(s.log, throttle.Every)
 	s.metrics = newMetrics(options.Metrics, s.store.Health, s.countPortals, s.countAll, s.pending.unsaved)
-	s.pending.wake = make(chan struct{}, 1)
+	s.pending.wake = newSignal()
 	s.service, s.end = context.WithCancel(context.Background())
 	s.local.Store(options.Local)
 	s.store.OnChange(s.redisChanged())
@@ -190,7 +190,7 @@ func (s *Source) redisChanged() func(error) {
 		switch {
 		case err == nil && logged.CompareAndSwap(true, false):
 			s.log.Info("Redis answers again")
-			s.pending.hurry()
+			s.pending.wake.send()
 		case err != nil && s.service.Err() == nil && time.Since(start) > quietTime && logged.CompareAndSwap(false, true):
 			s.log.Error("Redis does not answer; portals that are known are served and renewed without it", zap.Error(err))
 		}

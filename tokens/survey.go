@@ -101,7 +101,7 @@ func (s *Source) followChanges(deadline time.Time) {
 			_ = s.sleep(maxSurveyPause)
 		}
 		if len(changed) == surveyPart {
-			s.directory.hurry()
+			s.directory.wake.send()
 		}
 		_ = s.sleep(min(surveyPause*time.Since(began), maxSurveyPause))
 	}
