@@ -49,7 +49,10 @@ func (s *Source) call(e *entry, h *held, why store.Cause, withoutRedis bool) (*C
 		return nil, s.postpone(e, 0, err)
 	}
 	e.tokens++
-	s.resume(e)
+	e.pause.end()
+	if s.app.check(e.id, s.now()) == nil { // otherwise the pause began after this call
+		s.app.end()
+	}
 	if h.State == Ended {
 		s.log.Info("HubSpot accepts a portal's grant again", zap.String("portal", e.id), zap.Time("refused_since", h.EndedAt))
 	}
@@ -197,7 +200,7 @@ func (s *Source) notRenewed(e *entry, refusal *hubspot.Error) error {
 		s.throttled.Warn("a portal's access token could not be renewed", zap.String("portal", e.id), zap.Error(refusal))
 	}
 	if refusal.Kind == hubspot.AppRefused || refusal.Status == http.StatusTooManyRequests {
-		return s.postponeAll(e, refusal.RetryAfter, refusal)
+		return s.app.extend(e.id, s.now(), refusal.RetryAfter, refusal)
 	}
 	return s.postpone(e, refusal.RetryAfter, refusal)
 }

@@ -31,6 +31,22 @@ const (
 	Rejected = store.Rejected
 )
 
+// A GrantChange reports that a portal's grant has ended or works again. NOTIFY_URL gets it as
+// JSON.
+type GrantChange struct {
+	Portal string `json:"portal"`
+
+	// State is Ended, or Active if the portal works again.
+	State State `json:"state"`
+
+	// Code is HubSpot's code for a grant that has ended, such as BAD_REFRESH_TOKEN.
+	// Empty if the portal works again.
+	Code string `json:"code,omitempty"`
+
+	// At is the time of the change, in UTC with milliseconds.
+	At time.Time `json:"at"`
+}
+
 // A Credential is the credential with which a portal's requests are sent. It does not change:
 // a renewal makes another Credential.
 type Credential struct {

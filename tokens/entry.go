@@ -34,10 +34,11 @@ type entry struct {
 
 	tokens int // number of tokens that this process has received; used only in a flight of the portal
 
-	mu       sync.Mutex // guards the fields below, and writes of current
-	pause    pause      // no renewals, because one has failed
-	unusable pause      // no reads, because the record cannot be used
-	attempt  time.Time  // when a renewal was last tried because of a rejection
+	pause    pause // no renewals, because one has failed
+	unusable pause // no reads, because the record cannot be used
+
+	mu      sync.Mutex // guards attempt, and writes of current
+	attempt time.Time  // when a renewal was last tried because of a rejection
 }
 
 // held is a record with the values that the process derives from it. It does not change.
@@ -101,11 +102,4 @@ func (e *entry) saved(h *held) {
 	if e.current.Load() == h {
 		e.unsaved.Store(false)
 	}
-}
-
-// isUnusable returns an error if the record could not be used and is not to be read again yet.
-func (e *entry) isUnusable(now time.Time) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.unusable.check(e.id, now)
 }

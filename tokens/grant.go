@@ -144,22 +144,6 @@ func (e *AppMismatchError) Error() string {
 		e.Grant, e.Configured, e.Portal)
 }
 
-// A GrantChange reports that a portal's grant has ended or works again. NOTIFY_URL gets it as
-// JSON.
-type GrantChange struct {
-	Portal string `json:"portal"`
-
-	// State is Ended, or Active if the portal works again.
-	State State `json:"state"`
-
-	// Code is HubSpot's code for a grant that has ended, such as BAD_REFRESH_TOKEN.
-	// Empty if the portal works again.
-	Code string `json:"code,omitempty"`
-
-	// At is the time of the change, in UTC with milliseconds.
-	At time.Time `json:"at"`
-}
-
 // stored calls GrantChanged if the record that this process has just stored changes the state
 // of the grant. Only one process stores each change, so each change is reported once.
 func (s *Source) stored(portal string, former, r store.Record) {

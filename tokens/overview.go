@@ -47,8 +47,8 @@ func (s *Source) Overview(ctx context.Context, q Query) Overview {
 	needsAttention := func(id string, kind Kind) bool { return needAttention[id] || kind == OAuth && s.options.App == nil }
 	f := s.directory.find(q, needsAttention, nil)
 	o := Overview{Found: f.found, Counts: f.counts, Whole: f.whole, NeedAttention: f.needsAttention}
-	if s.options.App != nil && v.appFails() {
-		o.App, o.AppRetry = v.app.err.Error(), v.app.until
+	if s.options.App != nil && v.appErr != nil {
+		o.App, o.AppRetry = v.appErr.Error(), v.appRetry
 	} else if s.options.App == nil && f.renews { // without OAuth portals, no app is needed
 		o.App = errNoApp.Error()
 	}
@@ -132,21 +132,20 @@ func rank(p Portal) int {
 type view struct {
 	*Source
 	now time.Time
-	app pause
+
+	// appErr is the reason for which HubSpot refuses or throttles the app, and appRetry the end of
+	// the pause. After the pause, appErr stays set until a renewal succeeds or maxPause has passed.
+	appErr   error
+	appRetry time.Time
 }
 
 func (s *Source) view() view {
 	v := view{Source: s, now: s.now()}
-	s.app.mu.Lock()
-	defer s.app.mu.Unlock()
-	v.app = s.app.pause
+	v.appRetry, _, v.appErr = s.app.last()
+	if !v.now.Before(v.appRetry.Add(maxPause)) {
+		v.appErr = nil
+	}
 	return v
-}
-
-// appFails reports whether HubSpot refuses or throttles the app. After the pause has ended,
-// appFails still returns true until a renewal succeeds, or until maxPause has passed.
-func (v view) appFails() bool {
-	return v.app.err != nil && v.now.Before(v.app.until.Add(maxPause))
 }
 
 // known returns the portal's entry, or nil if the process has none. For the cache, the call does
@@ -182,19 +181,12 @@ func (v view) recall(ids []string) []store.Loaded {
 		r := store.Loaded{Portal: id}
 		if h := e.current.Load(); h != nil {
 			r.Record = h.Record
-		} else if r.Err = e.whyUnusable(); r.Err == nil {
+		} else if _, _, r.Err = e.unusable.last(); r.Err == nil {
 			continue
 		}
 		all = append(all, r)
 	}
 	return all
-}
-
-// whyUnusable returns the reason for which the record could not be used when it was last read.
-func (e *entry) whyUnusable() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.unusable.err
 }
 
 // status returns what is known of the portal with the record that was read from Redis.
@@ -225,24 +217,15 @@ func (v view) of(r store.Loaded, e *entry, h *held) Portal {
 	switch {
 	case v.options.App == nil:
 		p.Failure = errNoApp.Error()
-	case due && v.appFails():
-		p.Failure, p.Retry = v.app.err.Error(), v.app.until
+	case due && v.appErr != nil:
+		p.Failure, p.Retry = v.appErr.Error(), v.appRetry
 	case e != nil:
-		p.Failure, p.Retry = e.failure(v.now, due)
+		until, _, err := e.pause.last()
+		if err != nil && (due || v.now.Before(until)) { // not due: another replica has renewed the portal
+			p.Failure, p.Retry = err.Error(), until
+		}
 	}
 	return p
-}
-
-// failure returns the reason for which the last renewal failed, and the time of the next try. It
-// returns "" if a renewal has succeeded since. due is false after another replica has renewed the
-// portal.
-func (e *entry) failure(now time.Time, due bool) (why string, retry time.Time) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.pause.err == nil || !due && !now.Before(e.pause.until) {
-		return "", time.Time{}
-	}
-	return e.pause.err.Error(), e.pause.until
 }
 
 // portalOf returns the Portal of a record, with the values that depend on the source's app.

@@ -110,14 +110,11 @@ func (s *Source) readError(e *entry, err error) error {
 		return unavailable(e.id, 0, err)
 	}
 	s.directory.update(e.id, store.Record{}, err)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if now := s.now(); !now.Before(e.unusable.until) {
-		failures := e.unusable.failures
-		if failures%unusableLogged == 0 {
+	if now := s.now(); e.unusable.check(e.id, now) == nil {
+		if _, failures, _ := e.unusable.last(); failures%unusableLogged == 0 {
 			s.log.Error("a portal's record cannot be used", zap.String("portal", e.id), zap.Error(err))
 		}
-		e.unusable = pause{until: now.Add(unknownTime), err: err, failures: failures + 1}
+		_ = e.unusable.extend(e.id, now, unknownTime, err)
 	}
 	return unavailable(e.id, 0, err)
 }

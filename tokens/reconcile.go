@@ -53,7 +53,7 @@ func (s *Source) merge(e *entry, stored *store.Record) (*held, decision) {
 	decision := reconcile(former, stored)
 	if decision == adopt {
 		if former != nil && !former.Refresh.Equal(stored.Refresh) {
-			e.pause = pause{} // the former refresh token had caused the pause
+			e.pause.end() // the former refresh token had caused the pause
 		}
 		e.hold(s.held(e.id, *stored))
 	}
@@ -61,7 +61,7 @@ func (s *Source) merge(e *entry, stored *store.Record) (*held, decision) {
 		e.unsaved.Store(false)
 	}
 	if stored != nil {
-		e.unusable = pause{}
+		e.unusable.end()
 	}
 	e.checkAfter(s.now(), checkEvery)
 	h := e.current.Load()

@@ -22,7 +22,7 @@ func (s *Source) obtain(ctx context.Context, id string) (*Credential, error) {
 	e := s.entry(id)
 	h := e.current.Load()
 	if h == nil {
-		if err := e.isUnusable(s.now()); err != nil {
+		if err := e.unusable.check(e.id, s.now()); err != nil {
 			return nil, err
 		}
 		var err error
@@ -103,7 +103,7 @@ func (s *Source) renew(ctx context.Context, e *entry, old *held, why store.Cause
 	if err := s.paused(e); err != nil {
 		return nil, err
 	}
-	if err := e.isUnusable(s.now()); err != nil {
+	if err := e.unusable.check(e.id, s.now()); err != nil {
 		return nil, err
 	}
 	done := s.needsNoRenewal(e, e.current.Load(), old) // the flight before this one has renewed the portal

@@ -91,7 +91,7 @@ type Source struct {
 	portals *otter.Cache[string, *entry]
 	unknown *otter.Cache[string, time.Time] // unknown portals, and when to read them again
 	flights singleflight.Group              // one flight at a time for each portal
-	app     appPause
+	app     pause                           // no renewals, because HubSpot throttles or refuses the app
 	pending pending
 
 	directory *directory
@@ -184,3 +184,21 @@ func (s *Source) record(portal string) *store.Record {
 	}
 	return e.record()
 }
+
+// postpone begins a pause of the portal because of err, and returns the error for the portal's
+// requests during the pause.
+func (s *Source) postpone(e *entry, retryAfter time.Duration, err error) error {
+	return e.pause.extend(e.id, s.now(), retryAfter, err)
+}
+
+// paused returns an error during a pause of the portal or of all portals, and otherwise nil.
+func (s *Source) paused(e *entry) error {
+	now := s.now()
+	if err := s.app.check(e.id, now); err != nil {
+		return err
+	}
+	return e.pause.check(e.id, now)
+}
+
+// AppChanged ends a pause of all portals, because the client secret has changed.
+func (s *Source) AppChanged() { s.app.end() }
