@@ -14,31 +14,12 @@ import (
 // gate decides which requests are forwarded, and for which portal. It is safe for
 // concurrent use.
 type gate struct {
-	intercept     *intercept.Authority // certificates of tunnels; nil means that there are no tunnels
-	clients       Clients              // nil means that there are no client keys
-	hosts         wire.Hosts           // host names that calls without a client key may use
-	anonymous     bool                 // calls need no client key
-	oauthNeedsKey bool                 // calls of HubSpot's token endpoint need a client key
-	defaultPortal string               // empty means that calls must name a portal
-	served        map[string]bool      // portals that this process serves; nil means all
+	*Options
+	hosts wire.Hosts // host names that calls without a client key may use
 }
 
-func newGate(options Options) *gate {
-	g := &gate{
-		intercept:     options.Intercept,
-		clients:       options.Clients,
-		hosts:         wire.Hosts{Loopback: options.Loopback, Domain: options.PortalDomain, Allowed: options.AllowedHosts},
-		anonymous:     options.AllowAnonymous,
-		oauthNeedsKey: options.OAuthNeedsKey,
-		defaultPortal: options.DefaultPortal,
-	}
-	for _, portal := range options.ServePortals {
-		if g.served == nil {
-			g.served = make(map[string]bool)
-		}
-		g.served[portal] = true
-	}
-	return g
+func newGate(options *Options) *gate {
+	return &gate{options, wire.Hosts{Loopback: options.Loopback, Domain: options.PortalDomain, Allowed: options.AllowedHosts}}
 }
 
 // admit decides whether the request is forwarded, and for which portal. If the request is
@@ -46,11 +27,11 @@ func newGate(options Options) *gate {
 // order of the steps is a promise: a client without rights to a portal does not learn
 // whether the portal is connected.
 func (g *gate) admit(r *http.Request) (a admission, refused *refusal) {
-	if g.intercept != nil {
+	if g.Intercept != nil {
 		a.tunnel = intercept.From(r.Context())
 	}
 	for _, step := range []func(*http.Request, *admission) *refusal{
-		g.refuse, g.refuseInTunnel, g.identifyInTunnel, g.refuseKey, g.route, g.authorize, g.refuseUnserved,
+		g.refuse, g.refuseInTunnel, g.identify, g.refuseKey, g.route, g.authorize,
 	} {
 		if refused = step(r, &a); refused != nil {
 			break
@@ -87,48 +68,91 @@ func (g *gate) refuse(r *http.Request, a *admission) *refusal {
 	return nil
 }
 
-// identify finds the client by its key. The key is wherever an SDK puts its credential.
-// A request with several different keys counts as one without a key.
+// refuseInTunnel refuses a request in a tunnel if its Host is not the tunnel's server, or if
+// a web page sent it.
+//
+// Web pages are refused even though the tunnel has a client key: a browser that has the key
+// as its proxy password uses it for the requests of every page.
+func (g *gate) refuseInTunnel(r *http.Request, a *admission) *refusal {
+	switch {
+	case a.tunnel == nil:
+		return nil
+	case !a.tunnel.LeadsTo(r.Host):
+		return requestInvalid("The request's Host is not the server that its tunnel was opened to, " + a.tunnel.Name + ".")
+	case wire.FromPage(r.Header):
+		return fromPage()
+	}
+	return nil
+}
+
+// identify finds the client by its key. Clients inside tunnels get another message than
+// others, because their key belongs to the CONNECT request.
 func (g *gate) identify(r *http.Request, a *admission) *refusal {
+	refused := g.findClient(r, a)
+	switch {
+	case a.tunnel == nil || refused == nil || refused.category != "CLIENT_UNAUTHENTICATED":
+		return refused
+	case r.Method == http.MethodConnect:
+		return proxyUnauthenticated()
+	default:
+		return tunnelUnauthenticated()
+	}
+}
+
+// findClient finds the client by its key. The key is wherever an SDK puts its credential.
+// A request with several different keys counts as one without a key.
+func (g *gate) findClient(r *http.Request, a *admission) *refusal {
 	presented := presentedKeys(r, a)
-	if len(presented) == 1 && g.clients != nil {
+	if len(presented) == 1 && g.Clients != nil {
 		a.key = secret.New(presented[0])
-		a.client, _ = g.clients.Find(a.key)
+		a.client, _ = g.Clients.Find(a.key)
 	}
 	if a.client != nil {
 		return nil // the key proves that no unknown web page sends this
 	}
-	if clients.IsKey(a.key.Reveal()) && !g.clients.Loaded() {
+	if clients.IsKey(a.key.Reveal()) && !g.Clients.Loaded() {
 		return clientsUnavailable()
 	}
-	if !a.key.IsZero() && g.clients.Expired(a.key) {
+	if !a.key.IsZero() && g.Clients.Expired(a.key) {
 		return clientExpired()
 	}
 	switch {
 	case wire.FromPage(r.Header):
 		return fromPage()
 	case a.tunnel == nil && !g.hosts.Accept(r.Host):
-		return foreignHost(g.hosts.Loopback)
-	case g.hosts.Loopback && wire.CameThroughProxy(r):
+		return foreignHost(g.Loopback)
+	case g.Loopback && wire.CameThroughProxy(r):
 		return clientForwarded()
 	}
 	// SDKs send no credential with a call of HubSpot's token endpoint, whose
 	// credential is in the body.
 	_, target, _ := a.target.PortalPrefix()
 	a.tokenCall = r.Method == http.MethodPost && target.IsTokenEndpoint()
-	anybody := g.anonymous
+	anonymous := g.AllowAnonymous
 	if a.tokenCall {
-		anybody = !g.oauthNeedsKey
+		anonymous = !g.OAuthNeedsKey
 	}
 	switch {
-	case anybody && !slices.ContainsFunc(presented, clients.IsKey):
+	case anonymous && !slices.ContainsFunc(presented, clients.IsKey):
 		return nil
 	case len(presented) > 1:
 		return clientAmbiguous()
-	case !a.key.IsZero() && !g.clients.Loaded():
+	case !a.key.IsZero() && !g.Clients.Loaded():
 		return clientsUnavailable()
 	}
 	return clientUnauthenticated()
+}
+
+// presentedKeys returns the distinct values that the request presents as its client key. For
+// a request in a tunnel it returns the key of the CONNECT request.
+func presentedKeys(r *http.Request, a *admission) []string {
+	switch {
+	case a.tunnel == nil:
+		return wire.Credentials(r.Header, a.target.Query)
+	case a.tunnel.Key.IsZero():
+		return nil
+	}
+	return []string{a.tunnel.Key.Reveal()}
 }
 
 // refuseKey refuses a request that has a client key in a part of its request line that is
@@ -186,28 +210,48 @@ func (g *gate) choosePortal(a *admission) *refusal {
 		a.portal = a.named
 	case a.client != nil && a.client.OnlyPortal() != "":
 		a.portal = a.client.OnlyPortal()
-	case g.defaultPortal != "":
-		a.portal = g.defaultPortal
+	case g.DefaultPortal != "":
+		a.portal = g.DefaultPortal
 	default:
 		return portalRequired()
 	}
 	return nil
 }
 
-// authorize refuses a request that exceeds the client's rights.
+// authorize refuses a request that exceeds the client's rights, and a portal that this
+// process does not serve.
 func (g *gate) authorize(r *http.Request, a *admission) *refusal {
 	if a.client != nil {
 		if why := a.client.Forbids(a.portal, r, a.target); why != "" {
-			return clientForbidden(why)
+			return newRefusal("CLIENT_FORBIDDEN", why)
 		}
+	}
+	if a.portal != "" && len(g.ServePortals) > 0 && !slices.Contains(g.ServePortals, a.portal) {
+		return portalNotServed(a.portal)
 	}
 	return nil
 }
 
-// refuseUnserved refuses a portal that is not in SERVE_PORTALS.
-func (g *gate) refuseUnserved(_ *http.Request, a *admission) *refusal {
-	if a.portal != "" && g.served != nil && !g.served[a.portal] {
-		return portalNotServed(a.portal)
+// admitTunnel decides whether a CONNECT request opens a tunnel. The rights of the client are
+// checked for each request inside the tunnel.
+func (g *gate) admitTunnel(r *http.Request) (a admission, refused *refusal) {
+	a.target.Path = r.RequestURI // for the access log
+	name, ok := g.Intercept.Target(r.RequestURI)
+	switch {
+	case r.ProtoMajor != 1:
+		return a, methodRefused("CONNECT over HTTP/2")
+	case !ok:
+		return a, connectRefused(g.Intercept.Names())
+	case hasBody(r):
+		return a, requestInvalid("A CONNECT request has no body.")
+	case wire.FromPage(r.Header):
+		return a, fromPage()
 	}
-	return nil
+	user, key, ok := intercept.Credentials(r.Header)
+	if !ok || clients.IsKey(user) {
+		return a, proxyUnauthenticated()
+	}
+	a.tunnel = &intercept.Tunnel{Name: name, User: user, Key: key}
+	refused = g.identify(r, &a)
+	return a, refused
 }

@@ -10,10 +10,6 @@ import (
 	"regexp"
 )
 
-// maxErrorBody is how much of an error's body is parsed, in bytes. HubSpot's errors are
-// shorter.
-const maxErrorBody = 64 << 10
-
 // apiError has the fields of HubSpot's errors that the proxy needs.
 type apiError struct {
 	Category   string `json:"category"`   // of a 401, and of some 429s

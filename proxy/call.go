@@ -125,6 +125,12 @@ func (c *call) unread() bool {
 // trailed reports whether HubSpot's answer has trailers.
 func (c *call) trailed() bool { return c.response != nil && len(c.response.Trailer) > 0 }
 
+// tunnelEnds reports whether the answer must close the tunnel, because its key is no longer
+// valid. The client then opens another tunnel.
+func (c *call) tunnelEnds() bool {
+	return c.tunnel != nil && c.refused == "CLIENT_UNAUTHENTICATED" && c.request.Method != http.MethodConnect
+}
+
 // String formats the spans for the Server-Timing header, in milliseconds
 // (https://www.w3.org/TR/server-timing/).
 func (s spans) String() string {

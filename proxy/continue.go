@@ -76,12 +76,13 @@ func (i *interim) conclude(w http.ResponseWriter) {
 // awaitedBody is the body of a client that waits for 100 Continue.
 type awaitedBody struct {
 	io.ReadCloser
-	reply *reply
+	interim *interim
+	client  http.ResponseWriter
 }
 
 // Read implements io.Reader.
 func (b awaitedBody) Read(p []byte) (int, error) {
-	if !b.reply.interim.proceed(b.reply.ResponseWriter) {
+	if !b.interim.proceed(b.client) {
 		return 0, errNotContinued
 	}
 	return b.ReadCloser.Read(p)

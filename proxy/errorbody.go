@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// maxErrorBody is how much of an error's body is parsed, in bytes. HubSpot's errors are
+// shorter.
+const maxErrorBody = 64 << 10
+
 // categoryTimeout is how long the proxy waits for the body of a 401 to read its category.
 const categoryTimeout = time.Second
 

@@ -62,7 +62,7 @@ func requests(method, status, by, category string) string {
 	return fmt.Sprintf("requests_total answered_by=%s category=%s method=%s status=%s", by, category, method, status)
 }
 
-var categoryInCode = regexp.MustCompile(`category: +"([A-Z_]+)"`)
+var categoryInCode = regexp.MustCompile(`(?:category: +|newRefusal\(|newDelay\()"([A-Z_]+)"`)
 
 // A category that were not there from the start would be seen by no alert the
 // first time.

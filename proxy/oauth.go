@@ -25,13 +25,8 @@ const tokenInfoPath = "/oauth/v2/private-apps/get/access-token-info"
 // oauth checks calls of HubSpot's OAuth endpoints, whose credential is in the body. It is
 // safe for concurrent use.
 type oauth struct {
-	gate        *gate
-	credentials Credentials
-	tokenCalls  tokenCalls
-}
-
-func newOAuth(gate *gate, credentials Credentials) *oauth {
-	return &oauth{gate: gate, credentials: credentials, tokenCalls: tokenCalls{bodyTime: tokenBodyTime}}
+	gate       *gate
+	tokenCalls tokenCalls
 }
 
 // admit reads the body of a call of an OAuth endpoint, and refuses the call if the body
@@ -77,16 +72,13 @@ func (o *oauth) exchangeKey(c *call, body []byte) ([]byte, *refusal) {
 	if json.Unmarshal(body, &fields) != nil || json.Unmarshal(fields["tokenKey"], &key) != nil || !c.presents(key) {
 		return body, nil
 	}
-	for _, step := range []func(*admission) *refusal{
-		o.gate.choosePortal,
-		func(a *admission) *refusal { return o.gate.authorize(c.request, a) },
-		func(a *admission) *refusal { return o.gate.refuseUnserved(c.request, a) },
-	} {
-		if refused := step(&c.admission); refused != nil {
-			return nil, refused
-		}
+	if refused := o.gate.choosePortal(&c.admission); refused != nil {
+		return nil, refused
 	}
-	credential, err := o.credentials.Credential(c.request.Context(), c.portal)
+	if refused := o.gate.authorize(c.request, &c.admission); refused != nil {
+		return nil, refused
+	}
+	credential, err := o.gate.Credentials.Credential(c.request.Context(), c.portal)
 	switch {
 	case err != nil:
 		return nil, refusalFor(c, err)

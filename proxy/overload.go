@@ -52,9 +52,6 @@ func (l *load) end(client string) {
 }
 
 func overloaded(why string) *refusal {
-	return &refusal{
-		category:   "OVERLOADED",
-		message:    why + " The request was not sent to HubSpot. Try again later, with fewer requests at once.",
-		retryAfter: time.Second,
-	}
+	return newDelay("OVERLOADED", time.Second,
+		why+" The request was not sent to HubSpot. Try again later, with fewer requests at once.")
 }

@@ -28,7 +28,7 @@ type Proxy struct {
 	faults   *zap.Logger // throttled: each cause once per throttle.Every
 	gate     *gate
 	load     load // the admitted requests
-	oauth    *oauth
+	oauth    oauth
 	turns    *turns
 	reverse  *httputil.ReverseProxy
 	upstream *upstream.Transport
@@ -44,9 +44,10 @@ func New(options Options) *Proxy {
 		options.Log = zap.NewNop()
 	}
 	log := options.Log
-	p := &Proxy{options: options, faults: throttle.Logger(log, throttle.Every), gate: newGate(options)}
+	p := &Proxy{options: options, faults: throttle.Logger(log, throttle.Every)}
+	p.gate = newGate(&p.options)
+	p.oauth = oauth{gate: p.gate, tokenCalls: tokenCalls{bodyTime: tokenBodyTime}}
 	p.load.most = options.MaxRequests
-	p.oauth = newOAuth(p.gate, options.Credentials)
 	p.turns = newTurns(options)
 	p.upstream = upstream.New(upstream.Config{
 		URL: options.Upstream, TLS: options.UpstreamTLS, Timeout: options.UpstreamTimeout, HTTP2: options.UpstreamHTTP2,
@@ -146,7 +147,6 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	if refusal := p.admit(c, rw); refusal != nil {
 		a.refuse(refusal)
-		a.finished = true
 		return
 	}
 	p.reverse.ServeHTTP(a, p.forwarded(c, a))
@@ -163,13 +163,11 @@ func (p *Proxy) connect(a *reply) {
 	var refused *refusal
 	if c.admission, refused = p.gate.admitTunnel(c.request); refused != nil {
 		a.refuse(refused)
-		a.finished = true
 		return
 	}
 	raw, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
 	if err != nil {
 		a.refuse(methodRefused(http.MethodConnect))
-		a.finished = true
 		return
 	}
 	c.connected, a.status = true, http.StatusOK
@@ -218,7 +216,7 @@ func (p *Proxy) forwarded(c *call, a *reply) *http.Request {
 	_ = http.NewResponseController(a.ResponseWriter).EnableFullDuplex()
 	if awaitsContinue(r) && !c.bodyRead {
 		a.interim = &interim{header: make(http.Header)}
-		r.Body = awaitedBody{r.Body, a}
+		r.Body = awaitedBody{r.Body, a.interim, a.ResponseWriter}
 	}
 	return r
 }

@@ -85,6 +85,15 @@ func (h hooks) answerError(rw http.ResponseWriter, r *http.Request, err error) {
 	rw.(*reply).refuse(refusal)
 }
 
+// refuse sends the refusal to the client.
+func (a *reply) refuse(r *refusal) {
+	a.call.refused, a.call.correlation = r.category, correlationID()
+	r.setHeader(a.Header())
+	a.WriteHeader(r.status())
+	_, _ = a.Write(r.body(a.call.correlation))
+	a.finished = true
+}
+
 // bufferPool provides the buffers with which ReverseProxy copies answers.
 type bufferPool struct{ buffers sync.Pool }
 

@@ -65,18 +65,11 @@ func (t *tokenCalls) end(c *call) {
 	}
 }
 
-func bodyInvalid() *refusal {
-	return requestInvalid("The request's body is malformed, or was broken off.")
-}
-
 func tokenBodyTooLong() *refusal {
 	return requestInvalid("The request's body is longer than 64 KiB, which is the limit for calls of the token endpoint without a client key. Send a client key.")
 }
 
 func tooManyTokenCalls() *refusal {
-	return &refusal{
-		category:   "OVERLOADED",
-		message:    "Too many calls of the token endpoint without a client key are under way. Try again later, or send a client key.",
-		retryAfter: time.Second,
-	}
+	return newDelay("OVERLOADED", time.Second,
+		"Too many calls of the token endpoint without a client key are under way. Try again later, or send a client key.")
 }
