@@ -23,10 +23,10 @@ func readCategory(response *http.Response) string { return readError(response).C
 
 // readError is like readCategory, and returns all fields that the proxy needs.
 func readError(response *http.Response) (e apiError) {
-	body := newErrorBody(response.Body)
+	body, whole := readBeginning(response.Body)
 	response.Body = body
-	if head, whole := body.beginning(); whole {
-		e = parseError(head, response.Header)
+	if whole {
+		e = parseError(body.head, response.Header)
 	}
 	return e
 }

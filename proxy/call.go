@@ -122,9 +122,6 @@ func (c *call) unread() bool {
 	return !c.body.Ended()
 }
 
-// trailed reports whether HubSpot's answer has trailers.
-func (c *call) trailed() bool { return c.response != nil && len(c.response.Trailer) > 0 }
-
 // tunnelEnds reports whether the answer must close the tunnel, because its key is no longer
 // valid. The client then opens another tunnel.
 func (c *call) tunnelEnds() bool {

@@ -48,7 +48,7 @@ func New(options Options) *Proxy {
 	p.gate = newGate(&p.options)
 	p.oauth = oauth{gate: p.gate, tokenCalls: tokenCalls{bodyTime: tokenBodyTime}}
 	p.load.most = options.MaxRequests
-	p.turns = newTurns(options)
+	p.turns = &turns{Options: &p.options}
 	p.upstream = upstream.New(upstream.Config{
 		URL: options.Upstream, TLS: options.UpstreamTLS, Timeout: options.UpstreamTimeout, HTTP2: options.UpstreamHTTP2,
 		WithoutHTTP2: func() { log.Warn("HubSpot does not accept HTTP/2; the proxy uses HTTP/1.1") },
@@ -70,68 +70,6 @@ func New(options Options) *Proxy {
 	return p
 }
 
-// Shutdown closes the clients' tunnels: idle ones at once, the others when their requests
-// have ended. If ctx ends first, Shutdown returns its error. Shut down the server of
-// [Proxy.Server] at the same time, because that server's Shutdown does not include the
-// tunnels.
-func (p *Proxy) Shutdown(ctx context.Context) error {
-	if p.tunnels == nil {
-		return nil
-	}
-	return p.tunnels.Shutdown(ctx)
-}
-
-// CloseTunnels closes all tunnels of clients at once.
-func (p *Proxy) CloseTunnels() {
-	if p.tunnels != nil {
-		p.tunnels.Close()
-	}
-}
-
-// Close closes all tunnels and the idle connections to HubSpot, and writes log messages
-// that were throttled.
-func (p *Proxy) Close() {
-	p.CloseTunnels()
-	p.upstream.CloseIdleConnections()
-	_ = p.faults.Sync()
-}
-
-// Stopping announces that the server will be shut down. From now on each answer closes its
-// connection, by Connection: close or GOAWAY.
-//
-// Call Stopping some time before [http.Server.Shutdown], which closes idle connections at
-// once. A request that arrives on such a connection at that moment is lost, and a client
-// may not repeat it unless it is idempotent. After Stopping, the connections that are in
-// use end by themselves, so Shutdown closes only unused ones.
-func (p *Proxy) Stopping() { p.stopping.Store(true) }
-
-// UnderWay returns the number of requests that have not ended yet.
-func (p *Proxy) UnderWay() int64 { return p.underWay.Load() }
-
-// Server returns a new server for the proxy. It limits the time and the size of a request's
-// header. It does not limit how long a body takes in either direction.
-//
-// The server supports HTTP/1.1, HTTP/2 over TLS, and HTTP/2 without TLS with prior
-// knowledge (RFC 9113 section 3.3).
-func (p *Proxy) Server() *http.Server {
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(true)
-	return &http.Server{
-		Handler:           p,
-		Protocols:         &protocols,
-		ReadHeaderTimeout: 15 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    128 << 10,
-		ConnState:         p.options.ConnState,
-		ConnContext:       p.options.ConnContext,
-		ErrorLog:          log.New(serverLog{p.faults}, "", 0),
-		// OPTIONS * is forwarded to HubSpot.
-		DisableGeneralOptionsHandler: true,
-	}
-}
-
 // ServeHTTP implements http.Handler. It shows the whole way of a request: admit, forward,
 // record.
 func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
@@ -150,32 +88,8 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.reverse.ServeHTTP(a, p.forwarded(c, a))
-	if c.trailed() {
-		c.conceal(rw.Header())
-	}
-	a.finished = true
-}
-
-// connect answers a CONNECT request. It refuses the request, or opens a tunnel and returns
-// when the TLS handshake inside the tunnel has ended.
-func (p *Proxy) connect(a *reply) {
-	c := a.call
-	var refused *refusal
-	if c.admission, refused = p.gate.admitTunnel(c.request); refused != nil {
-		a.refuse(refused)
-		return
-	}
-	raw, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
-	if err != nil {
-		a.refuse(methodRefused(http.MethodConnect))
-		return
-	}
-	c.connected, a.status = true, http.StatusOK
-	ahead, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
-	if err := p.tunnels.Serve(raw, ahead, *c.tunnel); err != nil {
-		a.failed = true
-		p.faults.Warn("a client did not complete the TLS handshake in its tunnel; check that it trusts the CA of INTERCEPT_CA_CERT_FILE", zap.Error(err))
-		return
+	if c.response != nil && len(c.response.Trailer) > 0 {
+		c.conceal(rw.Header()) // which now has the trailers too
 	}
 	a.finished = true
 }
@@ -247,4 +161,90 @@ func (p *Proxy) end(c *call, a *reply) {
 		p.load.end(c.clientName())
 	}
 	p.underWay.Add(-1)
+}
+
+// connect answers a CONNECT request. It refuses the request, or opens a tunnel and returns
+// when the TLS handshake inside the tunnel has ended.
+func (p *Proxy) connect(a *reply) {
+	c := a.call
+	var refused *refusal
+	if c.admission, refused = p.gate.admitTunnel(c.request); refused != nil {
+		a.refuse(refused)
+		return
+	}
+	raw, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
+	if err != nil {
+		a.refuse(methodRefused(http.MethodConnect))
+		return
+	}
+	c.connected, a.status = true, http.StatusOK
+	ahead, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	if err := p.tunnels.Serve(raw, ahead, *c.tunnel); err != nil {
+		a.failed = true
+		p.faults.Warn("a client did not complete the TLS handshake in its tunnel; check that it trusts the CA of INTERCEPT_CA_CERT_FILE", zap.Error(err))
+		return
+	}
+	a.finished = true
+}
+
+// Shutdown closes the clients' tunnels: idle ones at once, the others when their requests
+// have ended. If ctx ends first, Shutdown returns its error. Shut down the server of
+// [Proxy.Server] at the same time, because that server's Shutdown does not include the
+// tunnels.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	if p.tunnels == nil {
+		return nil
+	}
+	return p.tunnels.Shutdown(ctx)
+}
+
+// CloseTunnels closes all tunnels of clients at once.
+func (p *Proxy) CloseTunnels() {
+	if p.tunnels != nil {
+		p.tunnels.Close()
+	}
+}
+
+// Close closes all tunnels and the idle connections to HubSpot, and writes log messages
+// that were throttled.
+func (p *Proxy) Close() {
+	p.CloseTunnels()
+	p.upstream.CloseIdleConnections()
+	_ = p.faults.Sync()
+}
+
+// Stopping announces that the server will be shut down. From now on each answer closes its
+// connection, by Connection: close or GOAWAY.
+//
+// Call Stopping some time before [http.Server.Shutdown], which closes idle connections at
+// once. A request that arrives on such a connection at that moment is lost, and a client
+// may not repeat it unless it is idempotent. After Stopping, the connections that are in
+// use end by themselves, so Shutdown closes only unused ones.
+func (p *Proxy) Stopping() { p.stopping.Store(true) }
+
+// UnderWay returns the number of requests that have not ended yet.
+func (p *Proxy) UnderWay() int64 { return p.underWay.Load() }
+
+// Server returns a new server for the proxy. It limits the time and the size of a request's
+// header. It does not limit how long a body takes in either direction.
+//
+// The server supports HTTP/1.1, HTTP/2 over TLS, and HTTP/2 without TLS with prior
+// knowledge (RFC 9113 section 3.3).
+func (p *Proxy) Server() *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           p,
+		Protocols:         &protocols,
+		ReadHeaderTimeout: 15 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    128 << 10,
+		ConnState:         p.options.ConnState,
+		ConnContext:       p.options.ConnContext,
+		ErrorLog:          log.New(serverLog{p.faults}, "", 0),
+		// OPTIONS * is forwarded to HubSpot.
+		DisableGeneralOptionsHandler: true,
+	}
 }

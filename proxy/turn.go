@@ -17,27 +17,20 @@ import (
 // turns gives calls their turns within HubSpot's rate limits, and counts what is sent.
 // It is safe for concurrent use.
 type turns struct {
-	budget *budget.Budget // nil means that nothing is counted, and calls need no turns
-	wait   time.Duration  // for a call's turns; zero means that calls need none
-
-	ahead     atomic.Int64 // bytes of bodies that were read of requests that wait
-	mostAhead int64
-}
-
-func newTurns(options Options) *turns {
-	return &turns{budget: options.Budget, wait: options.RateLimitWait, mostAhead: options.RetryMemory}
+	*Options
+	ahead atomic.Int64 // bytes of bodies that were read of requests that wait, at most RetryMemory
 }
 
 // needed reports whether calls need turns.
-func (t *turns) needed() bool { return t.budget != nil && t.wait > 0 }
+func (t *turns) needed() bool { return t.Budget != nil && t.RateLimitWait > 0 }
 
 // admit takes one of the client's calls of the day, and waits for the call's turn.
 func (t *turns) admit(c *call) *refusal {
-	if t.budget == nil || c.portal == "" || c.target.IsOAuth() {
+	if t.Budget == nil || c.portal == "" || c.target.IsOAuth() {
 		return nil
 	}
 	if c.client != nil && c.client.DailyLimit > 0 {
-		if err := t.budget.TakeDaily(c.request.Context(), c.client.Name, c.client.DailyLimit, c.began); err != nil {
+		if err := t.Budget.TakeDaily(c.request.Context(), c.client.Name, c.client.DailyLimit, c.began); err != nil {
 			return c.turnRefused(err)
 		}
 		c.dailyTaken = true
@@ -45,7 +38,7 @@ func (t *turns) admit(c *call) *refusal {
 	if !t.needed() {
 		return nil
 	}
-	turn, err := t.budget.Take(c.request.Context(), c.budgetCall(), t.wait, func() error { return t.readAhead(c) })
+	turn, err := t.Budget.Take(c.request.Context(), c.budgetCall(), t.RateLimitWait, func() error { return t.readAhead(c) })
 	c.turn, c.spans.turn = turn, turn.Waited
 	if err != nil {
 		return c.turnRefused(err)
@@ -56,7 +49,7 @@ func (t *turns) admit(c *call) *refusal {
 // end gives back what the call has taken and not used.
 func (t *turns) end(c *call) {
 	if c.dailyTaken {
-		t.budget.SettleDaily(c.client.Name, c.attempts)
+		t.Budget.SettleDaily(c.client.Name, c.attempts)
 	}
 	t.ahead.Add(int64(-c.bodyAhead))
 }
@@ -101,19 +94,21 @@ func rateLimited(refused *budget.RefusedError) *refusal {
 	return r
 }
 
-// maxReadAhead is how long a body may be that is read while its request waits.
+// maxReadAhead is the length in bytes of the longest body that is read while its request
+// waits.
 const maxReadAhead = 64 << 10
 
-// readAhead reads the body of a request that is going to wait for its turn. Over
-// HTTP/1, net/http's server notices that a client has left only when it has read the
-// request's body. Long bodies stay where they are: such a client keeps its place.
+// readAhead reads the request's body before the request waits for its turn. Over HTTP/1,
+// net/http's server does not notice that a client has left until the body is read.
+// readAhead does not read a longer body than maxReadAhead: such a request keeps its place
+// in the queue after its client has left.
 func (t *turns) readAhead(c *call) error {
 	r := c.request
 	length := r.ContentLength
 	if !hasBody(r) || r.ProtoMajor != 1 || length < 0 || length > maxReadAhead || c.bodyRead || awaitsContinue(r) {
 		return nil
 	}
-	if t.ahead.Add(length) > t.mostAhead {
+	if t.ahead.Add(length) > t.RetryMemory {
 		t.ahead.Add(-length)
 		return nil
 	}
@@ -127,9 +122,9 @@ func (t *turns) readAhead(c *call) error {
 	return nil
 }
 
-// sent counts a call that was sent, and takes in what HubSpot says about its limits.
+// sent counts a call that was sent, and learns HubSpot's limits from the answer.
 func (t *turns) sent(c *call, response *http.Response, err error, sent time.Time) {
-	if t.budget == nil {
+	if t.Budget == nil {
 		return
 	}
 	if err != nil {
@@ -140,12 +135,11 @@ func (t *turns) sent(c *call, response *http.Response, err error, sent time.Time
 	} else {
 		c.turn.Answered(response.Header, sent)
 	}
-	t.budget.Count(c.clientName(), c.portal, sent)
+	t.Budget.Count(c.clientName(), c.portal, sent)
 }
 
-// rejected takes in that HubSpot has answered 429. If that is for a burst, and the
-// request can be sent again, rejected waits for another turn. It reports false if the
-// 429 is the answer.
+// rejected handles HubSpot's 429. If the limit is one of seconds, and the request can be
+// sent again, rejected waits for another turn. again is false if the client gets the 429.
 func (t *turns) rejected(ctx context.Context, c *call, response *http.Response) (again bool, err error) {
 	if c.body != nil {
 		c.body.EndAttempt() // as authenticate does it after a 401
@@ -164,7 +158,7 @@ func (t *turns) rejected(ctx context.Context, c *call, response *http.Response) 
 	}
 	next := c.budgetCall()
 	next.Again = true
-	turn, err := t.budget.Take(ctx, next, t.wait-c.spans.turn, nil)
+	turn, err := t.Budget.Take(ctx, next, t.RateLimitWait-c.spans.turn, nil)
 	c.spans.turn += turn.Waited
 	if ctx.Err() != nil {
 		_ = response.Body.Close()
