@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -17,8 +18,16 @@ var dailyScript string
 
 var dailyLua = redis.NewScript(dailyScript)
 
+// dailyLimits keeps clients to their own limits of calls a day. It is safe for concurrent
+// use.
+type dailyLimits struct {
+	process *process
+	mu      sync.Mutex
+	clients map[string]*dailyLimit // by the client's name
+}
+
 // dailyLimit is a client's limit of a day, and what the process has reserved of it in
-// Redis. Usage.mu guards it.
+// Redis. dailyLimits.mu guards it.
 type dailyLimit struct {
 	day   string
 	limit int64
@@ -39,19 +48,19 @@ const dailyRetry = time.Second
 
 // TakeDaily takes one of the calls that the client may send today, by UTC. The limit
 // holds for all processes together. TakeDaily returns a [*RefusedError] if no call is
-// left, or ctx's error. The caller calls [Usage.SettleDaily] when the call has ended.
+// left, or ctx's error. The caller calls [Budget.SettleDaily] when the call has ended.
 //
 // A process reserves a twentieth of the calls that are left, so that calls wait for
 // Redis only when few are left. While Redis does not answer, a process sends a tenth of
 // the calls that were left.
-func (u *Usage) TakeDaily(ctx context.Context, client string, limit int64, now time.Time) error {
+func (l *dailyLimits) TakeDaily(ctx context.Context, client string, limit int64, now time.Time) error {
 	for {
-		taken, asking, after := u.tryDaily(client, limit, now)
+		taken, asking, after := l.tryDaily(client, limit, now)
 		switch {
 		case taken:
 			return nil
 		case asking == nil:
-			u.budget.metrics.refused.WithLabelValues(reasonDaily).Inc()
+			l.process.metrics.refused.WithLabelValues(reasonDaily).Inc()
 			return &RefusedError{RetryAfter: after, Policy: PolicyDaily, Daily: true}
 		}
 		select {
@@ -65,10 +74,10 @@ func (u *Usage) TakeDaily(ctx context.Context, client string, limit int64, now t
 
 // tryDaily takes a call. If it takes none, it returns a channel that is closed when the
 // caller should try again, or nil and how long no call will be left.
-func (u *Usage) tryDaily(client string, limit int64, now time.Time) (taken bool, asking <-chan struct{}, after time.Duration) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	d := u.dailyOf(client, limit, now)
+func (l *dailyLimits) tryDaily(client string, limit int64, now time.Time) (taken bool, asking <-chan struct{}, after time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.dailyOf(client, limit, now)
 	d.idle = false
 	credit := int64(0) // calls that may be used without a reservation
 	switch {
@@ -81,13 +90,13 @@ func (u *Usage) tryDaily(client string, limit int64, now time.Time) (taken bool,
 	case d.held > 0:
 		d.held--
 		if d.held < d.left/40 {
-			u.reserve(client, d, math.MaxInt32)
+			l.reserve(client, d)
 		}
 		return true, nil, 0
 	case d.uncalled < credit:
 		d.uncalled++
 		if now.Sub(d.failed) >= dailyRetry {
-			u.reserve(client, d, math.MaxInt32)
+			l.reserve(client, d)
 		}
 		return true, nil, 0
 	case d.failed.IsZero() && d.left == 0 && !d.answered.IsZero() && now.Sub(d.answered) < dailyRetry:
@@ -95,18 +104,18 @@ func (u *Usage) tryDaily(client string, limit int64, now time.Time) (taken bool,
 	case now.Sub(d.failed) < dailyRetry:
 		return false, nil, time.Minute
 	}
-	u.reserve(client, d, math.MaxInt32)
+	l.reserve(client, d)
 	return false, d.asking, 0
 }
 
 // SettleDaily records how often the call that was taken has been sent.
-func (u *Usage) SettleDaily(client string, sent int) {
+func (l *dailyLimits) SettleDaily(client string, sent int) {
 	if sent == 1 {
 		return
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	switch d := u.limits[client]; {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch d := l.clients[client]; {
 	case d == nil:
 	case sent == 0:
 		d.held++
@@ -121,12 +130,12 @@ func untilMidnight(now time.Time) time.Duration {
 }
 
 // dailyOf returns the client's limit of today.
-func (u *Usage) dailyOf(client string, limit int64, now time.Time) *dailyLimit {
+func (l *dailyLimits) dailyOf(client string, limit int64, now time.Time) *dailyLimit {
 	day := now.UTC().Format(time.DateOnly)
-	d := u.limits[client]
+	d := l.clients[client]
 	if d == nil || d.day != day {
 		d = &dailyLimit{day: day, limit: limit, left: limit}
-		u.limits[client] = d
+		l.clients[client] = d
 	}
 	if d.limit != limit {
 		d.limit, d.left, d.answered = limit, 0, time.Time{} // Redis has what is left
@@ -135,22 +144,22 @@ func (u *Usage) dailyOf(client string, limit int64, now time.Time) *dailyLimit {
 }
 
 // reserve asks Redis for more of the client's calls, unless a question is under way. The
-// caller holds u.mu.
-func (u *Usage) reserve(client string, d *dailyLimit, most int64) {
-	if d.asking != nil || u.budget.ctx.Err() != nil {
+// caller holds l.mu.
+func (l *dailyLimits) reserve(client string, d *dailyLimit) {
+	if d.asking != nil || l.process.ctx.Err() != nil {
 		return
 	}
 	asking, uncalled, asked := make(chan struct{}), d.uncalled, &dailyLimit{day: d.day, limit: d.limit}
 	d.asking = asking
-	u.budget.goroutines.Go(func() {
-		given, left, err := u.askDaily(u.budget.ctx, client, asked, most, -uncalled)
-		u.mu.Lock()
-		defer u.mu.Unlock()
+	l.process.goroutines.Go(func() {
+		given, left, err := l.askDaily(l.process.ctx, client, asked, math.MaxInt32, -uncalled)
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		defer close(asking)
 		d.asking = nil
 		if err != nil {
 			d.failed = time.Now()
-			u.budget.log.Warn("a client's daily limit cannot be read from Redis: this process sends a tenth of what was left until it can", zap.Error(err))
+			l.process.log.Warn("a client's daily limit cannot be read from Redis: this process sends a tenth of what was left until it can", zap.Error(err))
 			return
 		}
 		d.held, d.left, d.uncalled = d.held+given, left, d.uncalled-uncalled
@@ -160,31 +169,31 @@ func (u *Usage) reserve(client string, d *dailyLimit, most int64) {
 
 // giveBackDaily gives back the reserved calls of clients that were idle since the last
 // flush, or of all clients, so that other processes can use them.
-func (u *Usage) giveBackDaily(ctx context.Context, all bool) {
-	u.mu.Lock()
+func (l *dailyLimits) giveBackDaily(ctx context.Context, all bool) {
+	l.mu.Lock()
 	back := make(map[string]*dailyLimit)
-	for client, d := range u.limits {
+	for client, d := range l.clients {
 		if n := d.held - d.uncalled; (d.idle || all) && n != 0 {
 			back[client] = &dailyLimit{day: d.day, limit: d.limit, held: n}
 			d.held, d.uncalled = 0, 0
 		}
 		d.idle = true
 	}
-	u.mu.Unlock()
+	l.mu.Unlock()
 	for client, d := range back {
-		if _, _, err := u.askDaily(ctx, client, d, 0, d.held); err != nil {
+		if _, _, err := l.askDaily(ctx, client, d, 0, d.held); err != nil {
 			// The client can then use less than its limit today, never more.
-			u.budget.log.Warn("calls of a client's daily limit cannot be given back to Redis", zap.Error(err))
+			l.process.log.Warn("calls of a client's daily limit cannot be given back to Redis", zap.Error(err))
 		}
 	}
 }
 
 // askDaily reserves up to most calls in Redis, after it has given back some. A negative
 // back is calls that were used without a reservation.
-func (u *Usage) askDaily(ctx context.Context, client string, d *dailyLimit, most, back int64) (given, left int64, err error) {
+func (l *dailyLimits) askDaily(ctx context.Context, client string, d *dailyLimit, most, back int64) (given, left int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, visitTimeout)
 	defer cancel()
-	answer, err := dailyLua.Run(ctx, u.budget.redis, []string{u.budget.prefix + "daily:{" + client + "}:" + d.day}, d.limit, most, back).Int64Slice()
+	answer, err := dailyLua.Run(ctx, l.process.redis, []string{l.process.prefix + "daily:{" + client + "}:" + d.day}, d.limit, most, back).Int64Slice()
 	if err == nil && len(answer) != 2 {
 		err = store.ErrShape
 	}

@@ -21,30 +21,30 @@
 // turns that the process has used, it reports what HubSpot's headers say, and it takes
 // turns.
 //
-//   - The limit is far while less than 70 % of it is used or taken, minus one call for
-//     each process, or while less than half of it is. A process then takes turns in
-//     advance: as many as it has used within the last interval, and at least an equal
-//     share of a quarter of the limit, up to half of what is left below 75 % of the
-//     limit. It takes more when three quarters of them are used. So no request waits
-//     for Redis, and one visit serves ten calls or more. A process that has not visited
-//     the window for an interval sends a twentieth of the limit without a visit, and
-//     reports these calls later.
+//   - The limit is far while the calls that were sent and the turns that were taken are
+//     fewer than 70 % of it, minus one for each process (but not less than 50 %). A
+//     process then takes turns in advance: as many as it has used within the last
+//     interval, at least an equal share of a quarter of the limit, and at most half of
+//     what is left below 75 % of the limit. It takes more when it has used three quarters
+//     of them. So no request waits for Redis, and one visit serves ten calls or more. A
+//     process that has not visited the window for an interval sends a twentieth of the
+//     limit without a visit, and reports these calls later.
 //   - Near the limit, each request needs a turn of its own. Redis gives the turn at once
-//     or for a later time. The turns of calls that wait are spread over the interval:
+//     or for a later time. Redis spreads the turns of calls that wait over the interval:
 //     if all were given when the window has room again, a client that calls seldom
-//     would wait a whole interval behind one that has used up the limit. Redis refuses
-//     no request because of the spread while the window has room.
+//     would wait a whole interval behind one that has used up the limit. While the
+//     window has room, Redis refuses no request because of the spread.
 //   - A call counts from the time at which it may have reached HubSpot: when the header
 //     of the answer has come, or a fortieth of the interval (at least 50 ms) after it
-//     was sent, if that is earlier. After a 429 of HubSpot's this margin grows, to a quarter of the
-//     interval at most.
+//     was sent, if that is earlier. After a 429 of HubSpot's this margin grows, to a
+//     quarter of the interval at most.
 //
-// The limit is the limit in HubSpot's headers. Until a header has named a limit, the
-// limit is 100 calls in 10 seconds.
-// HubSpot counts the calls of other programs too. If X-HubSpot-RateLimit-Remaining shows
-// more calls than the window has, the difference is added to the window. If HubSpot
-// answers 429, the window is filled up to the limit, which holds back all processes
-// until the interval is over.
+// Processes learn the limit from HubSpot's headers. Until a header has named a limit, it
+// is 100 calls in 10 seconds. No header names the limit of searches, which is 5 in a
+// second. HubSpot counts the calls of other programs too. If X-HubSpot-RateLimit-Remaining
+// shows more calls than the window has, the difference is added to the window. If HubSpot
+// answers 429, the window is filled up to the limit, which holds back all processes until
+// the interval is over.
 //
 // In a process, turns go round the clients that wait for the same portal.
 //

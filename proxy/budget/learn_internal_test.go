@@ -29,7 +29,7 @@ func TestWhatIsLearnedIsBounded(t *testing.T) {
 		{"190", "", 100, 10 * time.Second},
 	} {
 		t.Run(fmt.Sprintf("%s in %s", tt.limit, tt.interval), func(t *testing.T) {
-			w := newWindow(&Budget{began: time.Now()}, windowKey{portal: "1"})
+			w := newWindow(&process{began: time.Now()}, windowKey{portal: "1"})
 			header := http.Header{"X-Hubspot-Ratelimit-Max": {tt.limit}, "X-Hubspot-Ratelimit-Interval-Milliseconds": {tt.interval}, "X-Hubspot-Ratelimit-Remaining": {"0"}}
 			w.answered(Turn{window: w}, header, time.Now())
 			if w.limit != tt.want || w.interval != tt.wantInterval {
@@ -42,7 +42,7 @@ func TestWhatIsLearnedIsBounded(t *testing.T) {
 func TestWhatIsLeftIsTakenInOnlyIfItCanBe(t *testing.T) {
 	t.Parallel()
 	for left, want := range map[string]int{"90": 100, "0": 190, "190": 0, "191": 0, "-1": 0, "": 0, "x": 0, "1e2": 0, "99999999999999999999": 0} {
-		w := newWindow(&Budget{began: time.Now()}, windowKey{portal: "1"})
+		w := newWindow(&process{began: time.Now()}, windowKey{portal: "1"})
 		header := http.Header{"X-Hubspot-Ratelimit-Max": {"190"}, "X-Hubspot-Ratelimit-Interval-Milliseconds": {"10000"}, "X-Hubspot-Ratelimit-Remaining": {left}}
 		w.answered(Turn{window: w}, header, time.Now())
 		if w.observed.counted != want {
@@ -54,7 +54,7 @@ func TestWhatIsLeftIsTakenInOnlyIfItCanBe(t *testing.T) {
 // Answers to searches have no headers of their own limit.
 func TestNothingIsLearnedFromSearches(t *testing.T) {
 	t.Parallel()
-	w := newWindow(&Budget{began: time.Now()}, windowKey{portal: "1", search: true})
+	w := newWindow(&process{began: time.Now()}, windowKey{portal: "1", search: true})
 	w.answered(Turn{window: w}, http.Header{"X-Hubspot-Ratelimit-Max": {"190"}, "X-Hubspot-Ratelimit-Interval-Milliseconds": {"10000"}}, time.Now())
 	if w.limit != 5 || w.interval != time.Second {
 		t.Errorf("%d in %v", w.limit, w.interval)

@@ -7,9 +7,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-)
 
-const metricPrefix = "hubspot_auth_proxy_"
+	"hubspot-auth-proxy/tokens"
+)
 
 // metrics are the Prometheus metrics of a budget, except the metric of [Usage].
 type metrics struct {
@@ -29,16 +29,16 @@ func newMetrics(to prometheus.Registerer, waiting *atomic.Int64) *metrics {
 	auto := promauto.With(to)
 	m := &metrics{
 		waits: auto.NewHistogram(prometheus.HistogramOpts{
-			Name:    metricPrefix + "turn_wait_seconds",
+			Name:    tokens.MetricPrefix + "turn_wait_seconds",
 			Help:    "How long calls have waited for their turn within HubSpot's rate limits, of those that had to wait and got one.",
 			Buckets: []float64{.001, .005, .025, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}),
 		refused: auto.NewCounterVec(prometheus.CounterOpts{
-			Name: metricPrefix + "turns_refused_total",
+			Name: tokens.MetricPrefix + "turns_refused_total",
 			Help: "Calls that were answered 429 RATE_LIMITED, by reason: wait (no turn within RATE_LIMIT_WAIT), queue (too many calls of the client wait), client_daily (the client's daily_limit).",
 		}, []string{"reason"}),
 		rejected: auto.NewCounter(prometheus.CounterOpts{
-			Name: metricPrefix + "bursts_rejected_total",
+			Name: tokens.MetricPrefix + "bursts_rejected_total",
 			Help: "Calls that had a turn, and that HubSpot answered 429 for a burst all the same.",
 		}),
 	}
@@ -46,7 +46,7 @@ func newMetrics(to prometheus.Registerer, waiting *atomic.Int64) *metrics {
 		m.refused.WithLabelValues(reason)
 	}
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: metricPrefix + "turns_waiting",
+		Name: tokens.MetricPrefix + "turns_waiting",
 		Help: "Calls that wait for their turn.",
 	}, func() float64 { return float64(waiting.Load()) })
 	return m

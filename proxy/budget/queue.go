@@ -35,10 +35,23 @@ type waiter struct {
 	answer   chan result // with a buffer of one
 }
 
-// result is the outcome of waiting.
+// result is the outcome of waiting: a slot, or a [*RefusedError].
 type result struct {
-	turn    Turn
-	refused *RefusedError
+	slot slot
+	err  error
+}
+
+// slot is the place of one call in the window in Redis.
+type slot struct {
+	from     int64        // when the call counts, by Redis' clock; 0 means that its use is recorded already
+	reserved *reservation // nil unless the slot was given for a later time
+}
+
+// reservation is a slot with a later time. It counts as reserved until its call has
+// probably reached HubSpot, because the time of the next slot may depend on that.
+type reservation struct {
+	client *client
+	over   bool
 }
 
 // clientNamed returns the client with the name, and adds the client if it is missing.

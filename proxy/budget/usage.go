@@ -15,15 +15,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/zap"
 
+	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/store"
 )
 
 const (
-	// flushInterval is how often a process adds its counted calls to Redis.
-	flushInterval = 3 * time.Second
-
 	// UsageDays is how many days Redis keeps the calls, today included.
 	UsageDays = 35
 
@@ -34,15 +31,14 @@ const (
 // Usage counts the calls that are sent to HubSpot, of each client and portal, day by
 // day. It is safe for concurrent use.
 type Usage struct {
-	budget   *Budget
+	process  *process
 	requests *prometheus.CounterVec
 
-	mu     sync.Mutex
-	day    int64                 // the day of calls, in days since 1970
-	calls  map[usageKey]*counted // of that day, not in Redis yet
-	older  []addition            // of days before, not in Redis yet
-	names  map[string]prometheus.Counter
-	limits map[string]*dailyLimit // by the client's name
+	mu    sync.Mutex
+	day   int64                 // the day of calls, in days since 1970
+	calls map[usageKey]*counted // of that day, not in Redis yet
+	older []addition            // of days before, not in Redis yet
+	names map[string]prometheus.Counter
 
 	flushing sync.Mutex
 	unsure   []addition // additions not confirmed by Redis; Redis may have the first
@@ -64,21 +60,15 @@ type addition struct {
 	calls  map[usageKey]int64
 }
 
-func newUsage(b *Budget, to prometheus.Registerer) *Usage {
+func newUsage(p *process, to prometheus.Registerer) *Usage {
 	return &Usage{
-		budget: b, calls: make(map[usageKey]*counted), names: make(map[string]prometheus.Counter), limits: make(map[string]*dailyLimit),
+		process: p, calls: make(map[usageKey]*counted), names: make(map[string]prometheus.Counter),
 		requests: promauto.With(to).NewCounterVec(prometheus.CounterOpts{
-			Name: metricPrefix + "client_requests_total",
+			Name: tokens.MetricPrefix + "client_requests_total",
 			Help: "Calls sent to HubSpot, by the client's name: (anonymous) for those without a key, other for those of further clients once 200 have names.",
 		}, []string{"client"}),
 	}
 }
-
-// The label values of the metric that are no client's name.
-const (
-	anonymousName = "(anonymous)"
-	otherName     = "other"
-)
 
 // Count counts a call of the client that is sent to HubSpot. An empty client is
 // anonymous.
@@ -119,35 +109,18 @@ func (u *Usage) takeCounted() []addition {
 	return []addition{{day: time.Unix(u.day*24*60*60, 0).UTC().Format(time.DateOnly), calls: calls}}
 }
 
-// counter returns the counter of the client's requests.
+// counter returns the counter of the client's requests. The caller holds u.mu.
 func (u *Usage) counter(client string) prometheus.Counter {
-	if counter := u.names[client]; counter != nil {
-		return counter
+	counter := u.names[client]
+	switch {
+	case counter != nil:
+	case len(u.names) >= maxNames:
+		counter = u.requests.WithLabelValues("other")
+	default:
+		counter = u.requests.WithLabelValues(cmp.Or(client, "(anonymous)"))
+		u.names[client] = counter
 	}
-	name := cmp.Or(client, anonymousName)
-	if len(u.names) >= maxNames {
-		return u.requests.WithLabelValues(otherName)
-	}
-	counter := u.requests.WithLabelValues(name)
-	u.names[client] = counter
 	return counter
-}
-
-// flushRegularly adds the counted calls to Redis every flushInterval, until ctx ends.
-func (u *Usage) flushRegularly(ctx context.Context) {
-	ticker := time.NewTicker(flushInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if err := u.flush(ctx); err != nil && ctx.Err() == nil {
-			u.budget.log.Warn("counted calls cannot be added to Redis: they are kept until they can", zap.Error(err))
-		}
-		u.giveBackDaily(ctx, false)
-	}
 }
 
 // flush adds the counted calls to Redis. If an earlier flush has failed, flush adds the
@@ -171,8 +144,8 @@ func (u *Usage) flush(ctx context.Context) error {
 	return nil
 }
 
-// queue appends the calls to what flush adds. Calls of the same day that no script was
-// sent for become one addition, so that memory stays small while Redis does not answer.
+// queue appends the calls to what flush adds. Calls of the same day become one addition
+// until a script is sent for them, so that memory stays small while Redis does not answer.
 func (u *Usage) queue(day string, calls map[usageKey]int64) {
 	if last := len(u.unsure) - 1; last >= 0 && u.unsure[last].day == day && u.unsure[last].number == 0 {
 		for key, n := range calls {
@@ -196,17 +169,18 @@ func (u *Usage) add(ctx context.Context, a *addition) error {
 	keys := slices.SortedFunc(maps.Keys(a.calls), func(x, y usageKey) int {
 		return cmp.Or(cmp.Compare(x.portal, y.portal), cmp.Compare(x.client, y.client))
 	})
+	hash := usageHash(u.process.prefix, a.day)
 	for part := range slices.Chunk(keys, maxFields) {
 		if a.number == 0 {
 			u.number++
 			a.number = u.number
 		}
-		args := []any{u.budget.process, a.number, (UsageDays * 24 * time.Hour).Milliseconds()}
+		args := []any{u.process.name, a.number, (UsageDays * 24 * time.Hour).Milliseconds()}
 		for _, key := range part {
 			args = append(args, key.portal+" "+key.client, a.calls[key])
 		}
 		limited, cancel := context.WithTimeout(ctx, store.Timeout)
-		err := usageLua.Run(limited, u.budget.redis, []string{u.budget.usageKey(a.day), u.budget.usageKey(a.day) + ":done"}, args...).Err()
+		err := usageLua.Run(limited, u.process.redis, []string{hash, hash + ":done"}, args...).Err()
 		cancel()
 		if err != nil {
 			return store.Failure("add counted calls to Redis", err)
@@ -219,9 +193,8 @@ func (u *Usage) add(ctx context.Context, a *addition) error {
 	return nil
 }
 
-func (b *Budget) usageKey(day string) string { return usageKeyOf(b.prefix, day) }
-
-func usageKeyOf(prefix, day string) string { return prefix + "usage:{" + day + "}" }
+// usageHash returns the key of the day's calls in Redis.
+func usageHash(prefix, day string) string { return prefix + "usage:{" + day + "}" }
 
 // DayUsage is how many calls one client has sent for one portal on one day.
 type DayUsage struct {
@@ -242,7 +215,7 @@ func ReadUsage(ctx context.Context, client redis.UniversalClient, prefix string,
 	for n := range min(days, UsageDays) {
 		day := now.UTC().AddDate(0, 0, -n).Format(time.DateOnly)
 		limited, cancel := context.WithTimeout(ctx, store.Timeout)
-		fields, err := client.HGetAll(limited, usageKeyOf(prefix, day)).Result()
+		fields, err := client.HGetAll(limited, usageHash(prefix, day)).Result()
 		cancel()
 		if err != nil {
 			return nil, store.Failure("read the counted calls from Redis", err)

@@ -5,10 +5,33 @@ import (
 	"time"
 )
 
+// The limits that a process assumes until HubSpot's headers name others. HubSpot sends
+// no such headers with answers to searches.
+const (
+	defaultLimit    = 100
+	defaultInterval = 10 * time.Second
+	searchLimit     = 5
+	searchInterval  = time.Second
+)
+
+type windowKey struct {
+	portal string
+	search bool
+}
+
+// inRedis returns the window's key in Redis.
+func (k windowKey) inRedis(prefix string) string {
+	key := prefix + "budget:{" + k.portal + "}"
+	if k.search {
+		key += ":search"
+	}
+	return key
+}
+
 // window is what a process knows of the calls of one portal, or of its searches.
 type window struct {
-	budget *Budget
-	key    windowKey
+	process *process
+	key     windowKey
 
 	mu       sync.Mutex
 	limit    int
@@ -30,8 +53,8 @@ type window struct {
 	used      int           // how many turns count
 	spacing   time.Duration // between the turns of calls that wait
 
-	doubtUntil time.Duration // until then the limit is near by HubSpot's headers, whatever far is
-	outage     int64         // the number of Redis' outages after which uses were reported again
+	doubtUntil time.Duration // until then the limit is near, as HubSpot has answered, whatever far says
+	outage     int64         // process.outages at the last visit; after another outage uses are reported again
 	alone      alone
 
 	margin   time.Duration // how long a call is assumed to take until it arrives at HubSpot
@@ -42,16 +65,16 @@ type window struct {
 	visiting bool          // run is working
 	again    bool          // a visit is wanted, even if no call waits
 	reserved int           // turns with a later time that calls of this process wait for
-	lastTurn time.Duration // the latest of them, or the first that Redis could give
+	lastTurn time.Duration // the latest of these turns, or the time from which Redis could give one
 }
 
-func newWindow(b *Budget, key windowKey) *window {
-	w := &window{budget: b, key: key, limit: defaultLimit, interval: defaultInterval, processes: 1}
+func newWindow(p *process, key windowKey) *window {
+	w := &window{process: p, key: key, limit: defaultLimit, interval: defaultInterval, processes: 1}
 	if key.search {
 		w.limit, w.interval = searchLimit, searchInterval
 	}
 	w.visited = -w.interval - 1 // never
-	w.outage = b.outage.number.Load()
+	w.outage = p.outages.Load()
 	return w
 }
 
@@ -63,23 +86,18 @@ func (w *window) policy() string {
 	return PolicyBurst
 }
 
-// A Turn is one call's place within the limits. The zero value is the turn of a call
-// that has no limits.
-type Turn struct {
-	// Waited is how long the call has waited for it.
-	Waited time.Duration
-
-	window   *window
-	from     int64        // when the turn counts, by Redis' clock; 0 means that its use is recorded already
-	reserved *reservation // nil unless the turn was given for a later time
-}
+// minMargin is the shortest time that calls are assumed to take until they arrive at
+// HubSpot. On a busy machine many take more than the 25 ms that would be a fortieth of
+// the interval of searches.
+func (w *window) minMargin() time.Duration { return max(w.interval/40, 50*time.Millisecond) }
 
 // credit is how many turns a process may use before it reports them.
 func (w *window) credit() int { return max(1, w.limit/20) }
 
-// farAsKnown reports whether the limit is far, as far as the process knows. A process
-// that knows nothing assumes so, because HubSpot's headers soon show what others use.
-// Answers to searches have no such headers.
+// farAsKnown reports whether the process may assume that the limit is far. A process that
+// has not visited the window for an interval assumes so, because HubSpot's headers soon
+// show what others use. For searches it does not, because their answers have no such
+// headers.
 func (w *window) farAsKnown(now time.Duration) bool {
 	if w.key.search {
 		return w.far && now-w.visited < defaultInterval
@@ -87,38 +105,16 @@ func (w *window) farAsKnown(now time.Duration) bool {
 	return w.far || now-w.visited > w.interval
 }
 
-// takeAtOnce returns a turn if the process has one, so that the call need not wait.
-func (w *window) takeAtOnce(client string, now time.Duration) (Turn, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.dropStock(now)
-	from, down := int64(0), w.budget.outage.down.Load()
-	switch {
-	case w.queue.waiting > 0:
-		return Turn{}, false
-	case down && w.delayAlone(now) > 0:
-		return Turn{}, false
-	case down:
-	case now < w.doubtUntil, w.rejected > 0:
-		return Turn{}, false
-	case w.stock > 0:
-		w.stock--
-		from = w.stockFrom
-	case w.farAsKnown(now) && w.uses.unreported < w.credit():
-	default:
-		return Turn{}, false
-	}
-	w.uses.add(now, from, 1, w.interval)
-	w.queue.countTurn(client, now, w.interval)
-	if from != 0 && w.stock == w.stockLow || from == 0 && w.uses.unreported*2 >= w.credit() && !down {
-		w.report()
-	}
-	return Turn{window: w}, true
-}
-
 // dropStock gives back turns that were taken in advance too long ago.
 func (w *window) dropStock(now time.Duration) {
-	if w.stock > 0 && now >= w.stockUntil {
+	if now >= w.stockUntil {
+		w.giveBackStock()
+	}
+}
+
+// giveBackStock gives back the turns that were taken in advance.
+func (w *window) giveBackStock() {
+	if w.stock > 0 {
 		w.uses.giveBack(w.stockFrom, w.stock)
 		w.stock = 0
 	}
@@ -131,4 +127,51 @@ func (w *window) forgettable(now time.Duration) bool {
 	w.uses.prune(now - w.interval)
 	return len(w.uses.all) == 0 && w.queue.waiting == 0 && !w.visiting && w.reserved == 0 &&
 		now-w.visited > max(w.interval, time.Minute)
+}
+
+// alone is the state of a window while Redis does not answer, when the process keeps to
+// its own share of the limit.
+type alone struct {
+	outage int64         // the number of the outage for which share was computed
+	share  int           // calls of the limit
+	until  time.Duration // no call gets a turn before this time
+	last   time.Duration // for how long the last 429 held calls back
+	timer  bool          // a timer that starts serveAlone is running
+}
+
+// reject holds calls back after a 429: for an eighth of the interval at first, and twice
+// as long after each further 429, up to an interval. When HubSpot has calls left again,
+// [alone.see] ends the doubling.
+func (a *alone) reject(now, interval time.Duration) {
+	a.last = min(max(interval/8, 2*a.last), interval)
+	a.until = now + a.last
+}
+
+// see holds the next call back while fewer calls are left than there are processes.
+func (a *alone) see(left, processes int, now, spacing time.Duration) {
+	if left > 0 {
+		a.last = 0
+	}
+	if left < processes {
+		a.until = max(a.until, now+spacing)
+	}
+}
+
+// delayAlone returns how long the next call has to wait while Redis does not answer.
+func (w *window) delayAlone(now time.Duration) time.Duration {
+	if number := w.process.outages.Load(); w.alone.outage != number {
+		w.alone.outage, w.alone.share = number, w.ownShare(now)
+	}
+	return max(0, w.alone.until-now, w.uses.until(w.alone.share-1, w.interval)-now)
+}
+
+// ownShare returns the process' share of the limit: the mean of an equal share and of its
+// part of the recent calls. The shares of all processes add up to the limit.
+func (w *window) ownShare(now time.Duration) int {
+	share := w.limit / w.processes
+	if now-w.visited < w.interval {
+		own := w.uses.within(now - w.interval)
+		share = (share + w.limit*own/max(1, own, w.used)) / 2
+	}
+	return max(1, share)
 }
