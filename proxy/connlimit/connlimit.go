@@ -25,16 +25,13 @@ type Listener struct {
 	most  int
 	grace time.Duration
 	busy  time.Duration
-	now   func() time.Time
 
 	mu     sync.Mutex
+	change sync.Cond // of mu; signals that there may be room, or that the Listener is closed
 	open   int
 	bare   map[*conn]time.Time // connections without a request, and the time since when
 	active map[*conn]time.Time // connections with a request, and the time since when
 	closed bool
-
-	waiting bool          // Accept waits for room
-	change  chan struct{} // closed and replaced when something changes while waiting
 }
 
 // New limits the connections of a listener to most, which must be positive. To make room for
@@ -45,10 +42,12 @@ type Listener struct {
 //     send the body or does not read the answer. A handler prevents this close by
 //     calling [Keep]. If busy is zero, the Listener closes no connection with a request.
 func New(listener net.Listener, most int, grace, busy time.Duration) *Listener {
-	return &Listener{
-		Listener: listener, most: most, grace: grace, busy: busy, now: time.Now,
-		bare: make(map[*conn]time.Time), active: make(map[*conn]time.Time), change: make(chan struct{}),
+	l := &Listener{
+		Listener: listener, most: most, grace: grace, busy: busy,
+		bare: make(map[*conn]time.Time), active: make(map[*conn]time.Time),
 	}
+	l.change.L = &l.mu
+	return l
 }
 
 // Accept implements [net.Listener].
@@ -58,58 +57,49 @@ func (l *Listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &conn{Conn: inner, listener: l}
-	for {
-		admitted, wait, change := l.admit(c)
-		if admitted {
-			return c, nil
-		}
-		if change == nil {
-			_ = inner.Close()
-			return nil, net.ErrClosed
-		}
-		select {
-		case <-change:
-		case <-after(wait):
-		}
+	if !l.admit(c) {
+		_ = inner.Close()
+		return nil, net.ErrClosed
 	}
+	return c, nil
 }
 
-// after is like time.After, except that 0 means never.
-func after(d time.Duration) <-chan time.Time {
-	if d == 0 {
-		return nil
-	}
-	return time.After(d)
-}
-
-// admit counts the connection. If the limit is reached, admit closes another connection, or
-// reports that the caller must wait: until change is closed, or for the duration wait (0
-// means no limit). A nil change means that the listener is closed.
-func (l *Listener) admit(c *conn) (admitted bool, wait time.Duration, change <-chan struct{}) {
+// admit counts the connection as soon as there is room. It reports false if the Listener is
+// closed.
+func (l *Listener) admit(c *conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		return false, 0, nil
+	for l.open >= l.most && !l.closed {
+		l.makeRoom()
 	}
-	now := l.now()
-	if l.open >= l.most {
-		victim, due := l.next(now)
-		switch {
-		case victim == nil:
-			l.waiting = true
-			return false, 0, l.change
-		case due.After(now):
-			l.waiting = true
-			return false, due.Sub(now), l.change
+	if l.closed {
+		return false
+	}
+	l.open++
+	l.bare[c] = time.Now()
+	return true
+}
+
+// makeRoom closes a connection, or waits until there may be room. The caller holds l.mu.
+func (l *Listener) makeRoom() {
+	now := time.Now()
+	victim, due := l.next(now)
+	switch {
+	case victim == nil:
+	case due.After(now):
+		wake := func() {
+			l.mu.Lock() // so that the signal cannot come before Wait
+			defer l.mu.Unlock()
+			l.change.Broadcast()
 		}
+		defer time.AfterFunc(due.Sub(now), wake).Stop()
+	default:
 		l.release(victim)
 		// Closing may take time, because TLS sends close_notify first.
 		go func() { _ = victim.Conn.Close() }()
+		return
 	}
-	l.waiting = false
-	l.open++
-	l.bare[c] = now
-	return true, 0, nil
+	l.change.Wait()
 }
 
 // next returns the connection to close next, and the time from which it may be closed. It
@@ -148,16 +138,7 @@ func (l *Listener) release(c *conn) {
 	l.open--
 	delete(l.bare, c)
 	delete(l.active, c)
-	l.changed()
-}
-
-// changed wakes a waiting Accept. The caller holds l.mu.
-func (l *Listener) changed() {
-	if !l.waiting {
-		return
-	}
-	close(l.change)
-	l.change = make(chan struct{})
+	l.change.Broadcast()
 }
 
 // ConnState is the function for the field ConnState of [http.Server].
@@ -172,13 +153,13 @@ func (l *Listener) ConnState(nc net.Conn, state http.ConnState) {
 	case c.released:
 	case state == http.StateIdle:
 		delete(l.active, c)
-		l.bare[c] = l.now().Add(-l.grace) // an idle connection may be closed at once
-		l.changed()
+		l.bare[c] = time.Now().Add(-l.grace) // an idle connection may be closed at once
+		l.change.Broadcast()
 	case state == http.StateActive:
 		delete(l.bare, c)
 		if l.busy > 0 {
-			l.active[c] = l.now()
-			l.changed()
+			l.active[c] = time.Now()
+			l.change.Broadcast()
 		}
 	case state == http.StateHijacked:
 		delete(l.bare, c)
@@ -226,10 +207,8 @@ func (l *Listener) Open() int {
 // Close implements [net.Listener]. It does not close open connections.
 func (l *Listener) Close() error {
 	l.mu.Lock()
-	if !l.closed {
-		l.closed = true
-		l.changed()
-	}
+	l.closed = true
+	l.change.Broadcast()
 	l.mu.Unlock()
 	return l.Listener.Close()
 }

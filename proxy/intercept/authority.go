@@ -28,8 +28,8 @@ const (
 	renewAhead = 6 * time.Hour
 )
 
-// HubSpotNames returns the host names of HubSpot's API.
-func HubSpotNames() []string { return []string{"api.hubapi.com", "api.hubspot.com"} }
+// hubspotNames returns the host names of HubSpot's API.
+func hubspotNames() []string { return []string{"api.hubapi.com", "api.hubspot.com"} }
 
 // An Authority issues certificates for HubSpot's host names only, and keeps the
 // certificates in memory. An Authority is safe for concurrent use.
@@ -130,7 +130,7 @@ func issuer(chain []*x509.Certificate, signer crypto.Signer) func(string, time.T
 func (a *Authority) signable(ca *x509.Certificate, upstreamHost string) (names []string, err error) {
 	roots := x509.NewCertPool()
 	roots.AddCert(ca)
-	for _, name := range append(HubSpotNames(), upstreamHost) {
+	for _, name := range append(hubspotNames(), upstreamHost) {
 		if name == "" || net.ParseIP(name) != nil || slices.Contains(names, name) {
 			continue
 		}

@@ -1,7 +1,6 @@
 package intercept
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -51,9 +50,6 @@ func Generate(now time.Time) (certificate []byte, key secret.Text, err error) {
 	if err != nil {
 		return nil, secret.Text{}, fmt.Errorf("encode the CA's key: %w", err)
 	}
-	var text bytes.Buffer
-	if err := pem.Encode(&text, &pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}); err != nil {
-		return nil, secret.Text{}, fmt.Errorf("encode the CA's key: %w", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), secret.New(text.String()), nil
+	key = secret.New(string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), key, nil
 }

@@ -20,15 +20,16 @@ const handshakeTimeout = 10 * time.Second
 
 // A Server serves the requests inside tunnels. It is safe for concurrent use.
 type Server struct {
-	inside    *http.Server
-	tls       *tls.Config
-	conns     chan net.Conn // after their handshake
-	open      atomic.Int64
-	serving   sync.WaitGroup // the goroutine that takes conns
-	shutdown  context.Context
-	cancel    context.CancelFunc // of shutdown
-	mu        sync.Mutex         // guards handshakes.Add against Shutdown's Wait
-	handshake sync.WaitGroup
+	inside   *http.Server
+	tls      *tls.Config
+	conns    chan net.Conn // after their handshake
+	open     atomic.Int64
+	serving  sync.WaitGroup // the goroutine that takes conns
+	shutdown context.Context
+	cancel   context.CancelFunc // of shutdown
+
+	mu         sync.Mutex // no handshake begins while shutdown begins
+	handshakes sync.WaitGroup
 }
 
 // NewServer returns a server that uses the authority's certificates. inside serves the
@@ -86,7 +87,7 @@ func (s *Server) Serve(raw net.Conn, ahead []byte, tunnel Tunnel) error {
 		_ = c.Close()
 		return errClosed
 	}
-	defer s.handshake.Done()
+	defer s.handshakes.Done()
 	ended := tls.Server(c, s.tls)
 	if err := s.shake(c, ended); err != nil {
 		_ = c.Close()
@@ -110,7 +111,7 @@ func (s *Server) begin() bool {
 	if s.shutdown.Err() != nil {
 		return false
 	}
-	s.handshake.Add(1)
+	s.handshakes.Add(1)
 	return true
 }
 
@@ -149,7 +150,7 @@ func (s *Server) stop() {
 	s.mu.Lock()
 	s.cancel()
 	s.mu.Unlock()
-	s.handshake.Wait()
+	s.handshakes.Wait()
 }
 
 // conn is a client's connection after the CONNECT request.
@@ -198,9 +199,4 @@ func (l listener) Close() error {
 }
 
 // Addr implements net.Listener.
-func (l listener) Addr() net.Addr { return tunnelAddr{} }
-
-type tunnelAddr struct{}
-
-func (tunnelAddr) Network() string { return "tunnel" }
-func (tunnelAddr) String() string  { return "tunnel" }
+func (l listener) Addr() net.Addr { return &net.UnixAddr{Name: "tunnel", Net: "tunnel"} }
