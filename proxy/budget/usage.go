@@ -35,9 +35,7 @@ type Usage struct {
 	requests *prometheus.CounterVec
 
 	mu    sync.Mutex
-	day   int64                 // the day of calls, in days since 1970
-	calls map[usageKey]*counted // of that day, not in Redis yet
-	older []addition            // of days before, not in Redis yet
+	calls map[usageKey]*counted // not in Redis yet
 	names map[string]prometheus.Counter
 
 	flushing sync.Mutex
@@ -45,9 +43,12 @@ type Usage struct {
 	number   int64      // the number of the last addition
 }
 
-type usageKey struct{ client, portal string }
+type usageKey struct {
+	day            int64 // days since 1970
+	client, portal string
+}
 
-// counted is how many calls a client has sent for a portal.
+// counted is how many calls a client has sent for a portal on a day.
 type counted struct {
 	n       int64
 	counter prometheus.Counter
@@ -55,7 +56,7 @@ type counted struct {
 
 // addition is the calls of a day that one script adds to Redis.
 type addition struct {
-	day    string
+	day    int64 // days since 1970
 	number int64 // 0 means that no script was sent yet
 	calls  map[usageKey]int64
 }
@@ -73,13 +74,8 @@ func newUsage(p *process, to prometheus.Registerer) *Usage {
 // Count counts a call of the client that is sent to HubSpot. An empty client is
 // anonymous.
 func (u *Usage) Count(client, portal string, now time.Time) {
-	day := now.Unix() / (24 * 60 * 60)
+	key := usageKey{now.Unix() / (24 * 60 * 60), client, portal}
 	u.mu.Lock()
-	if day != u.day {
-		u.older = append(u.older, u.takeCounted()...)
-		u.day = day
-	}
-	key := usageKey{client, portal}
 	c := u.calls[key]
 	if c == nil {
 		c = &counted{counter: u.counter(client)}
@@ -89,24 +85,6 @@ func (u *Usage) Count(client, portal string, now time.Time) {
 	counter := c.counter
 	u.mu.Unlock()
 	counter.Inc()
-}
-
-// takeCounted returns the counted calls of the day, and sets their counts to zero. The
-// caller holds u.mu.
-func (u *Usage) takeCounted() []addition {
-	calls := make(map[usageKey]int64)
-	for key, c := range u.calls {
-		if c.n > 0 {
-			calls[key] = c.n
-			c.n = 0
-		} else {
-			delete(u.calls, key) // not used since the last flush
-		}
-	}
-	if len(calls) == 0 {
-		return nil
-	}
-	return []addition{{day: time.Unix(u.day*24*60*60, 0).UTC().Format(time.DateOnly), calls: calls}}
 }
 
 // counter returns the counter of the client's requests. The caller holds u.mu.
@@ -128,13 +106,7 @@ func (u *Usage) counter(client string) prometheus.Counter {
 func (u *Usage) flush(ctx context.Context) error {
 	u.flushing.Lock()
 	defer u.flushing.Unlock()
-	u.mu.Lock()
-	older := append(u.older, u.takeCounted()...)
-	u.older = nil
-	u.mu.Unlock()
-	for _, one := range older {
-		u.queue(one.day, one.calls)
-	}
+	u.queueCounted()
 	for len(u.unsure) > 0 {
 		if err := u.add(ctx, &u.unsure[0]); err != nil {
 			return err
@@ -144,16 +116,25 @@ func (u *Usage) flush(ctx context.Context) error {
 	return nil
 }
 
-// queue appends the calls to what flush adds. Calls of the same day become one addition
-// until a script is sent for them, so that memory stays small while Redis does not answer.
-func (u *Usage) queue(day string, calls map[usageKey]int64) {
-	if last := len(u.unsure) - 1; last >= 0 && u.unsure[last].day == day && u.unsure[last].number == 0 {
-		for key, n := range calls {
-			u.unsure[last].calls[key] += n
+// queueCounted appends the counted calls to what flush adds. Calls of the same day become
+// one addition until a script is sent for them, so that memory stays small while Redis does
+// not answer.
+func (u *Usage) queueCounted() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for key, c := range u.calls {
+		if c.n == 0 {
+			delete(u.calls, key) // not used since the last flush
+			continue
 		}
-		return
+		at := slices.IndexFunc(u.unsure, func(a addition) bool { return a.day == key.day && a.number == 0 })
+		if at < 0 {
+			at = len(u.unsure)
+			u.unsure = append(u.unsure, addition{day: key.day, calls: make(map[usageKey]int64)})
+		}
+		u.unsure[at].calls[key] += c.n
+		c.n = 0
 	}
-	u.unsure = append(u.unsure, addition{day: day, calls: calls})
 }
 
 //go:embed usage.lua
@@ -169,7 +150,7 @@ func (u *Usage) add(ctx context.Context, a *addition) error {
 	keys := slices.SortedFunc(maps.Keys(a.calls), func(x, y usageKey) int {
 		return cmp.Or(cmp.Compare(x.portal, y.portal), cmp.Compare(x.client, y.client))
 	})
-	hash := usageHash(u.process.prefix, a.day)
+	hash := usageHash(u.process.prefix, time.Unix(a.day*24*60*60, 0).UTC().Format(time.DateOnly))
 	for part := range slices.Chunk(keys, maxFields) {
 		if a.number == 0 {
 			u.number++
@@ -193,7 +174,7 @@ func (u *Usage) add(ctx context.Context, a *addition) error {
 	return nil
 }
 
-// usageHash returns the key of the day's calls in Redis.
+// usageHash returns the key in Redis of the calls of a day, such as 2026-11-28.
 func usageHash(prefix, day string) string { return prefix + "usage:{" + day + "}" }
 
 // DayUsage is how many calls one client has sent for one portal on one day.
