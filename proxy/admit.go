@@ -85,8 +85,8 @@ func (g *gate) refuseInTunnel(r *http.Request, a *admission) *refusal {
 	return nil
 }
 
-// identify finds the client by its key. Clients inside tunnels get another message than
-// others, because their key belongs to the CONNECT request.
+// identify finds the client. For a tunnel the refusal has another message, because the key
+// is in the CONNECT request.
 func (g *gate) identify(r *http.Request, a *admission) *refusal {
 	refused := g.findClient(r, a)
 	switch {
@@ -99,7 +99,7 @@ func (g *gate) identify(r *http.Request, a *admission) *refusal {
 	}
 }
 
-// findClient finds the client by its key. The key is wherever an SDK puts its credential.
+// findClient finds the client by its key, which is wherever an SDK puts its credential.
 // A request with several different keys counts as one without a key.
 func (g *gate) findClient(r *http.Request, a *admission) *refusal {
 	presented := presentedKeys(r, a)

@@ -27,8 +27,8 @@ type call struct {
 	tokenCallCounted bool // tokenCalls counts this call
 	counted          bool // load counts this call
 	tokenInfo        bool // the forwarded body contains the portal's token
-	bodyRead         bool // the body was read before the request is forwarded
-	bodyAhead        int  // length of the body if it was read completely while the call waits for its turn
+	bodyRead         bool // oauth or tokenCalls has read the body already
+	bodyAhead        int  // length of the body, if turns.readAhead has read it
 	dailyTaken       bool // the call is counted in the client's daily limit
 	connected        bool // the request was a CONNECT, and its tunnel was opened
 

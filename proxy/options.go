@@ -50,8 +50,8 @@ type Options struct {
 	// nil means that nothing is counted, and clients have no daily limits.
 	Budget *budget.Budget
 
-	// RateLimitWait is how long a call may wait in all for its turns within HubSpot's
-	// rate limits, which the budget gives. Zero means that calls need no turns.
+	// RateLimitWait is how long one call may wait in total until Budget gives it its
+	// turns within HubSpot's rate limits. Zero means that calls need no turns.
 	RateLimitWait time.Duration
 
 	// DefaultPortal is the portal of calls that name none. Empty means that such

@@ -4,6 +4,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"log"
 	"maps"
@@ -40,10 +41,8 @@ type Proxy struct {
 
 // New returns a proxy. Close it when it is no longer needed.
 func New(options Options) *Proxy {
-	if options.Log == nil {
-		options.Log = zap.NewNop()
-	}
-	log := options.Log
+	log := cmp.Or(options.Log, zap.NewNop())
+	options.Log = log
 	p := &Proxy{options: options, faults: throttle.Logger(log, throttle.Every)}
 	p.gate = newGate(&p.options)
 	p.oauth = oauth{gate: p.gate, tokenCalls: tokenCalls{bodyTime: tokenBodyTime}}

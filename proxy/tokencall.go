@@ -33,7 +33,8 @@ func (t *tokenCalls) admit(rw http.ResponseWriter, c *call) *refusal {
 		return tokenBodyTooLong()
 	case t.underWay.Add(1) > maxTokenCalls:
 		t.underWay.Add(-1)
-		return tooManyTokenCalls()
+		return newDelay("OVERLOADED", time.Second,
+			"Too many calls of the token endpoint without a client key are under way. Try again later, or send a client key.")
 	}
 	c.tokenCallCounted = true
 	if !hasBody(c.request) {
@@ -67,9 +68,4 @@ func (t *tokenCalls) end(c *call) {
 
 func tokenBodyTooLong() *refusal {
 	return requestInvalid("The request's body is longer than 64 KiB, which is the limit for calls of the token endpoint without a client key. Send a client key.")
-}
-
-func tooManyTokenCalls() *refusal {
-	return newDelay("OVERLOADED", time.Second,
-		"Too many calls of the token endpoint without a client key are under way. Try again later, or send a client key.")
 }

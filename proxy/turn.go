@@ -18,7 +18,7 @@ import (
 // It is safe for concurrent use.
 type turns struct {
 	*Options
-	ahead atomic.Int64 // bytes of bodies that were read of requests that wait, at most RetryMemory
+	ahead atomic.Int64 // bytes of bodies that were read while their requests wait; at most RetryMemory
 }
 
 // needed reports whether calls need turns.

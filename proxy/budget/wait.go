@@ -84,7 +84,8 @@ func (w *window) expected(client string, now time.Duration) time.Duration {
 	if w.lastTurn <= now {
 		return now
 	}
-	// These turns are only spread, and may come earlier.
+	// Calls for which the window has room do not wait. The turns of the others are
+	// spread over the interval, and may come earlier than w.spacing says.
 	free := max(0, w.limit-w.used)
 	return w.lastTurn + time.Duration(max(0, w.queue.position(client)-w.reserved-1-free))*w.spacing*8/10
 }
