@@ -157,6 +157,7 @@ func TestOverHTTP2AHeaderIsLimited(t *testing.T) {
 // A preface that does not come to its end holds its connection no longer than a
 // header does.
 func TestHalfAPrefaceEnds(t *testing.T) {
+	t.Parallel()
 	r := startKinds(t, setup{})
 	server := r.proxy.Server()
 	server.ReadHeaderTimeout = 200 * time.Millisecond

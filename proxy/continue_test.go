@@ -14,15 +14,6 @@ import (
 	"hubspot-auth-proxy/proxy"
 )
 
-// thorough returns n, or a part of it with the race detector, which is slow and
-// finds a race the first time.
-func thorough(n int) int {
-	if raceDetector {
-		return n / 20
-	}
-	return n
-}
-
 // HubSpot asks for the body and sends early hints at the same moment. The client
 // gets each once, whichever of the proxy's goroutines is quicker.
 func TestManyInformationalAnswersAtOnceArriveOnceEach(t *testing.T) {
@@ -38,7 +29,7 @@ func TestManyInformationalAnswersAtOnceArriveOnceEach(t *testing.T) {
 					}
 					set := start(t, informational)
 					r := startRig(t, set)
-					together(t, thorough(2500), 8, func(int) error { return r.expectOnce(hints) })
+					together(t, volume(2500, 125), 8, func(int) error { return r.expectOnce(hints) })
 				})
 			}
 		}
@@ -112,6 +103,7 @@ func ask(conn io.Writer, from *bufio.Reader, informational string) {
 // HubSpot need not ask for a body: after a second it is sent, and the client
 // asked for it. Early hints may come at that very moment.
 func TestABodyThatHubSpotDoesNotAskForIsAskedForBesideEarlyHints(t *testing.T) {
+	t.Parallel()
 	const hints = 50
 	set, _ := byHand(t, func(_ int64, conn net.Conn, from *bufio.Reader) {
 		request, err := http.ReadRequest(from)
@@ -140,5 +132,5 @@ func TestABodyThatHubSpotDoesNotAskForIsAskedForBesideEarlyHints(t *testing.T) {
 // A server of HTTP/2 asks for the body when its handler reads it.
 func TestABodyIsAskedForOnceThroughHTTP2(t *testing.T) {
 	r := startRig(t, byHTTP2(t, func(rw http.ResponseWriter, r *http.Request) { _, _ = io.Copy(rw, r.Body) }))
-	together(t, thorough(1000), 8, func(int) error { return r.expectOnce(0) })
+	together(t, volume(1000, 50), 8, func(int) error { return r.expectOnce(0) })
 }

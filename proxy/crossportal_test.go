@@ -86,10 +86,7 @@ func attack(random *rand.Rand, client, mark string) (text string, complete bool)
 // HubSpot gets each one's requests with the credentials of its own portals,
 // and no request that is none.
 func TestNoBytesGetAnotherPortalsCredential(t *testing.T) {
-	n := 8000
-	if raceDetector {
-		n = 3000
-	}
+	n := volume(8000, 3000)
 	for mode, change := range map[string]func(*proxy.Options){
 		"keys only": func(*proxy.Options) {},
 		"a default": func(o *proxy.Options) { o.DefaultPortal = keyPortal },

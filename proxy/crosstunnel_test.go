@@ -13,10 +13,7 @@ import (
 // In tunnels only the key that the tunnel was opened with counts: each client's
 // requests have other clients' keys inside, and other servers' names.
 func TestNoBytesInATunnelGetAnotherPortalsCredential(t *testing.T) {
-	n := 4000
-	if raceDetector {
-		n = 800 // a handshake takes 10 ms then
-	}
+	n := volume(4000, 400)
 	seed := rand.Uint64()
 	t.Logf("the seed is %d", seed)
 	set, trusted := intercepting(t)

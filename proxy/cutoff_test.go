@@ -79,7 +79,7 @@ func TestWhatCameOfABrokenAnswerArrivesOverHTTP2(t *testing.T) {
 // came, and then break off.
 func (r *rig) arrivesBroken(t *testing.T, body string) {
 	t.Helper()
-	for i := range 90 {
+	for i := range volume(90, 20) {
 		conn := r.raw([]string{head(), "POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"}[i%2])
 		response, err := http.ReadResponse(reading(conn), nil)
 		if err != nil {

@@ -71,6 +71,15 @@ func (a reply) want(t testing.TB, status int, attempts string) {
 	}
 }
 
+// volume is the number of repetitions of a test: n, or raced with the race detector, which is
+// slow and finds a race in few repetitions.
+func volume(n, raced int) int {
+	if raceDetector {
+		return raced
+	}
+	return n
+}
+
 // together does something n times, some of that at once, and reports all
 // errors but fails the test with the first few only.
 func together(t testing.TB, n, workers int, do func(i int) error) {

@@ -47,6 +47,7 @@ func eachHTTP2(t *testing.T, test func(t *testing.T, secured bool)) {
 
 // HTTP/2 has no request line, and no line breaks that end a header.
 func TestNothingOfHTTP2BecomesMoreThanItWasInHTTP1(t *testing.T) {
+	t.Parallel()
 	eachHTTP2(t, nothingOfHTTP2BecomesMore)
 }
 
@@ -73,7 +74,7 @@ func nothingOfHTTP2BecomesMore(t *testing.T, secured bool) {
 	} {
 		timeout := 10 * time.Second
 		if want == "no answer" {
-			timeout = 200 * time.Millisecond // the client tries a reset stream again and again
+			timeout = 100 * time.Millisecond // the client tries a reset stream again and again
 		} else if strings.HasPrefix(want, "62") {
 			through++
 		}

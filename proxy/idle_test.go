@@ -17,10 +17,7 @@ import (
 // Ten thousand clients that have been answered and stay connected, at a proxy
 // in a process of its own.
 func TestManyIdleConnectionsCostLittleAndKeepNobodyOut(t *testing.T) {
-	n, most := 10_000, int64(40<<10)
-	if raceDetector {
-		n, most = 2_000, 400<<10 // which takes several times as much
-	}
+	n, most := volume(10_000, 1000), int64(volume(40<<10, 400<<10))
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)

@@ -98,7 +98,7 @@ func TestManyKeyUpdatesDuringUploadsLoseNothing(t *testing.T) {
 	r := startRig(t, func(o *proxy.Options) { set(o); o.RetryBodyLimit = 0 })
 	data := bytesOf(4_000, 0)
 	want := sum(data)
-	together(t, thorough(10_000), 8, func(int) error {
+	together(t, volume(10_000, 500), 8, func(int) error {
 		answer, err := r.exchange(r.request("POST", "/a", bytes.NewReader(data)))
 		if err == nil && (answer.StatusCode != http.StatusOK || string(answer.body) != want) {
 			err = fmt.Errorf("status %d %.100s", answer.StatusCode, answer.body)

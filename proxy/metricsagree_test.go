@@ -244,10 +244,7 @@ func (r *rig) mixedCall(api *mixedAPI, n int) (saw, error) {
 }
 
 func TestMetricsAgreeWithWhatClientsCounted(t *testing.T) {
-	n := 10_000
-	if raceDetector {
-		n = 4000
-	}
+	n := volume(10_000, 2000)
 	api := new(mixedAPI)
 	set, _ := upstream(t, api.ServeHTTP)
 	r := start(t, setup{proxy: func(o *proxy.Options) {

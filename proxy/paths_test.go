@@ -67,7 +67,8 @@ func TestNoRequestReachesAPathOutsideOfItsRules(t *testing.T) {
 	random := rand.New(rand.NewPCG(rand.Uint64(), 1))
 	pick := func(options ...string) string { return options[random.IntN(len(options))] }
 	passed := 0
-	for range 3000 {
+	n := volume(3000, 1000)
+	for range n {
 		target := pick("", "", "http://h", "/portals/62515", "/portals/62515/", "/portals/62516") + pick("/crm/v3/objects/contacts", "/crm/v3/owners", "/crm/v3/objects", "/", "/crm/v3/objects/contacts/1")
 		for range random.IntN(4) {
 			target += pick("/", "/a", "..", "/..", "%2e", "%2f", "%2F..", ";x", ";/", "\\", "/%2e%2e", "%25", "%252e", "/deals", ".", "%c0%af", "%00", "|", "?", "#", "%20", "//")
@@ -81,7 +82,7 @@ func TestNoRequestReachesAPathOutsideOfItsRules(t *testing.T) {
 	if got := outside.Load(); got != nil {
 		t.Errorf("HubSpot got %v", got)
 	}
-	if passed < 100 {
+	if passed < n/30 {
 		t.Errorf("%d passed: that shows little", passed)
 	}
 }

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"context"
+	"flag"
 	"net"
 	"net/http"
 	"net/url"
@@ -25,6 +26,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Parallel tests wait most of the time, so more of them run at once than there are CPUs.
+	_ = flag.Set("test.parallel", "8")
 	// A server leaves a client half a second to read the last answer of a
 	// connection.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))

@@ -285,6 +285,7 @@ func TestWithoutCredentialOrHubSpotTheAnswerSaysWhy(t *testing.T) {
 }
 
 func TestErrorsOfAHubSpotThatDoesNotAnswerNameTheCause(t *testing.T) {
+	t.Parallel()
 	for path, want := range map[string]refused{
 		"/fake/reset":     {502, "UPSTREAM_UNREACHABLE"},
 		"/fake/malformed": {502, "UPSTREAM_UNREACHABLE"},

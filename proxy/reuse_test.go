@@ -87,6 +87,7 @@ func TestWithoutHTTP2AtHubSpotItIsHTTP1(t *testing.T) {
 // On a connection whose earlier request had to be answered in time, a later one
 // may take its time for its own body, and for the answer's.
 func TestTheTimeoutOfAnEarlierRequestDoesNotCount(t *testing.T) {
+	t.Parallel()
 	const timeout = 100 * time.Millisecond
 	r := start(t, setup{hub: tlsHub(t), proxy: func(o *proxy.Options) { o.UpstreamTimeout = timeout }})
 	r.connect(portalID)

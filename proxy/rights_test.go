@@ -257,10 +257,7 @@ func TestNoRequestGetsAnotherPortalsCredential(t *testing.T) {
 			c := startCallers(t, change)
 			random := rand.New(rand.NewPCG(20261123, 7))
 			pick := func(options ...string) string { return options[random.IntN(len(options))] }
-			n := 3000
-			if testing.Short() {
-				n = 300
-			}
+			n := volume(3000, 1000)
 			let := 0
 			for i := range n {
 				key := "{" + pick("one", "reader") + "}"

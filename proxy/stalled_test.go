@@ -67,6 +67,7 @@ func TestA401WhoseBodyStallsArrives(t *testing.T) {
 
 // The client need not wait for the rest either.
 func TestAClientMayLeaveA401WhoseBodyStalls(t *testing.T) {
+	t.Parallel()
 	left := make(chan struct{})
 	set, _ := byHand(t, func(_ int64, conn net.Conn, from *bufio.Reader) {
 		if _, err := http.ReadRequest(from); err != nil {

@@ -121,7 +121,7 @@ func TestNobodyGetsWhatFollowsAnothersAnswer(t *testing.T) {
 	} {
 		r := start(t, setup{proxy: set})
 		r.connect(portalID)
-		together(t, thorough(3000), 16, func(i int) error {
+		together(t, volume(3000, 150), 16, func(i int) error {
 			path := fmt.Sprintf("/request-%d", i)
 			answer, err := r.exchange(r.request("GET", path, nil))
 			if err != nil {

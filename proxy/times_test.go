@@ -45,6 +45,7 @@ func (r *rig) sum(name string) time.Duration {
 // HubSpot takes its time for the headers of two tries and for the body, the
 // client for its own body, and the proxy for the credential.
 func TestTheProxysOwnTimeIsNeitherHubSpotsNorThatOfBodies(t *testing.T) {
+	t.Parallel()
 	const wait, body, own = 400 * time.Millisecond, 700 * time.Millisecond, 200 * time.Millisecond
 	var tries atomic.Int64
 	set, _ := upstream(t, func(w http.ResponseWriter, q *http.Request) {

@@ -56,6 +56,7 @@ func TestATokenCallWithoutAKeyHasAShortBody(t *testing.T) {
 }
 
 func TestATokenCallWithoutAKeyMustNotBeSlow(t *testing.T) {
+	t.Parallel()
 	c := startCallers(t)
 	c.proxy.SetTokenBodyTime(200 * time.Millisecond)
 	for _, body := range []string{tokenCall("Content-Length: 3") + "a", tokenCall("Transfer-Encoding: chunked") + "1\r\na\r\n"} {
@@ -77,7 +78,7 @@ func TestATokenCallMayWaitForItsAnswer(t *testing.T) {
 	set, _ := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		select {
-		case <-time.After(400 * time.Millisecond):
+		case <-time.After(250 * time.Millisecond):
 		case <-r.Context().Done():
 		}
 		_, _ = io.WriteString(w, "{}")

@@ -68,6 +68,7 @@ func TestAFailureOfTheConnectionIs502(t *testing.T) {
 }
 
 func TestNoHeaderInTimeIs504(t *testing.T) {
+	t.Parallel()
 	for _, h := range hubs {
 		t.Run(h.name, func(t *testing.T) {
 			hub := h.start()
@@ -83,6 +84,7 @@ func TestNoHeaderInTimeIs504(t *testing.T) {
 }
 
 func TestTheTimeoutDoesNotCountWhileTheBodyIsSent(t *testing.T) {
+	t.Parallel()
 	const timeout = 200 * time.Millisecond
 	overEachHub(t, 1<<20, func(t *testing.T, r *rig, _ string) {
 		other := start(t, setup{hub: r.hub, proxy: func(o *proxy.Options) {
@@ -200,7 +202,7 @@ func TestFiftyClientsNeedFiftyConnections(t *testing.T) {
 	set, connections := upstream(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "fine") })
 	r := start(t, setup{proxy: set})
 	r.connect(portalID)
-	together(t, 2000, 50, func(int) error {
+	together(t, volume(2000, 600), 50, func(int) error {
 		answer, err := r.exchange(r.request("GET", "/", nil))
 		if err == nil && answer.StatusCode != http.StatusOK {
 			err = fmt.Errorf("status %d", answer.StatusCode)
