@@ -22,26 +22,6 @@ import (
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9._-]*$`)
 
-// The names of variables that more than one check uses.
-const (
-	certFile     = "TLS_CERT_FILE"
-	keyFile      = "TLS_KEY_FILE"
-	clientCAFile = "TLS_CLIENT_CA_FILE"
-	caCertFile   = "INTERCEPT_CA_CERT_FILE"
-	caKeyFile    = "INTERCEPT_CA_KEY_FILE"
-	clientID     = "HUBSPOT_CLIENT_ID"
-	clientSecret = "HUBSPOT_CLIENT_SECRET"
-	portal       = "HUBSPOT_PORTAL_ID"
-	accessToken  = "HUBSPOT_ACCESS_TOKEN"
-	apiKey       = "HUBSPOT_API_KEY"
-	refreshToken = "HUBSPOT_REFRESH_TOKEN"
-	redirectURL  = "HUBSPOT_REDIRECT_URL"
-	authorizeURL = "HUBSPOT_AUTHORIZE_URL"
-	scopes       = "HUBSPOT_SCOPES"
-	optScopes    = "HUBSPOT_OPTIONAL_SCOPES"
-	marketplace  = "HUBSPOT_MARKETPLACE_INSTALL"
-)
-
 // check checks every setting, and then the settings that depend on each other.
 func (l *loader) check() {
 	l.checkListeners()
@@ -76,33 +56,12 @@ func (l *loader) checkListeners() {
 	}
 }
 
-// require adds a fault for each variable of names that is not given, if at least one
-// variable of reasons is given.
-func (l *loader) require(names []string, reasons ...string) {
-	reasons = slices.DeleteFunc(reasons, func(name string) bool { return !l.given(name) })
-	if len(reasons) == 0 {
-		return
-	}
-	for _, name := range names {
-		if !l.given(name) {
-			l.fault(name, "is not set, although required by "+list(reasons), "set it too, or unset "+list(reasons))
-		}
-	}
-}
-
-func list(names []string) string { return strings.Join(names, " and ") }
-
 func (l *loader) checkAddr(name, addr string) {
 	host, port, err := net.SplitHostPort(addr)
 	_, noIP := netip.ParseAddr(host)
 	if err != nil || !isPort(port) || (noIP != nil && !hostName.MatchString(host)) {
 		l.fault(name, quote(addr)+" is not host:port", "give an address such as 127.0.0.1:8080, [::1]:8080 or :8080")
 	}
-}
-
-func isPort(text string) bool {
-	_, err := strconv.ParseUint(text, 10, 16)
-	return err == nil
 }
 
 func (l *loader) checkNumbers() {

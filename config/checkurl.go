@@ -3,6 +3,7 @@ package config
 import (
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"hubspot-auth-proxy/proxy/wire"
@@ -57,6 +58,11 @@ func (l *loader) checkNotify() {
 func hasHost(u *url.URL) bool {
 	port := u.Port()
 	return u.Hostname() != "" && !strings.HasSuffix(u.Host, ":") && (port == "" || isPort(port))
+}
+
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
 }
 
 // checkConnect checks the settings of the connect flow. Scopes require a redirect URL,

@@ -36,3 +36,12 @@ func quote(value string) string {
 	}
 	return strconv.Quote(value)
 }
+
+// quotePath quotes only a text that begins like a path, because a common mistake is to set
+// a NAME_FILE variable to the secret itself.
+func quotePath(path string) string {
+	if strings.HasPrefix(path, "/") || strings.HasPrefix(path, ".") {
+		return quote(path)
+	}
+	return "the file (path not shown, because it begins with neither / nor . and may be the secret itself)"
+}

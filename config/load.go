@@ -4,15 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"reflect"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
-
-	"hubspot-auth-proxy/tokens/secret"
 )
 
 // Load reads the settings from environ, which has the form of [os.Environ], and from the
@@ -29,22 +26,6 @@ func Load(environ []string) (Config, error) {
 	}
 	return l.Config, nil
 }
-
-// A loader is a Config that is being read, with the faults found so far.
-type loader struct {
-	Config
-	values  map[string]string // the text of each variable that is set; never empty
-	sources map[string]string // where the text came from, even if it could not be read
-	faults  Faults
-}
-
-func (l *loader) fault(name, problem, remedy string) {
-	l.faults = append(l.faults, Fault{Name: name, Problem: problem, Remedy: remedy})
-}
-
-// given reports whether the operator set the variable, even to a faulty value. Such a
-// variable is not reported as missing.
-func (l *loader) given(name string) bool { return l.sources[name] != "" }
 
 // gather collects the text of every setting. The parser gets only these texts, and not
 // the rest of environ.
@@ -67,30 +48,6 @@ func (l *loader) gather(environ map[string]string) {
 			}
 		}
 	}
-}
-
-// readFile returns the text of the file at path, which the variable name gives, without one
-// line break at its end. A file that is unreadable or empty is a fault.
-func (l *loader) readFile(name, path string) (text string, ok bool) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		l.faults = append(l.faults, unreadable(name, path, err))
-		return "", false
-	}
-	text = withoutNewline(string(content))
-	if text == "" {
-		l.fault(name, "the file "+quotePath(path)+" is empty", "write the value into the file, or unset "+name)
-	}
-	return text, text != ""
-}
-
-// quotePath quotes only a text that begins like a path, because a common mistake is to set
-// a NAME_FILE variable to the secret itself.
-func quotePath(path string) string {
-	if strings.HasPrefix(path, "/") || strings.HasPrefix(path, ".") {
-		return quote(path)
-	}
-	return "the file (path not shown, because it begins with neither / nor . and may be the secret itself)"
 }
 
 // parse sets the fields of Config from the texts. A text that cannot be parsed is a fault.
@@ -164,24 +121,4 @@ func (l *loader) complete() {
 // requests are compared with this form.
 func plainHost(name string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.TrimSpace(name), "."))
-}
-
-// A setting is one field of Config that a variable sets.
-type setting struct {
-	name   string // of the variable
-	index  int    // of the field
-	secret bool
-}
-
-// settings returns all settings, in the order of Config's fields.
-func settings() []setting {
-	var all []setting
-	config := reflect.TypeFor[Config]()
-	for i := range config.NumField() {
-		field := config.Field(i)
-		if name := field.Tag.Get("env"); name != "" {
-			all = append(all, setting{name: name, index: i, secret: field.Type == reflect.TypeFor[secret.Text]()})
-		}
-	}
-	return all
 }

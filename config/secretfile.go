@@ -5,7 +5,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/caarlos0/env/v11"
@@ -132,13 +131,4 @@ func (s *SecretFiles) Again(pause func()) (current Config, changed []string, fau
 	pause()
 	current, second, two := s.Poll()
 	return current, append(first, second...), append(one, two...)
-}
-
-// withoutNewline drops one line break at the end.
-func withoutNewline(text string) string {
-	text, cut := strings.CutSuffix(text, "\n")
-	if cut {
-		text = strings.TrimSuffix(text, "\r")
-	}
-	return text
 }

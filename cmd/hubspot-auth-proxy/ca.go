@@ -8,15 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
-	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/proxy/intercept"
-	"hubspot-auth-proxy/tokens/secret"
 )
 
 const caGenerateManual = `Makes a CA for clients whose base URL cannot be changed: ca.pem, the certificate that
@@ -93,43 +88,4 @@ func writeNew(path string, content []byte, mode fs.FileMode) error {
 		return errors.Join(fmt.Errorf("write the CA: %w", err), os.Remove(path))
 	}
 	return nil
-}
-
-// warnOfCA logs the names and the expiry of the CA, and warns if it expires soon.
-func (s *service) warnOfCA() {
-	if s.authority == nil {
-		return
-	}
-	s.log.Info("CONNECT is accepted", zap.Strings("names", s.authority.Names()), zap.Time("ca_expires", s.authority.NotAfter()))
-	if time.Until(s.authority.NotAfter()) < 30*24*time.Hour {
-		s.log.Warn("the CA of INTERCEPT_CA_CERT_FILE expires soon: make a new one with ca generate, and let the clients trust it", zap.Time("ca_expires", s.authority.NotAfter()))
-	}
-	if host := s.settings.UpstreamURL.Hostname(); !slices.Contains(s.authority.Names(), strings.ToLower(host)) {
-		s.log.Info("CONNECT to the host of UPSTREAM_URL is refused, because the CA may not sign for that name", zap.String("host", host))
-	}
-}
-
-// interceptAuthority returns the CA that the settings name, or nil if they name none.
-func interceptAuthority(settings config.Config) (*intercept.Authority, config.Faults) {
-	if settings.InterceptCACertFile == "" {
-		return nil, nil
-	}
-	certificate, err := os.ReadFile(settings.InterceptCACertFile)
-	if err != nil {
-		return nil, config.Faults{{Name: "INTERCEPT_CA_CERT_FILE", Problem: err.Error(), Remedy: "give the path of a file that this process may read"}}
-	}
-	key, err := os.ReadFile(settings.InterceptCAKeyFile)
-	if err != nil {
-		return nil, config.Faults{{Name: "INTERCEPT_CA_KEY_FILE", Problem: err.Error(), Remedy: "give the path of a file that this process may read"}}
-	}
-	authority, problems := intercept.Load(certificate, secret.New(string(key)), settings.UpstreamURL.Hostname(), nil)
-	var faults config.Faults
-	for _, problem := range problems {
-		name := "INTERCEPT_CA_CERT_FILE"
-		if problem.InKey {
-			name = "INTERCEPT_CA_KEY_FILE"
-		}
-		faults = append(faults, config.Fault{Name: name, Problem: problem.Problem, Remedy: problem.Remedy})
-	}
-	return authority, faults
 }

@@ -2,14 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"regexp"
-	"slices"
 	"strings"
 )
+
+const program = "hubspot-auth-proxy"
 
 // A command is one of the program's commands.
 type command struct {
@@ -37,73 +37,6 @@ type call struct {
 // flagless returns the open function of a command without flags.
 func flagless(run action) func(*flag.FlagSet) action {
 	return func(*flag.FlagSet) action { return run }
-}
-
-// run runs the command that args name, until the command is done or ctx ends.
-func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	if len(args) > 0 && slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
-		return help(args[1:], stdout)
-	}
-	if slices.Equal(args, []string{"--version"}) {
-		args = []string{"version"}
-	}
-	cmd, rest, err := find(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return help(args[:1], stdout)
-	}
-	if err != nil {
-		return err
-	}
-	flags := flag.NewFlagSet(cmd.name, flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	do := cmd.open(flags)
-	positional, err := parse(flags, rest)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return help(strings.Fields(cmd.name), stdout)
-	case err != nil:
-		return usageError{flagProblem(err), cmd.name}
-	case len(positional) < cmd.least || len(positional) > cmd.most:
-		return usageError{cmd.countProblem(len(positional)), cmd.name}
-	}
-	return do(ctx, &call{positional, environ, stdin, stdout, stderr})
-}
-
-// find returns the command that the arguments name, and the arguments after its name. The
-// error is flag.ErrHelp if the arguments ask for help about a group of commands.
-func find(args []string) (cmd command, rest []string, err error) {
-	if len(args) == 0 {
-		args = []string{"serve"}
-	}
-	for _, cmd := range allCommands() {
-		words := strings.Fields(cmd.name)
-		if len(args) >= len(words) && slices.Equal(args[:len(words)], words) {
-			return cmd, args[len(words):], nil
-		}
-	}
-	members := group(args[0])
-	switch {
-	case len(members) == 0:
-		return command{}, nil, usageError{problem: "there is no command " + quoted(args[0])}
-	case len(args) > 1 && slices.Contains([]string{"help", "-h", "-help", "--help"}, args[1]):
-		return command{}, nil, flag.ErrHelp
-	}
-	var names []string
-	for _, member := range members {
-		names = append(names, strings.TrimPrefix(member.name, args[0]+" "))
-	}
-	return command{}, nil, usageError{args[0] + " is followed by one of " + strings.Join(names, ", "), args[0]}
-}
-
-// group returns the commands whose name begins with the word.
-func group(word string) []command {
-	var members []command
-	for _, cmd := range allCommands() {
-		if strings.HasPrefix(cmd.name, word+" ") {
-			members = append(members, cmd)
-		}
-	}
-	return members
 }
 
 // parse parses flags before, between and after the arguments, and returns the arguments.

@@ -8,8 +8,6 @@ import (
 	"text/tabwriter"
 )
 
-const program = "hubspot-auth-proxy"
-
 const exitStatus = "Exit status: 0 done, 1 failed, 2 wrong use or wrong settings.\n"
 
 const overview = `hubspot-auth-proxy forwards calls to api.hubapi.com, and adds the credential of

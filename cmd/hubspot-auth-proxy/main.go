@@ -5,11 +5,14 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"hubspot-auth-proxy/config"
@@ -26,62 +29,61 @@ func main() {
 	os.Exit(status(err, os.Stderr))
 }
 
-// allCommands returns all commands, in the order of the help.
-func allCommands() []command {
-	return []command{
-		{name: "serve", summary: "run the proxy, with its settings from the environment", manual: serveManual,
-			open: flagless(func(ctx context.Context, c *call) error { return serve(ctx, c.environ, c.stderr) })},
-		{name: "demo", summary: "run the proxy against a fake HubSpot, with curl lines to try", manual: demoManual,
-			open: flagless(func(ctx context.Context, c *call) error { return demo(ctx, c.environ, c.stdout, c.stderr) })},
-		{name: "portal set", args: "ID KIND [--name NAME] [--file PATH] [--force]", summary: "store a portal's credential",
-			manual: portalSetManual, least: 2, most: 2, open: portalSet},
-		{name: "portal list", args: "[--all] [--json]", summary: "list the portals",
-			manual: portalListManual, open: portalList},
-		{name: "portal show", args: "ID [--json]", summary: "print what is known about a portal",
-			manual: portalShowManual, least: 1, most: 1, open: portalShow},
-		{name: "portal check", args: "ID|--all [--json]", summary: "ask HubSpot which portal a credential belongs to",
-			manual: portalCheckManual, most: 1, open: portalCheck},
-		{name: "portal link", args: "--portal ID|--any", summary: "print a link that connects a portal",
-			manual: portalLinkManual, open: portalLink},
-		{name: "portal remove", args: "ID [--revoke|--force]", summary: "remove a portal's credential",
-			manual: portalRemoveManual, least: 1, most: 1, open: portalRemove},
-		{name: "client add", args: "NAME --portals ID,ID|'*' [--read-only] [--paths /PATH,/PATH] [--expires DAY] [--daily-limit N] [--replace]", summary: "make a client with a key",
-			manual: clientAddManual, least: 1, most: 1, open: clientAdd},
-		{name: "client rotate", args: "NAME [--overlap 24h] [--expires DAY]", summary: "give a client another key",
-			manual: clientRotateManual, least: 1, most: 1, open: clientRotate},
-		{name: "client list", args: "[--json]", summary: "list the clients",
-			manual: clientListManual, open: clientList},
-		{name: "client remove", args: "NAME", summary: "remove a client",
-			manual: clientRemoveManual, least: 1, most: 1, open: flagless(clientRemove)},
-		{name: "usage", args: "[--days N] [--json]", summary: "print how many calls clients have sent, day by day",
-			manual: usageManual, open: usage},
-		{name: "keys generate", args: "ID", summary: "make a key for ENCRYPTION_KEYS",
-			manual: keysGenerateManual, least: 1, most: 1, open: flagless(keysGenerate)},
-		{name: "keys rotate", summary: "seal all secrets again, with the first key",
-			manual: keysRotateManual, open: flagless(keysRotate)},
-		{name: "ca generate", args: "--out DIR", summary: "make a CA for clients whose base URL cannot be changed",
-			manual: caGenerateManual, open: caGenerate},
-		{name: "config", summary: "print every setting, its value and its source", manual: configManual,
-			open: flagless(func(_ context.Context, c *call) error { return printConfig(c.environ, c.stdout) })},
-		{name: "healthcheck", args: "[--live]", summary: "ask the proxy on this machine whether it is ready",
-			manual: healthcheckManual, open: healthcheck},
-		{name: "version", summary: "print the version", manual: "Prints the versions of the program and of Go, and the system that it was built for.\n",
-			open: flagless(func(_ context.Context, c *call) error { return printVersion(c.stdout) })},
+// run runs the command that args name, until the command is done or ctx ends.
+func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	if len(args) > 0 && slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
+		return help(args[1:], stdout)
 	}
+	if slices.Equal(args, []string{"--version"}) {
+		args = []string{"version"}
+	}
+	cmd, rest, err := find(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return help(args[:1], stdout)
+	}
+	if err != nil {
+		return err
+	}
+	flags := flag.NewFlagSet(cmd.name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	do := cmd.open(flags)
+	positional, err := parse(flags, rest)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return help(strings.Fields(cmd.name), stdout)
+	case err != nil:
+		return usageError{flagProblem(err), cmd.name}
+	case len(positional) < cmd.least || len(positional) > cmd.most:
+		return usageError{cmd.countProblem(len(positional)), cmd.name}
+	}
+	return do(ctx, &call{positional, environ, stdin, stdout, stderr})
 }
 
-const serveManual = `Runs the proxy until SIGTERM or Ctrl-C, and then finishes the requests under way.
-
-  HUBSPOT_ACCESS_TOKEN=pat-na1-… hubspot-auth-proxy
-  curl http://127.0.0.1:8080/crm/v3/objects/contacts
-`
-
-const demoManual = `Runs a fake HubSpot, an embedded Redis and the proxy in one process, and prints curl
-lines to try. Only LISTEN_ADDR and the log's settings are read from the environment.
-`
-
-const configManual = `Prints every setting, its value and its source. Secrets are printed as [redacted].
-`
+// find returns the command that the arguments name, and the arguments after its name. The
+// error is flag.ErrHelp if the arguments ask for help about a group of commands.
+func find(args []string) (cmd command, rest []string, err error) {
+	if len(args) == 0 {
+		args = []string{"serve"}
+	}
+	for _, cmd := range allCommands() {
+		words := strings.Fields(cmd.name)
+		if len(args) >= len(words) && slices.Equal(args[:len(words)], words) {
+			return cmd, args[len(words):], nil
+		}
+	}
+	members := group(args[0])
+	switch {
+	case len(members) == 0:
+		return command{}, nil, usageError{problem: "there is no command " + quoted(args[0])}
+	case len(args) > 1 && slices.Contains([]string{"help", "-h", "-help", "--help"}, args[1]):
+		return command{}, nil, flag.ErrHelp
+	}
+	var names []string
+	for _, member := range members {
+		names = append(names, strings.TrimPrefix(member.name, args[0]+" "))
+	}
+	return command{}, nil, usageError{args[0] + " is followed by one of " + strings.Join(names, ", "), args[0]}
+}
 
 // status prints err, and returns the exit status for it.
 func status(err error, stderr io.Writer) int {
@@ -102,13 +104,4 @@ func status(err error, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "%s: %v\n", program, err)
 	return 1
-}
-
-// printConfig prints the settings that serve would use.
-func printConfig(environ []string, stdout io.Writer) error {
-	settings, err := config.Load(environ)
-	if err != nil {
-		return err
-	}
-	return settings.Print(stdout)
 }

@@ -6,8 +6,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
-	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens"
 )
 
@@ -25,23 +23,7 @@ func newRegistry() *prometheus.Registry {
 	return registry
 }
 
-// countFaultySeed registers the metric faulty_seeds.
-func countFaultySeed(registry prometheus.Registerer, seed *seeding.Seeder) {
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: tokens.MetricPrefix + "faulty_seeds",
-		Help: "1 if the seed file cannot be used, so that its previous content stays in use; else 0.",
-	}, func() float64 {
-		if seed.Fault() != "" {
-			return 1
-		}
-		return 0
-	}))
-}
-
-// countExpiring registers the metric expiring_client_keys.
-func countExpiring(registry prometheus.Registerer, known *clients.Set) {
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: tokens.MetricPrefix + "expiring_client_keys",
-		Help: "Clients whose current key expires within 14 days, or has expired.",
-	}, func() float64 { return float64(known.Expiring()) }))
+// registerGauge registers a metric whose value is read when the metrics are collected.
+func registerGauge(registry prometheus.Registerer, name, help string, value func() float64) {
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: tokens.MetricPrefix + name, Help: help}, value))
 }

@@ -15,9 +15,6 @@ import (
 	records "hubspot-auth-proxy/tokens/store"
 )
 
-var errEmbedded = errors.New("neither REDIS_URL nor STATE_FILE is set: the proxy then keeps its data in its own memory, which commands cannot reach; " +
-	"set REDIS_URL or STATE_FILE to the value that the proxy has, or use HUBSPOT_PORTAL_ID for one portal, and SEED_FILE for several and for clients")
-
 // operate loads the settings, opens the Redis of the running proxies, and calls do.
 func (c *call) operate(ctx context.Context, do func(config.Config, *store) error) error {
 	settings, err := config.Load(c.environ)

@@ -94,14 +94,6 @@ func isName(text string) bool {
 		!strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// titled returns a portal's id and name, for people.
-func titled(id, name string) string {
-	if name == "" {
-		return "portal " + id
-	}
-	return fmt.Sprintf("portal %s (%s)", id, shown(name))
-}
-
 const portalListManual = `Lists the connected portals: the kind of the credential, its state, when the access
 token expires and when it was last renewed. The states that need attention are "ended"
 (HubSpot refuses the grant), "rejected" (HubSpot answers 401 to the static credential)

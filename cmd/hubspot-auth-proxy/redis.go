@@ -13,6 +13,9 @@ import (
 	"hubspot-auth-proxy/tokens/store/statefile"
 )
 
+var errEmbedded = errors.New("neither REDIS_URL nor STATE_FILE is set: the proxy then keeps its data in its own memory, which commands cannot reach; " +
+	"set REDIS_URL or STATE_FILE to the value that the proxy has, or use HUBSPOT_PORTAL_ID for one portal, and SEED_FILE for several and for clients")
+
 // An openedRedis is a client of Redis, and the function end, which closes the client. An
 // error of end means that the last changes are lost.
 type openedRedis struct {

@@ -53,7 +53,7 @@ func (s *service) useSecrets(current config.Config, changed []string, faults con
 		case "ENCRYPTION_KEYS":
 			s.source.Opening(current.Keys())
 		case "NOTIFY_URL":
-			s.notices.SetURL(current.NotifyURL)
+			s.notifier.SetURL(current.NotifyURL)
 		case "ADMIN_PASSWORD":
 			s.admin.SetPassword(current.AdminPassword)
 		case "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_API_KEY", "HUBSPOT_REFRESH_TOKEN":

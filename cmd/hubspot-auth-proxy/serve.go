@@ -10,10 +10,10 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
@@ -23,7 +23,7 @@ import (
 	"hubspot-auth-proxy/proxy/budget"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/connlimit"
-	"hubspot-auth-proxy/proxy/intercept"
+	records "hubspot-auth-proxy/tokens/store"
 )
 
 // headerGrace is how long a new connection may be without a request. If a connection stays
@@ -56,31 +56,6 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 		return err
 	}
 	return s.run(ctx)
-}
-
-// A service is the running proxy with its admin listener.
-type service struct {
-	*store
-	settings config.Config
-	secrets  *config.SecretFiles
-	log      *zap.Logger
-
-	metrics       *prometheus.Registry
-	history       *proxy.History
-	activity      *proxy.Activity
-	callers       *clients.Set
-	budget        *budget.Budget
-	seeder        *seeding.Seeder
-	joined        bool                 // Redis has answered, and the portals of the settings are stored
-	missingRights []string             // the rights that were logged last as missing
-	authority     *intercept.Authority // nil if clients are not intercepted
-	proxy         *proxy.Proxy
-	admin         *admin.Admin
-	server        *http.Server // of the proxy
-	listener      net.Listener // of the proxy
-	adminListener net.Listener
-	failed        chan error // receives the error of a server that fails
-	closers       []func()   // in the order of opening; close calls them in reverse
 }
 
 // start opens all parts of the service, and returns when the proxy serves. Redis may not
@@ -118,8 +93,14 @@ func (s *service) open(ctx context.Context) error {
 	s.openBudget()
 	s.callers = clients.NewSet(s.clients, s.log)
 	s.closers = append(s.closers, s.callers.Close)
-	countExpiring(s.metrics, s.callers)
-	countFaultySeed(s.metrics, s.seeder)
+	registerGauge(s.metrics, "expiring_client_keys", "Clients whose current key expires within 14 days, or has expired.",
+		func() float64 { return float64(s.callers.Expiring()) })
+	registerGauge(s.metrics, "faulty_seeds", "1 if the seed file cannot be used, so that its previous content stays in use; else 0.", func() float64 {
+		if s.seeder.Fault() != "" {
+			return 1
+		}
+		return 0
+	})
 	s.warn()
 	s.warnOfCA()
 	if err := s.listen(); err != nil {
@@ -130,6 +111,19 @@ func (s *service) open(ctx context.Context) error {
 	s.serveProxy(tlsConfig)
 	s.followSettings()
 	return nil
+}
+
+// openBudget opens the budget. The budget counts calls, and lets each call wait for its
+// turn within HubSpot's rate limits.
+func (s *service) openBudget() {
+	s.budget = budget.New(budget.Options{Redis: s.redis, Prefix: s.settings.RedisPrefix, Metrics: s.metrics, Log: s.log})
+	s.closers = append(s.closers, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*records.Timeout)
+		defer cancel()
+		if err := s.budget.Close(ctx); err != nil {
+			s.log.Error("the calls of the last seconds could not be stored, and are missing from the usage", zap.Error(err))
+		}
+	})
 }
 
 // warn logs where data is kept, and warns about data that is not kept or not sealed.
@@ -144,6 +138,20 @@ func (s *service) warn() {
 		s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: tokens are stored in STATE_FILE unsealed; keys generate makes a key")
 	case !s.settings.Keys().Seals():
 		s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: tokens are stored in Redis unsealed; keys generate makes a key")
+	}
+}
+
+// warnOfCA logs the names and the expiry of the CA, and warns if it expires soon.
+func (s *service) warnOfCA() {
+	if s.authority == nil {
+		return
+	}
+	s.log.Info("CONNECT is accepted", zap.Strings("names", s.authority.Names()), zap.Time("ca_expires", s.authority.NotAfter()))
+	if time.Until(s.authority.NotAfter()) < 30*24*time.Hour {
+		s.log.Warn("the CA of INTERCEPT_CA_CERT_FILE expires soon: make a new one with ca generate, and let the clients trust it", zap.Time("ca_expires", s.authority.NotAfter()))
+	}
+	if host := s.settings.UpstreamURL.Hostname(); !slices.Contains(s.authority.Names(), strings.ToLower(host)) {
+		s.log.Info("CONNECT to the host of UPSTREAM_URL is refused, because the CA may not sign for that name", zap.String("host", host))
 	}
 }
 
@@ -258,23 +266,6 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 	}
 }
 
-// anonymous reports whether clients need no key.
-func (s *service) anonymous() bool {
-	if s.settings.AllowAnonymous != nil {
-		return *s.settings.AllowAnonymous
-	}
-	return isLoopback(s.listener)
-}
-
-// portalDomain returns the domain whose subdomains name portals; "" if there is none. On
-// loopback the default is localhost, whose subdomains need no DNS.
-func (s *service) portalDomain() string {
-	if s.settings.PortalDomain == "" && isLoopback(s.listener) {
-		return "localhost"
-	}
-	return s.settings.PortalDomain
-}
-
 // serving runs a server until it is shut down. If the server fails, run receives the
 // error, and stops the program.
 func (s *service) serving(serve func() error) {
@@ -308,7 +299,7 @@ func (s *service) stop() {
 	// 3. Stop listening, and let the requests under way finish.
 	ctx, cancel := context.WithTimeout(context.Background(), s.settings.ShutdownTimeout)
 	defer cancel()
-	s.notices.until, _ = ctx.Deadline()
+	s.notifyUntil, _ = ctx.Deadline()
 	err := s.shutdown(ctx)
 	// 4. Break off the requests that take too long.
 	if err != nil {
@@ -344,24 +335,10 @@ func (s *service) breakOff() {
 	}
 }
 
-// close closes what was opened, in reverse order.
-func (s *service) close() {
-	for _, end := range slices.Backward(s.closers) {
-		end()
-	}
-}
-
 // text returns the URL as text; "" for nil.
 func text(u *url.URL) string {
 	if u == nil {
 		return ""
 	}
 	return u.String()
-}
-
-// isLoopback reports whether the listener can be reached from this machine only. It checks the
-// address of the socket, because the setting may be a name.
-func isLoopback(listener net.Listener) bool {
-	addr, ok := listener.Addr().(*net.TCPAddr)
-	return ok && addr.IP.IsLoopback()
 }

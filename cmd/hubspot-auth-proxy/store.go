@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
+	"hubspot-auth-proxy/tokens/notify"
 	"hubspot-auth-proxy/tokens/secret"
 )
 
@@ -29,7 +31,10 @@ type store struct {
 
 	log      *zap.Logger
 	endRedis func() error
-	notices  notices
+
+	notifier      *notify.Notifier // nil if NOTIFY_URL is not set
+	notifyTimeout time.Duration    // how long close sends the notifications that are still queued
+	notifyUntil   time.Time        // when that time ends; zero means that it begins with close
 }
 
 // openStore returns the store of an opened Redis. It does not wait for Redis. If metrics is
@@ -37,10 +42,9 @@ type store struct {
 func openStore(settings config.Config, opened *openedRedis, log *zap.Logger, metrics prometheus.Registerer, rejected func(context.Context, string)) *store {
 	// Package tokens logs the errors of Redis; go-redis would log them again.
 	redis.SetLogger(&logging.VoidLogger{})
-	s := &store{app: hubspotApp(settings), log: log, redis: opened.client, endRedis: opened.end}
-	s.notices = newNotices(settings, log, metrics)
+	s := &store{app: hubspotApp(settings), log: log, redis: opened.client, endRedis: opened.end, notifyTimeout: settings.ShutdownTimeout}
 	s.clients = clients.Store{Redis: s.redis, Prefix: settings.RedisPrefix}
-	s.source = tokens.NewSource(tokens.Options{
+	options := tokens.Options{
 		Redis:        s.redis,
 		Prefix:       settings.RedisPrefix,
 		Keys:         settings.Keys(),
@@ -48,15 +52,19 @@ func openStore(settings config.Config, opened *openedRedis, log *zap.Logger, met
 		RefreshAhead: settings.RefreshAhead,
 		Local:        localCredential(settings),
 		Rejected:     rejected,
-		GrantChanged: s.notices.changed(),
 		Log:          log,
 		Metrics:      metrics,
-	})
+	}
+	if !settings.NotifyURL.IsZero() {
+		s.notifier = notify.New(notify.Options{URL: settings.NotifyURL, Log: log, Metrics: metrics})
+		options.GrantChanged = s.notifier.Changed
+	}
+	s.source = tokens.NewSource(options)
 	return s
 }
 
-// close waits for renewals under way, for at most tokenTimeout, sends the queued notifications,
-// and closes Redis.
+// close waits for renewals under way, for at most tokenTimeout, closes Redis, and sends the queued
+// notifications.
 func (s *store) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
 	defer cancel()
@@ -66,7 +74,11 @@ func (s *store) close() {
 	if err := s.endRedis(); err != nil {
 		s.log.Error("the last counts of calls are lost: STATE_FILE cannot be written", zap.Error(err))
 	}
-	s.notices.close() // last, because a slow address must not keep another process from STATE_FILE
+	if s.notifier != nil { // last, because a slow address must not keep another process from STATE_FILE
+		ctx, cancel := context.WithDeadline(context.Background(), cmp.Or(s.notifyUntil, time.Now().Add(s.notifyTimeout)))
+		defer cancel()
+		_ = s.notifier.Close(ctx) // the notifier logs each failure
+	}
 }
 
 // hubspotApp returns the HubSpot app of the settings, or nil if the settings have none.

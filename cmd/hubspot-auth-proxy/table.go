@@ -39,6 +39,14 @@ func shown(text string) string {
 	}, text)
 }
 
+// titled returns a portal's id and name, for people.
+func titled(id, name string) string {
+	if name == "" {
+		return "portal " + id
+	}
+	return fmt.Sprintf("portal %s (%s)", id, shown(name))
+}
+
 // printJSON prints a value as indented JSON.
 func printJSON(w io.Writer, value any) error {
 	encoder := json.NewEncoder(w)

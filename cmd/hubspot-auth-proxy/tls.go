@@ -10,45 +10,29 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/config"
+	"hubspot-auth-proxy/proxy/intercept"
+	"hubspot-auth-proxy/tokens/secret"
 )
 
 // tlsConfig returns the TLS configuration of the proxy's listener; nil means plain HTTP.
-func tlsConfig(settings config.Config) (served *tls.Config, faults config.Faults) {
-	if settings.TLSCertFile == "" {
-		return nil, nil
+func tlsConfig(settings config.Config) (*tls.Config, config.Faults) {
+	pair, faults := loadPair("TLS_CERT_FILE", settings.TLSCertFile, "TLS_KEY_FILE", settings.TLSKeyFile)
+	pool, more := loadCAs("TLS_CLIENT_CA_FILE", settings.TLSClientCAFile)
+	if pair == nil {
+		return nil, append(faults, more...)
 	}
-	pair := &keyPair{certFile: settings.TLSCertFile, keyFile: settings.TLSKeyFile}
-	if err := pair.load(); err != nil {
-		faults = append(faults, config.Fault{Name: "TLS_CERT_FILE", Problem: fmt.Sprintf("cannot be used with TLS_KEY_FILE: %v", err), Remedy: "give a PEM certificate chain and its key"})
-	}
-	served = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}
-	if settings.TLSClientCAFile != "" {
-		pool, err := readCAs(settings.TLSClientCAFile)
-		if err != nil {
-			faults = append(faults, config.Fault{Name: "TLS_CLIENT_CA_FILE", Problem: err.Error(), Remedy: "give a file of PEM certificates"})
-		}
+	served := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}
+	if pool != nil {
 		served.ClientCAs, served.ClientAuth = pool, tls.RequireAndVerifyClientCert
 	}
-	return served, faults
+	return served, more
 }
 
 // redisTLS returns a function that sets the certificates of the settings in the TLS
 // configuration of the Redis client.
 func redisTLS(settings config.Config) (change func(*tls.Config), faults config.Faults) {
-	var pool *x509.CertPool
-	var pair *keyPair
-	if path := settings.RedisTLSCAFile; path != "" {
-		var err error
-		if pool, err = readCAs(path); err != nil {
-			faults = append(faults, config.Fault{Name: "REDIS_TLS_CA_FILE", Problem: err.Error(), Remedy: "give a file of PEM certificates"})
-		}
-	}
-	if settings.RedisTLSCertFile != "" {
-		pair = &keyPair{certFile: settings.RedisTLSCertFile, keyFile: settings.RedisTLSKeyFile}
-		if err := pair.load(); err != nil {
-			faults = append(faults, config.Fault{Name: "REDIS_TLS_CERT_FILE", Problem: fmt.Sprintf("cannot be used with REDIS_TLS_KEY_FILE: %v", err), Remedy: "give a PEM certificate chain and its key"})
-		}
-	}
+	pool, faults := loadCAs("REDIS_TLS_CA_FILE", settings.RedisTLSCAFile)
+	pair, more := loadPair("REDIS_TLS_CERT_FILE", settings.RedisTLSCertFile, "REDIS_TLS_KEY_FILE", settings.RedisTLSKeyFile)
 	return func(c *tls.Config) {
 		if pool != nil {
 			c.RootCAs = pool
@@ -56,17 +40,35 @@ func redisTLS(settings config.Config) (change func(*tls.Config), faults config.F
 		if pair != nil {
 			c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.get(nil) }
 		}
-	}, faults
+	}, append(faults, more...)
 }
 
-func readCAs(path string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
+// loadPair loads the certificate and key of two settings. The result is nil if the settings
+// name no files, or if there is a fault.
+func loadPair(certName, certFile, keyName, keyFile string) (*keyPair, config.Faults) {
+	if certFile == "" {
+		return nil, nil
 	}
+	pair := &keyPair{certFile: certFile, keyFile: keyFile}
+	if err := pair.load(); err != nil {
+		return nil, config.Faults{{Name: certName, Problem: fmt.Sprintf("cannot be used with %s: %v", keyName, err), Remedy: "give a PEM certificate chain and its key"}}
+	}
+	return pair, nil
+}
+
+// loadCAs loads the certificates of a setting. The result is nil if the setting names no
+// file, or if there is a fault.
+func loadCAs(name, path string) (*x509.CertPool, config.Faults) {
+	if path == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(path)
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, errors.New("contains no certificate")
+	if err == nil && !pool.AppendCertsFromPEM(pem) {
+		err = errors.New("contains no certificate")
+	}
+	if err != nil {
+		return nil, config.Faults{{Name: name, Problem: err.Error(), Remedy: "give a file of PEM certificates"}}
 	}
 	return pool, nil
 }
@@ -103,4 +105,24 @@ func (p *keyPair) load() error {
 	}
 	p.current, p.changed = &pair, info.ModTime()
 	return nil
+}
+
+// interceptAuthority returns the CA that the settings name, or nil if they name none.
+func interceptAuthority(settings config.Config) (*intercept.Authority, config.Faults) {
+	if settings.InterceptCACertFile == "" {
+		return nil, nil
+	}
+	// Load has read both files. One that is gone since then is a problem of its content.
+	certificate, _ := os.ReadFile(settings.InterceptCACertFile)
+	key, _ := os.ReadFile(settings.InterceptCAKeyFile)
+	authority, problems := intercept.Load(certificate, secret.New(string(key)), settings.UpstreamURL.Hostname(), nil)
+	var faults config.Faults
+	for _, problem := range problems {
+		name := "INTERCEPT_CA_CERT_FILE"
+		if problem.InKey {
+			name = "INTERCEPT_CA_KEY_FILE"
+		}
+		faults = append(faults, config.Fault{Name: name, Problem: problem.Problem, Remedy: problem.Remedy})
+	}
+	return authority, faults
 }

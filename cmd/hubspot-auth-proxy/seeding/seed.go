@@ -13,9 +13,6 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// seedFile is the variable that names the file, and the name in all faults of the file.
-const seedFile = "SEED_FILE"
-
 // A Seed has the portals and clients that SEED_FILE lists, in the order of the file. Either
 // list may be empty. No portal, name of a client or key occurs twice. Printing a Seed shows
 // no secret.

@@ -20,6 +20,9 @@ import (
 	"hubspot-auth-proxy/config"
 )
 
+// seedFile is the variable that names the file, and the name in all faults of the file.
+const seedFile = "SEED_FILE"
+
 // maxDepth is how deep a seed file may be nested; a portal in a client's list is at depth 4.
 // The YAML parser recurses for each level, and has no limit of its own.
 const maxDepth = 32
