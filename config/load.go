@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -121,4 +122,37 @@ func (l *loader) complete() {
 // requests are compared with this form.
 func plainHost(name string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.TrimSpace(name), "."))
+}
+
+// Misspelt returns the variables of environ that are not settings, although their names differ
+// in one or two letters from that of a setting, each with that setting.
+func Misspelt(environ []string) map[string]string {
+	var names []string
+	for _, s := range settings() {
+		names = append(names, s.name)
+		if s.secret {
+			names = append(names, s.name+"_FILE")
+		}
+	}
+	misspelt := make(map[string]string)
+	for variable := range env.ToMap(environ) {
+		near := slices.IndexFunc(names, func(name string) bool { return isNear(variable, name, 2) })
+		if near >= 0 && !slices.Contains(names, variable) {
+			misspelt[variable] = names[near]
+		}
+	}
+	return misspelt
+}
+
+// isNear reports whether b results from a by inserting, deleting or replacing at most n letters.
+func isNear(a, b string, n int) bool {
+	for a != "" && b != "" && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	switch {
+	case n == 0 || a == "" || b == "":
+		return max(len(a), len(b)) <= n
+	default:
+		return isNear(a[1:], b, n-1) || isNear(a, b[1:], n-1) || isNear(a[1:], b[1:], n-1)
+	}
 }

@@ -94,7 +94,7 @@ type Options struct {
 	ConnState   func(net.Conn, http.ConnState)
 	ConnContext func(context.Context, net.Conn) context.Context
 
-	// AccessLog writes one line for each request to Log.
+	// AccessLog writes one line for each request to Log, with the message [AccessMessage].
 	AccessLog bool
 
 	// AccessLogErrors limits the access log to requests with a status of 400 or more,

@@ -6,6 +6,9 @@ import (
 	"go.uber.org/zap"
 )
 
+// AccessMessage is the message of the lines of the access log.
+const AccessMessage = "request"
+
 // recorder counts and logs how requests ended. It is safe for concurrent use.
 type recorder struct {
 	metrics    *metrics
@@ -38,6 +41,6 @@ func (r *recorder) record(o *outcome, header http.Header) {
 		r.activity.see(o, header)
 	}
 	if r.access != nil && (!r.errorsOnly || o.status >= http.StatusBadRequest || !o.complete) {
-		r.access.Info("request", zap.Inline(line{o}))
+		r.access.Info(AccessMessage, zap.Inline(line{o}))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"hubspot-auth-proxy/config"
+	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
 // allCommands returns all commands, in the order of the help.
@@ -59,7 +60,12 @@ const serveManual = `Runs the proxy until SIGTERM or Ctrl-C, and then finishes t
 `
 
 const demoManual = `Runs a fake HubSpot, an embedded Redis and the proxy in one process, and prints curl
-lines to try. Only LISTEN_ADDR and the log's settings are read from the environment.
+lines to try. Only LISTEN_ADDR and the log's settings are read from the environment. If
+another program has port 8080 or 8081, the demo takes a free port instead; the curl lines
+have the right one. The fake HubSpot knows one app:
+
+  HUBSPOT_CLIENT_ID=` + hubspottest.ClientID + `
+  HUBSPOT_CLIENT_SECRET=` + hubspottest.ClientSecret + `
 `
 
 const configManual = `Prints every setting, its value and its source. Secrets are printed as [redacted].

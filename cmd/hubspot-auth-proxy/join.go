@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
+	"hubspot-auth-proxy/tokens"
 	records "hubspot-auth-proxy/tokens/store"
 	"hubspot-auth-proxy/tokens/throttle"
 )
@@ -71,6 +72,22 @@ func (s *service) warnOfRights(ctx context.Context) error {
 	return err
 }
 
+// warnOfNoPortal logs what to do if no portal has a credential.
+func (s *service) warnOfNoPortal(ctx context.Context) {
+	if _, value := credential(s.settings); !value.IsZero() || s.seeder.HasPortals() {
+		return
+	}
+	ids, err := s.source.Portals(ctx)
+	stored := func(id string) bool {
+		p, err := s.source.Show(ctx, id)
+		return err != nil || p.State != tokens.Removed
+	}
+	if err == nil && !slices.ContainsFunc(ids, stored) {
+		s.log.Warn("no portal has a credential, so calls are refused: set HUBSPOT_ACCESS_TOKEN, or HUBSPOT_PORTAL_ID and HUBSPOT_REFRESH_TOKEN, or SEED_FILE; " +
+			"or connect a portal with portal set, with portal link, or at /connect of ADMIN_ADDR")
+	}
+}
+
 // needsNoRedis reports whether this process can serve all its calls without an external
 // Redis. Without REDIS_URL, the answer is always true. With REDIS_URL, the process must
 // serve only portals with static credentials in the settings, and clients must need no
@@ -90,6 +107,7 @@ func (s *service) followSettings() {
 	joined := s.joined
 	following.Go(func() {
 		if joined || s.joinLater(ctx) {
+			s.warnOfNoPortal(ctx)
 			s.seeder.Follow(ctx, s.pollSecrets)
 		}
 	})

@@ -12,11 +12,13 @@ import (
 	"golang.org/x/term"
 
 	"hubspot-auth-proxy/config"
+	"hubspot-auth-proxy/proxy"
 )
 
 // newLogger returns the logger of the settings, and flush, which writes the lines that are
-// still buffered. Lines are buffered for a second at most, so that requests do not wait for
-// a terminal or a pipe. Errors are written at once.
+// still buffered. Lines of the access log are buffered for a second at most, so that requests
+// do not wait for a terminal or a pipe. Any other line may be the last one before the process
+// ends, so it is written at once.
 func newLogger(settings config.Config, w io.Writer) (log *zap.Logger, flush func()) {
 	level, err := zapcore.ParseLevel(settings.LogLevel)
 	if err != nil {
@@ -24,9 +26,8 @@ func newLogger(settings config.Config, w io.Writer) (log *zap.Logger, flush func
 	}
 	out := &zapcore.BufferedWriteSyncer{WS: stream{w}, FlushInterval: time.Second}
 	core := zapcore.NewCore(newEncoder(settings.LogFormat, w), out, level)
-	// An error may be the last line before the process ends, so it is written at once.
 	sync := zap.Hooks(func(e zapcore.Entry) error {
-		if e.Level >= zapcore.ErrorLevel {
+		if e.Message != proxy.AccessMessage {
 			return out.Sync()
 		}
 		return nil

@@ -47,6 +47,9 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	if unprotected != nil {
 		log.Warn("the memory of the process cannot be protected: other processes of the same user can read the secrets in it, and core dumps contain them", zap.Error(unprotected))
 	}
+	for variable, setting := range config.Misspelt(environ) {
+		log.Warn("an environment variable is not a setting, although its name is almost that of one; check its spelling", zap.String("variable", variable), zap.String("setting", setting))
+	}
 	defer collectLess()()
 	s, err := start(ctx, settings, environ, log)
 	if err != nil {
@@ -132,6 +135,8 @@ func (s *service) warn() {
 		s.log.Info("portals, tokens and client keys are kept in STATE_FILE", zap.String("file", s.settings.StateFile))
 	}
 	switch {
+	case s.settings.RedisURL.IsZero() && s.settings.StateFile == "" && s.app == nil:
+		s.log.Info("neither REDIS_URL nor STATE_FILE is set: everything is kept in memory only; the settings have all portals and clients, so that only counts of calls end with the process")
 	case s.settings.RedisURL.IsZero() && s.settings.StateFile == "":
 		s.log.Warn("neither REDIS_URL nor STATE_FILE is set: portals and client keys that you add, and renewed tokens, are in memory only, and are lost when the process ends")
 	case !s.settings.Keys().Seals() && s.settings.StateFile != "":
@@ -293,7 +298,6 @@ func (s *service) stop() {
 	s.admin.Stopping()
 	s.proxy.Stopping()
 	s.log.Info("stopping", zap.Duration("delay", s.settings.ShutdownDelay), zap.Duration("timeout", s.settings.ShutdownTimeout))
-	_ = s.log.Sync() // because the process may be killed during the shutdown
 	// 2. Keep serving until load balancers have noticed.
 	time.Sleep(s.settings.ShutdownDelay)
 	// 3. Stop listening, and let the requests under way finish.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/tokens/store/statefile"
 )
@@ -57,19 +58,22 @@ func Join(ctx context.Context, path string, options statefile.Options) (client r
 	return client, end, nil
 }
 
-// openState opens the file. While another process uses the file, openState calls instead, and
-// tries again for at most stateWait. When instead returns true, openState returns neither a
+// openState opens the file. While another process uses the file, openState logs that, calls
+// instead, and tries again for at most stateWait. When instead returns true, openState returns neither a
 // server nor an error.
 func openState(ctx context.Context, path string, options statefile.Options, instead func() bool) (*statefile.Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, stateWait)
 	defer cancel()
-	for {
+	for waiting := false; ; waiting = true {
 		server, err := statefile.Open(path, options)
 		if !statefile.IsInUse(err) {
 			return server, err
 		}
 		if instead() {
 			return nil, nil
+		}
+		if !waiting && options.Log != nil {
+			options.Log.Info("waiting for STATE_FILE", zap.Error(err), zap.Duration("at_most", stateWait))
 		}
 		select {
 		case <-ctx.Done():

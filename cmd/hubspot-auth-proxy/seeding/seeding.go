@@ -235,6 +235,9 @@ func (s *Seeder) Static(portals []string) bool {
 	return !slices.ContainsFunc(portals, func(portal string) bool { return !static[portal] })
 }
 
+// HasPortals reports whether the environment or the seed file has a portal.
+func (s *Seeder) HasPortals() bool { return len(s.portals()) > 0 }
+
 // portals returns the portals of the environment and of the file.
 func (s *Seeder) portals() []tokens.Seed {
 	return slices.Concat(*s.environment.Load(), s.seed.Portals)
