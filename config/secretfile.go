@@ -31,8 +31,7 @@ type SecretFiles struct {
 type secretFile struct {
 	*File
 	setting  setting
-	variable string // NAME_FILE
-	failures int    // consecutive polls in which the file could not be read
+	failures int // consecutive polls in which the file could not be read
 }
 
 // Files returns the files that secrets were read from. environ is the environment that was
@@ -48,9 +47,7 @@ func (c Config) Files(environ []string) *SecretFiles {
 		}
 		delete(s.environ, variable)
 		s.environ[setting.name] = value.Field(setting.index).Interface().(secret.Text).Reveal()
-		s.files = append(s.files, &secretFile{
-			File: &File{name: variable, path: path, limit: secretLimit, shorten: shortenSecret}, setting: setting, variable: variable,
-		})
+		s.files = append(s.files, &secretFile{File: &File{name: variable, path: path, limit: secretLimit, shorten: shortenSecret}, setting: setting})
 	}
 	return s
 }
@@ -116,7 +113,7 @@ func (f *secretFile) poll() (text string, isNew bool, faults Faults) {
 	f.failures = 0
 	text = withoutNewline(string(content))
 	if isNew && text == "" {
-		return "", false, Faults{{f.variable, "the file " + quotePath(f.path) + " is empty", "write the value into the file; the previous value stays in use"}}
+		return "", false, Faults{{f.name, "the file " + quotePath(f.path) + " is empty", "write the value into the file; the previous value stays in use"}}
 	}
 	return text, isNew, nil
 }

@@ -45,7 +45,7 @@ func caGenerate(flags *flag.FlagSet) action {
 	out := flags.String("out", "", "write the files into the folder `DIR`")
 	return func(_ context.Context, c *call) error {
 		if *out == "" {
-			return usageError{"--out is missing: give the folder for the two files", "ca generate"}
+			return usageError{problem: "--out is missing: give the folder for the two files"}
 		}
 		now := time.Now()
 		certificate, key, err := intercept.Generate(now)

@@ -36,12 +36,12 @@ func clientAdd(flags *flag.FlagSet) action {
 	return func(ctx context.Context, c *call) error {
 		expires, problem := expiry(*until)
 		if problem != "" {
-			return usageError{problem, "client add"}
+			return usageError{problem: problem}
 		}
 		key := clients.NewKey()
 		client := clients.Client{Name: c.args[0], KeySHA256: clients.Hash(key), ReadOnly: *readOnly, Paths: listOf(*paths), Portals: listOf(*portals), Expires: expires, DailyLimit: *daily}
 		if problem := clientProblem(client); problem != "" {
-			return usageError{problem, "client add"}
+			return usageError{problem: problem}
 		}
 		return c.operate(ctx, func(_ config.Config, s *store) error {
 			if err := storeClient(ctx, s, client, *replace); err != nil {
@@ -152,7 +152,7 @@ func clientRotate(flags *flag.FlagSet) action {
 			problem = "--overlap is negative: give a duration such as 24h, or 0"
 		}
 		if problem != "" {
-			return usageError{problem, "client rotate"}
+			return usageError{problem: problem}
 		}
 		return c.operate(ctx, func(_ config.Config, s *store) error {
 			key, now := clients.NewKey(), time.Now()

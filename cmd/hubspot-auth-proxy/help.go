@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -21,81 +22,75 @@ const overviewEnd = `
 hubspot-auth-proxy help COMMAND describes a command, and so does COMMAND --help.
 Settings are environment variables; hubspot-auth-proxy config prints all of them.
 
-` + exitStatus
+`
 
 // help prints the overview, or the help about a command or a group of commands.
 func help(words []string, stdout io.Writer) error {
-	if len(words) == 0 {
-		return printOverview(stdout)
-	}
+	var text strings.Builder
 	name := strings.Join(words, " ")
-	if members := group(name); len(members) > 0 {
-		return printGroup(name, members, stdout)
+	members := group(name)
+	i := slices.IndexFunc(allCommands(), func(cmd command) bool { return cmd.name == name })
+	switch {
+	case name == "":
+		text.WriteString(overview)
+		writeSummaries(&text, allCommands())
+		text.WriteString(overviewEnd)
+	case len(members) > 0:
+		writeGroup(&text, name, members)
+	case i >= 0:
+		writeManual(&text, allCommands()[i])
+	default:
+		return usageError{problem: "there is no command of that name"}
 	}
-	for _, cmd := range allCommands() {
-		if cmd.name == name {
-			return printManual(cmd, stdout)
-		}
-	}
-	return usageError{problem: "there is no command of that name"}
-}
-
-func printOverview(stdout io.Writer) error {
-	if _, err := io.WriteString(stdout, overview); err != nil {
-		return err
-	}
-	if err := printSummaries(allCommands(), stdout); err != nil {
-		return err
-	}
-	_, err := io.WriteString(stdout, overviewEnd)
+	_, err := io.WriteString(stdout, text.String()+exitStatus)
 	return err
 }
 
-func printSummaries(commands []command, w io.Writer) error {
-	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+func writeSummaries(text *strings.Builder, commands []command) {
+	var rows [][]string
 	for _, cmd := range commands {
 		name := cmd.name
 		if name == "serve" {
 			name = "[serve]"
 		}
-		fmt.Fprintf(table, "  %s %s\t%s\n", program, name, cmd.summary)
+		rows = append(rows, []string{"  " + program + " " + name, cmd.summary})
 	}
-	return table.Flush()
+	writeColumns(text, rows)
 }
 
-func printGroup(name string, members []command, stdout io.Writer) error {
-	if _, err := fmt.Fprintf(stdout, "Usage:\n\n"); err != nil {
-		return err
+// writeColumns writes rows in columns.
+func writeColumns(text *strings.Builder, rows [][]string) {
+	table := tabwriter.NewWriter(text, 0, 0, 3, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(table, strings.Join(row, "\t"))
 	}
+	_ = table.Flush() // cannot fail, because the text is in memory
+}
+
+func writeGroup(text *strings.Builder, name string, members []command) {
+	text.WriteString("Usage:\n\n")
 	for _, cmd := range members {
-		fmt.Fprintf(stdout, "  %s\n", cmd.line())
+		fmt.Fprintf(text, "  %s\n", cmd.line())
 	}
-	fmt.Fprintf(stdout, "\n%s\n", groupManuals[name])
-	if err := printSummaries(members, stdout); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(stdout, "\n%s help %s COMMAND describes a command.\n\n%s", program, name, exitStatus)
-	return err
+	fmt.Fprintf(text, "\n%s\n", groupManuals[name])
+	writeSummaries(text, members)
+	fmt.Fprintf(text, "\n%s help %s COMMAND describes a command.\n\n", program, name)
 }
 
-func printManual(cmd command, stdout io.Writer) error {
-	if _, err := fmt.Fprintf(stdout, "Usage:\n\n  %s\n\n%s\n", cmd.line(), cmd.manual); err != nil {
-		return err
-	}
+func writeManual(text *strings.Builder, cmd command) {
+	fmt.Fprintf(text, "Usage:\n\n  %s\n\n%s\n", cmd.line(), cmd.manual)
 	flags := flag.NewFlagSet(cmd.name, flag.ContinueOnError)
 	cmd.open(flags)
-	var lines strings.Builder
-	table := tabwriter.NewWriter(&lines, 0, 0, 3, ' ', 0)
+	var rows [][]string
 	flags.VisitAll(func(f *flag.Flag) {
 		value, usage := flag.UnquoteUsage(f)
-		fmt.Fprintf(table, "  %s\t%s\n", strings.TrimSpace("--"+f.Name+" "+value), usage)
+		rows = append(rows, []string{"  " + strings.TrimSpace("--"+f.Name+" "+value), usage})
 	})
-	_ = table.Flush() // cannot fail, because the table is written into memory
-	if lines.Len() > 0 {
-		fmt.Fprintf(stdout, "Flags, before or after the arguments:\n\n%s\n", &lines)
+	if rows != nil {
+		text.WriteString("Flags, before or after the arguments:\n\n")
+		writeColumns(text, rows)
+		text.WriteString("\n")
 	}
-	_, err := io.WriteString(stdout, exitStatus)
-	return err
 }
 
 // line returns the command line of the command, with its arguments.

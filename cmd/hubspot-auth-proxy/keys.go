@@ -37,7 +37,7 @@ If it replaces another key:
 func keysGenerate(_ context.Context, c *call) error {
 	key, err := seal.Generate(c.args[0])
 	if err != nil {
-		return usageError{err.Error(), "keys generate"}
+		return usageError{problem: err.Error()}
 	}
 	if _, err := fmt.Fprintln(c.stdout, key.Reveal()); err != nil {
 		return err
@@ -86,8 +86,9 @@ type sealed struct {
 	failed         []string
 }
 
-// sealAll seals each portal's secrets again. A failure of one portal is recorded in sums,
-// and sealAll continues. An error of Redis ends sealAll, which returns the error.
+// sealAll seals each portal's secrets again. A removed portal has no secrets, and is not
+// counted. A failure of one portal is recorded in sums, and sealAll continues. An error of
+// Redis ends sealAll, which returns the error.
 func (c *call) sealAll(ctx context.Context, source *tokens.Source, ids []string) (sums sealed, err error) {
 	step, end := progress(c.stderr, len(ids), "sealing portals")
 	defer end()
@@ -95,32 +96,23 @@ func (c *call) sealAll(ctx context.Context, source *tokens.Source, ids []string)
 		if ctx.Err() != nil {
 			return sums, errors.New("interrupted; run keys rotate again for the remaining portals")
 		}
-		if err := sums.add(ctx, source, id); err != nil {
+		p, err := source.Show(ctx, id)
+		var again bool
+		if err == nil && p.State != tokens.Removed {
+			again, err = source.Reseal(ctx, id, actor("keys rotate"))
+		}
+		switch {
+		case errors.Is(err, tokens.ErrNotConnected), p.State == tokens.Removed:
+		case tokens.IsRedisError(err):
 			return sums, fmt.Errorf("run keys rotate again for the remaining portals: %w", err)
+		case err != nil:
+			sums.failed = append(sums.failed, titled(id, p.Name)+": "+shown(err.Error()))
+		case again:
+			sums.again++
+		default:
+			sums.already++
 		}
 		step()
 	}
 	return sums, nil
-}
-
-// add seals one portal's secrets again. A removed portal has no secrets, and is not
-// counted. add returns only errors of Redis; other errors are recorded in r.
-func (r *sealed) add(ctx context.Context, source *tokens.Source, id string) error {
-	p, err := source.Show(ctx, id)
-	var again bool
-	if err == nil && p.State != tokens.Removed {
-		again, err = source.Reseal(ctx, id, actor("keys rotate"))
-	}
-	switch {
-	case errors.Is(err, tokens.ErrNotConnected), p.State == tokens.Removed:
-	case tokens.IsRedisError(err):
-		return err
-	case err != nil:
-		r.failed = append(r.failed, titled(id, p.Name)+": "+shown(err.Error()))
-	case again:
-		r.again++
-	default:
-		r.already++
-	}
-	return nil
 }

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"io"
 	"os"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,7 +22,8 @@ func newLogger(settings config.Config, w io.Writer) (log *zap.Logger, flush func
 	if err != nil {
 		level = zapcore.InfoLevel // not reached, because config has checked the level
 	}
-	out := &zapcore.BufferedWriteSyncer{WS: stream{w}, FlushInterval: time.Second}
+	// AddSync hides the Sync of a file: a line that the system has survives the process.
+	out := &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(struct{ io.Writer }{w}), FlushInterval: time.Second}
 	core := zapcore.NewCore(newEncoder(settings.LogFormat, w), out, level)
 	sync := zap.Hooks(func(e zapcore.Entry) error {
 		if e.Message != proxy.AccessMessage {
@@ -36,25 +35,6 @@ func newLogger(settings config.Config, w io.Writer) (log *zap.Logger, flush func
 	// message would not be JSON, and would usually go to the stream that has just failed.
 	silent := zap.ErrorOutput(zapcore.AddSync(io.Discard))
 	return zap.New(core, sync, silent), func() { _ = out.Stop() }
-}
-
-// A stream is the writer of the log.
-type stream struct{ io.Writer }
-
-// Sync writes a file to its disk. The system refuses to sync a pipe, a terminal or a
-// socket. Sync then returns nil, because no line is lost.
-func (s stream) Sync() error {
-	file, ok := s.Writer.(interface{ Sync() error })
-	if !ok {
-		return nil
-	}
-	err := file.Sync()
-	for _, refused := range []error{syscall.EINVAL, syscall.ENOTTY, syscall.ENOTSUP} {
-		if errors.Is(err, refused) {
-			return nil
-		}
-	}
-	return err
 }
 
 // newEncoder returns the encoder of a format: json or console. The empty format means console

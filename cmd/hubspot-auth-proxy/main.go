@@ -52,11 +52,17 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	case errors.Is(err, flag.ErrHelp):
 		return help(strings.Fields(cmd.name), stdout)
 	case err != nil:
-		return usageError{flagProblem(err), cmd.name}
+		err = usageError{problem: flagProblem(err)}
 	case len(positional) < cmd.least || len(positional) > cmd.most:
-		return usageError{cmd.countProblem(len(positional)), cmd.name}
+		err = usageError{problem: cmd.countProblem(len(positional))}
+	default:
+		err = do(ctx, &call{positional, environ, stdin, stdout, stderr})
 	}
-	return do(ctx, &call{positional, environ, stdin, stdout, stderr})
+	if wrongUse, ok := errors.AsType[usageError](err); ok {
+		wrongUse.help = cmd.name
+		return wrongUse
+	}
+	return err
 }
 
 // find returns the command that the arguments name, and the arguments after its name. The
@@ -95,11 +101,7 @@ func status(err error, stderr io.Writer) int {
 		return 2
 	}
 	if wrongUse, ok := errors.AsType[usageError](err); ok {
-		about := "help"
-		if wrongUse.help != "" {
-			about = "help " + wrongUse.help
-		}
-		fmt.Fprintf(stderr, "%s: %s; see %s %s\n", program, wrongUse.problem, program, about)
+		fmt.Fprintln(stderr, strings.TrimSpace(fmt.Sprintf("%s: %s; see %s help %s", program, wrongUse.problem, program, wrongUse.help)))
 		return 2
 	}
 	fmt.Fprintf(stderr, "%s: %v\n", program, err)

@@ -61,9 +61,9 @@ func by(what string) zap.Field { return zap.String("actor", actor(what)) }
 
 // portalID returns the argument if it is a portal id. The error does not quote the
 // argument, because the argument may be a secret that was given in the wrong place.
-func portalID(arg, command string) (string, error) {
+func portalID(arg string) (string, error) {
 	if !hubspot.ValidPortal(arg) {
-		return "", usageError{"ID is not a portal id: give the Hub ID, a number such as 62515", command}
+		return "", usageError{problem: "ID is not a portal id: give the Hub ID, a number such as 62515"}
 	}
 	return arg, nil
 }

@@ -41,17 +41,16 @@ func portalSet(flags *flag.FlagSet) action {
 	file := flags.String("file", "", "read the secret from the file `PATH`")
 	force := flags.Bool("force", false, "also replace a record that a newer version of this program has written")
 	return func(ctx context.Context, c *call) error {
-		const cmd = "portal set"
-		id, err := portalID(c.args[0], cmd)
+		id, err := portalID(c.args[0])
 		if err != nil {
 			return err
 		}
 		kind, known := seeding.Kinds[c.args[1]]
 		switch {
 		case !known:
-			return usageError{"KIND is not one of access_token, api_key, refresh_token; the secret itself is not an argument", cmd}
+			return usageError{problem: "KIND is not one of access_token, api_key, refresh_token; the secret itself is not an argument"}
 		case !isName(*name):
-			return usageError{"the name has a character that is not printable, or more than 100 characters", cmd}
+			return usageError{problem: "the name has a character that is not printable, or more than 100 characters"}
 		}
 		return c.operate(ctx, func(settings config.Config, s *store) error {
 			if !settings.Keys().Seals() {
@@ -172,7 +171,7 @@ cannot be used, and what to do, if it cannot.
 func portalShow(flags *flag.FlagSet) action {
 	asJSON := flags.Bool("json", false, "print an object")
 	return func(ctx context.Context, c *call) error {
-		id, err := portalID(c.args[0], "portal show")
+		id, err := portalID(c.args[0])
 		if err != nil {
 			return err
 		}
@@ -235,12 +234,12 @@ func portalRemove(flags *flag.FlagSet) action {
 	revoke := flags.Bool("revoke", false, "revoke the refresh token at HubSpot first")
 	force := flags.Bool("force", false, "remove a record that a newer version has written, too")
 	return func(ctx context.Context, c *call) error {
-		id, err := portalID(c.args[0], "portal remove")
+		id, err := portalID(c.args[0])
 		if err != nil {
 			return err
 		}
 		if *revoke && *force {
-			return usageError{"give --revoke or --force: a record that needs --force cannot be read, so its token cannot be revoked", "portal remove"}
+			return usageError{problem: "give --revoke or --force: a record that needs --force cannot be read, so its token cannot be revoked"}
 		}
 		return c.removePortal(ctx, id, *revoke, *force)
 	}

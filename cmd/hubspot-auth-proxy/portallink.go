@@ -26,10 +26,10 @@ func portalLink(flags *flag.FlagSet) action {
 	anyPortal := flags.Bool("any", false, "connect the portal that the person chooses, unless it has a static token")
 	return func(_ context.Context, c *call) error {
 		if *anyPortal == (*portal != "") {
-			return usageError{"give --portal ID, or --any", "portal link"}
+			return usageError{problem: "give --portal ID, or --any"}
 		}
 		if *portal != "" {
-			if _, err := portalID(*portal, "portal link"); err != nil {
+			if _, err := portalID(*portal); err != nil {
 				return err
 			}
 		}

@@ -27,7 +27,7 @@ func usage(flags *flag.FlagSet) action {
 	asJSON := flags.Bool("json", false, "print an array of objects")
 	return func(ctx context.Context, c *call) error {
 		if *days < 1 || *days > budget.UsageDays {
-			return usageError{fmt.Sprintf("--days is not a number from 1 to %d", budget.UsageDays), "usage"}
+			return usageError{problem: fmt.Sprintf("--days is not a number from 1 to %d", budget.UsageDays)}
 		}
 		return c.operate(ctx, func(settings config.Config, s *store) error {
 			all, err := budget.ReadUsage(ctx, s.redis, settings.RedisPrefix, *days, time.Now())
