@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -193,8 +192,7 @@ func (l *loader) checkSeedFile() {
 	if l.SeedFile == "" {
 		return
 	}
-	_, err := SeedFile(l.SeedFile).Read()
-	faults, _ := errors.AsType[Faults](err)
+	_, faults := SeedFile(l.SeedFile).Read()
 	l.faults = append(l.faults, faults...)
 }
 

@@ -36,22 +36,21 @@ func SeedFile(path string) *File {
 	return &File{name: "SEED_FILE", path: path, limit: seedLimit, shorten: ShortenSeed}
 }
 
-// Read returns the file's content. The error is [Faults].
-func (f *File) Read() ([]byte, error) {
-	content, sum, err := f.read()
-	if err == nil {
+// Read returns the file's content, or the fault of a file that cannot be used.
+func (f *File) Read() ([]byte, Faults) {
+	content, sum, faults := f.read()
+	if faults == nil {
 		f.returned, f.pending = sum, nil
 	}
-	return content, err
+	return content, faults
 }
 
 // Changed returns the file's content if the content differs from the content that was
 // returned last, and was the same at the previous call. So Changed does not return a
-// file that is still being written. If changed is false, content is nil. The error is
-// [Faults].
+// file that is still being written. If changed is false, content is nil.
 //
 // Changed does not read the file if its size, time and identity are those of the last read.
-func (f *File) Changed() (content []byte, changed bool, err error) {
+func (f *File) Changed() (content []byte, changed bool, faults Faults) {
 	info, err := os.Stat(f.path)
 	if err != nil {
 		return nil, false, Faults{unreadable(f.name, f.path, err)}
@@ -59,10 +58,10 @@ func (f *File) Changed() (content []byte, changed bool, err error) {
 	if f.pending == nil && f.same(info) {
 		return nil, false, nil
 	}
-	content, sum, err := f.read()
+	content, sum, faults := f.read()
 	switch {
-	case err != nil:
-		return nil, false, err
+	case faults != nil:
+		return nil, false, faults
 	case sum == f.returned:
 		f.pending = nil
 	case f.pending != nil && sum == *f.pending:
@@ -86,7 +85,7 @@ func (f *File) same(info fs.FileInfo) bool {
 }
 
 // read reads the file. A file that is too large, or not a regular one, is a fault.
-func (f *File) read() (content []byte, sum [sha256.Size]byte, err error) {
+func (f *File) read() (content []byte, sum [sha256.Size]byte, faults Faults) {
 	f.info, f.readAt = nil, time.Now()
 	if fault := notRegular(f.name, f.path); fault != nil {
 		return nil, sum, Faults{*fault}

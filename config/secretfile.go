@@ -100,13 +100,13 @@ func (s *SecretFiles) with(f *secretFile, text string) (Config, Faults) {
 }
 
 // poll returns the text of the file, and whether the file has changed.
-func (f *secretFile) poll() (text string, isNew bool, faults Faults) {
-	content, isNew, err := f.Changed()
-	if err != nil {
+func (f *secretFile) poll() (text string, isNew bool, _ Faults) {
+	content, isNew, faults := f.Changed()
+	if faults != nil {
 		// A file that is being replaced may be missing for a moment, so the first failure
 		// is not reported.
-		if f.failures++; f.failures == 2 {
-			faults, _ = errors.AsType[Faults](err)
+		if f.failures++; f.failures != 2 {
+			faults = nil
 		}
 		return "", false, faults
 	}

@@ -2,11 +2,11 @@
 --
 -- KEYS[1]  the set
 -- ARGV[1]  channel of the events
--- ARGV[2]  'set' to write the fields and values that follow, 'delete' to
---          delete the field that follows, 'replace' to write the field and
---          value that follow if the field has the third value, or the version of a set that is to
---          be restored: the fields and values that follow replace an older
---          one, and join one of version 1
+-- ARGV[2]  'set' to write the field and value that follow, 'create' to write
+--          them unless the field exists, 'replace' to write them if the field
+--          has the third value, 'delete' to delete the field that follows, or
+--          the version of a set that is to be restored: the fields and values
+--          that follow replace an older one, and join one of version 1
 -- ARGV[3…] those
 --
 -- Answers {the version; how many fields changed}.
@@ -22,6 +22,8 @@ if ARGV[2] == 'delete' then
     -- No version: were Redis just emptied, that would make this the newest set.
     return {version, 0}
   end
+elseif ARGV[2] == 'create' and redis.call('HGET', KEYS[1], ARGV[3]) then
+  return {version, 0}
 elseif ARGV[2] == 'replace' then
   if redis.call('HGET', KEYS[1], ARGV[3]) ~= ARGV[5] then
     return {version, 0}

@@ -52,17 +52,11 @@ func (s Store) Create(ctx context.Context, client Client) error {
 	if err := client.Check(); err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, store.Timeout)
-	defer cancel()
-	named := fields([]Client{client})
-	created, err := s.Redis.HSetNX(limited, s.key(), field(client.Name), named[1]).Result()
-	switch {
-	case err != nil:
-		return store.Failure("write clients to Redis", err)
-	case !created:
+	changed, err := s.change(ctx, "create", fields([]Client{client})...)
+	if err == nil && changed == 0 {
 		return ErrExists
 	}
-	return s.Add(ctx, client) // stores the same client again, which sets the version and sends the event
+	return err
 }
 
 // Rotate gives a client a new current key, and returns the client as stored. A zero expiry

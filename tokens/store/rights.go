@@ -15,7 +15,7 @@ import (
 // If a package sends a new command, add it here. KEY stands for a key of the program, and
 // CHANNEL for a channel.
 var rights = []string{
-	"del KEY", "exists KEY", "get KEY", "getrange KEY 0 1", "hdel KEY f", "hget KEY f", "hgetall KEY", "hincrby KEY f 1", "hmget KEY f", "hset KEY f v", "hsetnx KEY f v",
+	"del KEY", "exists KEY", "get KEY", "getrange KEY 0 1", "hdel KEY f", "hget KEY f", "hgetall KEY", "hincrby KEY f 1", "hmget KEY f", "hset KEY f v",
 	"mget KEY", "mset KEY v", "msetnx KEY v", "pexpire KEY 1", "set KEY v",
 	"publish CHANNEL m", "subscribe CHANNEL",
 	"eval s 0", "evalsha s 0", "info memory", "ping", "scan 0", "select 0", "time",

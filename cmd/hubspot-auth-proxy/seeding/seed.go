@@ -6,6 +6,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
+	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
@@ -52,21 +53,20 @@ func isExpiry(text string) bool {
 	return ok
 }
 
-// Parse parses the content of a seed file, which is YAML or JSON. An error is
-// [config.Faults]: the first 100 faults of the file, each with its line and column. If the
-// syntax is wrong, only the syntax is reported. A fault quotes no value of the file, and
-// the name of a field only if it cannot be a secret.
+// Parse parses the content of a seed file, which is YAML or JSON. It returns the first 100
+// faults of the file, each with its line and column. If the syntax is wrong, only the
+// syntax is reported. A fault quotes no value of the file, and the name of a field only if
+// it cannot be a secret.
 //
 // An empty file is a fault, because a file that was cut short while it was written would
 // otherwise revoke every client's key. A seed without portals and clients is {}.
-func Parse(content []byte) (Seed, error) {
+func Parse(content []byte) (seed Seed, faults config.Faults) {
 	var r reader
-	var seed Seed
 	if root := r.parse(content); root != nil {
 		seed = r.seed(root)
 	}
-	if faults := r.sorted(); faults != nil {
-		return Seed{}, faults
+	if len(r.faults) > 0 {
+		return Seed{}, r.sorted()
 	}
 	return seed, nil
 }

@@ -73,9 +73,9 @@ func TestTheSeedFileInTheDocumentIsRead(t *testing.T) {
 		t.Fatal("README.md has no seed file")
 	}
 	text = strings.NewReplacer("9f86d0…", hash, "{ key: hap_… }", "{ key: hap_other }", "…", "x").Replace(text)
-	seed, err := seeding.Parse([]byte(text))
-	if err != nil || len(seed.Portals) != 3 || len(seed.Clients) != 2 {
-		t.Errorf("%v, %d portals, %d clients", err, len(seed.Portals), len(seed.Clients))
+	seed, faults := seeding.Parse([]byte(text))
+	if faults != nil || len(seed.Portals) != 3 || len(seed.Clients) != 2 {
+		t.Errorf("%v, %d portals, %d clients", faults, len(seed.Portals), len(seed.Clients))
 	}
 }
 
@@ -122,9 +122,9 @@ func TestASeedOfNothingIsWrittenAsSuch(t *testing.T) {
 func TestASeedPrintsNoSecret(t *testing.T) {
 	content := "portals: [{id: 1, refresh_token: canary-5ecre7}, {id: 2, access_token: canary-5ecre7}, {id: 3, api_key: canary-5ecre7}]\n" +
 		"clients: [{name: a, key: hap_canary-5ecre7, portals: [1]}]"
-	seed, err := seeding.Parse([]byte(content))
-	if err != nil {
-		t.Fatal(err)
+	seed, faults := seeding.Parse([]byte(content))
+	if faults != nil {
+		t.Fatal(faults)
 	}
 	if got := seed.Portals[2].Secret.Reveal(); got != canary {
 		t.Errorf("the API key is %q", got)

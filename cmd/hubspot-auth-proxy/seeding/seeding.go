@@ -3,10 +3,9 @@
 package seeding
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -39,7 +38,7 @@ type Seeder struct {
 
 	// Why the seed file cannot be used: it cannot be read, or its content has a
 	// fault. nil means that there is no such reason.
-	unreadable, faulty atomic.Pointer[string]
+	unreadable, faulty atomic.Pointer[config.Fault]
 }
 
 // New reads the seed file, if the settings name one. environment has the portal of the
@@ -47,7 +46,14 @@ type Seeder struct {
 func New(settings config.Config, environment []tokens.Seed, log *zap.Logger) (*Seeder, config.Faults) {
 	s := &Seeder{settings: settings, log: log}
 	s.environment.Store(&environment)
-	faults, _ := errors.AsType[config.Faults](s.read())
+	if settings.SeedFile == "" {
+		return s, nil
+	}
+	s.file = config.SeedFile(settings.SeedFile)
+	content, faults := s.file.Read()
+	if faults == nil {
+		faults = s.take(content)
+	}
 	return s, faults
 }
 
@@ -63,45 +69,23 @@ func (s *Seeder) SetEnvironment(seeds []tokens.Seed) {
 // there is a fault, the file's previous content stays in use. Fault is safe for concurrent
 // use.
 func (s *Seeder) Fault() string {
-	for _, fault := range []*string{s.unreadable.Load(), s.faulty.Load()} {
-		if fault != nil {
-			return *fault
-		}
+	if fault := cmp.Or(s.unreadable.Load(), s.faulty.Load()); fault != nil {
+		return fault.Error()
 	}
 	return ""
 }
 
-// firstLine returns the first line of an error, which is the first of its faults.
-func firstLine(err error) *string {
-	first, _, _ := strings.Cut(err.Error(), "\n")
-	return &first
-}
-
-// read reads the seed file, if there is one. The error is config.Faults.
-func (s *Seeder) read() error {
-	if s.settings.SeedFile == "" {
-		return nil
-	}
-	s.file = config.SeedFile(s.settings.SeedFile)
-	content, err := s.file.Read()
-	if err != nil {
-		return err
-	}
-	return s.take(content)
-}
-
 // take parses the content of the seed file. If the content has faults, take returns
 // them, and the previous seed stays in use.
-func (s *Seeder) take(content []byte) error {
-	seed, err := Parse(content)
-	if err != nil {
-		return err
+func (s *Seeder) take(content []byte) config.Faults {
+	seed, faults := Parse(content)
+	if faults == nil {
+		faults = s.conflicts(seed)
 	}
-	if faults := s.conflicts(seed); faults != nil {
-		return faults
+	if faults == nil {
+		s.seed = seed
 	}
-	s.seed = seed
-	return nil
+	return faults
 }
 
 // conflicts returns a fault for each portal that both the seed and the environment name, and
@@ -193,9 +177,9 @@ func (s *Seeder) readAgain() bool {
 	if !changed {
 		return changedEnv
 	}
-	if err := s.take(content); err != nil {
-		s.log.Error("the seed file cannot be used; its previous content stays in use", zap.Error(err))
-		s.faulty.Store(firstLine(err))
+	if faults := s.take(content); faults != nil {
+		s.log.Error("the seed file cannot be used; its previous content stays in use", zap.Error(faults))
+		s.faulty.Store(&faults[0])
 		return changedEnv
 	}
 	s.faulty.Store(nil)
@@ -212,11 +196,11 @@ func (s *Seeder) changed() (content []byte, changed bool) {
 	}
 	// A file that is still being written is not used: a truncated token must not replace
 	// a working one, and a client must not lose its limits.
-	content, changed, err := s.file.Changed()
-	if err != nil {
+	content, changed, faults := s.file.Changed()
+	if faults != nil {
 		if s.missing++; s.missing == 2 {
-			s.unreadable.Store(firstLine(err))
-			s.log.Error("the seed file cannot be read; its previous content stays in use", zap.Error(err))
+			s.unreadable.Store(&faults[0])
+			s.log.Error("the seed file cannot be read; its previous content stays in use", zap.Error(faults))
 		}
 		return nil, false
 	}
