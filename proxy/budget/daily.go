@@ -32,11 +32,11 @@ type dailyLimit struct {
 	day   string
 	limit int64
 
-	held     int64 // calls that are reserved, and not used
-	uncalled int64 // calls that were used without a reservation, and not reported
-	idle     bool  // no call was used since the last flush
+	held       int64 // calls that are reserved, and not used
+	unreserved int64 // calls that were used without a reservation, and that Redis does not know of
+	idle       bool  // no call was used since the last flush
 
-	asking   chan struct{} // closed when Redis has answered or failed; nil means that no question is under way
+	asking   chan struct{} // closed when Redis has answered or failed; nil means that Redis is not being asked
 	answered time.Time     // the time of Redis' last answer
 	failed   time.Time     // the time of Redis' last failure; zero if Redis has answered since
 	left     int64         // calls that no process had reserved at the last answer
@@ -72,8 +72,8 @@ func (l *dailyLimits) TakeDaily(ctx context.Context, client string, limit int64,
 	}
 }
 
-// tryDaily takes a call. If it takes none, it returns a channel that is closed when the
-// caller should try again, or nil and how long no call will be left.
+// tryDaily takes a call. If there is none, it returns a channel that is closed when the
+// caller should try again. If asking is nil, no call is left until after has passed.
 func (l *dailyLimits) tryDaily(client string, limit int64, now time.Time) (taken bool, asking <-chan struct{}, after time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,16 +93,16 @@ func (l *dailyLimits) tryDaily(client string, limit int64, now time.Time) (taken
 			l.reserve(client, d)
 		}
 		return true, nil, 0
-	case d.uncalled < credit:
-		d.uncalled++
+	case d.unreserved < credit:
+		d.unreserved++
 		if now.Sub(d.failed) >= dailyRetry {
 			l.reserve(client, d)
 		}
 		return true, nil, 0
-	case d.failed.IsZero() && d.left == 0 && !d.answered.IsZero() && now.Sub(d.answered) < dailyRetry:
-		return false, nil, untilMidnight(now)
 	case now.Sub(d.failed) < dailyRetry:
 		return false, nil, time.Minute
+	case now.Sub(d.answered) < dailyRetry && d.left == 0:
+		return false, nil, untilMidnight(now)
 	}
 	l.reserve(client, d)
 	return false, d.asking, 0
@@ -120,7 +120,7 @@ func (l *dailyLimits) SettleDaily(client string, sent int) {
 	case sent == 0:
 		d.held++
 	default:
-		d.uncalled += int64(sent - 1)
+		d.unreserved += int64(sent - 1)
 	}
 }
 
@@ -143,16 +143,16 @@ func (l *dailyLimits) dailyOf(client string, limit int64, now time.Time) *dailyL
 	return d
 }
 
-// reserve asks Redis for more of the client's calls, unless a question is under way. The
-// caller holds l.mu.
+// reserve asks Redis for more of the client's calls, unless Redis is being asked already.
+// The caller holds l.mu.
 func (l *dailyLimits) reserve(client string, d *dailyLimit) {
 	if d.asking != nil || l.process.ctx.Err() != nil {
 		return
 	}
-	asking, uncalled, asked := make(chan struct{}), d.uncalled, &dailyLimit{day: d.day, limit: d.limit}
+	asking, unreserved, asked := make(chan struct{}), d.unreserved, &dailyLimit{day: d.day, limit: d.limit}
 	d.asking = asking
 	l.process.goroutines.Go(func() {
-		given, left, err := l.askDaily(l.process.ctx, client, asked, math.MaxInt32, -uncalled)
+		given, left, err := l.askDaily(l.process.ctx, client, asked, math.MaxInt32, -unreserved)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		defer close(asking)
@@ -162,7 +162,7 @@ func (l *dailyLimits) reserve(client string, d *dailyLimit) {
 			l.process.log.Warn("a client's daily limit cannot be read from Redis: this process sends a tenth of what was left until it can", zap.Error(err))
 			return
 		}
-		d.held, d.left, d.uncalled = d.held+given, left, d.uncalled-uncalled
+		d.held, d.left, d.unreserved = d.held+given, left, d.unreserved-unreserved
 		d.answered, d.failed = time.Now(), time.Time{}
 	})
 }
@@ -173,9 +173,9 @@ func (l *dailyLimits) giveBackDaily(ctx context.Context, all bool) {
 	l.mu.Lock()
 	back := make(map[string]*dailyLimit)
 	for client, d := range l.clients {
-		if n := d.held - d.uncalled; (d.idle || all) && n != 0 {
+		if n := d.held - d.unreserved; (d.idle || all) && n != 0 {
 			back[client] = &dailyLimit{day: d.day, limit: d.limit, held: n}
-			d.held, d.uncalled = 0, 0
+			d.held, d.unreserved = 0, 0
 		}
 		d.idle = true
 	}
