@@ -31,7 +31,7 @@ func TestWhatIsLearnedIsBounded(t *testing.T) {
 		t.Run(fmt.Sprintf("%s in %s", tt.limit, tt.interval), func(t *testing.T) {
 			w := newWindow(&process{began: time.Now()}, windowKey{portal: "1"})
 			header := http.Header{"X-Hubspot-Ratelimit-Max": {tt.limit}, "X-Hubspot-Ratelimit-Interval-Milliseconds": {tt.interval}, "X-Hubspot-Ratelimit-Remaining": {"0"}}
-			w.answered(Turn{window: w}, header, time.Now())
+			Turn{window: w}.Answered(header, time.Now())
 			if w.limit != tt.want || w.interval != tt.wantInterval {
 				t.Errorf("%d in %v", w.limit, w.interval)
 			}
@@ -44,7 +44,7 @@ func TestWhatIsLeftIsTakenInOnlyIfItCanBe(t *testing.T) {
 	for left, want := range map[string]int{"90": 100, "0": 190, "190": 0, "191": 0, "-1": 0, "": 0, "x": 0, "1e2": 0, "99999999999999999999": 0} {
 		w := newWindow(&process{began: time.Now()}, windowKey{portal: "1"})
 		header := http.Header{"X-Hubspot-Ratelimit-Max": {"190"}, "X-Hubspot-Ratelimit-Interval-Milliseconds": {"10000"}, "X-Hubspot-Ratelimit-Remaining": {left}}
-		w.answered(Turn{window: w}, header, time.Now())
+		Turn{window: w}.Answered(header, time.Now())
 		if w.observed.counted != want {
 			t.Errorf("%q left: HubSpot counts %d", left, w.observed.counted)
 		}
@@ -55,7 +55,7 @@ func TestWhatIsLeftIsTakenInOnlyIfItCanBe(t *testing.T) {
 func TestNothingIsLearnedFromSearches(t *testing.T) {
 	t.Parallel()
 	w := newWindow(&process{began: time.Now()}, windowKey{portal: "1", search: true})
-	w.answered(Turn{window: w}, http.Header{"X-Hubspot-Ratelimit-Max": {"190"}, "X-Hubspot-Ratelimit-Interval-Milliseconds": {"10000"}}, time.Now())
+	Turn{window: w}.Answered(http.Header{"X-Hubspot-Ratelimit-Max": {"190"}, "X-Hubspot-Ratelimit-Interval-Milliseconds": {"10000"}}, time.Now())
 	if w.limit != 5 || w.interval != time.Second {
 		t.Errorf("%d in %v", w.limit, w.interval)
 	}

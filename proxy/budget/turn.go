@@ -35,8 +35,22 @@ type Turn struct {
 // Answered records that the call was sent at that time, and learns the limits from the
 // header of HubSpot's answer.
 func (t Turn) Answered(header http.Header, sent time.Time) {
-	if t.window != nil {
-		t.window.answered(t, header, sent)
+	w := t.window
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now, began := w.process.now(), sent.Sub(w.process.began)
+	if t.from != 0 {
+		// HubSpot counts a call when the call arrives, which may be long before its
+		// answer comes.
+		w.margin = max(w.margin-w.margin/200, w.minMargin())
+		w.uses.add(min(now, began+w.margin), t.from, 1, w.interval)
+		w.release(t.reserved)
+	}
+	if !w.key.search {
+		w.learn(header, began, now)
 	}
 }
 
@@ -65,23 +79,6 @@ func (t Turn) Rejected(policy string) {
 	w.far, w.doubtUntil = false, now+w.interval
 	w.giveBackStock()
 	w.report()
-}
-
-// answered records the use of the turn, and learns from the header.
-func (w *window) answered(t Turn, header http.Header, sent time.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now, began := w.process.now(), sent.Sub(w.process.began)
-	if t.from != 0 {
-		// HubSpot counts a call when the call arrives, which may be long before its
-		// answer comes.
-		w.margin = max(w.margin-w.margin/200, w.minMargin())
-		w.uses.add(min(now, began+w.margin), t.from, 1, w.interval)
-		w.release(t.reserved)
-	}
-	if !w.key.search {
-		w.learn(header, began, now)
-	}
 }
 
 // learn reads the limit, and the calls that are left, from the header of an answer.

@@ -108,8 +108,11 @@ func (w *window) request(now time.Duration) (args []any, asked []*waiter) {
 	w.rejected = 0
 	args = append(args, w.observed.arguments(now, w.interval)...)
 	w.observed = observation{}
-	moves := w.uses.takeUnreported()
-	args = append(args, w.wanted(now), w.stock, len(moves))
+	moves, wanted := w.uses.takeUnreported(), -1
+	if w.queue.waiting == 0 { // else each call asks for a turn of its own
+		wanted = w.uses.within(now - w.interval)
+	}
+	args = append(args, wanted, w.stock, len(moves))
 	for _, m := range moves {
 		age := int64(-1)
 		if m.at >= 0 {
@@ -127,16 +130,6 @@ func (w *window) request(now time.Duration) (args []any, asked []*waiter) {
 		args = append(args, µs(max(0, one.deadline-now)), light)
 	}
 	return args, asked
-}
-
-// wanted returns how many turns the process wants in advance: as many as it has used
-// within the last interval. If calls wait, wanted returns -1, which means none, because each
-// of these calls asks for a turn of its own.
-func (w *window) wanted(now time.Duration) int {
-	if w.queue.waiting > 0 {
-		return -1
-	}
-	return w.uses.within(now - w.interval)
 }
 
 // apply stores the script's answer about the window.
@@ -267,5 +260,9 @@ func (w *window) serveAlone() {
 
 // refusedUntil returns the error for a call that has no turn before after has passed.
 func (w *window) refusedUntil(after time.Duration) *RefusedError {
-	return &RefusedError{RetryAfter: max(after, time.Millisecond), Policy: w.policy()}
+	policy := PolicyBurst
+	if w.key.search {
+		policy = PolicySecond
+	}
+	return &RefusedError{RetryAfter: max(after, time.Millisecond), Policy: policy}
 }

@@ -78,14 +78,6 @@ func newWindow(p *process, key windowKey) *window {
 	return w
 }
 
-// policy returns HubSpot's name for the limit.
-func (w *window) policy() string {
-	if w.key.search {
-		return PolicySecond
-	}
-	return PolicyBurst
-}
-
 // minMargin is the shortest time that calls are assumed to take until they arrive at
 // HubSpot. On a busy machine many take more than the 25 ms that would be a fortieth of
 // the interval of searches.

@@ -29,8 +29,8 @@ type Listener struct {
 	mu     sync.Mutex
 	change sync.Cond // of mu; signals that there may be room, or that the Listener is closed
 	open   int
-	bare   map[*conn]time.Time // connections without a request, and the time since when
-	active map[*conn]time.Time // connections with a request, and the time since when
+	bare   map[*conn]time.Time // connections without a request, and when they may be closed
+	active map[*conn]time.Time // connections with a request, and when they may be closed
 	closed bool
 }
 
@@ -76,7 +76,7 @@ func (l *Listener) admit(c *conn) bool {
 		return false
 	}
 	l.open++
-	l.bare[c] = time.Now()
+	l.bare[c] = time.Now().Add(l.grace)
 	return true
 }
 
@@ -105,27 +105,22 @@ func (l *Listener) makeRoom() {
 // next returns the connection to close next, and the time from which it may be closed. It
 // returns nil if none may be closed.
 func (l *Listener) next(now time.Time) (victim *conn, due time.Time) {
-	bare, since := longest(l.bare)
-	bareDue := since.Add(l.grace)
-	if bare != nil && !bareDue.After(now) {
-		return bare, bareDue
-	}
-	active, since := longest(l.active)
-	activeDue := since.Add(l.busy)
-	if bare == nil || active != nil && activeDue.Before(bareDue) {
+	bare, bareDue := earliest(l.bare)
+	active, activeDue := earliest(l.active)
+	if bare == nil || active != nil && bareDue.After(now) && activeDue.Before(bareDue) {
 		return active, activeDue
 	}
 	return bare, bareDue
 }
 
-// longest returns the connection with the earliest time.
-func longest(conns map[*conn]time.Time) (longest *conn, since time.Time) {
+// earliest returns the connection that may be closed first. It returns nil if there is none.
+func earliest(conns map[*conn]time.Time) (first *conn, due time.Time) {
 	for c, at := range conns {
-		if longest == nil || at.Before(since) {
-			longest, since = c, at
+		if first == nil || at.Before(due) {
+			first, due = c, at
 		}
 	}
-	return longest, since
+	return first, due
 }
 
 // release removes a connection from the count. Only the first call has an effect. The caller
@@ -153,12 +148,12 @@ func (l *Listener) ConnState(nc net.Conn, state http.ConnState) {
 	case c.released:
 	case state == http.StateIdle:
 		delete(l.active, c)
-		l.bare[c] = time.Now().Add(-l.grace) // an idle connection may be closed at once
+		l.bare[c] = time.Now() // an idle connection may be closed at once
 		l.change.Broadcast()
 	case state == http.StateActive:
 		delete(l.bare, c)
 		if l.busy > 0 {
-			l.active[c] = time.Now()
+			l.active[c] = time.Now().Add(l.busy)
 			l.change.Broadcast()
 		}
 	case state == http.StateHijacked:
