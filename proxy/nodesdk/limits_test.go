@@ -14,7 +14,7 @@ func TestTheOfficialNodeSDKBacksOffWhenTheProxyRefusesACall(t *testing.T) {
 	needNode(t)
 	hub := hubspottest.NewServer()
 	t.Cleanup(hub.Close)
-	hub.ServeCRM()
+	serveCRM(t, hub)
 	const token = "pat-na1-" + hubspottest.Canary
 	const seed = `
 clients:

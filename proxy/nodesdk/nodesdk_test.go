@@ -137,7 +137,7 @@ func newHub(t *testing.T) *hubspottest.Server {
 	t.Helper()
 	hub := hubspottest.NewServer()
 	t.Cleanup(hub.Close)
-	hub.ServeCRM()
+	serveCRM(t, hub)
 	hub.SetToken(hubspottest.TokenBehaviour{Life: 2 * time.Second, Rotate: true})
 	return hub
 }

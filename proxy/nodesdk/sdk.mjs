@@ -21,14 +21,15 @@ const how = HTTPS_PROXY ? { httpAgent: new HttpsProxyAgent(HTTPS_PROXY), numberO
 const hubspot = new Client({ accessToken: TOKEN, ...how })
 const { contacts, companies, associations } = hubspot.crm
 
-// control calls the fake HubSpot directly, not through the proxy, to change its
-// behaviour.
-async function control(path) {
-  const response = await fetch(HUB + path, { method: 'POST' })
-  assert.equal(response.status, 200, path)
+// expireTokens calls the fake HubSpot directly, not through the proxy.
+async function expireTokens() {
+  assert.equal((await fetch(`${HUB}/fake/expire/${PORTAL}`, { method: 'POST' })).status, 200)
 }
-const expireTokens = () => control(`/fake/expire/${PORTAL}`)
-const failNext = (n, code) => control(`/fake/fail-next/${PORTAL}?n=${n}&code=${code}`)
+
+// failNext makes HubSpot answer the portal's next n requests with a status.
+async function failNext(n, code) {
+  assert.equal((await hubspot.apiRequest({ method: 'POST', path: '/fake/fail-next', qs: { n, code } })).status, 200)
+}
 
 const email = (name) => `${name}@${PORTAL}.example.com`
 

@@ -19,15 +19,19 @@ func (s *Server) SetEarly401(early bool) { s.early401.Store(early) }
 // default is false.
 func (s *Server) SetGzip401(gzipped bool) { s.gzip401.Store(gzipped) }
 
+// A Handler answers requests of the API. It returns false if it has not answered. portal is
+// the portal of the request's credential, or empty for /oauth/….
+type Handler func(w http.ResponseWriter, r *http.Request, portal string) bool
+
+// Handle makes the API call h for each request from now on whose credential is valid and
+// which is within the limits. If h returns false, the server answers the request itself.
+func (s *Server) Handle(h Handler) { s.handler.Store(&h) }
+
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	v := s.admit(r)
 	s.observe(r, v)
 	if v.refusal != nil {
 		s.refuse(w, r, v.refusal)
-		return
-	}
-	if status := s.failing(v.portal); status != 0 {
-		writeFailure(w, r, v.portal, status)
 		return
 	}
 	if body := s.limit(w, r, v); body != nil {

@@ -137,3 +137,15 @@ func dailyLimit() apiError {
 		RequestID:     newCorrelationID(),
 	}
 }
+
+// secondLimit returns HubSpot's answer to too many searches in a second.
+func secondLimit(portal string) apiError {
+	return apiError{
+		Status:        "error",
+		Message:       "You have reached your secondly limit.",
+		ErrorType:     "RATE_LIMIT",
+		CorrelationID: newCorrelationID(),
+		PolicyName:    "SECONDLY",
+		GroupName:     "publicapi:crm:search:oauth:1111111:" + portal,
+	}
+}

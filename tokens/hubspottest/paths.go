@@ -20,7 +20,7 @@ func (s *Server) serveAccepted(w http.ResponseWriter, r *http.Request, v verdict
 		resetConnection(w)
 		return
 	}
-	if s.serveCRM(w, r, v) {
+	if h := s.handler.Load(); h != nil && (*h)(w, r, v.portal) {
 		return
 	}
 	body := readBody(r)

@@ -51,8 +51,6 @@ type portal struct {
 	rejected   bool // set by RejectAll
 	requests   int
 	tokenCalls int
-	failures   int // how many requests are still to fail; set by FailNext
-	failure    int // the status of these requests
 	limited    limited
 }
 

@@ -11,8 +11,8 @@
 //
 // # Paths
 //
-// Every path except /oauth/…, /fake/marketplace…, /fake/expire/… and /fake/fail-next/…
-// requires a credential. Every path that is not in this list answers an [Echo].
+// Every path except /oauth/…, /fake/marketplace… and /fake/expire/… requires a credential.
+// Every path that is not in this list answers an [Echo].
 //
 //	/oauth/authorize                       the authorize page; POST: its form
 //	/fake/marketplace?install_url=URL      the page on which an installation begins; POST: its form
@@ -23,7 +23,6 @@
 //	/oauth/…                               an Echo; requires no credential
 //	/account-info/{v3,…}/details           the portal of the request's credential
 //	/fake/expire/{portal}                  POST: calls Expire(portal); requires no credential
-//	/fake/fail-next/{portal}?code=N&n=N    POST: calls FailNext(portal, n, code); requires no credential
 //	/fake/download?bytes=N[&chunked=1]     N bytes, of which byte i is i mod 251; chunked: without Content-Length
 //	/fake/events?n=N                       N server-sent events, each after the first when NextEvent is called
 //	/fake/gzip                             a JSON body, gzipped if the request accepts that
@@ -40,18 +39,7 @@
 //
 // With HTTP/2, a reset concerns the stream only. /fake/malformed then resets the stream.
 //
-// After [Server.ServeCRM], these paths too answer as HubSpot does, from a store in memory
-// for each portal:
-//
-//	/crm/v3/objects/{type}[/{id}]          create, list, get, update, archive
-//	/crm/v3/objects/{type}/search          filters with EQ only
-//	/crm/v3/objects/{type}/batch/{action}  create, read, update, archive
-//	/crm/v4/objects/{type}/{id}/associations/…
-//	                                       associate two objects, list, archive
-//	/files/v3/files[/{id}]                 POST: multipart upload; GET: the file's details, with its MD5
-//	/webhooks/v3/{app}/subscriptions       GET: one subscription
-//	/oauth/v1/{access,refresh}-tokens/{token}
-//	                                       GET: the portal of the token; requires no credential
+// A test that needs other answers gives the server a handler of its own ([Server.Handle]).
 package hubspottest
 
 import (
@@ -80,7 +68,7 @@ type Server struct {
 	gzip401   atomic.Bool
 	allowKeys atomic.Bool                // set by AllowClientKeys
 	observer  atomic.Pointer[func(Echo)] // set by Observe
-	crm       atomic.Pointer[crm]        // set by ServeCRM
+	handler   atomic.Pointer[Handler]    // set by Handle
 	events    chan struct{}              // one element for each unused call of NextEvent
 
 	done    chan struct{}  // closed by Close
@@ -218,8 +206,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isControl && r.Method == http.MethodPost:
 		s.serveExpire(w, portal)
-	case strings.HasPrefix(r.URL.Path, failNextPath) && r.Method == http.MethodPost:
-		s.serveFailNext(w, r)
 	case isTokenPath(r.URL.Path):
 		s.serveToken(w, r)
 	case isIntrospectPath(r.URL.Path):

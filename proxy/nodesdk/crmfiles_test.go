@@ -1,6 +1,7 @@
-package hubspottest
+package nodesdk_test
 
 import (
+	"cmp"
 	"crypto/md5"
 	"encoding/hex"
 	"io"
@@ -8,7 +9,6 @@ import (
 	"net/http"
 	"path"
 	"strings"
-	"time"
 )
 
 // file is the details of an uploaded file. The fake does not keep the contents.
@@ -44,12 +44,10 @@ func (st *store) upload(w http.ResponseWriter, r *http.Request) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	f.ID = st.newID()
-	f.CreatedAt = timestamp(time.Now())
+	f.CreatedAt = timestamp()
 	f.UpdatedAt = f.CreatedAt
 	f.Access = "PRIVATE"
-	if name := fields["fileName"]; name != "" {
-		f.Name = name
-	}
+	f.Name = cmp.Or(fields["fileName"], f.Name)
 	f.Extension = strings.TrimPrefix(path.Ext(f.Name), ".")
 	f.Path = path.Join("/", fields["folderPath"], f.Name)
 	st.files[f.ID] = f
@@ -76,7 +74,7 @@ func readUpload(form *multipart.Reader) (file, map[string]string, error) {
 			f.Name, f.MD5 = part.FileName(), hex.EncodeToString(sum.Sum(nil))
 			continue
 		}
-		value, err := io.ReadAll(io.LimitReader(part, maxForm))
+		value, err := io.ReadAll(part)
 		if err != nil {
 			return file{}, nil, err
 		}

@@ -1,4 +1,4 @@
-package hubspottest
+package nodesdk_test
 
 import (
 	"cmp"
@@ -48,7 +48,6 @@ func (st *store) associate(w http.ResponseWriter, r *http.Request) {
 
 func (st *store) associateDefault(w http.ResponseWriter, r *http.Request) {
 	a := associationOf(r)
-	readBody(r)
 	if !st.add(w, a) {
 		return
 	}

@@ -1,12 +1,12 @@
-package hubspottest
+package nodesdk_test
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // object is a CRM object of any type, such as a contact or a company.
@@ -38,11 +38,12 @@ type paging struct {
 	} `json:"next"`
 }
 
-// pageOf returns the page that begins at index after and has at most limit objects.
+// pageOf returns the page that begins at index after and has at most limit objects. 0 means
+// HubSpot's default of 10.
 func pageOf(objects []object, limit int, after string) page {
 	begin, _ := strconv.Atoi(after)
 	begin = max(0, min(begin, len(objects)))
-	end := min(begin+limit, len(objects))
+	end := min(begin+cmp.Or(limit, 10), len(objects))
 	p := page{Results: objects[begin:end]}
 	if end < len(objects) {
 		p.Paging = &paging{}
@@ -53,7 +54,7 @@ func pageOf(objects []object, limit int, after string) page {
 
 // insert stores a new object of the type and returns a copy.
 func (st *store) insert(kind string, properties map[string]string) object {
-	now := timestamp(time.Now())
+	now := timestamp()
 	o := &object{ID: st.newID(), CreatedAt: now, UpdatedAt: now, Properties: map[string]string{"createdate": now}}
 	o.set(properties)
 	o.Properties["hs_object_id"] = o.ID
@@ -62,7 +63,7 @@ func (st *store) insert(kind string, properties map[string]string) object {
 }
 
 func (o *object) set(properties map[string]string) {
-	o.UpdatedAt = timestamp(time.Now())
+	o.UpdatedAt = timestamp()
 	maps.Copy(o.Properties, properties)
 	o.Properties["lastmodifieddate"] = o.UpdatedAt
 }
@@ -102,14 +103,7 @@ func (st *store) live(kind, properties string, match func(*object) bool) []objec
 
 func (st *store) list(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	limit := 10
-	if query.Has("limit") {
-		n, ok := number(w, r, "limit", 1)
-		if !ok {
-			return
-		}
-		limit = int(n)
-	}
+	limit, _ := strconv.Atoi(query.Get("limit"))
 	// SDKs repeat the parameter or separate the names by commas.
 	properties := strings.Join(query["properties"], ",")
 	all := st.live(r.PathValue("type"), properties, func(*object) bool { return true })

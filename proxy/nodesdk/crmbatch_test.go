@@ -1,10 +1,9 @@
-package hubspottest
+package nodesdk_test
 
 import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 )
 
 // batchInput is the request of a batch.
@@ -22,7 +21,7 @@ type batchAnswer struct {
 }
 
 func complete(results any) batchAnswer {
-	now := timestamp(time.Now())
+	now := timestamp()
 	return batchAnswer{Status: "COMPLETE", Results: results, StartedAt: now, CompletedAt: now}
 }
 
@@ -106,7 +105,7 @@ func (st *store) search(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, group := range input.FilterGroups {
 		if slices.ContainsFunc(group.Filters, func(f filter) bool { return f.Operator != "EQ" }) {
-			writeInvalid(w, "The fake knows the operator EQ only.")
+			writeInvalid(w, "This fake knows the operator EQ only.")
 			return
 		}
 	}
@@ -118,11 +117,7 @@ func (st *store) search(w http.ResponseWriter, r *http.Request) {
 		}
 		return len(input.FilterGroups) == 0
 	})
-	limit := 10
-	if input.Limit > 0 {
-		limit = input.Limit
-	}
-	p := pageOf(found, limit, input.After)
+	p := pageOf(found, input.Limit, input.After)
 	total := len(found)
 	p.Total = &total
 	writeJSON(w, http.StatusOK, p)
