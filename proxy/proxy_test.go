@@ -73,6 +73,7 @@ func start(t testing.TB, s setup) *rig {
 		r.hub = hubspottest.NewServer()
 		t.Cleanup(r.hub.Close)
 	}
+	r.hub.Handle(serveHubPaths)
 	if s.redis == nil {
 		client, end := store.Embedded()
 		t.Cleanup(end)

@@ -252,6 +252,7 @@ func TestBodiesStreamInConstantMemory(t *testing.T) {
 	}
 	hub := hubspottest.NewServer()
 	t.Cleanup(hub.Close)
+	hub.Handle(serveHubPaths)
 	hub.SetAccessToken(portalID, hubspottest.Canary+"-static")
 	address, pid := startProcess(t, hub.URL)
 

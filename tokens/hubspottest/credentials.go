@@ -18,7 +18,6 @@ const (
 type verdict struct {
 	portal  string // the credential's portal, also of an expired one; empty means unknown
 	kind    string // as in Echo.Credential
-	value   string // as received, without Bearer, for /fake/reflect
 	refusal any    // the body of the 401; nil means that the credential is valid
 }
 
@@ -88,7 +87,7 @@ func (l *ledger) judgeAPIKey(key string) verdict {
 	if p == nil {
 		return verdict{refusal: invalidAPIKey()}
 	}
-	v := verdict{portal: p.name, kind: CredentialAPIKey, value: key}
+	v := verdict{portal: p.name, kind: CredentialAPIKey}
 	if p.rejected {
 		v.refusal = invalidAPIKey()
 	}
@@ -101,7 +100,7 @@ func (l *ledger) judgeBearer(authorization string) verdict {
 	if !strings.EqualFold(scheme, "Bearer") || t == nil {
 		return verdict{refusal: invalidCredential()}
 	}
-	v := verdict{portal: t.portal.name, kind: t.kind, value: token}
+	v := verdict{portal: t.portal.name, kind: t.kind}
 	now := time.Now()
 	switch {
 	case t.portal.rejected || t.revoked:

@@ -1,13 +1,10 @@
 package hubspottest
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 )
 
 // serveAccepted answers a request whose credential is valid, by its path.
@@ -31,20 +28,10 @@ func (s *Server) serveAccepted(w http.ResponseWriter, r *http.Request, v verdict
 		serveDownload(w, r)
 	case "/fake/events":
 		s.serveEvents(w, r)
-	case "/fake/gzip":
-		serveGzip(w, r)
 	case "/fake/hints":
 		serveHints(w)
-	case "/fake/trailers":
-		serveTrailers(w)
-	case "/fake/two-writes":
-		serveTwoWrites(w, body)
 	case "/fake/status":
 		s.serveStatus(w, r, v)
-	case "/fake/redirect":
-		serveRedirect(w, r)
-	case "/fake/reflect":
-		serveReflect(w, r, v)
 	case "/fake/break":
 		serveBreak(w, r)
 	case "/fake/malformed":
@@ -121,15 +108,6 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func serveGzip(w http.ResponseWriter, r *http.Request) {
-	body := map[string]string{"message": strings.Repeat("HubSpot ", 200)}
-	if acceptsGzip(r) {
-		writeGzippedJSON(w, http.StatusOK, body)
-		return
-	}
-	writeJSON(w, http.StatusOK, body)
-}
-
 func serveHints(w http.ResponseWriter) {
 	w.Header().Set("Link", "</style.css>; rel=preload; as=style")
 	w.WriteHeader(http.StatusEarlyHints)
@@ -137,23 +115,6 @@ func serveHints(w http.ResponseWriter) {
 	w.Header()["Content-Type"] = nil // if the entry were missing, net/http would guess a type
 	w.WriteHeader(http.StatusOK)
 	_, _ = io.WriteString(w, "<p>after the hints</p>")
-}
-
-func serveTrailers(w http.ResponseWriter) {
-	const body = "a body that is followed by trailers"
-	w.Header().Set("Trailer", "X-Fake-Sum, X-Fake-Part")
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	flush(w)
-	_, _ = io.WriteString(w, body)
-	sum := sha256.Sum256([]byte(body))
-	w.Header().Set("X-Fake-Sum", hex.EncodeToString(sum[:]))
-	w.Header()["X-Fake-Part"] = []string{"one", "two"}
-}
-
-func serveTwoWrites(w http.ResponseWriter, body receivedBody) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	flush(w)
-	_, _ = io.WriteString(w, body.sha256)
 }
 
 func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request, v verdict) {
@@ -178,31 +139,6 @@ func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request, v verdict) 
 	default:
 		writeJSON(w, code, otherStatus(code))
 	}
-}
-
-// serveRedirect repeats the request's API key in a Location, as HubSpot does.
-func serveRedirect(w http.ResponseWriter, r *http.Request) {
-	location := r.URL.Query().Get("to")
-	if keys := apiKeys(r.URL.RawQuery); len(keys) > 0 {
-		separator := "?"
-		if strings.Contains(location, "?") {
-			separator = "&"
-		}
-		location += separator + "hapikey=" + keys[0]
-	}
-	w.Header().Set("Location", location)
-	w.WriteHeader(http.StatusFound)
-}
-
-// serveReflect repeats the request's credential in other header fields.
-func serveReflect(w http.ResponseWriter, r *http.Request, v verdict) {
-	reflected, parameter := r.Header.Get("Authorization"), "access_token"
-	if v.kind == CredentialAPIKey {
-		reflected, parameter = v.value, "hapikey"
-	}
-	w.Header().Set("X-Reflected", reflected)
-	w.Header().Set("Link", "<https://api.hubapi.com/next?"+parameter+"="+v.value+`>; rel="next"`)
-	writeJSON(w, http.StatusOK, map[string]string{"message": "see the headers"})
 }
 
 func flush(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }

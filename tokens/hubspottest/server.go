@@ -25,13 +25,8 @@
 //	/fake/expire/{portal}                  POST: calls Expire(portal); requires no credential
 //	/fake/download?bytes=N[&chunked=1]     N bytes, of which byte i is i mod 251; chunked: without Content-Length
 //	/fake/events?n=N                       N server-sent events, each after the first when NextEvent is called
-//	/fake/gzip                             a JSON body, gzipped if the request accepts that
 //	/fake/hints                            103 with a Link header, then 200 without Content-Type
-//	/fake/trailers                         chunked, trailers X-Fake-Sum (the body's SHA-256) and X-Fake-Part (two values)
-//	/fake/two-writes                       head and body in two writes; the body is the request body's SHA-256 in hex
 //	/fake/status?code=N                    status N, 200 to 999; 401 and 429 with HubSpot's body and header fields
-//	/fake/redirect?to=URL                  302 to URL, with the request's hapikey appended
-//	/fake/reflect                          the request's credential in X-Reflected and Link
 //	/fake/hang[?unread=1]                  never answers; unread: does not read the request's body either
 //	/fake/break?bytes=N                    announces 2N bytes, sends up to N, resets the connection
 //	/fake/reset                            resets the connection before any answer and without reading the body
