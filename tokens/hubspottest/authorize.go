@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	g "maragu.dev/gomponents"
@@ -122,11 +121,16 @@ func (s *Server) allow(a authorizeRequest, portal string) (redirect string, err 
 	if portal == "" {
 		return "", errors.New("no portal was chosen")
 	}
-	text := Canary + "-code-" + rand.Text()
 	s.mu.Lock()
-	s.ledger.codes[text] = &code{portal: portal, redirectURI: a.given, scopes: a.scopes}
-	s.mu.Unlock()
-	return a.back("code", text, "state", a.state), nil
+	defer s.mu.Unlock()
+	return a.back("code", s.ledger.issueCode(portal, a), "state", a.state), nil
+}
+
+// issueCode issues a code that gives the app what a has asked for.
+func (l *ledger) issueCode(portal string, a authorizeRequest) string {
+	text := Canary + "-code-" + rand.Text()
+	l.codes[text] = &code{portal: portal, redirectURI: a.given, scopes: a.scopes}
+	return text
 }
 
 func (a authorizeRequest) decline() string {
@@ -147,71 +151,52 @@ func (a authorizeRequest) back(namesAndValues ...string) string {
 	return u.String()
 }
 
-type authorizePageData struct {
-	Problem string
-	Scopes  []string
-	Host    string
-	Portal  string
-}
-
-// node returns the content of the page. Its form is posted to the page's own address with
-// all parameters.
-func (d authorizePageData) node() g.Node {
-	content := g.Group{
-		h.P(g.Textf("An app asks for %s. It will be sent to %s.", strings.Join(d.Scopes, ", "), d.Host)),
-		h.Form(h.Method("post"),
-			h.P(h.Label(g.Text("Portal "), h.Input(h.Name("portal"), h.Value(d.Portal), h.Pattern("[1-9][0-9]*"), h.Required()))),
-			h.P(h.Button(h.Name("answer"), h.Value("connect"), g.Text("Connect")), g.Text(" "),
-				h.Button(h.Name("answer"), h.Value("cancel"), g.Attr("formnovalidate"), g.Text("Cancel"))),
-		),
-	}
-	if d.Problem != "" {
-		content = g.Group{h.P(g.Textf("This authorization cannot go on: %s.", d.Problem))}
-	}
-	return content
-}
-
 // serveAuthorize serves the authorize page and its form.
 func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 	s.admit(r) // counts the request
 	request, err := parseAuthorizeRequest(r.URL.Query())
-	if err != nil {
-		writeAuthorizePage(w, http.StatusBadRequest, authorizePageData{Problem: err.Error()})
+	if err == nil && r.Method != http.MethodPost {
+		writePage(w, http.StatusOK, request.form())
 		return
 	}
-	if r.Method != http.MethodPost {
-		writeAuthorizePage(w, http.StatusOK, authorizePageData{Scopes: request.scopes, Host: request.redirect.Host, Portal: s.anyPortal()})
-		return
-	}
-	form, redirect := readForm(w, r), request.decline()
-	if form.Get("answer") == "connect" {
-		redirect, err = s.allow(request, form.Get("portal"))
+	redirect := ""
+	if err == nil {
+		if form := readForm(w, r); form.Get("answer") == "connect" {
+			redirect, err = s.allow(request, form.Get("portal"))
+		} else {
+			redirect = request.decline()
+		}
 	}
 	if err != nil {
-		writeAuthorizePage(w, http.StatusBadRequest, authorizePageData{Problem: err.Error()})
+		writePage(w, http.StatusBadRequest, h.P(g.Textf("This authorization cannot go on: %s.", err)))
 		return
 	}
 	w.Header().Set("Location", redirect)
 	w.WriteHeader(http.StatusFound)
 }
 
-func writeAuthorizePage(w http.ResponseWriter, status int, data authorizePageData) {
-	writePage(w, status, "Fake HubSpot", data.node())
+// form is posted to the page's own address with all parameters.
+func (a authorizeRequest) form() g.Node {
+	return h.Form(h.Method("post"),
+		h.P(g.Textf("An app asks for %s. It will be sent to %s.", strings.Join(a.scopes, ", "), a.redirect.Host)),
+		h.P(h.Label(g.Text("Portal "), h.Input(h.Name("portal"), h.Value("62515"), h.Pattern("[1-9][0-9]*"), h.Required()))),
+		h.P(h.Button(h.Name("answer"), h.Value("connect"), g.Text("Connect")), g.Text(" "),
+			h.Button(h.Name("answer"), h.Value("cancel"), g.Attr("formnovalidate"), g.Text("Cancel"))),
+	)
 }
 
-// anyPortal returns the portal that the page proposes: the known portal with the smallest
-// number, or 62515 if there is none.
-func (s *Server) anyPortal() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	least := int64(0)
-	for name := range s.ledger.portals {
-		if n, err := strconv.ParseInt(name, 10, 64); err == nil && n > 0 && (least == 0 || n < least) {
-			least = n
-		}
-	}
-	if least == 0 {
-		return "62515"
-	}
-	return strconv.FormatInt(least, 10)
+func writePage(w http.ResponseWriter, status int, content g.Node) {
+	const title = "Fake HubSpot"
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = h.Doctype(h.HTML(h.Lang("en"),
+		h.Head(
+			h.Meta(h.Charset("utf-8")),
+			h.Meta(h.Name("viewport"), h.Content("width=device-width, initial-scale=1")),
+			h.Link(h.Rel("icon"), h.Href("data:,")),
+			h.TitleEl(g.Text(title)),
+		),
+		h.Body(h.H1(g.Text(title)), content),
+	)).Render(w)
 }

@@ -11,12 +11,10 @@
 //
 // # Paths
 //
-// Every path except /oauth/…, /fake/marketplace… and /fake/expire/… requires a credential.
+// Every path except /oauth/… and /fake/expire/… requires a credential.
 // Every path that is not in this list answers an [Echo].
 //
 //	/oauth/authorize                       the authorize page; POST: its form
-//	/fake/marketplace?install_url=URL      the page on which an installation begins; POST: its form
-//	/fake/marketplace/return               the page to which the app sends the browser back
 //	/oauth/{v1,v3,2026-03,2026-09}/token   the token endpoint
 //	/oauth/{…, not v1}/token/introspect    POST: the portal of a token
 //	/oauth/{…, not v1}/token/revoke        POST: ends a refresh token's grant
@@ -209,10 +207,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.serveRevoke(w, r)
 	case r.URL.Path == privateAppPath:
 		s.servePrivateApp(w, r)
-	case r.URL.Path == marketplacePath:
-		s.serveMarketplace(w, r)
-	case r.URL.Path == returnPath:
-		s.serveReturn(w, r)
 	case r.URL.Path == authorizePath:
 		s.serveAuthorize(w, r)
 	default:
