@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"unicode/utf8"
 )
 
 // An Echo is the request that the API received.
@@ -27,46 +26,16 @@ type Echo struct {
 	Credential       string // CredentialOAuth, CredentialAccessToken, CredentialAPIKey, or empty
 }
 
-// encodedEcho is the JSON form of an Echo. JSON cannot hold a target or a header that is
-// not UTF-8, so in that case each byte is written as the rune with its number.
-type encodedEcho struct {
-	Echo
-	BytesAsRunes bool `json:",omitempty"`
-}
-
 // DecodeEcho reads an Echo from the body of an answer. The target and the headers of the
 // Echo are byte for byte as received, also if they are not UTF-8. DecodeEcho does not close
 // body.
 func DecodeEcho(body io.Reader) (Echo, error) {
-	var e encodedEcho
+	var e Echo
 	if err := json.NewDecoder(body).Decode(&e); err != nil {
 		return Echo{}, fmt.Errorf("decode the echo of the fake HubSpot: %w", err)
 	}
-	if e.BytesAsRunes {
-		e.replace(runesToBytes)
-	}
-	return e.Echo, nil
-}
-
-func encode(e Echo) encodedEcho {
-	encoded := encodedEcho{Echo: e}
-	if !e.isUTF8() {
-		encoded.BytesAsRunes = true
-		encoded.replace(bytesToRunes)
-	}
-	return encoded
-}
-
-func (e *Echo) isUTF8() bool {
-	valid := utf8.ValidString(e.Target)
-	for _, header := range []http.Header{e.Header, e.Trailer} {
-		for _, values := range header {
-			for _, value := range values {
-				valid = valid && utf8.ValidString(value)
-			}
-		}
-	}
-	return valid
+	e.replace(runesToBytes)
+	return e, nil
 }
 
 // replace changes the target and the values of headers and trailers. It copies the
@@ -118,8 +87,11 @@ func readBody(r *http.Request) receivedBody {
 
 // writeEcho writes the API's default answer, indented so that people can read it.
 func writeEcho(w http.ResponseWriter, r *http.Request, v verdict, body receivedBody) {
+	e := echo(r, v, body)
+	// JSON cannot hold text that is not UTF-8, so each byte is written as the rune with its number.
+	e.replace(bytesToRunes)
 	var text bytes.Buffer
-	_ = json.Indent(&text, marshal(encode(echo(r, v, body))), "", "  ") // valid JSON, as it was just made
+	_ = json.Indent(&text, marshal(e), "", "  ") // valid JSON, as it was just made
 	writeBody(w, http.StatusOK, nil, text.Bytes())
 }
 
@@ -137,5 +109,20 @@ func echo(r *http.Request, v verdict, body receivedBody) Echo {
 		Trailer:          r.Trailer,
 		Portal:           v.portal,
 		Credential:       v.kind,
+	}
+}
+
+// Observe makes the server call see for every API request and every call of the token
+// endpoint that arrives from now on, before the server answers it. Requests that are
+// answered 401 are reported too, with the portal of their credential. The [Echo] has
+// nothing about the body and the trailers. The server may call see from several goroutines
+// at once. If see is nil, the reports end.
+func (s *Server) Observe(see func(Echo)) { s.observer.Store(&see) }
+
+func (s *Server) observe(r *http.Request, v verdict) {
+	if see := s.observer.Load(); see != nil && *see != nil {
+		e := echo(r, v, receivedBody{})
+		e.Trailer = nil // filled while the body is read
+		(*see)(e)
 	}
 }

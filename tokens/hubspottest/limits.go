@@ -44,9 +44,7 @@ func (s *Server) SetLimits(portal string, limits Limits) {
 // RateLimited returns the number of the portal's calls that were answered 429 because of
 // [Server.SetLimits].
 func (s *Server) RateLimited(portal string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ledger.portal(portal).limited.refused
+	return read(s, func() int { return s.ledger.portal(portal).limited.refused })
 }
 
 // limit counts the call and sets the header fields of the limits. It returns the body of
@@ -78,7 +76,7 @@ func (l *limited) take(portal string, search bool, now time.Time) any {
 	*calls = within(*calls, window, now)
 	switch {
 	case l.Daily > 0 && l.today >= l.Daily:
-		return dailyLimit()
+		return rateLimit("DAILY", "")
 	case limit > 0 && len(*calls) >= limit:
 		return body
 	}
@@ -124,28 +122,4 @@ var searchPath = regexp.MustCompile(`^/crm/(?:v[0-9]+/objects|objects/[0-9a-z-]+
 
 func isSearch(r *http.Request) bool {
 	return r.Method == http.MethodPost && searchPath.MatchString(r.URL.Path)
-}
-
-// dailyLimit returns HubSpot's answer when the account has used up its calls of the day.
-func dailyLimit() apiError {
-	return apiError{
-		Status:        "error",
-		Message:       "You have reached your daily limit.",
-		ErrorType:     "RATE_LIMIT",
-		CorrelationID: newCorrelationID(),
-		PolicyName:    "DAILY",
-		RequestID:     newCorrelationID(),
-	}
-}
-
-// secondLimit returns HubSpot's answer to too many searches in a second.
-func secondLimit(portal string) apiError {
-	return apiError{
-		Status:        "error",
-		Message:       "You have reached your secondly limit.",
-		ErrorType:     "RATE_LIMIT",
-		CorrelationID: newCorrelationID(),
-		PolicyName:    "SECONDLY",
-		GroupName:     "publicapi:crm:search:oauth:1111111:" + portal,
-	}
 }

@@ -2,6 +2,7 @@ package hubspottest
 
 import (
 	"crypto/rand"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -39,7 +40,7 @@ type ledger struct {
 	apiKeys map[string]*portal      // by hapikey
 	codes   map[string]*code        // by code of the authorize page or the marketplace
 
-	installations map[string]*installation // by id
+	installations map[string]*installation // by id, of the marketplace
 }
 
 type portal struct {
@@ -85,6 +86,12 @@ func newLedger() ledger {
 	}
 }
 
+// portalID returns the number of a portal. 0 means that the portal's name is not a number.
+func portalID(name string) (id int64) {
+	id, _ = strconv.ParseInt(name, 10, 64)
+	return id
+}
+
 // portal returns the portal with the name. If there is none, portal makes one.
 func (l *ledger) portal(name string) *portal {
 	p := l.portals[name]
@@ -107,20 +114,11 @@ func (l *ledger) connect(p *portal, scopes []string) *grant {
 
 // issue issues an access token that expires after life.
 func (l *ledger) issue(p *portal, life time.Duration) string {
-	token := newAccessToken()
+	token := (Canary + "-access-" + strings.Repeat(rand.Text(), accessTokenLength))[:accessTokenLength]
 	issued := &accessToken{portal: p, kind: CredentialOAuth, expires: time.Now().Add(life)}
 	p.issued = append(p.issued, issued)
 	l.bearers[token] = issued
 	return token
-}
-
-func newAccessToken() string {
-	var b strings.Builder
-	b.WriteString(Canary + "-access-")
-	for b.Len() < accessTokenLength {
-		b.WriteString(rand.Text())
-	}
-	return b.String()[:accessTokenLength]
 }
 
 // Connect gives the fake app an OAuth grant for the portal, as if someone had installed the
@@ -215,11 +213,4 @@ func (s *Server) RejectAll(portal string, reject bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ledger.portal(portal).rejected = reject
-}
-
-// knows reports whether the portal exists.
-func (s *Server) knows(portal string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ledger.portals[portal] != nil
 }

@@ -36,9 +36,7 @@
 package hubspottest
 
 import (
-	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"log"
 	"net"
@@ -56,6 +54,7 @@ type Server struct {
 
 	http      *http.Server
 	clientTLS *tls.Config // nil without TLS
+	routes    map[string]http.HandlerFunc
 
 	early401  atomic.Bool
 	gzip401   atomic.Bool
@@ -114,6 +113,7 @@ func newServer() *Server {
 		ledger: newLedger(),
 		token:  tokenSwitch{changed: make(chan struct{})},
 	}
+	s.routes = s.openRoutes()
 	s.http = &http.Server{
 		// A ServeMux would redirect paths such as //crm.
 		Handler:                      http.HandlerFunc(s.serve),
@@ -163,30 +163,6 @@ func (s *Server) Close() {
 	s.refuseKeys()
 }
 
-// Until waits until condition returns true, and then returns nil. Until calls condition
-// whenever one of the server's counters has changed, so that tests need not sleep:
-//
-//	err := hub.Until(ctx, func() bool { return hub.Cancelled() == 1 })
-//
-// Until returns ctx's error if ctx ends first, and another error if the server is closed.
-func (s *Server) Until(ctx context.Context, condition func() bool) error {
-	for {
-		// The channel is read before the condition is checked, so that no change in
-		// between is missed.
-		changed := s.nextChange()
-		if condition() {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-s.done:
-			return errors.New("hubspottest: the server was closed")
-		}
-	}
-}
-
 // serve is the handler of every request.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if !s.enter() {
@@ -195,23 +171,29 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	defer s.handles.Done()
 
 	s.watch(r)
-	portal, isControl := strings.CutPrefix(r.URL.Path, "/fake/expire/")
-	switch {
-	case isControl && r.Method == http.MethodPost:
+	if serve, ok := s.routes[r.URL.Path]; ok {
+		serve(w, r)
+	} else if portal, ok := strings.CutPrefix(r.URL.Path, "/fake/expire/"); ok && r.Method == http.MethodPost {
 		s.serveExpire(w, portal)
-	case isTokenPath(r.URL.Path):
-		s.serveToken(w, r)
-	case isIntrospectPath(r.URL.Path):
-		s.serveIntrospect(w, r)
-	case isRevokePath(r.URL.Path):
-		s.serveRevoke(w, r)
-	case r.URL.Path == privateAppPath:
-		s.servePrivateApp(w, r)
-	case r.URL.Path == authorizePath:
-		s.serveAuthorize(w, r)
-	default:
+	} else {
 		s.serveAPI(w, r)
 	}
+}
+
+// openRoutes returns the handlers of the paths that require no credential.
+func (s *Server) openRoutes() map[string]http.HandlerFunc {
+	routes := map[string]http.HandlerFunc{
+		authorizePath:     s.serveAuthorize,
+		privateAppPath:    s.servePrivateApp,
+		"/oauth/v1/token": s.serveToken,
+	}
+	for _, version := range []string{"v3", "2026-03", "2026-09"} {
+		token := "/oauth/" + version + "/token"
+		routes[token] = s.serveToken
+		routes[token+"/introspect"] = s.withClient(s.serveIntrospect)
+		routes[token+"/revoke"] = s.withClient(s.serveRevoke)
+	}
+	return routes
 }
 
 // enter registers a handler and returns true, or returns false if the server is closed. So
@@ -229,7 +211,10 @@ func (s *Server) enter() bool {
 // serveExpire serves Expire to people who use curl.
 func (s *Server) serveExpire(w http.ResponseWriter, portal string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if !s.knows(portal) {
+	s.mu.Lock()
+	known := s.ledger.portals[portal] != nil
+	s.mu.Unlock()
+	if !known {
 		w.WriteHeader(http.StatusNotFound)
 		_, _ = io.WriteString(w, "there is no such portal\n")
 		return

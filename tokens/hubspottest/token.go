@@ -1,11 +1,12 @@
 package hubspottest
 
 import (
+	"cmp"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 )
 
@@ -23,14 +24,6 @@ type tokenAnswer struct {
 	Scopes       []string `json:"scopes"`
 }
 
-func isTokenPath(path string) bool {
-	switch path {
-	case "/oauth/v1/token", "/oauth/v3/token", "/oauth/2026-03/token", "/oauth/2026-09/token":
-		return true
-	}
-	return false
-}
-
 func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	s.observe(r, verdict{})
 	form := readForm(w, r)
@@ -44,8 +37,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	case b.Status != 0 || b.Code != "":
 		writeTokenFailure(w, b)
 	case r.Method != http.MethodPost:
-		w.Header().Set("Allow", http.MethodPost)
-		writeJSON(w, http.StatusMethodNotAllowed, otherStatus(http.StatusMethodNotAllowed))
+		refuseMethod(w)
 	default:
 		s.give(w, r, form, b)
 	}
@@ -100,29 +92,37 @@ func tokenCallViolation(r *http.Request) string {
 	return ""
 }
 
-// give checks the call and answers it with a token or with HubSpot's error.
+// give answers a call with a token or with HubSpot's error.
 func (s *Server) give(w http.ResponseWriter, r *http.Request, form url.Values, b TokenBehaviour) {
-	switch {
-	case tokenCallViolation(r) != "", form.Get("grant_type") != "refresh_token" && form.Get("grant_type") != "authorization_code":
-		writeTokenError(w, http.StatusBadRequest, "BAD_GRANT_TYPE", b.OldShape)
-		return
-	case secrets[form.Get("client_id")] == "":
-		writeTokenError(w, http.StatusBadRequest, "BAD_CLIENT_ID", b.OldShape)
-		return
-	case form.Get("client_secret") != secrets[form.Get("client_id")]:
-		writeTokenError(w, http.StatusBadRequest, "BAD_CLIENT_SECRET", b.OldShape)
-		return
+	take := map[string]func(url.Values, TokenBehaviour) (tokenAnswer, string){
+		"refresh_token":      s.renew,
+		"authorization_code": s.exchange,
+	}[form.Get("grant_type")]
+	problem := clientProblem(form)
+	if take == nil || tokenCallViolation(r) != "" {
+		problem = "BAD_GRANT_TYPE"
 	}
-	take := s.renew
-	if form.Get("grant_type") == "authorization_code" {
-		take = s.exchange
+	var answer tokenAnswer
+	if problem == "" {
+		answer, problem = take(form, b)
 	}
-	answer, problem := take(form, b)
 	if problem != "" {
 		writeTokenError(w, http.StatusBadRequest, problem, b.OldShape)
 		return
 	}
 	writeJSON(w, http.StatusOK, answer)
+}
+
+// clientProblem returns HubSpot's error code if the form has no app's id and secret, and
+// otherwise "".
+func clientProblem(form url.Values) string {
+	switch secret := secrets[form.Get("client_id")]; {
+	case secret == "":
+		return "BAD_CLIENT_ID"
+	case form.Get("client_secret") != secret:
+		return "BAD_CLIENT_SECRET"
+	}
+	return ""
 }
 
 // exchange gives the app a new grant for a code, which can be used once. problem is
@@ -160,10 +160,7 @@ func (s *Server) renew(form url.Values, b TokenBehaviour) (answer tokenAnswer, p
 
 // answer issues an access token for the grant and returns the endpoint's answer.
 func (l *ledger) answer(g *grant, b TokenBehaviour) tokenAnswer {
-	life := b.Life
-	if life == 0 {
-		life = defaultLife
-	}
+	life := cmp.Or(b.Life, defaultLife)
 	answer := tokenAnswer{
 		RefreshToken: g.token,
 		ExpiresIn:    secondsUp(life),
@@ -172,7 +169,7 @@ func (l *ledger) answer(g *grant, b TokenBehaviour) tokenAnswer {
 		Scopes:       g.scopes,
 	}
 	if !b.OmitHubID {
-		answer.HubID, _ = strconv.ParseInt(g.portal.name, 10, 64)
+		answer.HubID = portalID(g.portal.name)
 	}
 	if !b.EmptyAccessToken {
 		answer.AccessToken = l.issue(g.portal, life)
@@ -184,10 +181,4 @@ func (l *ledger) answer(g *grant, b TokenBehaviour) tokenAnswer {
 }
 
 // secondsUp returns d in seconds, rounded up.
-func secondsUp(d time.Duration) int64 {
-	seconds := int64(d / time.Second)
-	if d%time.Second > 0 {
-		seconds++
-	}
-	return seconds
-}
+func secondsUp(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }
