@@ -48,15 +48,15 @@ func (s *site) run(tb testing.TB, program string, args, settings []string) *chil
 	c.printed.Keep = 32 << 10
 	c.Env = append(settings, "SSL_CERT_FILE="+filepath.Join(s.dir, "ca.pem"))
 	c.Stdout, c.Stderr = &c.printed, &c.printed
-	c.SysProcAttr = testkit.DieWithParent()
 	c.began = time.Now()
-	if err := c.Start(); err != nil {
+	ended, err := testkit.Run(c.Cmd)
+	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
 		c.client.CloseIdleConnections()
 		_ = c.Process.Kill()
-		_ = c.Wait()
+		<-ended
 	})
 	return c
 }

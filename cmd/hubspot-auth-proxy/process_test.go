@@ -26,7 +26,7 @@ type process struct {
 	t      *testing.T
 	stdout testkit.Output
 	stderr testkit.Output
-	done   chan struct{} // closed when it has ended
+	done   <-chan struct{} // closed when it has ended
 }
 
 // launch runs the program with the settings, in an empty folder and on free ports, until the end
@@ -40,19 +40,15 @@ func launch(t *testing.T, command string, settings ...string) *process {
 func launchWith(t *testing.T, change func(*exec.Cmd), command string, settings ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	p := &process{Cmd: exec.CommandContext(ctx, os.Args[0], command), t: t, done: make(chan struct{})}
+	p := &process{Cmd: exec.CommandContext(ctx, os.Args[0], command), t: t}
 	p.Dir = t.TempDir()
 	p.Env = append([]string{runMain + "=1", "LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "PATH=" + os.Getenv("PATH")}, settings...)
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
-	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	change(p.Cmd)
-	if err := p.Start(); err != nil {
+	var err error
+	if p.done, err = testkit.Run(p.Cmd); err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		defer close(p.done)
-		_ = p.Wait()
-	}()
 	t.Cleanup(func() {
 		cancel()
 		<-p.done

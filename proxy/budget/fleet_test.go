@@ -47,7 +47,7 @@ const fleetToken = "pat-na1-" + hubspottest.Canary
 func startFleet(t *testing.T, n, p int, limits hubspottest.Limits, settings ...string) *fleet {
 	t.Helper()
 	f := &fleet{
-		t: t, hub: hubspottest.NewServer(), redis: redistest.Start(t), binary: os.Getenv(binary),
+		t: t, hub: hubspottest.NewServer(), redis: redistest.Start(t), binary: testkit.Binary(),
 		statuses: make(map[string]int), waits: make(map[string][]time.Duration),
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1000}, Timeout: 2 * time.Minute},
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,7 +50,7 @@ func launchBy(t *testing.T, start func(testing.TB, string, ...string) *testkit.P
 			t.Logf("the program at %s printed\n%s", r.Address, &r.Printed)
 		}
 	})
-	r.Program = start(t, os.Getenv(binary), append([]string{"ACCESS_LOG=false"}, settings...)...)
+	r.Program = start(t, testkit.Binary(), append([]string{"ACCESS_LOG=false"}, settings...)...)
 	return r
 }
 

@@ -288,7 +288,7 @@ func (s *stage) command(redis *redistest.Server, stdin string, args ...string) s
 
 // tryCommand runs a command that may fail. The settings are added to the stage's.
 func (s *stage) tryCommand(redis *redistest.Server, stdin string, settings []string, args ...string) (printed string, err error) {
-	command := exec.Command(os.Getenv(binary), args...)
+	command := exec.Command(testkit.Binary(), args...)
 	command.Env = slices.Concat(s.settings, []string{"REDIS_URL=" + redis.URL(), "GORACE=atexit_sleep_ms=0"}, settings)
 	command.Stdin = strings.NewReader(stdin)
 	output, err := command.CombinedOutput()

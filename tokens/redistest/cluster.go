@@ -7,9 +7,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // A Cluster is a running Redis Cluster: its masters, in the order of their slots.
@@ -33,7 +34,10 @@ func StartCluster(tb testing.TB) Cluster {
 		c[0].Do("cluster", "meet", host, port, strings.TrimSuffix(bus, "]"))
 	}
 	for _, server := range c {
-		server.awaitCluster()
+		testkit.Within(tb, 2*startTime, "the Cluster is complete", func() bool {
+			info := server.Do("cluster", "info")
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
+		})
 	}
 	return c
 }
@@ -73,25 +77,5 @@ func (c Cluster) MoveSlot(slot int, meanwhile func()) {
 	meanwhile()
 	for _, server := range []*Server{target, source} {
 		server.Do("cluster", "setslot", slot, "node", targetID)
-	}
-}
-
-// awaitCluster waits until the server knows the whole Cluster.
-func (s *Server) awaitCluster() {
-	s.tb.Helper()
-	deadline := time.NewTimer(2 * startTime)
-	defer deadline.Stop()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		info := s.Do("cluster", "info")
-		if strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3") {
-			return
-		}
-		select {
-		case <-deadline.C:
-			s.tb.Fatalf("redistest: the Cluster is not complete within %v", 2*startTime)
-		case <-ticker.C:
-		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -106,9 +108,7 @@ func (s *Server) age() {
 	if s.sentinel != "" || s.young {
 		return
 	}
-	client := redis.NewClient(&redis.Options{
-		Addr: s.Addr, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
+	client := s.connect(3)
 	defer client.Close()
 	_ = client.SetNX(context.Background(), "hubspot:epoch", "1-redistest", 0).Err() // fails in a Cluster, where the key may belong to another node
 }
@@ -140,14 +140,20 @@ func login(addr string) string { return "redis://" + user + ":" + password + "@"
 // test ends.
 func (s *Server) Client(tb testing.TB) redis.UniversalClient {
 	tb.Helper()
-	client := redis.NewClient(&redis.Options{
+	client := s.connect(3)
+	tb.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// connect returns a client that uses this version of RESP.
+func (s *Server) connect(protocol int) *redis.Client {
+	return redis.NewClient(&redis.Options{
 		Addr:                     s.Addr,
+		Protocol:                 protocol,
 		ContextTimeoutEnabled:    true,
 		DialTimeout:              2 * time.Second,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
-	tb.Cleanup(func() { _ = client.Close() })
-	return client
 }
 
 // Admin returns a client that uses the same Redis as client and has all rights, for commands
@@ -169,11 +175,7 @@ func (s *Server) Dir() string { return s.dir }
 // answer is an error.
 func (s *Server) Do(command ...any) string {
 	s.tb.Helper()
-	client := redis.NewClient(&redis.Options{
-		Addr:                     s.Addr,
-		Protocol:                 2, // answers have no maps, so fmt prints them in order
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
+	client := s.connect(2) // its answers have no maps, so fmt prints them in order
 	defer client.Close()
 	answer, err := client.Do(context.Background(), command...).Result()
 	if err != nil {
@@ -195,20 +197,18 @@ func (s *Server) Kill() {
 
 // Restart starts the server again at the same address, and kills it first if it is running.
 // The server has lost its data, unless it was started with [Persist] or has saved a snapshot.
-func (s *Server) Restart() { s.restart() }
-
-// RestartWith is like [Server.Restart], with further arguments until the next restart.
-func (s *Server) RestartWith(args ...string) { s.restart(args...) }
+func (s *Server) Restart() { s.RestartWith() }
 
 // RestartReadOnly is like [Server.Restart], and makes the server the replica of a master that
 // does not exist. The server serves reads and refuses writes until a client sends REPLICAOF
 // NO ONE.
-func (s *Server) RestartReadOnly() { s.restart("--replicaof", "127.0.0.1", "1") }
+func (s *Server) RestartReadOnly() { s.RestartWith("--replicaof", "127.0.0.1", "1") }
 
-func (s *Server) restart(more ...string) {
+// RestartWith is like [Server.Restart], with further arguments until the next restart.
+func (s *Server) RestartWith(args ...string) {
 	s.tb.Helper()
 	s.Kill()
-	if err := s.start(more...); err != nil {
+	if err := s.start(args...); err != nil {
 		s.tb.Fatal(err)
 	}
 }
@@ -237,7 +237,7 @@ func (s *Server) start(more ...string) error {
 	args := []string{}
 	if s.sentinel != "" {
 		config := filepath.Join(s.dir, "sentinel.conf") // Sentinel writes to it
-		if err := writeFile(config, s.sentinel); err != nil {
+		if err := os.WriteFile(config, []byte(s.sentinel), 0o600); err != nil {
 			return err
 		}
 		args = append(args, config, "--sentinel")
@@ -254,8 +254,10 @@ func (s *Server) start(more ...string) error {
 		}
 		args = append(args, strings.ReplaceAll(arg, "%PORT%", port))
 	}
-	p, err := run(args)
-	if err != nil {
+	p := &process{cmd: exec.Command("redis-server", args...)}
+	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
+	var err error
+	if p.ended, err = testkit.Run(p.cmd); err != nil {
 		return fmt.Errorf("redistest: %w", err)
 	}
 	if err := p.ready(s.Addr); err != nil {
@@ -266,6 +268,19 @@ func (s *Server) start(more ...string) error {
 	defer s.mu.Unlock()
 	s.process = p
 	return nil
+}
+
+// process is one process of redis-server.
+type process struct {
+	cmd    *exec.Cmd
+	output testkit.Output
+	ended  <-chan struct{} // closed when the process has ended
+}
+
+// kill kills the process and waits until it has ended.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
 }
 
 // ready waits until the server answers PING.

@@ -38,15 +38,14 @@ type Hold struct {
 	// Reached is closed when the first command or answer is held.
 	Reached <-chan struct{}
 
-	reached  func()
-	released chan struct{}
-	release  func()
+	// Release sends everything that is held. From then on, nothing is held.
+	Release func()
+
+	reach    func() // closes Reached
+	released <-chan struct{}
 	matches  func(command []string) bool
 	answers  bool
 }
-
-// Release sends everything that is held. From then on, nothing is held.
-func (h *Hold) Release() { h.release() }
 
 // Wire starts a Wire in front of the server.
 func (s *Server) Wire(tb testing.TB) *Wire {
@@ -76,10 +75,7 @@ func (w *Wire) Cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cut = true
-	for _, conn := range w.conns {
-		_ = conn.Close()
-	}
-	w.conns = nil
+	w.closeAll()
 }
 
 // Redirect closes all connections, and connects new ones to another server.
@@ -87,6 +83,11 @@ func (w *Wire) Redirect(s *Server) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.server = s.Addr
+	w.closeAll()
+}
+
+// closeAll closes all connections. The caller holds w.mu.
+func (w *Wire) closeAll() {
 	for _, conn := range w.conns {
 		_ = conn.Close()
 	}
@@ -113,8 +114,8 @@ func (w *Wire) HoldAnswers(matches func(command []string) bool) *Hold { return w
 func (w *Wire) hold(matches func([]string) bool, answers bool) *Hold {
 	reached, released := make(chan struct{}), make(chan struct{})
 	h := &Hold{
-		Reached: reached, reached: sync.OnceFunc(func() { close(reached) }),
-		released: released, release: sync.OnceFunc(func() { close(released) }),
+		Reached: reached, reach: sync.OnceFunc(func() { close(reached) }),
+		released: released, Release: sync.OnceFunc(func() { close(released) }),
 		matches: matches, answers: answers,
 	}
 	w.mu.Lock()
@@ -167,9 +168,7 @@ func (w *Wire) end() {
 	_ = w.listener.Close()
 	close(w.ended)
 	w.mu.Lock()
-	for _, conn := range w.conns {
-		_ = conn.Close()
-	}
+	w.closeAll()
 	w.mu.Unlock()
 	w.work.Wait()
 }
@@ -208,7 +207,7 @@ func (l *line) commands() {
 
 // await waits until the hold is released. It returns false if the Wire is closed first.
 func (l *line) await(h *Hold) bool {
-	h.reached()
+	h.reach()
 	select {
 	case <-h.released:
 		return true

@@ -12,8 +12,7 @@ import (
 // Output is safe for concurrent use.
 type Output struct {
 	// Keep is the smallest number of the latest bytes that are kept. Older bytes may be
-	// dropped.
-	// 0 means that all bytes are kept. Keep must not change after the first write.
+	// dropped. 0 means that all bytes are kept. Keep must not change after the first write.
 	Keep int
 
 	mu   sync.Mutex

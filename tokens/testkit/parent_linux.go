@@ -2,8 +2,6 @@ package testkit
 
 import "syscall"
 
-// DieWithParent returns the attributes of a child process that the kernel kills when the
-// test's process ends, even if that was killed itself.
-func DieWithParent() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-}
+// dieWithParent makes the kernel kill a child process when the thread that has started the
+// child ends, even if the test's process was killed.
+func dieWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

@@ -3,11 +3,16 @@
 package testkit
 
 import (
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"syscall"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 // Build builds the program with these flags of go build, and returns its path. The file is
@@ -15,11 +20,67 @@ import (
 func Build(tb testing.TB, flags ...string) (path string) {
 	tb.Helper()
 	path = filepath.Join(tb.TempDir(), "hubspot-auth-proxy")
-	args := slices.Concat([]string{"build", "-o", path}, flags, []string{"hubspot-auth-proxy/cmd/hubspot-auth-proxy"})
-	if printed, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		tb.Fatalf("build the program: %v\n%s", err, printed)
+	if err := build(path, flags); err != nil {
+		tb.Fatal(err)
 	}
 	return path
+}
+
+func build(path string, flags []string) error {
+	args := slices.Concat([]string{"build"}, flags, []string{"-o", path, "hubspot-auth-proxy/cmd/hubspot-auth-proxy"})
+	if printed, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("build the program: %w\n%s", err, printed)
+	}
+	return nil
+}
+
+// binary names the environment variable that has the path of the program that Main has built.
+const binary = "HUBSPOT_AUTH_PROXY_BINARY"
+
+// Binary returns the path of the program that [Main] has built.
+func Binary() string { return os.Getenv(binary) }
+
+// Main runs the tests of a package whose tests share one build of the program, and returns the
+// status for [os.Exit]. The tests fail if they leave goroutines. flags are flags of go build.
+func Main(m *testing.M, flags ...string) (status int) {
+	dir, err := os.MkdirTemp("", "hubspot-auth-proxy")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		path := filepath.Join(dir, "hubspot-auth-proxy")
+		_ = os.Setenv(binary, path)
+		err = build(path, flags)
+	}
+	if err == nil {
+		if status := m.Run(); status != 0 {
+			return status
+		}
+		err = goleak.Find()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// Run starts the command as a child process, and returns a channel that is closed when the
+// process has ended. On Linux, the kernel kills the process when the test's process ends.
+func Run(command *exec.Cmd) (ended <-chan struct{}, err error) {
+	command.SysProcAttr = dieWithParent()
+	started, done := make(chan error), make(chan struct{})
+	go func() {
+		// The kernel kills the child when the thread ends that has started the child, so this
+		// thread must not end (https://go.dev/issue/27505).
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(done)
+		err := command.Start()
+		started <- err
+		if err == nil {
+			_ = command.Wait()
+		}
+	}()
+	return done, <-started
 }
 
 // A Program is one process of the program. [Launch] starts it.
@@ -31,7 +92,7 @@ type Program struct {
 	Printed Output
 
 	cmd   *exec.Cmd
-	ended chan struct{}
+	ended <-chan struct{}
 }
 
 // Launch starts the program at path on free ports and returns when the program is ready. environ
@@ -52,18 +113,14 @@ func LaunchWithoutRedis(tb testing.TB, path string, environ ...string) *Program 
 
 func launch(tb testing.TB, state, path string, environ []string) *Program {
 	tb.Helper()
-	p := &Program{cmd: exec.Command(path), ended: make(chan struct{})}
+	p := &Program{cmd: exec.Command(path)}
 	p.cmd.Dir = tb.TempDir()
 	p.cmd.Env = append([]string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "GORACE=halt_on_error=1 atexit_sleep_ms=0"}, environ...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.Printed, &p.Printed
-	p.cmd.SysProcAttr = DieWithParent()
-	if err := p.cmd.Start(); err != nil {
+	var err error
+	if p.ended, err = Run(p.cmd); err != nil {
 		tb.Fatal(err)
 	}
-	go func() {
-		defer close(p.ended)
-		_ = p.cmd.Wait()
-	}()
 	tb.Cleanup(p.Kill)
 	listens := p.Printed.Until(tb, `"the proxy `+state+`","address":"([^"]+)","admin":"([^"]+)"`)
 	p.Address, p.Admin = listens[1], listens[2]
