@@ -22,8 +22,8 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// administer returns what runs a section's blocks of shell in tokens/README.md, as
-// somebody types them in a folder, and returns what they print.
+// administer returns a function that runs one of the blocks of shell in a section of
+// tokens/README.md, as a person in a new folder would, and returns what the block prints.
 func administer(t *testing.T, section string, blocks int, environ ...string) func(block int) (printed string) {
 	t.Helper()
 	testkit.Need(t, "redis-cli")
@@ -57,7 +57,7 @@ func TestRedisIsMovedWithoutAFailedCall(t *testing.T) {
 	hub.SetToken(hubspottest.TokenBehaviour{Life: 3 * time.Second, Rotate: true})
 	hub.SetAccessToken("7", staticToken)
 	settings := append(oauth(hub.Server), "UPSTREAM_URL="+hub.front, "SHUTDOWN_DELAY=1s", "MAX_CONNECTIONS=5000", "MAX_REQUESTS=5000", "ACCESS_LOG=false")
-	enter(t, []string{"REDIS_URL=" + old.URL()}, staticToken, "portal", "set", "7", "access_token") // which nobody calls
+	enter(t, []string{"REDIS_URL=" + old.URL()}, staticToken, "portal", "set", "7", "access_token") // no client calls this portal
 
 	b := newBalancer(t)
 	before := []*replica{startReplica(t, append(settings, "REDIS_URL="+old.URL())), startReplica(t, append(settings, "REDIS_URL="+old.URL()))}
@@ -118,7 +118,7 @@ func enter(t *testing.T, environ []string, stdin string, args ...string) {
 type holdingHub struct {
 	*hubspottest.Server
 	t       *testing.T
-	front   string // its URL
+	front   string // the URL at which it holds calls
 	holds   atomic.Int64
 	waiting chan struct{} // closed by release
 }
@@ -151,8 +151,8 @@ func newHoldingHub(t *testing.T) *holdingHub {
 	return h
 }
 
-// hold sends the processes that many calls in all, and returns their connections when
-// all have reached HubSpot.
+// hold sends this number of calls, divided among the processes, and returns their
+// connections when all calls have reached HubSpot.
 func (h *holdingHub) hold(calls int, processes []*replica) (conns []net.Conn) {
 	h.t.Helper()
 	for i := range calls {
@@ -172,7 +172,7 @@ func (h *holdingHub) hold(calls int, processes []*replica) (conns []net.Conn) {
 
 func (h *holdingHub) release() { close(h.waiting) }
 
-// answered wants the connection's call to be answered 200.
+// answered returns an error unless the call on the connection is answered 200.
 func answered(conn net.Conn) error {
 	_ = conn.SetReadDeadline(time.Now().Add(testkit.Timeout))
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -194,7 +194,7 @@ func TestABackupIsRestored(t *testing.T) {
 	admin := administer(t, "Backup, and restoring it", 3, "REDIS=redis://"+s.redis.Addr, "DIR="+s.redis.Dir())
 	environ := []string{"REDIS_URL=" + s.redis.URL()}
 	enter(t, environ, s.hub.Connect("62515"), "portal", "set", "62515", "refresh_token")
-	enter(t, environ, staticToken, "portal", "set", "7", "access_token") // which no process knows
+	enter(t, environ, staticToken, "portal", "set", "7", "access_token") // no process has read this portal
 	p := s.launch()
 	if r := p.portal("62515", ""); !r.served("62515") {
 		t.Fatal(r)

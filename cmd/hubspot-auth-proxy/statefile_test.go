@@ -14,7 +14,7 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// stateFile returns the path of a state file, in a folder of this user's own.
+// stateFile returns the path of a state file in a folder to which only this user may write.
 func stateFile(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -135,7 +135,7 @@ func TestACommandNamesTheProcessThatUsesTheStateFileAndDoesNotAnswer(t *testing.
 	}
 }
 
-// Several processes that are started at once: each works on the file, one after the other.
+// Of several processes that are started at once, one after the other uses the file.
 func TestCommandsWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	environ := []string{"STATE_FILE=" + stateFile(t)}

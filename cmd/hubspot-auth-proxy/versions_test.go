@@ -14,15 +14,14 @@ import (
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// firstFields are those that records have had from the first version on, besides
-// what write.lua writes.
+// firstFields are the fields that records have had since the first version, without
+// those that write.lua writes.
 var firstFields = map[string]bool{
 	"name": true, "access_token": true, "api_key": true, "refresh_token": true,
 	"expires_at": true, "renewed_at": true, "renewed_for": true, "ended_code": true,
 }
 
-// buildFirstLayout builds the program as one that writes no field which was added to
-// the records later.
+// buildFirstLayout builds a program that writes only firstFields and those of write.lua.
 func buildFirstLayout(t *testing.T) (path string) {
 	t.Helper()
 	const source = "tokens/store/record.go"
@@ -88,8 +87,8 @@ func TestProcessesOfTwoVersionsServeSideBySide(t *testing.T) {
 	t.Logf("%d requests, %d renewals", l.done, s.hub.TokenCalls("1"))
 }
 
-// replace puts a process in the place of another, after both have served side by side
-// while the token was renewed, and waits until the new one has renewed it.
+// replace replaces a process by another one. Both serve while the token is renewed;
+// then the old one ends, and replace waits until the new one has renewed the token.
 func (s *stage) replace(l *load, old, next *process) {
 	s.t.Helper()
 	l.to(old, next)
