@@ -43,7 +43,7 @@ func TestAnAlertSaysHowBadItIsAndWhatToDo(t *testing.T) {
 		if rule.For == nil || rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
 			t.Errorf("%s lacks a time, a summary or a description", name)
 		}
-		// That the page has the section is checked with all other links, in cmd/hubspot-auth-proxy.
+		// A test in cmd/hubspot-auth-proxy checks that the page has the section.
 		if !strings.HasPrefix(rule.Annotations["runbook_url"], "RUNBOOKS/") {
 			t.Errorf("%s names no page to read", name)
 		}
@@ -70,11 +70,11 @@ func TestAnAlertsRunbookIsALink(t *testing.T) {
 	}
 }
 
-// story is what Prometheus has seen, a value a minute, in the notation of its
-// own rule tests.
+// story is a history of series, with a value a minute, in the notation of Prometheus' rule
+// tests.
 type story []string
 
-// The names of what stories are about.
+// Names of series in the stories.
 const (
 	requests    = "hubspot_auth_proxy_requests_total"
 	renewals    = "hubspot_auth_proxy_renewals_total"
@@ -86,7 +86,7 @@ const (
 	turnWaits    = "hubspot_auth_proxy_turn_wait_seconds_bucket"
 )
 
-// alertStory is when an alert fires, and when it does not.
+// alertStory has a story in which an alert fires, and one in which it does not.
 type alertStory struct {
 	alert string
 	fires story
@@ -192,8 +192,8 @@ func TestAlertsFireWhenTheyMustAndOnlyThen(t *testing.T) {
 	}
 }
 
-// fires reports whether the alert fires at the end of the story: whether its
-// expression has held, for the same labels, for as long as the rule wants.
+// fires reports whether the alert fires at the end of the story: whether its expression has
+// held, with the same labels, for the time that the rule requires.
 func (s story) fires(t *testing.T, rule monitoringv1.Rule) bool {
 	t.Helper()
 	wait, err := time.ParseDuration(string(*rule.For))
@@ -220,8 +220,8 @@ func (s story) fires(t *testing.T, rule monitoringv1.Rule) bool {
 	return false
 }
 
-// queryable is a store that has the story. Prometheus' own one for tests brings
-// its whole database along, with every cloud's SDK.
+// queryable is a storage that has the story. Prometheus' storage for tests would need its
+// whole database, and the SDK of every cloud.
 func (s story) queryable(t *testing.T) storage.Queryable {
 	t.Helper()
 	var stored []storage.Series
@@ -258,7 +258,7 @@ func matchesAll(name labels.Labels, matchers []*labels.Matcher) bool {
 	return true
 }
 
-// seriesSet goes through series.
+// seriesSet iterates over series.
 type seriesSet struct {
 	series []storage.Series
 	at     int
@@ -269,7 +269,7 @@ func (s *seriesSet) At() storage.Series              { return s.series[s.at] }
 func (*seriesSet) Err() error                        { return nil }
 func (*seriesSet) Warnings() annotations.Annotations { return nil }
 
-// sample is a value at a time.
+// sample is a value with its time.
 type sample struct {
 	at    time.Duration
 	value float64

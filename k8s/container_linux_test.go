@@ -22,25 +22,26 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// container is as much of one as the image needs: a root folder that has the
-// program and CA certificates, the image's user and environment, and a network
-// of its own, so that the image's ports are free.
+// container has the parts of a container that the image needs: a root folder with the
+// program and CA certificates, the image's user and environment, and its own network, in
+// which the image's ports are free.
 type container struct {
 	t    *testing.T
 	root string
 	env  []string
 }
 
-// newContainer makes the image's container. From now on all that the test's own
+// newContainer makes the image's container. From now on, everything that the test's own
 // goroutine starts, listens on or dials is in the container's network.
 func newContainer(t *testing.T, made image, program string) *container {
 	t.Helper()
-	// Never unlocked: the thread ends with the test, and the network with it.
+	// The thread is never unlocked, so it ends with the test, and the network ends with it.
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Skipf("a network of its own is not to be had here: %v", err)
+		t.Skipf("this machine allows no network namespace: %v", err)
 	}
 	bringLoopbackUp(t)
 	c := &container{t: t, root: t.TempDir()}
@@ -72,7 +73,7 @@ func bringLoopbackUp(t *testing.T) {
 	}
 }
 
-// write writes a file that only root could change, as its folders are.
+// write writes a file that only root can change, because only root can change its folders.
 func (c *container) write(name string, content []byte, mode os.FileMode) {
 	c.t.Helper()
 	path := filepath.Join(c.root, name)
@@ -84,7 +85,7 @@ func (c *container) write(name string, content []byte, mode os.FileMode) {
 	}
 }
 
-// command returns what runs the arguments in the container.
+// command returns a command that runs the arguments in the container.
 func (c *container) command(args []string) (command *exec.Cmd, output *bytes.Buffer) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	c.t.Cleanup(cancel)
@@ -102,7 +103,7 @@ func (c *container) command(args []string) (command *exec.Cmd, output *bytes.Buf
 // call sends a GET into the container's network.
 func (c *container) call(addr, path string, header http.Header) (status int, body string) {
 	c.t.Helper()
-	// Not by http.Client, which dials in a goroutine of its own.
+	// http.Client would dial in another goroutine, which is not in the container's network.
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		c.t.Fatal(err)
@@ -141,19 +142,18 @@ func (c *container) trust(hub *hubspottest.Server) {
 	c.write("/etc/ssl/certs/ca-certificates.crt", pem.EncodeToMemory(block), 0o444)
 }
 
-// awaitHealthy runs the HEALTHCHECK until it is content.
+// awaitHealthy runs the HEALTHCHECK until it succeeds.
 func (c *container) awaitHealthy(check []string, log *bytes.Buffer) {
 	c.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(50 * time.Millisecond) {
-		command, output := c.command(check)
-		err := command.Run()
-		if err == nil {
-			return
+	defer func() {
+		if c.t.Failed() {
+			c.t.Logf("the program's log:\n%s", log)
 		}
-		if time.Now().After(deadline) {
-			c.t.Fatalf("not healthy: %v, %s\n%s", err, output, log)
-		}
-	}
+	}()
+	testkit.Within(c.t, 20*time.Second, "the container is healthy", func() bool {
+		command, _ := c.command(check)
+		return command.Run() == nil
+	})
 }
 
 func TestTheImageServesCallersWithAKeyAndHasNothingButItself(t *testing.T) {
@@ -180,7 +180,7 @@ func TestTheImageServesCallersWithAKeyAndHasNothingButItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.awaitHealthy(check, log)
-	// Not 127.0.0.1, which the health check asks: all addresses are served.
+	// The health check uses 127.0.0.1. The program must serve other addresses too.
 	for _, tt := range []struct {
 		addr, path, key string
 		status          int

@@ -37,7 +37,7 @@ func eachProxy(t *testing.T, check func(t *testing.T, folder string, p proxy)) {
 	}
 }
 
-// proxyOf returns the folder's proxy, of which there is one.
+// proxyOf returns the only proxy of the folder.
 func proxyOf(t *testing.T, folder string) proxy {
 	t.Helper()
 	objects := render(t, folder)
@@ -55,7 +55,7 @@ func proxyOf(t *testing.T, folder string) proxy {
 	return found[0]
 }
 
-// environment returns what the kubelet makes of a container's env and envFrom.
+// environment returns a container's environment, which the kubelet makes from env and envFrom.
 func environment(t *testing.T, objects []runtime.Object, c corev1.Container) map[string]string {
 	t.Helper()
 	env := map[string]string{}
@@ -83,7 +83,7 @@ func environment(t *testing.T, objects []runtime.Object, c corev1.Container) map
 
 var reference = regexp.MustCompile(`\$\(([A-Z_]+)\)`)
 
-// expand replaces $(NAME) by what was set before, as the kubelet does.
+// expand replaces $(NAME) by a value that was set before, as the kubelet does.
 func expand(text string, env map[string]string) string {
 	return reference.ReplaceAllStringFunc(text, func(found string) string {
 		if value, ok := env[found[2:len(found)-1]]; ok {
@@ -121,8 +121,8 @@ func TestEveryVariableIsASettingAndNoSecretIsOne(t *testing.T) {
 	})
 }
 
-// mounted writes the files of the mounted Secrets below root, as the variables
-// name them, and returns their names by Secret.
+// mounted writes the files of the mounted Secrets that variables name, below root, and
+// returns their names by Secret.
 func (p proxy) mounted(t *testing.T, root string) map[string][]string {
 	t.Helper()
 	names := map[string][]string{}
@@ -156,7 +156,7 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// valueOf returns what the variable's file might have.
+// valueOf returns a possible content of the variable's file.
 func valueOf(variable string) string {
 	switch variable {
 	case "REDIS_URL_FILE":
@@ -169,7 +169,7 @@ func valueOf(variable string) string {
 	return "pat-na1-of-nobody\n"
 }
 
-// load returns the settings that the proxy would have with its files mounted.
+// load returns the settings that the proxy has if its files are mounted.
 func (p proxy) load(t *testing.T) config.Config {
 	t.Helper()
 	root := t.TempDir()
@@ -225,9 +225,9 @@ func TestTheProxyListensWhereItIsCalled(t *testing.T) {
 	})
 }
 
-// closing is how long the proxy may take at its end beside SHUTDOWN_DELAY and
-// SHUTDOWN_TIMEOUT: 40 s for portals that are being connected, and 15 s for
-// renewals and tokens that are not stored yet.
+// closing is the time that the proxy may take to end in addition to SHUTDOWN_DELAY and
+// SHUTDOWN_TIMEOUT: 40 s for portals that are being connected, and 15 s for renewals and
+// tokens that are not stored yet.
 const closing = 55 * time.Second
 
 func TestTheProxyMayEndInGoodOrder(t *testing.T) {
@@ -263,7 +263,7 @@ var (
 	secretKey     = regexp.MustCompile(`--from-file=([^=]+)=`)
 )
 
-// A key that is missing in the Secret is a file that is missing.
+// For a key that the Secret lacks, no file is mounted.
 func TestTheCommandsMakeTheSecretsThatAreMounted(t *testing.T) {
 	for _, folder := range []string{"base", "examples/sidecar", "examples/job", "examples/redis"} {
 		text, err := os.ReadFile(filepath.Join(folder, "kustomization.yaml"))

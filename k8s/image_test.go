@@ -21,7 +21,7 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 )
 
-// image is what the Dockerfile's last stage makes: what Docker knows of it.
+// image has the settings of the image that the Dockerfile's last stage makes.
 type image struct {
 	Base       string
 	User       string
@@ -29,11 +29,11 @@ type image struct {
 	Ports      []string
 	Entrypoint []string
 	Health     []string // of the HEALTHCHECK, as Docker stores it
-	Shell      []string // instructions that want a shell, which is not there
+	Shell      []string // instructions that need a shell, which the image lacks
 }
 
-// readDockerfile parses the Dockerfile as Docker does, and fails the test for
-// whatever Docker would warn of.
+// readDockerfile parses the Dockerfile as Docker does. It fails the test if Docker would
+// warn of anything.
 func readDockerfile(t *testing.T) []instructions.Stage {
 	t.Helper()
 	file, err := os.Open("../Dockerfile")
@@ -176,7 +176,7 @@ func readIgnored(t *testing.T) func(name string) bool {
 	}
 }
 
-// copyContext copies what Docker would send to the build, and returns where to.
+// copyContext copies the files that Docker would send to the build, and returns their folder.
 func copyContext(t *testing.T) string {
 	t.Helper()
 	ignored, to := readIgnored(t), t.TempDir()
@@ -206,7 +206,7 @@ func copyContext(t *testing.T) string {
 
 const builtVersion = "1.2.3-image-test"
 
-// building lets one build go on at a time: two would compile the same twice.
+// building allows one build at a time, because two builds would compile the same packages.
 var building sync.Mutex
 
 // buildImage runs the Dockerfile's own build in the folder, and returns the
@@ -218,7 +218,7 @@ func buildImage(t *testing.T, context, arch string) (path string) {
 	path = filepath.Join(t.TempDir(), "hubspot-auth-proxy")
 	command := exec.CommandContext(t.Context(), "/bin/sh", "-c", strings.Replace(buildLine(t), " -o /hubspot-auth-proxy ", " -o "+path+" ", 1))
 	command.Dir = context
-	// GOFLAGS is go's default: CI's -race is not the image's.
+	// CI sets GOFLAGS=-race, which must not apply to the image.
 	command.Env = append(os.Environ(), "TARGETOS=linux", "TARGETARCH="+arch, "VERSION="+builtVersion, "GOFLAGS=-mod=readonly")
 	if output, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("%s\n%v\n%s", command, err, output)

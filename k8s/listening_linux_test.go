@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// listening returns where the process takes TCP connections, by what the kernel
-// knows of it (proc_net_tcp(5)).
+// listening returns the addresses on which the process accepts TCP connections, from
+// proc_net_tcp(5).
 func listening(t *testing.T, pid int) []string {
 	t.Helper()
 	sockets := socketsOf(t, pid)
@@ -55,8 +55,8 @@ func socketsOf(t *testing.T, pid int) []string {
 	return found
 }
 
-// address reads 0100007F:1F90, whose address is in words of 32 bits, each with
-// its last byte first.
+// address parses an address such as 0100007F:1F90: words of 32 bits, each with its last
+// byte first, and the port.
 func address(t *testing.T, text string) string {
 	t.Helper()
 	ip, port, _ := strings.Cut(text, ":")

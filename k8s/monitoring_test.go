@@ -1,23 +1,16 @@
 package k8s_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	dto "github.com/prometheus/client_model/go"
@@ -29,6 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // strictly decodes a YAML file; a field that the type does not have is an error.
@@ -82,7 +76,7 @@ func TestGrafanaFindsTheDashboard(t *testing.T) {
 	t.Error("no ConfigMap has the label and the dashboard")
 }
 
-// dashboard is what is checked of Grafana's JSON.
+// dashboard has the parts of Grafana's JSON that the tests check.
 type dashboard struct {
 	Templating struct {
 		List []struct{ Name, Definition string }
@@ -146,7 +140,7 @@ func TestThePanelsStandBesideEachOtherAndSayWhatTheyShow(t *testing.T) {
 	}
 }
 
-// expressions returns all that is asked of Prometheus, by where it stands.
+// expressions returns all PromQL expressions, by the places where they are.
 func expressions(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -156,7 +150,7 @@ func expressions(t *testing.T) map[string]string {
 	for _, rule := range alerts(t) {
 		found["alert "+rule.Alert] = rule.Expr.String()
 	}
-	// What Grafana puts in the variables' place.
+	// Grafana replaces the variables by such values.
 	grafana := strings.NewReplacer("$__rate_interval", "5m", "$namespace", ".*", "$job", ".*")
 	board := readDashboard(t)
 	for _, p := range board.Panels {
@@ -173,10 +167,10 @@ func expressions(t *testing.T) map[string]string {
 	return found
 }
 
-// series are the labels of a metric and the values that each has.
+// series has the labels of a metric, and the values of each label.
 type series map[string]map[string]bool
 
-// add adds what one of the metric's series has.
+// add adds the labels of one of the metric's series.
 func (s series) add(pairs []*dto.LabelPair) {
 	for _, pair := range pairs {
 		if s[pair.GetName()] == nil {
@@ -186,8 +180,8 @@ func (s series) add(pairs []*dto.LabelPair) {
 	}
 }
 
-// fromOutside has what Prometheus and kube-state-metrics add, and no replica
-// exposes. Nil stands for any value.
+// fromOutside has the metrics and labels that no replica exposes, because Prometheus and
+// kube-state-metrics add them. nil means any value.
 var (
 	targetLabels = []string{"namespace", "job", "pod"}
 	fromOutside  = map[string]series{
@@ -238,8 +232,7 @@ func checkSelector(t *testing.T, where string, selector *parser.VectorSelector, 
 	}
 }
 
-// matchesOne reports whether there is a value that the matcher names, be it to
-// take it or to leave it out.
+// matchesOne reports whether one of the values is one that the matcher selects or excludes.
 func matchesOne(matcher *labels.Matcher, values map[string]bool) bool {
 	named := *matcher
 	if matcher.Type == labels.MatchNotEqual {
@@ -265,14 +258,12 @@ func expose(t *testing.T) map[string]series {
 	t.Helper()
 	hub := hubspottest.NewServer()
 	t.Cleanup(hub.Close)
-	front := httptest.NewServer(daily(hub))
-	t.Cleanup(front.Close)
-	address, admin := launchProgram(t,
-		"UPSTREAM_URL="+front.URL, "HUBSPOT_TOKEN_URL="+hub.TokenURL(),
+	hub.Handle(exhausted)
+	program := testkit.Launch(t, testkit.Build(t, "-C", ".."), "UPSTREAM_URL="+hub.URL,
 		"HUBSPOT_CLIENT_ID="+hubspottest.ClientID, "HUBSPOT_CLIENT_SECRET="+hubspottest.ClientSecret,
 		"HUBSPOT_PORTAL_ID=62515", "HUBSPOT_REFRESH_TOKEN="+hub.Connect("62515"))
 	call := func(path string) {
-		if response, err := http.Get(address + path); err == nil {
+		if response, err := http.Get("http://" + program.Address + path); err == nil {
 			_ = response.Body.Close()
 		}
 	}
@@ -281,7 +272,7 @@ func expose(t *testing.T) map[string]series {
 	for _, path := range []string{"/crm/v3/objects/contacts", "/portals/7/x", "/fake/status?code=429", "/daily", "/fake/status?code=503", "/fake/reset"} {
 		call(path)
 	}
-	response, err := http.Get(admin + "/metrics")
+	response, err := http.Get("http://" + program.Admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,27 +285,16 @@ func expose(t *testing.T) map[string]series {
 	return seriesOf(families)
 }
 
-// daily stands before the fake HubSpot, and answers as one does whose calls of
-// the day are used up.
-func daily(hub *hubspottest.Server) http.Handler {
-	target, err := url.Parse(hub.URL)
-	if err != nil {
-		panic(err)
+// exhausted answers calls of /daily as HubSpot does after the calls of the day are used up.
+func exhausted(w http.ResponseWriter, r *http.Request, _ string) bool {
+	if r.URL.Path != "/daily" {
+		return false
 	}
-	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/daily":
-			w.Header().Set("Content-Type", "application/json")
-			w.Header().Set("X-HubSpot-RateLimit-Remaining", "100")
-			w.WriteHeader(http.StatusTooManyRequests)
-			_, _ = w.Write([]byte(`{"status":"error","errorType":"RATE_LIMIT","policyName":"DAILY"}`))
-		case "/fake/reset":
-			panic(http.ErrAbortHandler)
-		default:
-			forward.ServeHTTP(w, r)
-		}
-	})
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-HubSpot-RateLimit-Remaining", "100")
+	w.WriteHeader(http.StatusTooManyRequests)
+	_, _ = io.WriteString(w, `{"status":"error","errorType":"RATE_LIMIT","policyName":"DAILY"}`)
+	return true
 }
 
 // seriesOf returns the metrics by the names that Prometheus stores them under.
@@ -336,53 +316,4 @@ func seriesOf(families map[string]*dto.MetricFamily) map[string]series {
 		}
 	}
 	return stored
-}
-
-// launchProgram runs the program with the settings until the test ends, and
-// returns where it serves and where its admin listener is, once it is ready.
-func launchProgram(t *testing.T, settings ...string) (address, admin string) {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "hubspot-auth-proxy")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", path, "./cmd/hubspot-auth-proxy")
-	build.Dir = ".."
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
-	address, admin = freeAddress(t), freeAddress(t)
-	log := new(bytes.Buffer)
-	process := exec.CommandContext(t.Context(), path)
-	process.Dir, process.Stderr = t.TempDir(), log
-	process.Env = append(settings, "LISTEN_ADDR="+address, "ADMIN_ADDR="+admin)
-	if err := process.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = process.Process.Kill()
-		_ = process.Wait()
-		if t.Failed() {
-			t.Logf("the program's log:\n%s", log)
-		}
-	})
-	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
-		if response, err := http.Get("http://" + admin + "/readyz"); err == nil {
-			_ = response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				return "http://" + address, "http://" + admin
-			}
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("it does not get ready")
-		}
-	}
-}
-
-// freeAddress returns an address that nobody listens on just now.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }

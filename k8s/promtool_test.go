@@ -42,8 +42,8 @@ type (
 	}
 )
 
-// TestPromtoolAgrees has Prometheus' own tool run the rules, with their time and
-// labels, over the stories.
+// TestPromtoolAgrees makes Prometheus' own tool check the stories against the rules, with
+// their times and labels.
 func TestPromtoolAgrees(t *testing.T) {
 	promtool := testkit.Need(t, "promtool")
 	dir := t.TempDir()
@@ -59,7 +59,7 @@ func TestPromtoolAgrees(t *testing.T) {
 	run(t, promtool, "test", "rules", path)
 }
 
-// promtool is the story as promtool has it: whether the alert fires at its end.
+// promtool returns the story as a test for promtool: whether the alert fires at its end.
 func (s story) promtool(alert string, fires bool) promtoolTest {
 	test := promtoolTest{Name: alert, Interval: "1m"}
 	for _, line := range s {
@@ -79,7 +79,7 @@ func (s story) promtool(alert string, fires bool) promtoolTest {
 	return test
 }
 
-// writeJSON writes what YAML reads as well.
+// writeJSON writes a file of JSON, which is also valid YAML.
 func writeJSON(t *testing.T, path string, value any) {
 	t.Helper()
 	text, err := json.Marshal(value)

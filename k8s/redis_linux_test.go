@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -30,7 +29,7 @@ func TestTheExamplesRedisHasItsPasswordAndNobodySeesIt(t *testing.T) {
 	if diff := cmp.Diff("redis-server\x00-\x00", string(seen)); err != nil || diff != "" {
 		t.Errorf("the process is seen as, %v\n%s", err, diff)
 	}
-	// What the kubelet sends is Redis' to hear.
+	// The kubelet's signal must reach Redis.
 	if err := command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -39,8 +38,8 @@ func TestTheExamplesRedisHasItsPasswordAndNobodySeesIt(t *testing.T) {
 	}
 }
 
-// startRedis runs the example's container's command, with its files and its data
-// in a folder of the test, and returns the socket that it listens on.
+// startRedis runs the command of the example's container, with files and data in a folder
+// of the test, and returns the socket on which Redis listens.
 func startRedis(t *testing.T, password string) (command *exec.Cmd, socket string) {
 	t.Helper()
 	testkit.Need(t, "redis-server")
@@ -54,7 +53,7 @@ func startRedis(t *testing.T, password string) (command *exec.Cmd, socket string
 	if own == string(conf) {
 		t.Fatal("redis.conf writes somewhere else")
 	}
-	// Redis overwrites its arguments with a title, a while after its start.
+	// Without this, Redis overwrites its arguments with a title some time after its start.
 	own += fmt.Sprintf("\nport 0\nunixsocket %s\nset-proc-title no\n", socket)
 	write(t, filepath.Join(dir, "redis.conf"), own)
 	write(t, filepath.Join(dir, "password"), password)
@@ -68,16 +67,15 @@ func startRedis(t *testing.T, password string) (command *exec.Cmd, socket string
 	return command, socket
 }
 
-// askRedis sends a line, when Redis listens, and returns the answer's first.
+// askRedis waits until Redis listens, sends a line, and returns the first line of the answer.
 func askRedis(t *testing.T, socket, line string) string {
 	t.Helper()
-	conn, err := net.Dial("unix", socket)
-	for deadline := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+	var conn net.Conn
+	testkit.Eventually(t, "Redis listens", func() bool {
+		var err error
 		conn, err = net.Dial("unix", socket)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+		return err == nil
+	})
 	defer conn.Close()
 	if _, err := fmt.Fprintf(conn, "%s\r\n", line); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,5 @@
-// Package k8s_test checks the manifests: that they are what Kubernetes takes,
-// that their parts fit together, and that the proxy starts with the settings that
-// they give it.
+// Package k8s_test checks the manifests: Kubernetes accepts them, their parts fit together,
+// and the proxy starts with their settings.
 package k8s_test
 
 import (
@@ -28,8 +27,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// folders returns every folder that kustomize can render by itself: all but the
-// components, which are parts of others.
+// folders returns every folder that kustomize can render by itself. Components are parts of
+// other folders, so they are not among them.
 func folders(t *testing.T) []string {
 	t.Helper()
 	var found []string
@@ -89,8 +88,8 @@ func render(t *testing.T, folder string) []runtime.Object {
 	return objects
 }
 
-// decode returns the Kubernetes objects in text. A field that Kubernetes does not
-// know, or that is there twice, is an error, where the API server may drop it.
+// decode returns the Kubernetes objects in text. An unknown or repeated field is an error,
+// although the API server may only ignore it.
 func decode(text []byte) ([]runtime.Object, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{

@@ -11,9 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The sidecar is started for real: in the image's container, with the environment
-// and the mounted files that the manifest adds, and nothing else. Nothing leads
-// from there to HubSpot.
+// The sidecar runs in the image's container, with only the environment and the mounted
+// files that the manifest adds. The container's network does not reach HubSpot.
 func TestTheSidecarStartsWithExactlyWhatItsManifestGivesIt(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {
@@ -23,7 +22,7 @@ func TestTheSidecarStartsWithExactlyWhatItsManifestGivesIt(t *testing.T) {
 	c := newContainer(t, made, buildImage(t, copyContext(t), runtime.GOARCH))
 	p.mounted(t, c.root)
 	for name, value := range p.env {
-		c.env = append(c.env, name+"="+value) // the image's goes before it, and does not count
+		c.env = append(c.env, name+"="+value) // replaces the image's value, which is before it
 	}
 	if len(p.container.Command) > 0 || len(p.container.Args) > 0 {
 		t.Fatal("the manifest replaces the image's entry point or gives it arguments")
@@ -59,7 +58,7 @@ func (c *container) checkSidecar(p proxy, pid int) {
 		status             int
 		says               string
 	}{
-		// The app's own call: without a key it is let in, and on its way to HubSpot.
+		// The app's call needs no key, and fails only because HubSpot cannot be reached.
 		{api, "/crm/v3/objects/contacts?limit=1", "", 502, "UPSTREAM_UNREACHABLE"},
 		{api, "/crm/v3/objects/contacts?limit=1", "62515", 403, "PORTAL_NOT_CONNECTED"},
 		{admin, "/metrics", "", 200, "\ngo_gc_gomemlimit_bytes 1.28e+08\n"}, // of 128Mi

@@ -22,10 +22,10 @@ import (
 	"k8s.io/pod-security-admission/policy"
 )
 
-// A workload is what makes pods.
+// A workload is an object that makes pods.
 type workload struct {
 	name     string
-	selector *metav1.LabelSelector // nil: made by Kubernetes
+	selector *metav1.LabelSelector // nil means that Kubernetes makes one
 	pod      corev1.PodTemplateSpec
 }
 
@@ -50,12 +50,12 @@ func workloads(objects []runtime.Object) []workload {
 	return found
 }
 
-// containers returns those that start first as well.
+// containers returns all containers, including init containers.
 func (w workload) containers() []corev1.Container {
 	return slices.Concat(w.pod.Spec.InitContainers, w.pod.Spec.Containers)
 }
 
-// hasPort reports whether a container has it, by name or number.
+// hasPort reports whether a container has the port, by name or number.
 func (w workload) hasPort(port intstr.IntOrString) bool {
 	return slices.ContainsFunc(w.containers(), func(c corev1.Container) bool { return containerHasPort(c, port) })
 }
@@ -91,7 +91,7 @@ func TestPodsAreRestricted(t *testing.T) {
 		if result := policy.AggregateCheckResults(evaluator.EvaluatePod(restricted, &w.pod.ObjectMeta, &w.pod.Spec)); !result.Allowed {
 			t.Errorf("the Pod Security Standard forbids it: %s", result.ForbiddenDetail())
 		}
-		// What the standard does not ask for.
+		// The standard does not require these.
 		if is(w.pod.Spec.AutomountServiceAccountToken, true) {
 			t.Error("has an account's token")
 		}
@@ -156,7 +156,7 @@ func TestMountedVolumesAreThere(t *testing.T) {
 	})
 }
 
-// configMap returns the data of one, which has to be there.
+// configMap returns the data of a ConfigMap, which must exist.
 func configMap(t *testing.T, objects []runtime.Object, name string) map[string]string {
 	t.Helper()
 	for _, c := range all[*corev1.ConfigMap](objects) {
@@ -210,7 +210,7 @@ func selects(t *testing.T, selector *metav1.LabelSelector, w workload) bool {
 	return !s.Empty() && s.Matches(labels.Set(w.pod.Labels))
 }
 
-// selected returns the workload that the selector is for.
+// selected returns the workload that the selector selects.
 func selected(t *testing.T, objects []runtime.Object, by string, selector *metav1.LabelSelector) workload {
 	t.Helper()
 	found := slices.DeleteFunc(workloads(objects), func(w workload) bool { return !selects(t, selector, w) })
@@ -248,8 +248,8 @@ func TestTheServiceOutlivesTheLossOfAPod(t *testing.T) {
 	}
 }
 
-// podsMetrics returns what the autoscaler measures of the pods, besides CPU, with the
-// component for that.
+// podsMetrics returns the metrics of pods that the autoscaler uses besides CPU, with the
+// component for them.
 func podsMetrics(t *testing.T) (found []*autoscalingv2.PodsMetricSource) {
 	t.Helper()
 	for _, scaler := range all[*autoscalingv2.HorizontalPodAutoscaler](render(t, "examples/autoscaling")) {
@@ -262,7 +262,7 @@ func podsMetrics(t *testing.T) (found []*autoscalingv2.PodsMetricSource) {
 	return found
 }
 
-// One client may have half of MAX_REQUESTS: before that, there are to be more pods.
+// One client may have half of MAX_REQUESTS, so more pods must be added before that.
 func TestTheAutoscalerFollowsTheRequestsUnderWay(t *testing.T) {
 	metrics := podsMetrics(t)
 	if len(metrics) != 1 {
