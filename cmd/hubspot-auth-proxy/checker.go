@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
@@ -56,8 +55,7 @@ func (r *remediable) Error() string { return r.problem }
 // A checker asks HubSpot which portals credentials belong to.
 type checker struct {
 	*store
-	upstream *url.URL
-	client   *http.Client
+	client *http.Client
 }
 
 // check asks HubSpot which portal the credential of portal id belongs to. An error
@@ -98,7 +96,7 @@ func (k *checker) scopes(ctx context.Context, p tokens.Portal) string {
 		// HubSpot reports no scopes for a service key, although the key is valid. So an error
 		// only means that the scopes are not known.
 		if credential, err := k.source.Credential(ctx, p.ID); err == nil {
-			scopes, _ := hubspot.Scopes(ctx, k.client, k.upstream, credential.Secret)
+			scopes, _ := hubspot.Scopes(ctx, k.client, k.settings.UpstreamURL, credential.Secret)
 			return scopes
 		}
 	}
@@ -139,7 +137,7 @@ func (k *checker) whose(ctx context.Context, p tokens.Portal) (string, error) {
 
 // account asks HubSpot for the account of a static credential.
 func (k *checker) account(ctx context.Context, credential *tokens.Credential) (string, error) {
-	portal, err := hubspot.Account(ctx, k.client, k.upstream, credential.Secret, credential.Kind == tokens.APIKey)
+	portal, err := hubspot.Account(ctx, k.client, k.settings.UpstreamURL, credential.Secret, credential.Kind == tokens.APIKey)
 	failure, failed := errors.AsType[*hubspot.AccountError](err)
 	switch {
 	case !failed:

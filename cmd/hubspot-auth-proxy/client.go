@@ -10,7 +10,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/proxy/clients"
 )
 
@@ -43,7 +42,7 @@ func clientAdd(flags *flag.FlagSet) action {
 		if problem := clientProblem(client); problem != "" {
 			return usageError{problem: problem}
 		}
-		return c.operate(ctx, func(_ config.Config, s *store) error {
+		return c.operate(ctx, func(s *store) error {
 			if err := storeClient(ctx, s, client, *replace); err != nil {
 				return err
 			}
@@ -154,7 +153,7 @@ func clientRotate(flags *flag.FlagSet) action {
 		if problem != "" {
 			return usageError{problem: problem}
 		}
-		return c.operate(ctx, func(_ config.Config, s *store) error {
+		return c.operate(ctx, func(s *store) error {
 			key, now := clients.NewKey(), time.Now()
 			client, err := s.clients.Rotate(ctx, c.args[0], key, expires, *overlap, now)
 			if errors.Is(err, clients.ErrUnknown) {
@@ -198,7 +197,7 @@ type listed struct {
 func clientList(flags *flag.FlagSet) action {
 	asJSON := flags.Bool("json", false, "print an array of objects")
 	return func(ctx context.Context, c *call) error {
-		return c.operate(ctx, func(_ config.Config, s *store) error {
+		return c.operate(ctx, func(s *store) error {
 			known, err := s.clients.List(ctx)
 			if _, damaged := errors.AsType[*clients.DamagedError](err); err != nil && !damaged {
 				return err
@@ -246,7 +245,7 @@ removed in that file.
 
 func clientRemove(ctx context.Context, c *call) error {
 	name := c.args[0]
-	return c.operate(ctx, func(_ config.Config, s *store) error {
+	return c.operate(ctx, func(s *store) error {
 		err := s.clients.Remove(ctx, name)
 		if errors.Is(err, clients.ErrUnknown) {
 			return errors.New("there is no client of that name in Redis; client list prints the names, and a client of a SEED_FILE is removed in that file")

@@ -90,7 +90,8 @@ func TestPortalCheckRenewsATokenThatHubSpotDoesNotAccept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := openStore(settings, redis, zap.NewNop(), nil, nil)
+	s := &store{settings: settings, log: zap.NewNop()}
+	s.connect(redis, nil, nil)
 	defer s.close()
 	refresh := secret.New(hub.Connect("62515"))
 	token := hubspot.Token{Access: secret.New(hub.Issue("62515", time.Hour)), Refresh: refresh, Life: time.Hour}

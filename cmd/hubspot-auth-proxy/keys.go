@@ -56,8 +56,8 @@ with the new one.
 `
 
 func keysRotate(ctx context.Context, c *call) error {
-	return c.operate(ctx, func(settings config.Config, s *store) error {
-		if !settings.Keys().Seals() {
+	return c.operate(ctx, func(s *store) error {
+		if !s.settings.Keys().Seals() {
 			return config.Faults{{Name: "ENCRYPTION_KEYS", Problem: "has no first key to seal with", Remedy: "set it to the value that the proxies have; keys generate makes a key and prints the steps"}}
 		}
 		ids, err := s.source.Portals(ctx)
@@ -72,7 +72,7 @@ func keysRotate(ctx context.Context, c *call) error {
 			fmt.Fprintln(c.stderr, failure)
 		}
 		_, err = fmt.Fprintf(c.stdout, "Key %s: %s sealed again, %d already sealed with it, %d failed.\n",
-			settings.Keys().Current(), count(sums.again, "portal"), sums.already, len(sums.failed))
+			s.settings.Keys().Current(), count(sums.again, "portal"), sums.already, len(sums.failed))
 		if len(sums.failed) > 0 {
 			return fmt.Errorf("%s could not be sealed again; keep the old keys in ENCRYPTION_KEYS", count(len(sums.failed), "portal"))
 		}

@@ -16,7 +16,7 @@ import (
 )
 
 // operate loads the settings, opens the Redis of the running proxies, and calls do.
-func (c *call) operate(ctx context.Context, do func(config.Config, *store) error) error {
+func (c *call) operate(ctx context.Context, do func(*store) error) error {
 	settings, err := config.Load(c.environ)
 	if err != nil {
 		return err
@@ -27,13 +27,14 @@ func (c *call) operate(ctx context.Context, do func(config.Config, *store) error
 	if err != nil {
 		return err
 	}
-	s := openStore(settings, redis, log, nil, nil)
+	s := &store{settings: settings, log: log}
+	s.connect(redis, nil, nil)
 	defer s.close()
 	// This check reports an unreachable Redis at once, in one line.
 	if err := records.Check(ctx, s.redis); err != nil && !errors.Is(err, records.ErrEvicts) {
 		return unanswered(settings, err)
 	}
-	return do(settings, s)
+	return do(s)
 }
 
 // unanswered returns the error for a Redis that does not answer, with what to do.

@@ -12,7 +12,6 @@ import (
 	"unicode/utf8"
 
 	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
-	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/tokens"
 	records "hubspot-auth-proxy/tokens/store"
 )
@@ -52,8 +51,8 @@ func portalSet(flags *flag.FlagSet) action {
 		case !isName(*name):
 			return usageError{problem: "the name has a character that is not printable, or more than 100 characters"}
 		}
-		return c.operate(ctx, func(settings config.Config, s *store) error {
-			if !settings.Keys().Seals() {
+		return c.operate(ctx, func(s *store) error {
+			if !s.settings.Keys().Seals() {
 				s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: the secret is stored unsealed")
 			}
 			set := s.source.Set
@@ -106,7 +105,7 @@ func portalList(flags *flag.FlagSet) action {
 	all := flags.Bool("all", false, "also list the portals that were removed")
 	asJSON := flags.Bool("json", false, "print an array of objects")
 	return func(ctx context.Context, c *call) error {
-		return c.operate(ctx, func(_ config.Config, s *store) error {
+		return c.operate(ctx, func(s *store) error {
 			portals, err := showAll(ctx, s.source, *all)
 			if err != nil {
 				return err
@@ -175,7 +174,7 @@ func portalShow(flags *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		return c.operate(ctx, func(_ config.Config, s *store) error {
+		return c.operate(ctx, func(s *store) error {
 			p, err := s.source.Show(ctx, id)
 			if err != nil {
 				return notConnected(id, err)
@@ -246,7 +245,7 @@ func portalRemove(flags *flag.FlagSet) action {
 }
 
 func (c *call) removePortal(ctx context.Context, id string, revoke, force bool) error {
-	return c.operate(ctx, func(_ config.Config, s *store) error {
+	return c.operate(ctx, func(s *store) error {
 		p, err := s.source.Show(ctx, id)
 		if err == nil && p.State == tokens.Removed {
 			err = tokens.ErrNotConnected

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
 )
@@ -41,8 +40,8 @@ func portalCheck(flags *flag.FlagSet) action {
 				return err
 			}
 		}
-		return c.operate(ctx, func(settings config.Config, s *store) error {
-			k := &checker{store: s, upstream: settings.UpstreamURL, client: hubspot.NewClient(http.DefaultTransport, tokenTimeout)}
+		return c.operate(ctx, func(s *store) error {
+			k := &checker{store: s, client: hubspot.NewClient(http.DefaultTransport, tokenTimeout)}
 			if *all {
 				return c.checkAll(ctx, k, *asJSON)
 			}

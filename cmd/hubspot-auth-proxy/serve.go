@@ -64,7 +64,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 // start opens all parts of the service, and returns when the proxy serves. Redis may not
 // have answered by then. After an error, all parts are closed again.
 func start(ctx context.Context, settings config.Config, environ []string, log *zap.Logger) (*service, error) {
-	s := &service{settings: settings, secrets: settings.Files(environ), log: log, failed: make(chan error, 2), metrics: newRegistry(), history: proxy.NewHistory(time.Now), activity: proxy.NewActivity(time.Now)}
+	s := &service{store: &store{settings: settings, log: log}, secrets: settings.Files(environ), failed: make(chan error, 2), metrics: newRegistry(), history: proxy.NewHistory(time.Now), activity: proxy.NewActivity(time.Now)}
 	if err := s.open(ctx); err != nil {
 		s.close()
 		return nil, err
@@ -84,7 +84,7 @@ func (s *service) open(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	} else {
-		s.store = openStore(s.settings, redis, s.log, s.metrics, s.rereadSecret)
+		s.connect(redis, s.metrics, s.rereadSecret)
 		s.closers = append(s.closers, s.store.close)
 	}
 	var more config.Faults

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
 	"hubspot-auth-proxy/config"
@@ -20,9 +19,7 @@ import (
 // A service is the running proxy with its admin listener.
 type service struct {
 	*store
-	settings config.Config
-	secrets  *config.SecretFiles
-	log      *zap.Logger
+	secrets *config.SecretFiles
 
 	metrics       *prometheus.Registry
 	history       *proxy.History

@@ -24,43 +24,42 @@ const tokenTimeout = 15 * time.Second
 
 // A store is Redis and its contents, for serve and for the commands.
 type store struct {
-	redis   redis.UniversalClient
-	app     *hubspot.App // nil if the settings have none
-	source  *tokens.Source
-	clients clients.Store
-
+	settings config.Config
 	log      *zap.Logger
-	endRedis func() error
 
-	notifier      *notify.Notifier // nil if NOTIFY_URL is not set
-	notifyTimeout time.Duration    // how long close sends the notifications that are still queued
-	notifyUntil   time.Time        // when that time ends; zero means that it begins with close
+	redis    redis.UniversalClient
+	endRedis func() error
+	app      *hubspot.App // nil if the settings have none
+	source   *tokens.Source
+	clients  clients.Store
+
+	notifier    *notify.Notifier // nil if NOTIFY_URL is not set
+	notifyUntil time.Time        // when close stops sending queued notifications; zero means SHUTDOWN_TIMEOUT after its call
 }
 
-// openStore returns the store of an opened Redis. It does not wait for Redis. If metrics is
-// nil, no metric is registered. rejected is [tokens.Options].Rejected.
-func openStore(settings config.Config, opened *openedRedis, log *zap.Logger, metrics prometheus.Registerer, rejected func(context.Context, string)) *store {
+// connect uses an opened Redis for the store. It does not wait for Redis. If metrics is nil,
+// no metric is registered. rejected is [tokens.Options].Rejected.
+func (s *store) connect(opened *openedRedis, metrics prometheus.Registerer, rejected func(context.Context, string)) {
 	// Package tokens logs the errors of Redis; go-redis would log them again.
 	redis.SetLogger(&logging.VoidLogger{})
-	s := &store{app: hubspotApp(settings), log: log, redis: opened.client, endRedis: opened.end, notifyTimeout: settings.ShutdownTimeout}
-	s.clients = clients.Store{Redis: s.redis, Prefix: settings.RedisPrefix}
+	s.redis, s.endRedis, s.app = opened.client, opened.end, hubspotApp(s.settings)
+	s.clients = clients.Store{Redis: s.redis, Prefix: s.settings.RedisPrefix}
 	options := tokens.Options{
 		Redis:        s.redis,
-		Prefix:       settings.RedisPrefix,
-		Keys:         settings.Keys(),
+		Prefix:       s.settings.RedisPrefix,
+		Keys:         s.settings.Keys(),
 		App:          s.app,
-		RefreshAhead: settings.RefreshAhead,
-		Local:        localCredential(settings),
+		RefreshAhead: s.settings.RefreshAhead,
+		Local:        localCredential(s.settings),
 		Rejected:     rejected,
-		Log:          log,
+		Log:          s.log,
 		Metrics:      metrics,
 	}
-	if !settings.NotifyURL.IsZero() {
-		s.notifier = notify.New(notify.Options{URL: settings.NotifyURL, Log: log, Metrics: metrics})
+	if !s.settings.NotifyURL.IsZero() {
+		s.notifier = notify.New(notify.Options{URL: s.settings.NotifyURL, Log: s.log, Metrics: metrics})
 		options.GrantChanged = s.notifier.Changed
 	}
 	s.source = tokens.NewSource(options)
-	return s
 }
 
 // close waits for renewals under way, for at most tokenTimeout, closes Redis, and sends the queued
@@ -75,7 +74,7 @@ func (s *store) close() {
 		s.log.Error("the last counts of calls are lost: STATE_FILE cannot be written", zap.Error(err))
 	}
 	if s.notifier != nil { // last, because a slow address must not keep another process from STATE_FILE
-		ctx, cancel := context.WithDeadline(context.Background(), cmp.Or(s.notifyUntil, time.Now().Add(s.notifyTimeout)))
+		ctx, cancel := context.WithDeadline(context.Background(), cmp.Or(s.notifyUntil, time.Now().Add(s.settings.ShutdownTimeout)))
 		defer cancel()
 		_ = s.notifier.Close(ctx) // the notifier logs each failure
 	}

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/proxy/budget"
 )
 
@@ -29,8 +28,8 @@ func usage(flags *flag.FlagSet) action {
 		if *days < 1 || *days > budget.UsageDays {
 			return usageError{problem: fmt.Sprintf("--days is not a number from 1 to %d", budget.UsageDays)}
 		}
-		return c.operate(ctx, func(settings config.Config, s *store) error {
-			all, err := budget.ReadUsage(ctx, s.redis, settings.RedisPrefix, *days, time.Now())
+		return c.operate(ctx, func(s *store) error {
+			all, err := budget.ReadUsage(ctx, s.redis, s.settings.RedisPrefix, *days, time.Now())
 			if err != nil {
 				return err
 			}
