@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -69,7 +68,8 @@ func demo(ctx context.Context, environ []string, stdout, stderr io.Writer) error
 	hub.SetAccessToken(demoStaticPortal, token)
 	_, err = s.source.Seed(ctx, tokens.Seed{Portal: demoStaticPortal, Kind: tokens.AccessToken, Secret: secret.New(token)})
 	if err == nil {
-		_, err = strings.NewReplacer("PROXY", "http://"+reachable(s.listener.Addr()), "HUBSPOT", hub.URL,
+		host, port, _ := net.SplitHostPort(s.listener.Addr().String())
+		_, err = strings.NewReplacer("PROXY", "http://"+reachable(host, port), "HUBSPOT", hub.URL,
 			"ADMIN", "http://"+settings.AdminAddr+"/").WriteString(stdout, demoText)
 	}
 	return errors.Join(err, s.run(ctx))
@@ -100,16 +100,6 @@ func demoSettings(hub *hubspottest.Server, environ []string) (config.Config, err
 		"HUBSPOT_PORTAL_ID=" + demoPortal,
 		"HUBSPOT_REFRESH_TOKEN=" + hub.Connect(demoPortal),
 	})
-}
-
-// reachable returns an address at which this machine reaches a listener, even if the
-// listener is bound to all addresses.
-func reachable(addr net.Addr) string {
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok || !tcp.IP.IsUnspecified() {
-		return addr.String()
-	}
-	return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
 }
 
 // freeAddress returns address. If another program listens there, freeAddress returns the

@@ -61,13 +61,19 @@ func adminAddr(environ []string) (string, error) {
 	if n, _ := strconv.Atoi(port); n == 0 {
 		return "", config.Faults{{Name: "ADMIN_ADDR", Problem: "has port 0, so the system has chosen a port, which this command does not know", Remedy: "give the proxy a fixed port, such as 127.0.0.1:8081"}}
 	}
+	return reachable(host, port), nil
+}
+
+// reachable returns the address at which this machine reaches a listener, even if the
+// listener is bound to all addresses.
+func reachable(host, port string) string {
 	switch ip, _ := netip.ParseAddr(host); {
 	case host == "" || ip == netip.IPv4Unspecified():
 		host = "127.0.0.1"
 	case ip.WithZone("") == netip.IPv6Unspecified():
 		host = "::1"
 	}
-	return net.JoinHostPort(host, port), nil
+	return net.JoinHostPort(host, port)
 }
 
 // askHealth returns nil if the answer to GET path is 200.

@@ -137,43 +137,30 @@ func quote(text string) string {
 // Check returns all faults of the client, joined into one error, or nil.
 func (c Client) Check() error {
 	var errs []error
-	if !wire.IsClientName(c.Name) {
-		errs = append(errs, fmt.Errorf("%s is not a client's name: give 1 to 64 letters, digits, dots, - and _", quote(c.Name)))
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
 	}
+	check(wire.IsClientName(c.Name), "%s is not a client's name: give 1 to 64 letters, digits, dots, - and _", quote(c.Name))
 	var hashes []string
 	for _, key := range c.keys() {
-		if !wire.IsKeyHash(key.SHA256) {
-			errs = append(errs, errors.New("key_sha256 is not a SHA-256 in lower-case hex: 64 digits"))
-		}
-		if slices.Contains(hashes, key.SHA256) {
-			errs = append(errs, errors.New("a key is given twice"))
-		}
+		check(wire.IsKeyHash(key.SHA256), "key_sha256 is not a SHA-256 in lower-case hex: 64 digits")
+		check(!slices.Contains(hashes, key.SHA256), "a key is given twice")
 		hashes = append(hashes, key.SHA256)
 	}
-	if c.Paths != nil && len(c.Paths) == 0 {
-		errs = append(errs, errors.New("the list of paths is empty: give paths, or leave it out, which allows all"))
-	}
+	check(c.Paths == nil || len(c.Paths) > 0, "the list of paths is empty: give paths, or leave it out, which allows all")
 	for _, path := range c.Paths {
-		if !wire.IsPathRule(path) {
-			errs = append(errs, fmt.Errorf("%s is not a path for a rule: give one such as /crm/v3/objects/contacts, of plain characters, without a slash at its end", quote(path)))
-		}
+		check(wire.IsPathRule(path), "%s is not a path for a rule: give one such as /crm/v3/objects/contacts, of plain characters, without a slash at its end", quote(path))
 	}
-	if c.DailyLimit < 0 {
-		errs = append(errs, errors.New("the daily limit is negative: give a number of calls from 1 on"))
-	}
-	if len(c.Portals) == 0 {
-		errs = append(errs, errors.New(`no portals are given: give ids, or "*" for all`))
-	}
+	check(c.DailyLimit >= 0, "the daily limit is negative: give a number of calls from 1 on")
+	check(len(c.Portals) > 0, `no portals are given: give ids, or "*" for all`)
 	for _, portal := range c.Portals {
-		if portal == AllPortals && len(c.Portals) > 1 {
-			errs = append(errs, errors.New(`"*" is all portals: give no others beside it`))
-		} else if portal != AllPortals && !hubspot.ValidPortal(portal) {
-			errs = append(errs, fmt.Errorf("%s is not a portal id", quote(portal)))
-		}
+		check(portal != AllPortals || len(c.Portals) == 1, `"*" is all portals: give no others beside it`)
+		check(portal == AllPortals || hubspot.ValidPortal(portal), "%s is not a portal id", quote(portal))
 	}
-	if len(slices.Compact(slices.Sorted(slices.Values(c.Portals)))) < len(c.Portals) {
-		errs = append(errs, errors.New("a portal is given twice"))
-	}
+	distinct := slices.Compact(slices.Sorted(slices.Values(c.Portals)))
+	check(len(distinct) == len(c.Portals), "a portal is given twice")
 	return errors.Join(errs...)
 }
 
