@@ -164,12 +164,12 @@ func (s *Source) latest(ctx context.Context, e *entry) (h *held, withoutRedis bo
 func (s *Source) lock(ctx context.Context, e *entry, early bool, done func(*held) bool) (release func(), err error) {
 	release = func() {}
 	for {
-		lock, err := s.store.Lock(ctx, s.service, e.id)
+		unlock, err := s.store.Lock(ctx, s.service, e.id)
 		switch {
 		case err == nil:
 			// The lock is released in the background, so that no request waits for a Redis
 			// that hangs.
-			return func() { s.work.Go(func() { lock.Release(s.service) }) }, nil
+			return func() { s.work.Go(unlock) }, nil
 		case early && store.RefusesWrites(err):
 			e.aheadAt.Store(s.now().Add(checkSoon).UnixNano())
 			return release, errPutOff

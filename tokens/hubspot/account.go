@@ -49,22 +49,14 @@ func Account(ctx context.Context, client *http.Client, upstream *url.URL, creden
 	} else {
 		header.Set("Authorization", "Bearer "+credential.Reveal())
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
-	if err != nil {
-		return "", &AccountError{cause: secret.Fault("the address is not valid")}
-	}
-	request.Header = header
-	response, err := client.Do(request)
-	if err != nil {
-		return "", &AccountError{cause: err}
-	}
-	defer response.Body.Close()
 	var answer struct {
 		PortalID json.Number `json:"portalId"`
 	}
-	err = json.NewDecoder(io.LimitReader(response.Body, maxBody)).Decode(&answer)
-	if response.StatusCode != http.StatusOK || err != nil || !ValidPortal(answer.PortalID.String()) {
-		return "", &AccountError{Status: response.StatusCode}
+	if err := fetch(ctx, client, http.MethodGet, address, header, nil, &answer); err != nil {
+		return "", err
+	}
+	if !ValidPortal(answer.PortalID.String()) {
+		return "", &AccountError{Status: http.StatusOK}
 	}
 	return answer.PortalID.String(), nil
 }
@@ -82,22 +74,31 @@ func Scopes(ctx context.Context, client *http.Client, upstream *url.URL, access 
 	if err != nil {
 		return "", &AccountError{cause: secret.Fault("the token cannot be sent")}
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, upstream.JoinPath(privateAppPath).String(), bytes.NewReader(body))
-	if err != nil {
-		return "", &AccountError{cause: secret.Fault("the address is not valid")}
-	}
-	request.Header = http.Header{"Accept": {"application/json"}, "Content-Type": {"application/json"}}
-	response, err := client.Do(request)
-	if err != nil {
-		return "", &AccountError{cause: err}
-	}
-	defer response.Body.Close()
 	var answer struct {
 		Scopes json.RawMessage `json:"scopes"`
 	}
-	err = json.NewDecoder(io.LimitReader(response.Body, maxBody)).Decode(&answer)
-	if response.StatusCode != http.StatusOK || err != nil {
-		return "", &AccountError{Status: response.StatusCode}
+	header := http.Header{"Accept": {"application/json"}, "Content-Type": {"application/json"}}
+	if err := fetch(ctx, client, http.MethodPost, upstream.JoinPath(privateAppPath), header, body, &answer); err != nil {
+		return "", err
 	}
 	return scopesOf(answer.Scopes), nil
+}
+
+// fetch sends a request and decodes the JSON of the answer. The error is an [*AccountError].
+func fetch(ctx context.Context, client *http.Client, method string, address *url.URL, header http.Header, body []byte, answer any) error {
+	request, err := http.NewRequestWithContext(ctx, method, address.String(), bytes.NewReader(body))
+	if err != nil {
+		return &AccountError{cause: secret.Fault("the address is not valid")}
+	}
+	request.Header = header
+	response, err := client.Do(request)
+	if err != nil {
+		return &AccountError{cause: err}
+	}
+	defer response.Body.Close()
+	err = json.NewDecoder(io.LimitReader(response.Body, maxBody)).Decode(answer)
+	if err != nil || response.StatusCode != http.StatusOK {
+		return &AccountError{Status: response.StatusCode}
+	}
+	return nil
 }

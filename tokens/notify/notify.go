@@ -8,13 +8,12 @@ package notify
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -86,18 +85,15 @@ type Notifier struct {
 	lanes  [lanes]chan tokens.GrantChange
 	seed   maphash.Seed    // of the hash that selects a portal's lane
 	work   sync.WaitGroup  // the goroutines that send the notifications of the lanes
-	life   context.Context // the context of all tries, which end cancels
+	ctx    context.Context // the context of all tries, which end cancels
 	end    context.CancelFunc
 }
 
 // New returns a notifier. The caller must close it.
 func New(options Options) *Notifier {
-	n := &Notifier{pauses: options.Pauses, log: options.Log, client: newClient(), seed: maphash.MakeSeed()}
+	n := &Notifier{pauses: options.Pauses, log: cmp.Or(options.Log, zap.NewNop()), client: newClient(), seed: maphash.MakeSeed()}
 	if n.pauses == nil {
 		n.pauses = pauses
-	}
-	if n.log == nil {
-		n.log = zap.NewNop()
 	}
 	n.losses = throttle.Logger(n.log, throttle.Every)
 	n.sent = promauto.With(options.Metrics).NewCounterVec(prometheus.CounterOpts{
@@ -107,7 +103,7 @@ func New(options Options) *Notifier {
 		n.sent.WithLabelValues(outcome) // rate() needs the series from the start
 	}
 	n.SetURL(options.URL)
-	n.life, n.end = context.WithCancel(context.Background())
+	n.ctx, n.end = context.WithCancel(context.Background())
 	for i := range n.lanes {
 		n.lanes[i] = make(chan tokens.GrantChange, laneLength)
 		n.work.Go(func() { n.run(n.lanes[i]) })
@@ -167,7 +163,7 @@ func (n *Notifier) Close(ctx context.Context) error {
 	defer stop()
 	n.work.Wait()
 	_ = n.losses.Sync()
-	if n.life.Err() != nil {
+	if n.ctx.Err() != nil {
 		return errors.New("notifications were given up, because the program ends")
 	}
 	n.end()
@@ -178,11 +174,13 @@ func (n *Notifier) Close(ctx context.Context) error {
 func (n *Notifier) run(lane <-chan tokens.GrantChange) {
 	for change := range lane {
 		tries, err := n.deliver(change)
-		if err != nil {
-			n.failed(change, tries, err)
+		if err == nil {
+			n.sent.WithLabelValues(outcomeDelivered).Inc()
 			continue
 		}
-		n.sent.WithLabelValues(outcomeDelivered).Inc()
+		n.sent.WithLabelValues(outcomeFailed).Inc()
+		n.log.Warn("the address in NOTIFY_URL did not take a notification",
+			append(fields(change), zap.Int("tries", tries), zap.String("cause", err.Error()))...)
 	}
 }
 
@@ -194,7 +192,7 @@ func (n *Notifier) deliver(change tokens.GrantChange) (tries int, err error) {
 		return 0, errors.New("the notification cannot be encoded")
 	}
 	for {
-		if err := n.life.Err(); err != nil {
+		if err := n.ctx.Err(); err != nil {
 			return tries, errors.New("the program ends")
 		}
 		err = n.try(body)
@@ -202,7 +200,7 @@ func (n *Notifier) deliver(change tokens.GrantChange) (tries int, err error) {
 			return tries, err
 		}
 		select {
-		case <-n.life.Done():
+		case <-n.ctx.Done():
 			return tries, fmt.Errorf("%w, and the program ends", err)
 		case <-time.After(n.pauses[tries-1]):
 		}
@@ -212,7 +210,7 @@ func (n *Notifier) deliver(change tokens.GrantChange) (tries int, err error) {
 // try sends the body once. The error contains no part of the address, and nothing of the
 // answer except the status.
 func (n *Notifier) try(body []byte) error {
-	request, err := http.NewRequestWithContext(n.life, http.MethodPost, n.url.Load().Reveal(), bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(n.ctx, http.MethodPost, n.url.Load().Reveal(), bytes.NewReader(body))
 	if err != nil {
 		return errors.New("the address is not a URL")
 	}
@@ -220,7 +218,7 @@ func (n *Notifier) try(body []byte) error {
 	request.Header.Set("User-Agent", "hubspot-auth-proxy")
 	response, err := n.client.Do(request)
 	if err != nil {
-		return cause(err)
+		return secret.Class(err)
 	}
 	_ = response.Body.Close()
 	switch class := response.StatusCode / 100; {
@@ -230,39 +228,6 @@ func (n *Notifier) try(body []byte) error {
 		return errors.New("it answers with a redirect, which is not followed")
 	}
 	return fmt.Errorf("it answers %d", response.StatusCode)
-}
-
-// cause is [secret.Cause] without the errors whose text contains a part of the address.
-func cause(err error) error {
-	err = secret.Cause(err)
-	switch failed := err.(type) {
-	case *tls.CertificateVerificationError:
-		return errors.New("its certificate is not valid")
-	case *net.OpError:
-		return operationCause(failed)
-	}
-	return err
-}
-
-// operationCause returns an error that describes only the class of an operation's error.
-func operationCause(err *net.OpError) error {
-	if err.Timeout() {
-		return errors.New("timeout")
-	}
-	if _, isDNS := errors.AsType[*net.DNSError](err); isDNS {
-		return errors.New("its host name is not found")
-	}
-	if err.Op == "remote error" || err.Op == "local error" { // alerts of crypto/tls
-		return errors.New("the TLS handshake fails")
-	}
-	return errors.New("it cannot be reached")
-}
-
-// failed logs and counts a notification that failed. err is the error of deliver.
-func (n *Notifier) failed(change tokens.GrantChange, tries int, err error) {
-	n.sent.WithLabelValues(outcomeFailed).Inc()
-	n.log.Warn("the address in NOTIFY_URL did not take a notification",
-		append(fields(change), zap.Int("tries", tries), zap.String("cause", err.Error()))...)
 }
 
 // fields returns the log fields that identify a change.

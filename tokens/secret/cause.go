@@ -50,3 +50,25 @@ func Cause(err error) error {
 	}
 	return errors.New("the answer could not be parsed")
 }
+
+// Class is [Cause] for an error of a request to an address that is a secret. The result contains no
+// part of the address.
+func Class(err error) error {
+	cause := Cause(err)
+	switch failed := cause.(type) {
+	case *tls.CertificateVerificationError:
+		return errors.New("its certificate is not valid")
+	case *net.OpError:
+		_, isDNS := errors.AsType[*net.DNSError](failed)
+		switch {
+		case failed.Timeout():
+			return errors.New("timeout")
+		case isDNS:
+			return errors.New("its host name is not found")
+		case failed.Op == "remote error" || failed.Op == "local error": // alerts of crypto/tls
+			return errors.New("the TLS handshake fails")
+		}
+		return errors.New("it cannot be reached")
+	}
+	return cause
+}

@@ -5,12 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"math"
-	"net"
 	"net/url"
 	"strconv"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
@@ -62,9 +60,14 @@ func openServer(address secret.Text, change []func(*tls.Config)) (redis.Universa
 		return nil, errRedisURL
 	}
 	changeTLS(options.TLSConfig, change)
+	return newClient(options), nil
+}
+
+// newClient returns a client of one server.
+func newClient(options *redis.Options) redis.UniversalClient {
 	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
 	options.MaintNotificationsConfig, options.DisableIdentity = noNotifications(), true
-	return redis.NewClient(options), nil
+	return redis.NewClient(options)
 }
 
 func openSentinel(address secret.Text, change []func(*tls.Config)) (redis.UniversalClient, error) {
@@ -114,51 +117,6 @@ func tune(dial *time.Duration, dials *int, contextTimeout *bool) {
 // that use Sentinel never send the command.
 func noNotifications() *maintnotifications.Config {
 	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-}
-
-// Embedded starts a Redis within this process. It returns a client, and a function that
-// closes the client and stops the Redis. The embedded Redis opens no port, requires no
-// password, and keeps its data in memory only.
-func Embedded() (client redis.UniversalClient, end func()) {
-	server := miniredis.NewMiniRedis()
-	client = localClient(&redis.Options{Addr: embeddedAddr, Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() }})
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		letTimePass(server, stop)
-	}()
-	return client, func() {
-		close(stop)
-		<-stopped
-		_ = client.Close()
-		server.Close()
-	}
-}
-
-// embeddedAddr is the address in the options of clients of an embedded Redis. Nothing listens
-// there.
-const embeddedAddr = "embedded"
-
-// isEmbedded reports whether the client uses a Redis within this process. No other proxy uses that
-// Redis, so no other process can write records back to it.
-func isEmbedded(client redis.UniversalClient) bool {
-	one, ok := client.(*redis.Client)
-	return ok && one.Options().Addr == embeddedAddr
-}
-
-// letTimePass advances miniredis' clock until stop is closed, so that keys expire.
-func letTimePass(server *miniredis.Miniredis, stop <-chan struct{}) {
-	const step = 250 * time.Millisecond
-	ticker := time.NewTicker(step)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			server.FastForward(step)
-		case <-stop:
-			return
-		}
-	}
 }
 
 // ErrEvicts means that Redis may delete records when its memory is full.

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"regexp"
 	"slices"
@@ -148,9 +147,6 @@ func RefusesWrites(err error) bool {
 	failure, is := errors.AsType[*Error](err)
 	return is && slices.Contains(refusesWrites, failure.Code)
 }
-
-// IsCanceled reports whether err exists because the caller's context was canceled.
-func IsCanceled(err error) bool { return errors.Is(err, context.Canceled) }
 
 // ErrShape means that Redis' answer does not have the form that the program expects.
 const ErrShape = secret.Fault("the answer does not have the expected form")

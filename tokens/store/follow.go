@@ -130,10 +130,14 @@ func (d Database) followEpoch(ctx context.Context, name string, epoch Epoch, f F
 	for {
 		message, err := receive(ctx, events)
 		if err != nil {
-			if ended := context.Cause(ctx); ended != nil { // the epoch has changed, or the caller's ctx has ended
-				return asChanged(ended)
+			switch ended := context.Cause(ctx); ended {
+			case nil:
+				return Failure(subscribing, err)
+			case errChanged:
+				return nil
+			default: // ctx has ended, or messages can no longer arrive
+				return ended
 			}
-			return Failure(subscribing, err)
 		}
 		w.received()
 		switch message := message.(type) {
@@ -153,14 +157,6 @@ const subscribing = "subscribe in Redis"
 
 // errChanged ends followEpoch when the epoch has changed.
 const errChanged = secret.Fault("the epoch has changed")
-
-// asChanged returns nil for errChanged, and other errors unchanged.
-func asChanged(err error) error {
-	if err == errChanged {
-		return nil
-	}
-	return err
-}
 
 // receive waits for a message. go-redis panics on some invalid answers, which receive turns
 // into an error.

@@ -35,7 +35,7 @@ func (r Record) Events() []Event {
 	var all []Event
 	for text := range strings.FieldsSeq(r.History) {
 		at, what, _ := strings.Cut(text, "=")
-		if t, err := parseMillis(at); err == nil && at != "" {
+		if t, err := parseTime(at, time.UnixMilli); err == nil && at != "" {
 			all = append(all, Event{t, what})
 		}
 	}

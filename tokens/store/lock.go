@@ -21,19 +21,15 @@ const (
 // ErrLocked means that another process has the portal's lock.
 var ErrLocked = errors.New("another process has the lock")
 
-// A Lock is a portal's lock in Redis, which keeps two processes from renewing the portal at the
-// same time. The lock only saves calls of the token endpoint: even without the lock, an older
-// record never overwrites a newer one.
-type Lock struct {
-	lock          *redislock.Lock
-	stop, stopped chan struct{}
-}
-
-// Lock acquires the portal's lock. It returns [ErrLocked] if another process has the lock, and
-// an [*Error] if Redis does not answer. ctx limits only the acquisition. service is the context
-// of the whole service: the lock is extended until [Lock.Release] or until service ends. The
-// caller must call Release once.
-func (s *Store) Lock(ctx, service context.Context, portal string) (*Lock, error) {
+// Lock acquires the portal's lock in Redis, which keeps two processes from renewing the portal at the
+// same time. The lock only saves calls of the token endpoint: even without the lock, an older record
+// never overwrites a newer one.
+//
+// The error is [ErrLocked] if another process has the lock, and an [*Error] if Redis does not answer.
+// ctx limits only the acquisition. service is the context of the whole service: the lock is extended
+// until release is called or until service ends. The caller must call release once. If Redis does not
+// answer then, the lock expires by itself.
+func (s *Store) Lock(ctx, service context.Context, portal string) (release func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	lock, err := redislock.Obtain(ctx, s.Redis, s.Prefix+"lock:{"+portal+"}", leaseTime, nil)
@@ -43,33 +39,33 @@ func (s *Store) Lock(ctx, service context.Context, portal string) (*Lock, error)
 	case err != nil:
 		return nil, Failure("lock in Redis", err)
 	}
-	l := &Lock{lock: lock, stop: make(chan struct{}), stopped: make(chan struct{})}
-	go l.extend(service)
-	return l, nil
+	extending, stop := context.WithCancel(service)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		extend(extending, lock)
+	}()
+	return func() {
+		stop()
+		<-stopped
+		ctx, cancel := context.WithTimeout(service, Timeout)
+		defer cancel()
+		_ = lock.Release(ctx)
+	}, nil
 }
 
-func (l *Lock) extend(service context.Context) {
-	defer close(l.stopped)
+// extend extends the lock until ctx ends.
+func extend(ctx context.Context, lock *redislock.Lock) {
 	ticker := time.NewTicker(extendEvery)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-ticker.C:
-			ctx, cancel := context.WithTimeout(service, Timeout)
-			_ = l.lock.Refresh(ctx, leaseTime, nil) // storing a record is safe even if the lock is lost
-			cancel()
-		case <-l.stop:
+		case <-ctx.Done():
 			return
+		case <-ticker.C:
 		}
+		limited, cancel := context.WithTimeout(ctx, Timeout)
+		_ = lock.Refresh(limited, leaseTime, nil) // storing a record is safe even if the lock is lost
+		cancel()
 	}
-}
-
-// Release releases the lock if this process still has it. If Redis does not answer, the lock
-// expires by itself.
-func (l *Lock) Release(ctx context.Context) {
-	close(l.stop)
-	<-l.stopped
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
-	defer cancel()
-	_ = l.lock.Release(ctx)
 }

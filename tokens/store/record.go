@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -127,6 +128,19 @@ func (r Record) Seeded(other Record) bool {
 // If a process holds another record of the portal, that record is newer than the seed.
 const firstGrant = 1
 
+// A timeField is a field that has a time, in ms since 1970.
+type timeField struct {
+	name string
+	time *time.Time
+}
+
+func (r *Record) times() []timeField {
+	return []timeField{
+		{"expires_at", &r.ExpiresAt}, {"renewed_at", &r.RenewedAt}, {"ended_at", &r.EndedAt},
+		{"noted_at", &r.NotedAt}, {"rejected_at", &r.RejectedAt},
+	}
+}
+
 // fields returns the record as a list of field names and values for Redis. It leaves out the
 // numbers and the seeds, which the script writes. Secrets are sealed for the portal.
 func (r Record) fields(portal string, ring seal.Ring) []any {
@@ -141,17 +155,15 @@ func (r Record) fields(portal string, ring seal.Ring) []any {
 	set("access_token", ring.Seal(portal, "access_token", access))
 	set("api_key", ring.Seal(portal, "api_key", key))
 	set("refresh_token", ring.Seal(portal, "refresh_token", r.Refresh))
-	set("expires_at", millis(r.ExpiresAt))
-	set("renewed_at", millis(r.RenewedAt))
-	set("set_at", micros(r.SetAt))
+	for _, field := range r.times() {
+		set(field.name, millis(*field.time))
+	}
+	set("set_at", numberOf(r.SetAt, time.Time.UnixMicro))
 	set("renewed_for", string(r.RenewedFor))
 	set("ended_code", r.EndedCode)
-	set("ended_at", millis(r.EndedAt))
-	set("noted_at", millis(r.NotedAt))
 	set("tried_with", string(r.TriedWith))
 	set("app", r.ownApp())
 	set("scopes", r.Scopes)
-	set("rejected_at", millis(r.RejectedAt))
 	set("history", r.History)
 	return fields
 }
@@ -176,32 +188,25 @@ func parseRecord(portal string, fields map[string]string, ring seal.Ring) (Recor
 		History:    fields["history"],
 		Seeds:      fields["seeds"],
 	}
+	setAt, setErr := parseTime(fields["set_at"], time.UnixMicro)
+	r.SetAt = setAt
 	if err := r.open(portal, fields, ring); err != nil {
-		setAt, _ := parseMicros(fields["set_at"])
 		return Record{Name: r.Name, Kind: r.Kind, SetAt: setAt}, err // these fields are not sealed
 	}
 	r.App = r.appOf(fields["app"])
-	var errs [8]error
-	r.Generation, errs[0] = strconv.ParseInt(fields["generation"], 10, 64)
-	r.ExpiresAt, errs[1] = parseMillis(fields["expires_at"])
-	r.RenewedAt, errs[2] = parseMillis(fields["renewed_at"])
-	r.SetAt, errs[3] = parseMicros(fields["set_at"])
-	r.Grant, errs[4] = parseGrant(fields["grant"])
-	r.EndedAt, errs[5] = parseMillis(fields["ended_at"])
-	r.NotedAt, errs[6] = parseMillis(fields["noted_at"])
-	r.RejectedAt, errs[7] = parseMillis(fields["rejected_at"])
-	if err := errors.Join(errs[:]...); err != nil || !isNumber(r.Generation) || !isNumber(r.Grant) {
+	var grantErr, err error
+	r.Grant, grantErr = strconv.ParseInt(cmp.Or(fields["grant"], "0"), 10, 64) // records of earlier versions have none
+	r.Generation, err = strconv.ParseInt(fields["generation"], 10, 64)
+	err = errors.Join(err, setErr, grantErr)
+	for _, field := range r.times() {
+		var timeErr error
+		*field.time, timeErr = parseTime(fields[field.name], time.UnixMilli)
+		err = errors.Join(err, timeErr)
+	}
+	if err != nil || !isNumber(r.Generation) || !isNumber(r.Grant) {
 		return Record{}, errors.New("the record has a damaged generation, grant, expires_at, renewed_at, set_at, ended_at, noted_at or rejected_at")
 	}
 	return r, r.Check()
-}
-
-// parseGrant parses the number of a grant. Records of earlier versions have none.
-func parseGrant(s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	return strconv.ParseInt(s, 10, 64)
 }
 
 // isNumber reports whether write.lua can calculate with n: Lua numbers are exact up to 2^53.
@@ -249,32 +254,30 @@ func secretField(kind Kind) string {
 	return "access_token"
 }
 
-func millis(t time.Time) string {
+func millis(t time.Time) string { return numberOf(t, time.Time.UnixMilli) }
+
+// numberOf returns a time as the number since 1970 that unit returns, or "" for the zero time.
+func numberOf(t time.Time, unit func(time.Time) int64) string {
 	if t.IsZero() {
 		return ""
 	}
-	return strconv.FormatInt(t.UnixMilli(), 10)
+	return strconv.FormatInt(unit(t), 10)
 }
 
-func micros(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return strconv.FormatInt(t.UnixMicro(), 10)
-}
-
-func parseMicros(s string) (time.Time, error) {
+// parseTime parses the result of numberOf. unit is the function for the same unit.
+func parseTime(s string, unit func(int64) time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	us, err := strconv.ParseInt(s, 10, 64)
-	return time.UnixMicro(us), err
+	n, err := strconv.ParseInt(s, 10, 64)
+	return unit(n), err
 }
 
-func parseMillis(s string) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	ms, err := strconv.ParseInt(s, 10, 64)
-	return time.UnixMilli(ms), err
+// A NewerError means that a newer version of the program has written the record. This version
+// neither uses nor replaces it.
+type NewerError struct{ Schema string }
+
+// Error names both versions of the layout.
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("the record has schema %q, of a newer version of this program, which itself knows schema %q: run the newer version", e.Schema, schema)
 }

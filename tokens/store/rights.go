@@ -87,15 +87,8 @@ func (d Database) Missing(ctx context.Context) ([]string, error) {
 func (d Database) missing(refused []string) []string {
 	var rules []string
 	for kind, rule := range map[string]string{"KEY": d.keyRule(), "CHANNEL": d.channelRule()} {
-		of := func(rights []string) (some []string) {
-			for _, right := range rights {
-				if strings.Contains(right, kind) {
-					some = append(some, right)
-				}
-			}
-			return some
-		}
-		if lacking := of(refused); len(lacking) > 0 && len(lacking) == len(of(rights)) {
+		isAllowed := func(right string) bool { return strings.Contains(right, kind) && !slices.Contains(refused, right) }
+		if !slices.ContainsFunc(rights, isAllowed) {
 			rules = append(rules, rule)
 			refused = slices.DeleteFunc(refused, func(right string) bool { return strings.Contains(right, kind) })
 		}

@@ -100,15 +100,3 @@ func (s *Store) loadSome(ctx context.Context, portals []string) ([]Loaded, error
 	}
 	return all, nil
 }
-
-// record parses the answer of HGETALL.
-func (s *Store) record(portal string, answer *redis.MapStringStringCmd) (Record, error) {
-	fields, err := answer.Result()
-	switch {
-	case err != nil:
-		return Record{}, Failure("read from Redis", err)
-	case len(fields) == 0:
-		return Record{}, ErrNoRecord
-	}
-	return parseRecord(portal, fields, s.Keys())
-}

@@ -61,15 +61,6 @@ func (s *Store) Opening(keys seal.Ring) {
 	s.ring.Store(&next)
 }
 
-// A NewerError means that a newer version of the program has written the record. This version
-// neither uses nor replaces it.
-type NewerError struct{ Schema string }
-
-// Error names both versions of the layout.
-func (e *NewerError) Error() string {
-	return fmt.Sprintf("the record has schema %q, of a newer version of this program, which itself knows schema %q: run the newer version", e.Schema, schema)
-}
-
 // Load returns the portal's record. The error is [ErrNoRecord] if there is none, and an
 // [*Error] if Redis did not answer. Other errors mean that the record is damaged, is of a newer
 // version ([*NewerError]), or that its secrets cannot be opened.
@@ -186,3 +177,15 @@ func (s *Store) Burn(ctx context.Context, nonce string, life time.Duration) (fir
 }
 
 func (s *Store) portalKey(portal string) string { return s.Prefix + "portal:{" + portal + "}" }
+
+// record parses the answer of HGETALL.
+func (s *Store) record(portal string, answer *redis.MapStringStringCmd) (Record, error) {
+	fields, err := answer.Result()
+	switch {
+	case err != nil:
+		return Record{}, Failure("read from Redis", err)
+	case len(fields) == 0:
+		return Record{}, ErrNoRecord
+	}
+	return parseRecord(portal, fields, s.Keys())
+}

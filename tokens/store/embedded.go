@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
@@ -51,7 +52,7 @@ func Join(ctx context.Context, path string, options statefile.Options) (client r
 	case err != nil:
 		return nil, nil, err
 	case server == nil:
-		client = localClient(&redis.Options{Network: "unix", Addr: socket})
+		client = newClient(&redis.Options{Network: "unix", Addr: socket})
 		return client, func() error { _ = client.Close(); return nil }, nil // the other process has the data
 	}
 	client, end = clientOf(server)
@@ -94,16 +95,54 @@ func listens(socket string) bool {
 
 // clientOf returns a client of the server, and a function that closes both.
 func clientOf(server *statefile.Server) (client redis.UniversalClient, end func() error) {
-	client = localClient(&redis.Options{Addr: embeddedAddr, Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() }})
+	client = newClient(&redis.Options{Addr: embeddedAddr, Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() }})
 	return client, func() error {
 		_ = client.Close() // its connections are in memory
 		return server.Close()
 	}
 }
 
-// localClient returns a client of a Redis on this machine.
-func localClient(options *redis.Options) redis.UniversalClient {
-	tune(&options.DialTimeout, &options.DialerRetries, &options.ContextTimeoutEnabled)
-	options.MaintNotificationsConfig, options.DisableIdentity = noNotifications(), true
-	return redis.NewClient(options)
+// Embedded starts a Redis within this process. It returns a client, and a function that
+// closes the client and stops the Redis. The embedded Redis opens no port, requires no
+// password, and keeps its data in memory only.
+func Embedded() (client redis.UniversalClient, end func()) {
+	server := miniredis.NewMiniRedis()
+	client = newClient(&redis.Options{Addr: embeddedAddr, Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() }})
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		letTimePass(server, stop)
+	}()
+	return client, func() {
+		close(stop)
+		<-stopped
+		_ = client.Close()
+		server.Close()
+	}
+}
+
+// embeddedAddr is the address in the options of clients of an embedded Redis. Nothing listens
+// there.
+const embeddedAddr = "embedded"
+
+// isEmbedded reports whether the client uses a Redis within this process. No other proxy uses that
+// Redis, so no other process can write records back to it.
+func isEmbedded(client redis.UniversalClient) bool {
+	one, ok := client.(*redis.Client)
+	return ok && one.Options().Addr == embeddedAddr
+}
+
+// letTimePass advances miniredis' clock until stop is closed, so that keys expire.
+func letTimePass(server *miniredis.Miniredis, stop <-chan struct{}) {
+	const step = 250 * time.Millisecond
+	ticker := time.NewTicker(step)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			server.FastForward(step)
+		case <-stop:
+			return
+		}
+	}
 }
