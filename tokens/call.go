@@ -73,7 +73,7 @@ func renewed(r store.Record, token hubspot.Token, why store.Cause, began, now ti
 	if !token.Refresh.IsZero() {
 		r.Refresh = token.Refresh
 	}
-	r.ExpiresAt = began.Add(token.Life).Truncate(time.Millisecond)
+	r.ExpiresAt = began.Add(token.ExpiresIn).Truncate(time.Millisecond)
 	r.RenewedAt, r.RenewedFor = now.Truncate(time.Millisecond), why
 	r.Generation++
 	return r.WithEvent(r.RenewedAt, string(why))

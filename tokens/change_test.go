@@ -90,7 +90,7 @@ func TestOneOfFiveReplicasReportsEachChangeOfAGrant(t *testing.T) {
 			return sources[1].Set(t.Context(), tokens.Seed{Portal: portalID, Kind: tokens.OAuth, Secret: secret.New(hub.Connect(portalID))}, "test")
 		},
 		"the connect page": func() error {
-			token := hubspot.Token{Access: secret.New(hub.Issue(portalID, tokenLife)), Refresh: secret.New(hub.Connect(portalID)), Life: tokenLife}
+			token := hubspot.Token{Access: secret.New(hub.Issue(portalID, tokenLife)), Refresh: secret.New(hub.Connect(portalID)), ExpiresIn: tokenLife}
 			return sources[2].Connect(t.Context(), portalID, token, tokens.ConnectRequest{Unasked: true}, "test")
 		},
 		"a seed": func() error {

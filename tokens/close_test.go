@@ -84,7 +84,7 @@ func TestCloseReportsARenewalThatIsBrokenOff(t *testing.T) {
 
 func TestCloseStoresUnsavedPortals(t *testing.T) {
 	t.Parallel()
-	for name, away := range map[string]bool{"Redis is back": false, "Redis is away": true} {
+	for name, unreachable := range map[string]bool{"Redis answers again": false, "Redis is unreachable": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := redistest.Start(t)
@@ -97,13 +97,13 @@ func TestCloseStoresUnsavedPortals(t *testing.T) {
 			c.Store(true)
 			now.advance(tokenLife)
 			renewed := get(t, s, portalID)
-			c.Store(away)
+			c.Store(unreachable)
 			err := <-closing(s, time.Second)
 			defer c.Store(false)
-			if away && !isError(t, err, errCut) || !away && err != nil {
+			if unreachable && !isError(t, err, errCut) || !unreachable && err != nil {
 				t.Errorf("Close: %v", err)
 			}
-			want := map[bool]*tokens.Credential{true: old, false: renewed}[away]
+			want := map[bool]*tokens.Credential{true: old, false: renewed}[unreachable]
 			if !secret.New(field(t, dial(t, server), "access_token")).Equal(want.Secret) {
 				t.Error("another token is stored")
 			}

@@ -102,7 +102,7 @@ func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token
 		}
 		c.Record = store.Record{
 			Name: former.Name, Kind: OAuth, State: Active, Secret: token.Access, Refresh: token.Refresh,
-			ExpiresAt: s.now().Add(token.Life).Truncate(time.Millisecond), App: token.App, Scopes: token.Scopes,
+			ExpiresAt: s.now().Add(token.ExpiresIn).Truncate(time.Millisecond), App: token.App, Scopes: token.Scopes,
 		}
 		err = s.put(ctx, portal, c, "portal was connected", actor)
 		if !errors.Is(err, store.ErrConflict) {
@@ -120,11 +120,11 @@ func (s *Source) Begin(ctx context.Context) error {
 }
 
 // Burn stores that a nonce was used, and reports whether this was the first use. issued is the
-// time at which the nonce was made. Redis forgets the nonce after life. The error is
+// time at which the nonce was made. Redis forgets the nonce after ttl. The error is
 // [ErrNonceLost] if Redis has lost its data since issued, or an error for which [IsRedisError]
 // returns true.
-func (s *Source) Burn(ctx context.Context, nonce string, issued time.Time, life time.Duration) (first bool, err error) {
-	first, err = s.store.Burn(ctx, nonce, life)
+func (s *Source) Burn(ctx context.Context, nonce string, issued time.Time, ttl time.Duration) (first bool, err error) {
+	first, err = s.store.Burn(ctx, nonce, ttl)
 	if err != nil {
 		return false, err
 	}

@@ -41,7 +41,7 @@ func TestAChangeOfAPortalTakesEffectInAllProcessesAtOnce(t *testing.T) {
 				return here.Set(t.Context(), tokens.Seed{Portal: portalID, Kind: kind, Secret: secret.New(value)}, "ann")
 			}
 		}
-		granted := hubspot.Token{Access: secret.New(hub.Issue(portalID, tokenLife)), Refresh: secret.New(hub.Connect(portalID)), Life: tokenLife}
+		granted := hubspot.Token{Access: secret.New(hub.Issue(portalID, tokenLife)), Refresh: secret.New(hub.Connect(portalID)), ExpiresIn: tokenLife}
 		var last int64
 		for i, step := range []struct {
 			do   func() error
@@ -94,7 +94,7 @@ func TestAConnectedPortalIsRenewedWithItsGrant(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
 		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
-		token := hubspot.Token{Access: secret.New(hub.Issue(portalID, tokenLife)), Refresh: secret.New(hub.Connect(portalID)), Life: tokenLife}
+		token := hubspot.Token{Access: secret.New(hub.Issue(portalID, tokenLife)), Refresh: secret.New(hub.Connect(portalID)), ExpiresIn: tokenLife}
 		if err := s.Connect(t.Context(), portalID, token, tokens.ConnectRequest{Issued: time.Now().Add(time.Minute)}, "test"); err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func TestAConnectedPortalIsRenewedWithItsGrant(t *testing.T) {
 			t.Error("it is not renewed")
 		}
 		wantCalls(t, hub, 1)
-		for name, bad := range map[string]hubspot.Token{"nothing": {}, "no refresh token": {Access: token.Access, Life: tokenLife}} {
+		for name, bad := range map[string]hubspot.Token{"nothing": {}, "no refresh token": {Access: token.Access, ExpiresIn: tokenLife}} {
 			if err := s.Connect(t.Context(), portalID, bad, tokens.ConnectRequest{Issued: time.Now().Add(time.Minute)}, "test"); err == nil || !isError(t, err, err) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -292,7 +292,7 @@ func TestConnectingAPortalAgainKeepsItsName(t *testing.T) {
 		if err := s.Set(t.Context(), named, "test"); err != nil {
 			t.Fatal(err)
 		}
-		token := hubspot.Token{Access: secret.New("a"), Refresh: secret.New("r"), Life: time.Hour}
+		token := hubspot.Token{Access: secret.New("a"), Refresh: secret.New("r"), ExpiresIn: time.Hour}
 		if err := s.Connect(t.Context(), portalID, token, tokens.ConnectRequest{Issued: time.Now().Add(time.Minute)}, "test"); err != nil {
 			t.Fatal(err)
 		}

@@ -106,7 +106,7 @@ func connectMany(b *testing.B, source *tokens.Source, n int) {
 	eachOf(b, n, func(i int) error {
 		id := strconv.Itoa(i + 1)
 		return source.Connect(context.Background(), id, hubspot.Token{
-			Access: secret.New("C" + strings.Repeat("x", 250-len(id)) + id), Refresh: secret.New("na1-" + fmt.Sprintf("%036d", i)), Life: 30 * time.Minute,
+			Access: secret.New("C" + strings.Repeat("x", 250-len(id)) + id), Refresh: secret.New("na1-" + fmt.Sprintf("%036d", i)), ExpiresIn: 30 * time.Minute,
 		}, tokens.ConnectRequest{Issued: time.Now()}, "benchmark")
 	})
 }
@@ -128,7 +128,7 @@ func eventTime(b *testing.B, client redis.UniversalClient, source *tokens.Source
 	began := time.Now()
 	eachOf(b, n, func(i int) error {
 		return other.Connect(context.Background(), strconv.Itoa(i+1), hubspot.Token{
-			Access: secret.New("renewed-" + strconv.Itoa(i+1)), Refresh: secret.New("na1-renewed"), Life: 30 * time.Minute,
+			Access: secret.New("renewed-" + strconv.Itoa(i+1)), Refresh: secret.New("na1-renewed"), ExpiresIn: 30 * time.Minute,
 		}, tokens.ConnectRequest{Issued: time.Now()}, "benchmark")
 	})
 	for i := range n {

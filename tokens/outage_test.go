@@ -19,9 +19,9 @@ import (
 // succeed.
 func load(t *testing.T, s *tokens.Source) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
-	var callers sync.WaitGroup
+	var clients sync.WaitGroup
 	for range 8 {
-		callers.Go(func() {
+		clients.Go(func() {
 			ticker := time.NewTicker(2 * time.Millisecond)
 			defer ticker.Stop()
 			for ctx.Err() == nil {
@@ -33,7 +33,7 @@ func load(t *testing.T, s *tokens.Source) (stop func()) {
 			}
 		})
 	}
-	return sync.OnceFunc(func() { cancel(); callers.Wait() })
+	return sync.OnceFunc(func() { cancel(); clients.Wait() })
 }
 
 func TestAKnownPortalIsServedAndRenewedWhileRedisIsUnreachable(t *testing.T) {
@@ -261,7 +261,7 @@ func TestASeedInAnEmptiedRedisReplacesNothingNewer(t *testing.T) {
 
 // During the token call, this process itself writes back the record that it renews from.
 func TestNothingIsLostWhenRedisIsEmptiedDuringARenewal(t *testing.T) {
-	for name, cutOff := range map[string]bool{"and is there": false, "and is away again": true} {
+	for name, cutOff := range map[string]bool{"and answers": false, "and is unreachable again": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := redistest.Start(t)

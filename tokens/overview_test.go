@@ -224,7 +224,7 @@ func TestAnOverviewHasTheFailureUntilThePortalIsRenewed(t *testing.T) {
 		listening(t, client, 2)
 		now.advance(tokenLife)
 		if o := overview(t, s, 9); !o.Portals[0].Healthy() || o.NeedAttention != 0 {
-			t.Errorf("a portal that nobody has called is not well: %+v", o)
+			t.Errorf("a portal that nobody has called needs attention: %+v", o)
 		}
 		hub.SetToken(hubspottest.TokenBehaviour{Status: 502})
 		if !answers(t, s, portalID, &tokens.UnavailableError{}) {
@@ -241,7 +241,7 @@ func TestAnOverviewHasTheFailureUntilThePortalIsRenewed(t *testing.T) {
 		}
 		hub.SetToken(hubspottest.TokenBehaviour{})
 		get(t, other, portalID)
-		testkit.Eventually(t, "the portal is well again", func() bool {
+		testkit.Eventually(t, "the portal is healthy again", func() bool {
 			o := overview(t, s, 9)
 			return o.Portals[0].Healthy() && o.NeedAttention == 0
 		})

@@ -58,9 +58,9 @@ func TestEachCallGetsAValidTokenAtOnceDuringRenewals(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	var callers sync.WaitGroup
+	var clients sync.WaitGroup
 	for range 10 {
-		callers.Go(func() {
+		clients.Go(func() {
 			ticker := time.NewTicker(2 * time.Millisecond)
 			defer ticker.Stop()
 			for hub.TokenCalls(portalID) < 3 && ctx.Err() == nil {
@@ -77,7 +77,7 @@ func TestEachCallGetsAValidTokenAtOnceDuringRenewals(t *testing.T) {
 			}
 		})
 	}
-	callers.Wait()
+	clients.Wait()
 	// Two renewals, each a bit before the end of 4 s.
 	if took := time.Since(first.Expiry.Add(-4 * time.Second)); hub.TokenCalls(portalID) != 3 || took < 5*time.Second {
 		t.Errorf("%d token calls in %v, want 3 in 6 s or more", hub.TokenCalls(portalID), took)

@@ -94,7 +94,7 @@ func TestPortalCheckRenewsATokenThatHubSpotDoesNotAccept(t *testing.T) {
 	s.connect(redis, nil, nil)
 	defer s.close()
 	refresh := secret.New(hub.Connect("62515"))
-	token := hubspot.Token{Access: secret.New(hub.Issue("62515", time.Hour)), Refresh: refresh, Life: time.Hour}
+	token := hubspot.Token{Access: secret.New(hub.Issue("62515", time.Hour)), Refresh: refresh, ExpiresIn: time.Hour}
 	if err := s.source.Connect(t.Context(), "62515", token, tokens.ConnectRequest{Issued: time.Now().Add(time.Minute)}, "test"); err != nil {
 		t.Fatal(err)
 	}

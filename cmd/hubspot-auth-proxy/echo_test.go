@@ -104,7 +104,7 @@ func TestNoCommandPrintsAnEchoOfItsRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	granted := hubspot.Token{Access: secret.New("access-" + hubspottest.Canary), Refresh: secret.New("refresh-" + hubspottest.Canary), Life: time.Hour}
+	granted := hubspot.Token{Access: secret.New("access-" + hubspottest.Canary), Refresh: secret.New("refresh-" + hubspottest.Canary), ExpiresIn: time.Hour}
 	if err := source.Connect(t.Context(), "1", granted, tokens.ConnectRequest{Issued: time.Now()}, "test"); err != nil {
 		t.Fatal(err)
 	}

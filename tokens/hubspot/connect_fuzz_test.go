@@ -27,8 +27,8 @@ func FuzzConnecting(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, contentType, body string) {
 		app := &hubspot.App{TokenURL: "http://hubspot.invalid/oauth/v3/token", Client: &http.Client{Transport: fixed{status, contentType, body}}}
 		grant, err := app.Exchange(t.Context(), "code", "http://localhost/callback")
-		if err == nil && (grant.Access.IsZero() || grant.Refresh.IsZero() || grant.Life <= 0 || strings.ContainsAny(grant.Access.Reveal()+grant.Refresh.Reveal(), " \r\n\x00")) {
-			t.Errorf("an unusable grant with a life of %v", grant.Life)
+		if err == nil && (grant.Access.IsZero() || grant.Refresh.IsZero() || grant.ExpiresIn <= 0 || strings.ContainsAny(grant.Access.Reveal()+grant.Refresh.Reveal(), " \r\n\x00")) {
+			t.Errorf("an unusable grant with a life of %v", grant.ExpiresIn)
 		}
 		isError(t, err)
 		portal, err := app.Introspect(t.Context(), secret.New("a"))

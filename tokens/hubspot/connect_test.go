@@ -67,7 +67,7 @@ func TestTheAuthorizeURLEncodesSpacesAsHubSpotExpects(t *testing.T) {
 func TestACodeIsExchangedForAGrant(t *testing.T) {
 	hub, app := newApp(t)
 	token, err := app.Exchange(t.Context(), code(t, hub, app), redirectURL)
-	if err != nil || token.Portal != "62515" || token.Life != 30*time.Minute {
+	if err != nil || token.Portal != "62515" || token.ExpiresIn != 30*time.Minute {
 		t.Fatalf("token %v, error %v", token, err)
 	}
 	if renewed, err := app.Refresh(t.Context(), token.Refresh); err != nil || renewed.Access.Equal(token.Access) {

@@ -89,9 +89,9 @@ type Token struct {
 	// former refresh token stays valid.
 	Refresh secret.Text
 
-	// Life is the time for which the access token is valid after HubSpot has issued
-	// it. Today, HubSpot's access tokens are valid for 30 minutes.
-	Life time.Duration
+	// ExpiresIn is the time for which the access token is valid after HubSpot has
+	// issued it: today 30 minutes.
+	ExpiresIn time.Duration
 
 	// Portal is the id of the token's portal. Empty means that the answer has none.
 	Portal string
@@ -179,15 +179,15 @@ func parseToken(contentType string, body []byte) (Token, error) {
 		return problem("the answer has no access_token")
 	case secret.HeaderUnsafe(answer.AccessToken) >= 0 || secret.HeaderUnsafe(answer.RefreshToken) >= 0:
 		return problem("the answer has a token that no header can carry")
-	case err != nil || seconds <= 0 || seconds > maxLife:
+	case err != nil || seconds <= 0 || seconds > maxExpiresIn:
 		return problem("the answer has no usable expires_in")
 	}
 	return Token{
-		Access:  secret.New(answer.AccessToken),
-		Refresh: secret.New(answer.RefreshToken),
-		Life:    time.Duration(seconds) * time.Second,
-		Portal:  digits(answer.HubID),
-		Scopes:  scopesOf(answer.Scopes),
+		Access:    secret.New(answer.AccessToken),
+		Refresh:   secret.New(answer.RefreshToken),
+		ExpiresIn: time.Duration(seconds) * time.Second,
+		Portal:    digits(answer.HubID),
+		Scopes:    scopesOf(answer.Scopes),
 	}, nil
 }
 
@@ -223,6 +223,6 @@ func digits(number json.RawMessage) string {
 	return string(number)
 }
 
-// maxLife is the longest expires_in that is accepted, in seconds: ten years. A longer one
+// maxExpiresIn is the longest expires_in that is accepted, in seconds: ten years. A longer one
 // might overflow a time.Duration.
-const maxLife = 10 * 365 * 24 * 60 * 60
+const maxExpiresIn = 10 * 365 * 24 * 60 * 60

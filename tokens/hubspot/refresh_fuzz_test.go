@@ -50,8 +50,8 @@ func FuzzRefresh(f *testing.F) {
 		app := &hubspot.App{TokenURL: "http://hubspot.invalid/", Client: &http.Client{Transport: fixed{status, contentType, body}}}
 		token, err := app.Refresh(t.Context(), secret.New("r"))
 		if err == nil {
-			if token.Access.IsZero() || token.Life <= 0 || token.Life > 11*365*24*time.Hour || strings.ContainsAny(token.Access.Reveal()+token.Refresh.Reveal(), " \r\n\x00") {
-				t.Errorf("an unusable token with a life of %v", token.Life)
+			if token.Access.IsZero() || token.ExpiresIn <= 0 || token.ExpiresIn > 11*365*24*time.Hour || strings.ContainsAny(token.Access.Reveal()+token.Refresh.Reveal(), " \r\n\x00") {
+				t.Errorf("an unusable token with a life of %v", token.ExpiresIn)
 			}
 			return
 		}

@@ -68,7 +68,7 @@ func refusalOf(t *testing.T, app *hubspot.App, refresh string) *hubspot.Error {
 	if strings.Contains(err.Error(), hubspottest.Canary) {
 		t.Errorf("the error has a secret: %v", err)
 	}
-	if !token.Access.IsZero() || !token.Refresh.IsZero() || token.Life != 0 {
+	if !token.Access.IsZero() || !token.Refresh.IsZero() || token.ExpiresIn != 0 {
 		t.Error("Refresh returned a token and an error")
 	}
 	return refusal
@@ -100,7 +100,7 @@ func TestRefreshReturnsATokenInEveryVersion(t *testing.T) {
 					life = behaviour.Life
 				}
 				same := token.Refresh.Reveal() == refresh
-				if token.Access.IsZero() || token.Life != life || token.Refresh.IsZero() != behaviour.OmitRefreshToken || same == (behaviour.Rotate || behaviour.OmitRefreshToken) {
+				if token.Access.IsZero() || token.ExpiresIn != life || token.Refresh.IsZero() != behaviour.OmitRefreshToken || same == (behaviour.Rotate || behaviour.OmitRefreshToken) {
 					t.Errorf("got %+v", token)
 				}
 				if hub.TokenCallsTotal() != 1 || len(hub.Violations()) > 0 {
@@ -208,7 +208,7 @@ func TestAnAnswerOf64KiBIsAccepted(t *testing.T) {
 	body := `{"access_token":"a","expires_in":"1800"}`
 	app := answering(t, 200, http.Header{}, body+strings.Repeat(" ", 64<<10-len(body)))
 	token, err := app.Refresh(t.Context(), secret.New("r"))
-	if err != nil || token.Access.Reveal() != "a" || token.Life != 30*time.Minute {
+	if err != nil || token.Access.Reveal() != "a" || token.ExpiresIn != 30*time.Minute {
 		t.Errorf("got %+v, %v", token, err)
 	}
 }

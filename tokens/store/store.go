@@ -167,12 +167,12 @@ func (r Record) written(answer []any) (Record, error) {
 }
 
 // Burn stores that the nonce was used, and reports whether this was the first use. Redis forgets
-// the nonce after life, which must be at least the time for which the nonce is valid. The error
+// the nonce after ttl, which must be at least the time for which the nonce is valid. The error
 // is an [*Error].
-func (s *Store) Burn(ctx context.Context, nonce string, life time.Duration) (first bool, err error) {
+func (s *Store) Burn(ctx context.Context, nonce string, ttl time.Duration) (first bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
-	first, err = s.Redis.SetNX(ctx, s.Prefix+"nonce:"+nonce, "", life).Result()
+	first, err = s.Redis.SetNX(ctx, s.Prefix+"nonce:"+nonce, "", ttl).Result()
 	return first, Failure("write to Redis", err)
 }
 
