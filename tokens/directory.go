@@ -50,8 +50,8 @@ func (c Counts) All() int {
 type directory struct {
 	mu     sync.Mutex
 	rows   map[string]*row
-	sorted []*row // by number, without added
-	added  []*row // not sorted yet
+	list   []*row // the rows, by number if sorted is true
+	sorted bool
 	counts Counts
 	oauth  int  // number of active portals whose tokens are renewed
 	round  int  // number of the current round
@@ -90,7 +90,7 @@ func (d *directory) update(id string, r store.Record, err error) {
 	if known == nil {
 		known = &row{id: id}
 		d.rows[id] = known
-		d.added = append(d.added, known)
+		d.list, d.sorted = append(d.list, known), false
 	} else {
 		d.count(known, -1)
 	}
@@ -158,36 +158,13 @@ func (d *directory) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.whole = true
-	lost := false
 	for id, r := range d.rows {
 		if r.round < d.round {
-			lost = true
 			d.count(r, -1)
 			delete(d.rows, id)
 		}
 	}
-	d.sort()
-	if lost {
-		d.sorted = slices.DeleteFunc(d.sorted, func(r *row) bool { return r.round < d.round })
-	}
-}
-
-// sort moves added to sorted. d.mu is locked.
-func (d *directory) sort() {
-	if len(d.added) == 0 {
-		return
-	}
-	compare := func(a, b *row) int { return byNumber(a.id, b.id) }
-	slices.SortFunc(d.added, compare)
-	merged := make([]*row, 0, len(d.sorted)+len(d.added))
-	for a, b := d.sorted, d.added; len(a)+len(b) > 0; {
-		if len(b) == 0 || len(a) > 0 && compare(a[0], b[0]) <= 0 {
-			merged, a = append(merged, a[0]), a[1:]
-		} else {
-			merged, b = append(merged, b[0]), b[1:]
-		}
-	}
-	d.sorted, d.added = merged, nil
+	d.list = slices.DeleteFunc(d.list, func(r *row) bool { return r.round < d.round })
 }
 
 // A finding is the result of a query in the directory.
@@ -206,12 +183,15 @@ type finding struct {
 func (d *directory) find(q Query, needsAttention func(id string, kind Kind) bool, only func(id string) bool) finding {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.sort()
+	if !d.sorted {
+		slices.SortFunc(d.list, func(a, b *row) int { return byNumber(a.id, b.id) })
+		d.sorted = true
+	}
 	f := finding{counts: maps.Clone(d.counts), renews: d.oauth > 0, whole: d.whole}
 	text := strings.ToLower(q.Text)
 	// There are two passes, so that portals that need attention come first.
 	for _, pass := range []bool{true, false} {
-		for _, r := range d.sorted {
+		for _, r := range d.list {
 			bad := r.state != Removed && (r.state != Active || needsAttention(r.id, r.kind))
 			if bad != pass {
 				continue

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"time"
 
@@ -97,7 +98,7 @@ func refusal(res *http.Response, body []byte) *Error {
 	_ = json.Unmarshal(body, &answer)
 	e.Message = answer.Message
 	for _, code := range []string{answer.Status, answer.Error} {
-		if !looksLikeCode(code) || code == "error" {
+		if !shortCode.MatchString(code) || code == "error" {
 			continue
 		}
 		if e.Code == "" {
@@ -128,19 +129,8 @@ func lasting(status int) bool {
 	return status >= 400 && status < 500 && status != http.StatusTooManyRequests
 }
 
-// looksLikeCode reports whether s is a short code, which may be logged. Other texts may
-// contain secrets.
-func looksLikeCode(s string) bool {
-	if s == "" || len(s) > 40 {
-		return false
-	}
-	for _, c := range s {
-		if c != '_' && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return false
-		}
-	}
-	return true
-}
+// shortCode matches a code that may be logged. Other texts may contain secrets.
+var shortCode = regexp.MustCompile(`^[A-Za-z_]{1,40}$`)
 
 // retryAfter parses a Retry-After header field, in seconds or as a date (RFC 9110 section
 // 10.2.3). It returns 0 for an invalid value and for a date in the past.

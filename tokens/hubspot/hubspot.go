@@ -191,6 +191,11 @@ func parseToken(contentType string, body []byte) (Token, error) {
 	}, nil
 }
 
+var portalID = regexp.MustCompile(`^[1-9][0-9]{0,18}$`)
+
+// ValidPortal reports whether id has the form of a portal id (Hub ID).
+func ValidPortal(id string) bool { return portalID.MatchString(id) }
+
 // maxScopes is the longest text of scopes that is kept, in bytes. HubSpot has about 200
 // scopes.
 const maxScopes = 16 << 10

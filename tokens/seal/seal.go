@@ -191,19 +191,16 @@ func (e *OpenError) Error() string {
 // aead returns the cipher for one portal. Each portal has its own key, derived from the
 // ring's key (RFC 5869), so that one key never seals too many values for random nonces.
 func (k key) aead(portal string) cipher.AEAD {
-	derived, err := hkdf.Key(sha256.New, []byte(k.bytes.Reveal()), nil, "hubspot-auth-proxy portal "+portal, keySize)
-	if err != nil {
-		panic("seal: " + err.Error()) // only for wrong sizes, which are constants here
-	}
-	block, err := aes.NewCipher(derived)
-	if err != nil {
-		panic("seal: " + err.Error())
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
+	derived := must(hkdf.Key(sha256.New, []byte(k.bytes.Reveal()), nil, "hubspot-auth-proxy portal "+portal, keySize))
+	return must(cipher.NewGCMWithRandomNonce(must(aes.NewCipher(derived))))
+}
+
+// must returns v. The errors are only for wrong sizes, and sizes are constants here.
+func must[T any](v T, err error) T {
 	if err != nil {
 		panic("seal: " + err.Error())
 	}
-	return aead
+	return v
 }
 
 // additional returns the additional data that binds a sealed value to its portal and field.

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"io"
+	"strings"
 )
 
 const redacted = "[redacted]"
@@ -67,4 +68,11 @@ func (t Text) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 func (t *Text) UnmarshalText(text []byte) error {
 	*t = New(string(text))
 	return nil
+}
+
+// HeaderUnsafe returns the index of the first byte in text that a credential in a header
+// field cannot have, or -1 if there is none. A credential consists of visible ASCII
+// characters (RFC 6750 section 2.1).
+func HeaderUnsafe(text string) int {
+	return strings.IndexFunc(text, func(c rune) bool { return c <= ' ' || c > '~' })
 }

@@ -45,6 +45,7 @@ package statefile
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"net"
 	"slices"
 	"strings"
@@ -126,16 +127,10 @@ func Open(path string, options Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		path: path, waste: options.Waste, log: options.Log,
+		path: path, waste: cmp.Or(options.Waste, 1<<20), log: cmp.Or(options.Log, zap.NewNop()),
 		front: server.NewServerConn(), redis: miniredis.NewMiniRedis(),
 		disk: disk, kept: kept, touched: map[string]struct{}{}, later: map[string]struct{}{},
 		clock: wallClock(), wasteful: make(chan struct{}, 1), stop: make(chan struct{}),
-	}
-	if s.waste == 0 {
-		s.waste = 1 << 20
-	}
-	if s.log == nil {
-		s.log = zap.NewNop()
 	}
 	s.begin()
 	if dropped > 0 {
