@@ -29,7 +29,7 @@ const (
 // Survey reads the records of all portals once, without pauses, to update the counts and the result
 // of [Source.Overview]. The error means that Redis did not answer.
 func (s *Source) Survey(ctx context.Context) error {
-	return s.survey(ctx, func(time.Duration) error { return nil })
+	return s.survey(ctx, 0)
 }
 
 // FollowAll keeps the counts and the result of [Source.Overview] up to date, in the background,
@@ -38,9 +38,9 @@ func (s *Source) Survey(ctx context.Context) error {
 func (s *Source) FollowAll() { s.loops.Go(s.followAll) }
 
 func (s *Source) followAll() {
-	pauses := 1
+	pauses := time.Duration(1)
 	for s.service.Err() == nil {
-		err := s.survey(s.service, func(took time.Duration) error { return s.sleep(min(time.Duration(pauses)*took, maxSurveyPause)) })
+		err := s.survey(s.service, pauses)
 		if err == nil {
 			pauses = surveyPause
 		}
@@ -48,8 +48,8 @@ func (s *Source) followAll() {
 	}
 }
 
-// survey reads all records. After each part, it calls pause with the time that the part took.
-func (s *Source) survey(ctx context.Context, pause func(took time.Duration) error) error {
+// survey reads all records. After each part, it pauses for a multiple of the time that the part took.
+func (s *Source) survey(ctx context.Context, multiple time.Duration) error {
 	s.directory.begin()
 	err := s.store.Scan(ctx, func(ids []string) error {
 		for part := range slices.Chunk(ids, surveyPart) {
@@ -59,7 +59,7 @@ func (s *Source) survey(ctx context.Context, pause func(took time.Duration) erro
 					return err
 				}
 			}
-			if err := pause(time.Since(began)); err != nil {
+			if err := s.sleep(min(multiple*time.Since(began), maxSurveyPause)); err != nil {
 				return err
 			}
 		}

@@ -73,19 +73,12 @@ func (d Database) Epoch(ctx context.Context) (Epoch, error) {
 func (d Database) beginEpoch(ctx context.Context) (Epoch, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
-	answer, err := epochLua.Run(ctx, d.Redis, []string{d.epochKey()}, rand.Text()).Slice()
-	if err == nil && len(answer) != 2 {
-		err = ErrShape
-	}
+	own := rand.Text()
+	id, err := epochLua.Run(ctx, d.Redis, []string{d.epochKey()}, own).Text()
 	if err != nil {
 		return Epoch{}, Failure("write the epoch to Redis", err)
 	}
-	id, isText := answer[0].(string)
-	made, isNumber := answer[1].(int64)
-	if !isText || !isNumber {
-		return Epoch{}, Failure("write the epoch to Redis", ErrShape)
-	}
-	return Epoch{ID: id, New: made == 1}, nil
+	return Epoch{ID: id, New: strings.HasSuffix(id, "-"+own)}, nil
 }
 
 func (d Database) epochKey() string { return d.Prefix + "epoch" }

@@ -77,12 +77,10 @@ func (h *Health) record(command redis.Cmder, err error) {
 		return
 	}
 	h.Errors.Add(1)
-	failure, is := errors.AsType[*Error](Failure("use Redis", err))
-	if !is || failure.OfRecord() {
-		h.answered()
-		return
+	failure, _ := errors.AsType[*Error](Failure("use Redis", err))
+	if !failure.OfRecord() {
+		h.fault.Store(h.now().UnixNano())
 	}
-	h.fault.Store(h.now().UnixNano())
 	if failure.Answered() {
 		h.answered()
 		return

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -138,7 +137,7 @@ func (s *Store) Write(ctx context.Context, portal string, c Change) (Record, err
 		c.expected(), string(c.Numbering), strconv.FormatInt(r.Grant, 10), strconv.FormatInt(r.Generation, 10),
 		c.Seed, r.Seeds, s.Channel(eventsName, epoch), portal,
 	}, r.fields(portal, s.Keys())...)
-	answer, err := writeLua.Run(ctx, s.Redis, []string{s.portalKey(portal)}, args...).Slice()
+	answer, err := writeLua.Run(ctx, s.Redis, []string{s.portalKey(portal)}, args...).Int64Slice()
 	if err != nil {
 		return Record{}, Failure("write to Redis", err)
 	}
@@ -146,24 +145,17 @@ func (s *Store) Write(ctx context.Context, portal string, c Change) (Record, err
 }
 
 // written returns the record with the numbers of the script's answer.
-func (r Record) written(answer []any) (Record, error) {
-	if len(answer) != 4 {
-		return Record{}, Failure("write to Redis", ErrShape)
-	}
-	done, isNumber := answer[0].(int64)
-	grant, isGrant := answer[1].(int64)
-	generation, isGeneration := answer[2].(int64)
-	state, isText := answer[3].(string)
+func (r Record) written(answer []int64) (Record, error) {
 	switch {
-	case !isNumber || !isGrant || !isGeneration || !isText:
-		return Record{}, Failure("write to Redis", ErrShape)
-	case done != 1 && strings.HasPrefix(state, "schema "):
-		return Record{}, &NewerError{Schema: strings.TrimPrefix(state, "schema ")}
-	case done != 1:
+	case len(answer) == 3 && answer[0] == 1:
+		r.Grant, r.Generation = answer[1], answer[2]
+		return r, nil
+	case len(answer) == 2 && answer[0] == 2:
+		return Record{}, &NewerError{Schema: strconv.FormatInt(answer[1], 10)}
+	case len(answer) == 1 && answer[0] == 0:
 		return Record{}, ErrConflict
 	}
-	r.Grant, r.Generation = grant, generation
-	return r, nil
+	return Record{}, Failure("write to Redis", ErrShape)
 }
 
 // Burn stores that the nonce was used, and reports whether this was the first use. Redis forgets

@@ -16,8 +16,8 @@
 -- ARGV[8]  the portal's id
 -- ARGV[9…] fields and values; schema, kind and state are the first
 --
--- Returns {1 if written, otherwise 0; grant; generation, or -1 if the numbers are
--- damaged; state} of the record that Redis has afterwards.
+-- Returns {1, grant, generation} if the record was written; {2, schema} if a newer
+-- version of the program has written the record in Redis; otherwise {0}.
 local known = redis.call('HMGET', KEYS[1], 'grant', 'generation', 'state', 'seeds', 'schema')
 local missing = redis.call('EXISTS', KEYS[1]) == 0
 local grant = tonumber(known[1] or '0')
@@ -38,14 +38,14 @@ end
 local found = exact(grant) .. ' ' .. exact(generation) .. ' ' .. state
 local schema = known[5] or ARGV[10]
 if ARGV[1] == 'any' and (tonumber(schema) or 0) > tonumber(ARGV[10]) then
-  return {0, grant, generation, 'schema ' .. schema}
+  return {2, tonumber(schema)}
 end
 if ARGV[1] ~= 'any' and ARGV[1] ~= 'force' and (ARGV[1] ~= found or schema ~= ARGV[10]) then
-  return {0, grant, generation, state}
+  return {0}
 end
 if ARGV[5] ~= '' then
   if string.find(seeds, ARGV[5], 1, true) then
-    return {0, grant, generation, state}
+    return {0}
   end
   seeds = seeds .. ' ' .. ARGV[5]
 end
@@ -68,4 +68,4 @@ end
 -- pcall, because a user without the right to publish can still write. Other
 -- processes then see the change when they read the record again.
 redis.pcall('PUBLISH', ARGV[7], ARGV[8])
-return {1, grant, generation, ARGV[14]}
+return {1, grant, generation}
