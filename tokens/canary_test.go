@@ -19,7 +19,7 @@ func TestNoErrorContainsTextThatRedisQuotes(t *testing.T) {
 			t.Run(text, func(t *testing.T) {
 				t.Parallel()
 				addr := redistest.Fake(t, redistest.Echo(text, greet))
-				client, err := store.Open(secret.New("redis://default:" + hubspottest.Canary + "-password@" + addr))
+				client, err := store.Open(secret.New("redis://default:" + hubspottest.Canary + "-password@" + addr + fast))
 				if err != nil {
 					t.Fatal(err)
 				}

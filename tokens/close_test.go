@@ -2,6 +2,7 @@ package tokens_test
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -38,7 +39,11 @@ func TestCloseWaitsForARenewalUnderWay(t *testing.T) {
 		call := later(func() (*tokens.Credential, error) { return s.Credential(t.Context(), portalID) })
 		testkit.Eventually(t, "the answer is held up", func() bool { return g.held.Load() == 1 })
 		done := closing(s, 20*time.Second)
-		testkit.Eventually(t, "nothing new begins", func() bool { return answers(t, s, "1", &tokens.UnavailableError{}) })
+		id := 0 // another one for each try, because an unknown portal is not read again for 5 s
+		testkit.Eventually(t, "nothing new begins", func() bool {
+			id++
+			return answers(t, s, strconv.Itoa(id), &tokens.UnavailableError{})
+		})
 		select {
 		case err := <-done:
 			t.Fatalf("it does not wait: %v", err)

@@ -31,6 +31,7 @@ var damages = map[string][]any{
 }
 
 func TestADamagedRecordIsAnErrorAndIsNotOverwritten(t *testing.T) {
+	t.Parallel()
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
 			onEachRedis(t, func(t *testing.T, connect connector) {
@@ -86,6 +87,7 @@ func TestADamagedRecordIsAnErrorAndIsNotOverwritten(t *testing.T) {
 
 // The renewal was under way when the record was damaged.
 func TestALateAnswerDoesNotOverwriteADamagedRecord(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"another schema", "a bad generation", "a huge generation"} {
 		t.Run(name, func(t *testing.T) {
 			onEachRedis(t, func(t *testing.T, connect connector) {

@@ -218,6 +218,7 @@ func TestARefusedAppPausesAllPortalsAndEndsNone(t *testing.T) {
 }
 
 func TestAnEndedGrantIsNotTriedBeforeItsTimeUnlessThePortalIsConnectedAgain(t *testing.T) {
+	t.Parallel()
 	for _, code := range []string{"BAD_REFRESH_TOKEN", "BAD_HUB"} {
 		for shape, old := range map[string]bool{"in today's shape": false, "in the old shape": true} {
 			t.Run(code+" "+shape, func(t *testing.T) {

@@ -198,6 +198,7 @@ func TestShowIsAnErrorWithoutRedis(t *testing.T) {
 }
 
 func TestPortalsReturnsAllPortalsOfThePrefixInNumericalOrder(t *testing.T) {
+	t.Parallel()
 	for _, prefix := range []string{"hubspot:", "", "a*b:", "a?[x]^-:", `a\*:`, "[a-z]", "{x}:"} {
 		t.Run(prefix, func(t *testing.T) {
 			onEachRedis(t, func(t *testing.T, connect connector) {

@@ -100,6 +100,7 @@ func (c counted) asking(t *testing.T) <-chan result {
 }
 
 func TestEachRenewalAndTokenCallIsCountedOnceByItsOutcome(t *testing.T) {
+	t.Parallel()
 	failing := func(b hubspottest.TokenBehaviour) func(*testing.T, counted) {
 		return func(t *testing.T, c counted) {
 			seed(t, c.Source, c.hub, portalID)

@@ -83,6 +83,7 @@ func TestAKnownPortalIsServedAndRenewedWhileRedisIsUnreachable(t *testing.T) {
 // A server that Redis' failover has just made a replica takes no writes, and a refresh
 // token that HubSpot has rotated would be in memory only.
 func TestNoTokenIsRenewedAheadOfTimeWhileRedisRefusesWrites(t *testing.T) {
+	t.Parallel()
 	for name, refusal := range map[string]struct {
 		code       string
 		begin, end func(*redistest.Server)
@@ -184,6 +185,7 @@ func TestADamagedRecordDoesNotKeepTheGrantOfAnotherPortalFromEnding(t *testing.T
 
 // Two processes write back the records that they hold. One of them has renewed meanwhile.
 func TestTheNewestRecordStaysWhenProcessesWriteBack(t *testing.T) {
+	t.Parallel()
 	for name, lastWritten := range map[string]bool{"the newest last": true, "the newest first": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -261,6 +263,7 @@ func TestASeedInAnEmptiedRedisReplacesNothingNewer(t *testing.T) {
 
 // During the token call, this process itself writes back the record that it renews from.
 func TestNothingIsLostWhenRedisIsEmptiedDuringARenewal(t *testing.T) {
+	t.Parallel()
 	for name, cutOff := range map[string]bool{"and answers": false, "and is unreachable again": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -34,6 +34,7 @@ func stateOf(t *testing.T, s *tokens.Source, portal string) tokens.State {
 }
 
 func TestAStaticCredentialIsRejectedAfterThree401InARow(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		statuses []int
 		want     tokens.State

@@ -14,6 +14,7 @@ import (
 // The contract's "how often", one row each: what was done with the token
 // before HubSpot rejected it, and whether it is renewed then.
 func TestARejectionRenewsAsOftenAsPromised(t *testing.T) {
+	t.Parallel()
 	const seconds = time.Second
 	for _, tt := range []struct {
 		name     string
@@ -166,6 +167,7 @@ func TestATokenThatAnotherReplicaHasRenewedIsUsed(t *testing.T) {
 }
 
 func TestARejectedStaticCredentialIsReadAgainOnceASecond(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []tokens.Kind{tokens.AccessToken, tokens.APIKey} {
 		t.Run(string(kind), func(t *testing.T) {
 			onEachFullRedis(t, func(t *testing.T, connect connector) {

@@ -140,6 +140,7 @@ func TestAClientThatDisconnectsCancelsNoRenewal(t *testing.T) {
 }
 
 func TestTheTokenOfAnEndedGrantIsServedWhileHubSpotAcceptsIt(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(*testing.T, *tokens.Source, *tokens.Credential, *clock){
 		"until it is rejected": func(t *testing.T, s *tokens.Source, c *tokens.Credential, _ *clock) {
 			if _, err := s.Renew(t.Context(), c, false); !isError(t, err, &tokens.EndedError{}) {

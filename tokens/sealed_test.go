@@ -168,6 +168,7 @@ func TestSourcesWithDifferentFirstKeysOpenEachOthersRecords(t *testing.T) {
 }
 
 func TestASealedRecordThatCannotBeOpenedIsNeitherServedNorOverwritten(t *testing.T) {
+	t.Parallel()
 	key := newKey(t, "k")
 	for name, tt := range map[string]struct {
 		reader func(t *testing.T) seal.Ring

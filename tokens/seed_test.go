@@ -162,7 +162,7 @@ func TestAnUnknownPortalIsReadFromRedisOnceIn5Seconds(t *testing.T) {
 
 func TestARedisErrorIsNeverNotConnected(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	server := redistest.Start(t, redistest.Persist()) // otherwise, a new epoch would count as young for 10 s
 	server.Kill()
 	client := dial(t, server)
 	s := newSource(t, newHub(t), tokens.Options{Redis: client})

@@ -64,6 +64,7 @@ func (b *logBuffer) logged(text string) int {
 // Lua cannot represent the first of these generations exactly, and the program never writes the
 // others.
 func TestAnInvalidGenerationDoesNotCauseEndlessRenewals(t *testing.T) {
+	t.Parallel()
 	for _, generation := range []string{"99999999999999999", "9007199254740993", "-1", "-5"} {
 		t.Run(generation, func(t *testing.T) {
 			onEachRedis(t, func(t *testing.T, connect connector) {
@@ -109,6 +110,7 @@ func wrongType(t *testing.T, client redis.UniversalClient, key string) {
 }
 
 func TestADamagedPortalDoesNotAffectOtherPortals(t *testing.T) {
+	t.Parallel()
 	for name, damage := range map[string]func(*testing.T, redis.UniversalClient){
 		"a key of another type": func(t *testing.T, client redis.UniversalClient) { wrongType(t, client, recordKey) },
 		"a bad generation": func(t *testing.T, client redis.UniversalClient) {
