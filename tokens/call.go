@@ -128,7 +128,7 @@ func (s *Source) failed(e *entry, h *held, why store.Cause, withoutRedis bool, f
 	}
 	// The try is stored, so that the other replicas do not try the grant too.
 	_ = s.storeTry(e, h, fingerprint, "")
-	ended := s.ended(e.id, h)
+	ended := s.ended(e.id, h.Record)
 	ended.Err = err
 	return nil, ended
 }
@@ -155,7 +155,7 @@ func (s *Source) grantEnded(e *entry, h *held, why store.Cause, fingerprint stri
 			return nil, s.notRenewed(e, refusal)
 		}
 		if err = s.storeTry(e, latest, fingerprint, refusal.Code); err == nil {
-			return nil, s.ended(e.id, e.current.Load())
+			return nil, s.ended(e.id, e.current.Load().Record)
 		}
 	}
 	// Without a pause, each request would call the token endpoint, because the refusal
@@ -184,7 +184,7 @@ func (s *Source) storeTry(e *entry, h *held, fingerprint, code string) error {
 	s.merge(e, &r)
 	s.stored(e.id, h.Record, r)
 	if refused {
-		ended := s.ended(e.id, &held{Record: r})
+		ended := s.ended(e.id, r)
 		s.log.Warn("HubSpot refuses a portal's grant", zap.String("portal", e.id), zap.String("code", code),
 			zap.Time("since", ended.Since), zap.Time("next_try", ended.Next), zap.String("client_id", s.options.App.ClientID))
 	}

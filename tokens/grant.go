@@ -77,7 +77,7 @@ func (s *Source) answer(e *entry, h *held) (*Credential, error) {
 	case h.State == Removed:
 		return nil, ErrNotConnected
 	case h.State == Ended && !isForeign(h.Record, s.options.App) && !s.isDue(e, h):
-		return nil, s.ended(e.id, h)
+		return nil, s.ended(e.id, h.Record)
 	default:
 		return nil, errExpired
 	}
@@ -97,9 +97,9 @@ func (s *Source) needsNoRenewal(e *entry, h, old *held) bool {
 }
 
 // ended returns the error for a portal whose grant HubSpot refuses.
-func (s *Source) ended(portal string, h *held) *EndedError {
-	err := &EndedError{Portal: portal, Code: h.EndedCode, Since: h.EndedAt}
-	if at, may := tryAt(h.Record, s.options.App); may {
+func (s *Source) ended(portal string, r store.Record) *EndedError {
+	err := &EndedError{Portal: portal, Code: r.EndedCode, Since: r.EndedAt}
+	if at, may := tryAt(r, s.options.App); may {
 		err.Next = at
 		if now := s.now(); at.Before(now) {
 			err.Next = now

@@ -152,7 +152,7 @@ func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed boo
 
 // Epoch returns the id of Redis' epoch, which changes when Redis has lost its data. It returns
 // "" if the epoch was not read yet.
-func (s *Source) Epoch() string { return s.store.EpochID() }
+func (s *Source) Epoch() string { return s.store.LastEpoch().ID }
 
 // A Seed is a portal's credential in the operator's settings.
 type Seed struct {

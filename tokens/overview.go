@@ -228,14 +228,19 @@ func (v view) of(r store.Loaded, e *entry, h *held) Portal {
 	return p
 }
 
-// portalOf returns the Portal of a record, with the values that depend on the source's app.
+// portalOf returns the Portal of a record, or of the error of reading it.
 func (s *Source) portalOf(id string, r store.Record, err error) Portal {
-	p := portalOf(id, r, err)
 	if err != nil {
-		return p
+		_, newer := errors.AsType[*store.NewerError](err)
+		return Portal{ID: id, Name: r.Name, Kind: r.Kind, State: Unusable, Newer: newer, Problem: err.Error()}
 	}
-	if r.State == Ended {
-		p.NextTry = s.ended(id, &held{Record: r}).Next
+	p := Portal{ID: id, Name: r.Name, Kind: r.Kind, State: r.State, Problem: r.EndedCode, Expires: r.ExpiresAt,
+		Renewed: r.RenewedAt, App: r.App, Scopes: r.Scopes, Set: r.SetAt, Events: r.Events()}
+	switch stateOf(r, nil) {
+	case Ended:
+		p.EndedAt, p.NextTry = r.EndedAt, s.ended(id, r).Next
+	case Rejected:
+		p.reject(r.RejectedAt)
 	}
 	if mismatch := s.mismatch(id, r); mismatch != nil {
 		p.Failure = mismatch.Error()

@@ -1,7 +1,6 @@
 package tokens
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -105,21 +104,4 @@ func stateOf(r store.Record, err error) State {
 	default:
 		return r.State
 	}
-}
-
-// portalOf returns the Portal of a record, or of the error of reading it.
-func portalOf(id string, r store.Record, err error) Portal {
-	if err != nil {
-		_, newer := errors.AsType[*store.NewerError](err)
-		return Portal{ID: id, Name: r.Name, Kind: r.Kind, State: Unusable, Newer: newer, Problem: err.Error()}
-	}
-	p := Portal{ID: id, Name: r.Name, Kind: r.Kind, State: r.State, Problem: r.EndedCode, Expires: r.ExpiresAt, Renewed: r.RenewedAt, App: r.App, Scopes: r.Scopes,
-		Set: r.SetAt, Events: r.Events()}
-	switch stateOf(r, nil) {
-	case Ended:
-		p.EndedAt = r.EndedAt
-	case Rejected:
-		p.reject(r.RejectedAt)
-	}
-	return p
 }

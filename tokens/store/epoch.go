@@ -59,9 +59,6 @@ func (s *Store) RefreshEpoch(ctx context.Context) (young time.Duration, err erro
 	return max(0, time.Until(now.youngUntil)), nil
 }
 
-// EpochID returns the id of the epoch that was last read, or "" if none was read yet.
-func (s *Store) EpochID() string { return s.LastEpoch().ID }
-
 // LastEpoch returns the epoch that was last read, or the zero Epoch if none was read yet.
 func (s *Store) LastEpoch() Epoch {
 	if known := s.epoch.Load(); known != nil {
@@ -78,7 +75,7 @@ func (s *Store) knownEpoch(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	return s.EpochID(), nil
+	return s.LastEpoch().ID, nil
 }
 
 // Hints calls hint for each portal whose record may have changed, until ctx ends. It calls

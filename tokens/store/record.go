@@ -144,27 +144,23 @@ func (r *Record) times() []timeField {
 // fields returns the record as a list of field names and values for Redis. It leaves out the
 // numbers and the seeds, which the script writes. Secrets are sealed for the portal.
 func (r Record) fields(portal string, ring seal.Ring) []any {
-	fields := []any{"schema", schema, "kind", string(r.Kind), "state", string(r.State)}
-	set := func(name, value string) { fields = append(fields, name, value) }
-	set("name", r.Name)
-	// All fields are written, also empty ones, to replace those of the former record.
 	access, key := r.Secret, secret.Text{}
 	if r.Kind == APIKey {
 		access, key = key, access
 	}
-	set("access_token", ring.Seal(portal, "access_token", access))
-	set("api_key", ring.Seal(portal, "api_key", key))
-	set("refresh_token", ring.Seal(portal, "refresh_token", r.Refresh))
-	for _, field := range r.times() {
-		set(field.name, millis(*field.time))
+	// All fields are written, also empty ones, to replace those of the former record.
+	fields := []any{
+		"schema", schema, "kind", string(r.Kind), "state", string(r.State), "name", r.Name,
+		"access_token", ring.Seal(portal, "access_token", access),
+		"api_key", ring.Seal(portal, "api_key", key),
+		"refresh_token", ring.Seal(portal, "refresh_token", r.Refresh),
+		"set_at", numberOf(r.SetAt, time.Time.UnixMicro), "renewed_for", string(r.RenewedFor),
+		"ended_code", r.EndedCode, "tried_with", string(r.TriedWith),
+		"app", r.ownApp(), "scopes", r.Scopes, "history", r.History,
 	}
-	set("set_at", numberOf(r.SetAt, time.Time.UnixMicro))
-	set("renewed_for", string(r.RenewedFor))
-	set("ended_code", r.EndedCode)
-	set("tried_with", string(r.TriedWith))
-	set("app", r.ownApp())
-	set("scopes", r.Scopes)
-	set("history", r.History)
+	for _, field := range r.times() {
+		fields = append(fields, field.name, millis(*field.time))
+	}
 	return fields
 }
 
