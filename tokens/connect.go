@@ -48,13 +48,13 @@ type ConnectRequest struct {
 	Unasked bool
 }
 
-// mayReplace returns nil if the request may replace the record. r is the zero Record if known
-// is false.
-func (q ConnectRequest) mayReplace(r store.Record, known bool) error {
+// mayReplace returns nil if the request may replace the record. r is nil if there is no record.
+func (q ConnectRequest) mayReplace(r *store.Record) error {
+	if r == nil {
+		return nil
+	}
 	static := r.State != Removed && (r.Kind == AccessToken || r.Kind == APIKey)
 	switch {
-	case !known:
-		return nil
 	case !q.Unasked && since(r).After(q.Issued):
 		return ErrChangedSince
 	case q.Unasked && r.State == Removed:
@@ -70,7 +70,7 @@ func (q ConnectRequest) mayReplace(r store.Record, known bool) error {
 // since returns the time at which the portal was set, seeded, connected or removed, or the
 // zero time if that is not known. In records of earlier versions, the generation is that time
 // unless the credential was renewed.
-func since(r store.Record) time.Time {
+func since(r *store.Record) time.Time {
 	if r.SetAt.IsZero() && (r.State == Removed || r.Kind != OAuth) && r.Generation > 0 {
 		return time.UnixMicro(r.Generation)
 	}
@@ -83,22 +83,22 @@ func since(r store.Record) time.Time {
 func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token, request ConnectRequest, actor string) error {
 	for range 5 {
 		former, err := s.store.Load(ctx, portal)
-		// A record that is damaged or cannot be opened may be replaced too. mayReplace
-		// then decides by the fields that can be read.
-		c := store.Change{Always: err != nil && !errors.Is(err, store.ErrNoRecord)}
-		if err == nil {
-			c.Replaces = &former
-		}
 		if IsRedisError(err) {
 			return fmt.Errorf("portal %s: %w", portal, err)
 		}
-		known := !errors.Is(err, store.ErrNoRecord)
-		judged := former
-		if held := s.record(portal); !known && held != nil {
-			judged, known = *held, true // Redis has lost this record
+		missing := errors.Is(err, store.ErrNoRecord)
+		judged := &former
+		if missing {
+			judged = s.record(portal) // not nil if Redis has lost this record
 		}
-		if err := request.mayReplace(judged, known); err != nil {
+		if err := request.mayReplace(judged); err != nil {
 			return fmt.Errorf("portal %s: %w", portal, err)
+		}
+		// A record that is damaged or cannot be opened may be replaced too. mayReplace has then
+		// decided by the fields that can be read.
+		c := store.Change{Always: err != nil && !missing}
+		if err == nil {
+			c.Replaces = &former
 		}
 		c.Record = store.Record{
 			Name: former.Name, Kind: OAuth, State: Active, Secret: token.Access, Refresh: token.Refresh,

@@ -33,13 +33,13 @@ func TestARequestToConnectReplacesOnlyWhatItMay(t *testing.T) {
 		"a grant that does not open": {store.Record{Kind: OAuth, SetAt: ahead}, ErrChangedSince, ErrChangedSince, ErrConnected},
 		"a record without details":   {store.Record{}, nil, nil, ErrConnected},
 	} {
-		if err := (ConnectRequest{Issued: noon}).mayReplace(tt.r, true); !errors.Is(err, tt.named) {
+		if err := (ConnectRequest{Issued: noon}).mayReplace(&tt.r); !errors.Is(err, tt.named) {
 			t.Errorf("%s: %v, want %v", name, err, tt.named)
 		}
-		if err := (ConnectRequest{Issued: noon, AnyPortal: true}).mayReplace(tt.r, true); !errors.Is(err, tt.any) {
+		if err := (ConnectRequest{Issued: noon, AnyPortal: true}).mayReplace(&tt.r); !errors.Is(err, tt.any) {
 			t.Errorf("%s, any portal: %v, want %v", name, err, tt.any)
 		}
-		if err := (ConnectRequest{Unasked: true}).mayReplace(tt.r, true); !errors.Is(err, tt.unasked) {
+		if err := (ConnectRequest{Unasked: true}).mayReplace(&tt.r); !errors.Is(err, tt.unasked) {
 			t.Errorf("%s, not asked for: %v, want %v", name, err, tt.unasked)
 		}
 	}
@@ -48,7 +48,7 @@ func TestARequestToConnectReplacesOnlyWhatItMay(t *testing.T) {
 func TestANewPortalMayBeConnectedByEachRequest(t *testing.T) {
 	t.Parallel()
 	for _, request := range []ConnectRequest{{}, {AnyPortal: true}, {Unasked: true}} {
-		if err := request.mayReplace(store.Record{}, false); err != nil {
+		if err := request.mayReplace(nil); err != nil {
 			t.Errorf("%+v: %v", request, err)
 		}
 	}

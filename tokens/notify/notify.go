@@ -152,15 +152,12 @@ func (n *Notifier) Changed(change tokens.GrantChange) {
 // an error. Call Close once.
 func (n *Notifier) Close(ctx context.Context) error {
 	n.mu.Lock()
-	if !n.closed {
-		n.closed = true
-		for _, lane := range n.lanes {
-			close(lane)
-		}
-	}
+	n.closed = true
 	n.mu.Unlock()
-	stop := context.AfterFunc(ctx, n.end)
-	defer stop()
+	for _, lane := range n.lanes {
+		close(lane)
+	}
+	defer context.AfterFunc(ctx, n.end)()
 	n.work.Wait()
 	_ = n.losses.Sync()
 	if n.ctx.Err() != nil {

@@ -244,7 +244,10 @@ func (s *Server) rewrite() {
 	wasBroken := s.disk.broken != nil
 	s.since = &strings.Builder{}
 	s.dropExpired()
-	lines := s.lines()
+	lines := make([]string, 0, len(s.kept))
+	for _, key := range slices.Sorted(maps.Keys(s.kept)) {
+		lines = append(lines, s.kept[key].line)
+	}
 	s.gate.Unlock()
 	next, err := s.disk.prepare(lines)
 	s.gate.Lock()
@@ -257,15 +260,6 @@ func (s *Server) rewrite() {
 		s.rewriteAfter = time.Now().Add(rewritePause)
 		s.log.Warn("STATE_FILE cannot be written anew, and grows: "+spaceRemedy, zap.String("file", s.path), zap.NamedError("cause", cause(err)))
 	}
-}
-
-// lines returns the current entries of the file, sorted by key.
-func (s *Server) lines() []string {
-	lines := make([]string, 0, len(s.kept))
-	for _, key := range slices.Sorted(maps.Keys(s.kept)) {
-		lines = append(lines, s.kept[key].line)
-	}
-	return lines
 }
 
 // dropExpired removes expired keys from s.kept.
