@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -20,6 +21,38 @@ const (
 	// stateRetry is the interval at which a waiting process tries to open the file.
 	stateRetry = 25 * time.Millisecond
 )
+
+// Embedded starts a Redis within this process. It returns a client, and a function that
+// closes the client and stops the Redis. The embedded Redis opens no port, requires no
+// password, and keeps its data in memory only.
+func Embedded() (client redis.UniversalClient, end func()) {
+	server := miniredis.NewMiniRedis()
+	client, closeClient := inMemory(server.Dial)
+	ctx, cancel := context.WithCancel(context.Background())
+	var passing sync.WaitGroup
+	passing.Go(func() { letTimePass(ctx, server) })
+	return client, func() {
+		cancel()
+		passing.Wait()
+		closeClient()
+		server.Close()
+	}
+}
+
+// letTimePass advances miniredis' clock until ctx ends, so that keys expire.
+func letTimePass(ctx context.Context, server *miniredis.Miniredis) {
+	const step = 250 * time.Millisecond
+	ticker := time.NewTicker(step)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			server.FastForward(step)
+		}
+	}
+}
 
 // EmbeddedIn starts a Redis within this process that keeps its data in the file at path. Other
 // processes of this user can use that Redis by a Unix socket beside the file. If another process
@@ -95,29 +128,10 @@ func listens(socket string) bool {
 
 // clientOf returns a client of the server, and a function that closes both.
 func clientOf(server *statefile.Server) (client redis.UniversalClient, end func() error) {
-	client = newClient(&redis.Options{Addr: embeddedAddr, Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() }})
+	client, closeClient := inMemory(server.Dial)
 	return client, func() error {
-		_ = client.Close() // its connections are in memory
+		closeClient()
 		return server.Close()
-	}
-}
-
-// Embedded starts a Redis within this process. It returns a client, and a function that
-// closes the client and stops the Redis. The embedded Redis opens no port, requires no
-// password, and keeps its data in memory only.
-func Embedded() (client redis.UniversalClient, end func()) {
-	server := miniredis.NewMiniRedis()
-	client = newClient(&redis.Options{Addr: embeddedAddr, Dialer: func(context.Context, string, string) (net.Conn, error) { return server.Dial() }})
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		letTimePass(server, stop)
-	}()
-	return client, func() {
-		close(stop)
-		<-stopped
-		_ = client.Close()
-		server.Close()
 	}
 }
 
@@ -125,24 +139,30 @@ func Embedded() (client redis.UniversalClient, end func()) {
 // there.
 const embeddedAddr = "embedded"
 
+// inMemory returns a client of an embedded Redis, and a function that closes the client. Afterwards
+// the client does not call dial, although go-redis may still be connecting in the background.
+func inMemory(dial func() (net.Conn, error)) (client redis.UniversalClient, end func()) {
+	var mu sync.Mutex // guards closed, and is held during dial
+	closed := false
+	client = newClient(&redis.Options{Addr: embeddedAddr, Dialer: func(context.Context, string, string) (net.Conn, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if closed {
+			return nil, net.ErrClosed
+		}
+		return dial()
+	}})
+	return client, func() {
+		_ = client.Close() // its connections are in memory
+		mu.Lock()
+		defer mu.Unlock()
+		closed = true
+	}
+}
+
 // isEmbedded reports whether the client uses a Redis within this process. No other proxy uses that
 // Redis, so no other process can write records back to it.
 func isEmbedded(client redis.UniversalClient) bool {
 	one, ok := client.(*redis.Client)
 	return ok && one.Options().Addr == embeddedAddr
-}
-
-// letTimePass advances miniredis' clock until stop is closed, so that keys expire.
-func letTimePass(server *miniredis.Miniredis, stop <-chan struct{}) {
-	const step = 250 * time.Millisecond
-	ticker := time.NewTicker(step)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			server.FastForward(step)
-		case <-stop:
-			return
-		}
-	}
 }
