@@ -38,13 +38,12 @@ func (s *Source) Survey(ctx context.Context) error {
 func (s *Source) FollowAll() { s.loops.Go(s.followAll) }
 
 func (s *Source) followAll() {
-	pauses := time.Duration(1)
+	multiple := time.Duration(1)
 	for s.service.Err() == nil {
-		err := s.survey(s.service, pauses)
-		if err == nil {
-			pauses = surveyPause
+		if err := s.survey(s.service, multiple); err == nil {
+			multiple = surveyPause
 		}
-		s.followChanges(time.Now().Add(surveyEvery))
+		s.followChanges()
 	}
 }
 
@@ -83,15 +82,17 @@ func (s *Source) inspect(ctx context.Context, ids []string) error {
 	return err
 }
 
-// followChanges reads the records that have changed, until the deadline.
-func (s *Source) followChanges(deadline time.Time) {
-	for left := time.Until(deadline); left > 0 && s.service.Err() == nil; left = time.Until(deadline) {
+// followChanges reads the records that have changed, until the next survey begins.
+func (s *Source) followChanges() {
+	ctx, cancel := context.WithTimeout(s.service, surveyEvery)
+	defer cancel()
+	for {
 		select {
-		case <-s.service.Done():
-		case <-time.After(left):
+		case <-ctx.Done():
+			return
 		case <-s.directory.wake:
-			_ = s.sleep(surveySoon)
 		}
+		_ = s.sleep(surveySoon)
 		began := time.Now()
 		changed := s.directory.takeChanged(surveyPart)
 		if err := s.inspect(s.service, changed); err != nil {
