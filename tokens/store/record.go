@@ -128,39 +128,32 @@ func (r Record) Seeded(other Record) bool {
 // If a process holds another record of the portal, that record is newer than the seed.
 const firstGrant = 1
 
-// A timeField is a field that has a time, in ms since 1970.
-type timeField struct {
-	name string
-	time *time.Time
-}
-
-func (r *Record) times() []timeField {
-	return []timeField{
-		{"expires_at", &r.ExpiresAt}, {"renewed_at", &r.RenewedAt}, {"ended_at", &r.EndedAt},
-		{"noted_at", &r.NotedAt}, {"rejected_at", &r.RejectedAt},
-	}
-}
-
 // fields returns the record as a list of field names and values for Redis. It leaves out the
 // numbers and the seeds, which the script writes. Secrets are sealed for the portal.
 func (r Record) fields(portal string, ring seal.Ring) []any {
+	fields := []any{"schema", schema, "kind", string(r.Kind), "state", string(r.State)}
+	set := func(name, value string) { fields = append(fields, name, value) }
+	// All fields are written, also empty ones, to replace those of the former record.
 	access, key := r.Secret, secret.Text{}
 	if r.Kind == APIKey {
 		access, key = key, access
 	}
-	// All fields are written, also empty ones, to replace those of the former record.
-	fields := []any{
-		"schema", schema, "kind", string(r.Kind), "state", string(r.State), "name", r.Name,
-		"access_token", ring.Seal(portal, "access_token", access),
-		"api_key", ring.Seal(portal, "api_key", key),
-		"refresh_token", ring.Seal(portal, "refresh_token", r.Refresh),
-		"set_at", numberOf(r.SetAt, time.Time.UnixMicro), "renewed_for", string(r.RenewedFor),
-		"ended_code", r.EndedCode, "tried_with", string(r.TriedWith),
-		"app", r.ownApp(), "scopes", r.Scopes, "history", r.History,
-	}
-	for _, field := range r.times() {
-		fields = append(fields, field.name, millis(*field.time))
-	}
+	set("name", r.Name)
+	set("access_token", ring.Seal(portal, "access_token", access))
+	set("api_key", ring.Seal(portal, "api_key", key))
+	set("refresh_token", ring.Seal(portal, "refresh_token", r.Refresh))
+	set("expires_at", millis(r.ExpiresAt))
+	set("renewed_at", millis(r.RenewedAt))
+	set("set_at", numberOf(r.SetAt, time.Time.UnixMicro))
+	set("renewed_for", string(r.RenewedFor))
+	set("ended_code", r.EndedCode)
+	set("ended_at", millis(r.EndedAt))
+	set("noted_at", millis(r.NotedAt))
+	set("tried_with", string(r.TriedWith))
+	set("app", r.ownApp())
+	set("scopes", r.Scopes)
+	set("rejected_at", millis(r.RejectedAt))
+	set("history", r.History)
 	return fields
 }
 
@@ -194,9 +187,11 @@ func parseRecord(portal string, fields map[string]string, ring seal.Ring) (Recor
 	r.Grant, grantErr = strconv.ParseInt(cmp.Or(fields["grant"], "0"), 10, 64) // records of earlier versions have none
 	r.Generation, err = strconv.ParseInt(fields["generation"], 10, 64)
 	err = errors.Join(err, setErr, grantErr)
-	for _, field := range r.times() {
+	for name, t := range map[string]*time.Time{
+		"expires_at": &r.ExpiresAt, "renewed_at": &r.RenewedAt, "ended_at": &r.EndedAt, "noted_at": &r.NotedAt, "rejected_at": &r.RejectedAt,
+	} {
 		var timeErr error
-		*field.time, timeErr = parseTime(fields[field.name], time.UnixMilli)
+		*t, timeErr = parseTime(fields[name], time.UnixMilli)
 		err = errors.Join(err, timeErr)
 	}
 	if err != nil || !isNumber(r.Generation) || !isNumber(r.Grant) {
