@@ -20,7 +20,7 @@ var (
 
 	// ErrConflict means that a record was not written, because Redis has another record
 	// than the change expects.
-	ErrConflict = errors.New("Redis has another record of the portal")
+	ErrConflict = errors.New("another record of the portal is in Redis")
 )
 
 //go:embed write.lua
