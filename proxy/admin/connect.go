@@ -103,10 +103,7 @@ func (a *Admin) connect(w http.ResponseWriter, r *http.Request) {
 	browser := rand.Text()
 	state := a.states.Sign(State{Purpose: PurposeConnect, Portal: portal, Browser: browserHash(browser)})
 	a.setCookie(w, cookieName, browser, int(connectLife/time.Second))
-	guardHeaders(w.Header())
-	w.Header().Set("Location", a.options.App.AuthorizeURL(a.options.AuthorizeURL, a.options.RedirectURL,
-		a.options.Scopes, a.options.OptionalScopes, state))
-	w.WriteHeader(http.StatusFound)
+	redirect(w, a.options.App.AuthorizeURL(a.options.AuthorizeURL, a.options.RedirectURL, a.options.Scopes, a.options.OptionalScopes, state))
 }
 
 // sendHome makes the browser use the host name of the redirect URL. If the browser uses another
@@ -127,9 +124,7 @@ func (a *Admin) sendHome(w http.ResponseWriter, r *http.Request) bool {
 		if _, port, err := net.SplitHostPort(r.Host); err == nil {
 			u.Host = net.JoinHostPort(home, port)
 		}
-		guardHeaders(w.Header())
-		w.Header().Set("Location", u.String())
-		w.WriteHeader(http.StatusFound)
+		redirect(w, u.String())
 	default:
 		a.refuse(w, http.StatusMisdirectedRequest, "other_host", message{
 			Title: "This is not the address to connect from",

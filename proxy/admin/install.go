@@ -62,7 +62,7 @@ func (a *Admin) install(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		a.deny(w, denied)
 		return
 	}
-	leadTo(w, back)
+	redirect(w, back.String())
 }
 
 // beginInstall redirects the browser back to HubSpot with a state. When the person has chosen the
@@ -73,14 +73,7 @@ func (a *Admin) beginInstall(w http.ResponseWriter, back url.URL) {
 	query.Set("state", a.states.Sign(State{Purpose: PurposeInstall, Browser: browserHash(browser)}))
 	back.RawQuery = query.Encode()
 	a.setCookie(w, installCookieName, browser, int(connectLife/time.Second))
-	leadTo(w, back)
-}
-
-// leadTo redirects the browser to HubSpot.
-func leadTo(w http.ResponseWriter, u url.URL) {
-	guardHeaders(w.Header())
-	w.Header().Set("Location", u.String())
-	w.WriteHeader(http.StatusFound)
+	redirect(w, back.String())
 }
 
 // admitInstall checks the request of an installation that has the code, as admit checks
@@ -88,9 +81,7 @@ func leadTo(w http.ResponseWriter, u url.URL) {
 func (a *Admin) admitInstall(ctx context.Context, r *http.Request, query url.Values) (visit, *denial) {
 	v := visit{code: query.Get("code"), state: query.Get("state"), actor: installActor, restart: atMarketplace}
 	if query.Has("error") || query.Has("error_description") {
-		d := declined(query)
-		d.message.Again = false
-		return v, d
+		return v, declined(query, false)
 	}
 	if v.code == "" {
 		return v, stateDenial(atMarketplace, "code_missing", "HubSpot sent no code with it.")
@@ -167,10 +158,10 @@ func (a *Admin) takeTurn(ctx context.Context, flow *turns, name string) *denial 
 	for {
 		turn, ok := flow.next(minute)
 		if !ok {
-			return &denial{status: http.StatusTooManyRequests, reason: "too_many_installs", wait: 60 - int(now.Unix()%60), message: message{
-				Title: "Not connected yet",
-				Text:  []string{"Too many installations have begun within a minute. Nothing was done. Reload this page in a minute."},
-			}}
+			d := newDenial(http.StatusTooManyRequests, "too_many_installs", false, "Not connected yet",
+				"Too many installations have begun within a minute. Nothing was done. Reload this page in a minute.")
+			d.wait = 60 - int(now.Unix()%60)
+			return d
 		}
 		nonce := name + "-" + strconv.FormatInt(minute, 10) + "-" + strconv.Itoa(turn)
 		first, err := a.options.Portals.Burn(ctx, nonce, now, burnMargin)

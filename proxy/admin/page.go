@@ -101,6 +101,13 @@ func guardHeaders(header http.Header) {
 	header.Set("Cache-Control", "no-store")
 }
 
+// redirect sends the browser to an address.
+func redirect(w http.ResponseWriter, address string) {
+	guardHeaders(w.Header())
+	w.Header().Set("Location", address)
+	w.WriteHeader(http.StatusFound)
+}
+
 // show answers with a page.
 func show(w http.ResponseWriter, status int, p page) {
 	guardHeaders(w.Header())

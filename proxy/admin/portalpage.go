@@ -3,7 +3,6 @@ package admin
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -14,7 +13,6 @@ import (
 	h "maragu.dev/gomponents/html"
 
 	"hubspot-auth-proxy/proxy"
-	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/store"
@@ -44,7 +42,7 @@ func (a *Admin) portal(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d := portalData{portalRow: newPortalRow(p, now, a.states != nil), Clock: clock(now), Events: eventRows(p, now)}
-	d.Clients, d.MoreKeys = a.clientsOf(id, now)
+	d.Clients, d.MoreKeys = a.clientRows(id, now)
 	if a.options.Activity != nil {
 		d.Limit = limitText(a.options.Activity, id, now)
 		d.Failures = a.options.Activity.Failures(id)
@@ -62,36 +60,26 @@ func noSuchPortal(w http.ResponseWriter) {
 	}.page())
 }
 
-// clientsOf returns the clients that may use the portal.
-func (a *Admin) clientsOf(id string, now time.Time) (rows []clientRow, more int) {
-	if a.options.Callers == nil {
-		return nil, 0
-	}
-	all := slices.DeleteFunc(slices.Clone(a.options.Callers()), func(c clients.Client) bool {
-		return !slices.Contains(c.Portals, id) && !slices.Contains(c.Portals, clients.AllPortals)
-	})
-	return clientRows(all, a.options.Activity, now)
-}
-
 // portalData is the data of the page of a portal.
 type portalData struct {
 	portalRow
 	Clock    string
-	Events   []eventRow // the newest first
-	Limit    string     // HubSpot's limit, as last seen; empty means that none was seen
-	Clients  []clientRow
+	Events   []g.Node // rows, the newest first
+	Limit    string   // HubSpot's limit, as last seen; empty means that none was seen
+	Clients  []g.Node // rows
 	MoreKeys int
 	Failures []proxy.Failure
 	Scopes   []string // the grant's scopes; empty means not known
 }
 
-// An eventRow is one event in the portal's history.
-type eventRow struct{ When, What string }
-
-// eventRows returns the portal's history, the newest first.
-func eventRows(p tokens.Portal, now time.Time) (rows []eventRow) {
+// eventRows returns the rows of the portal's history, the newest first.
+func eventRows(p tokens.Portal, now time.Time) (rows []g.Node) {
+	add := func(at time.Time, what string) {
+		when := at.UTC().Format("2006-01-02 15:04:05 UTC") + ", " + Span(now.Sub(at)) + " ago"
+		rows = append(rows, h.Li(h.Class("failure"), small(when), h.Span(g.Text(what))))
+	}
 	if !p.Set.IsZero() {
-		rows = append(rows, eventRow{when(p.Set, now), "set or connected"})
+		add(p.Set, "set or connected")
 	}
 	for _, e := range p.Events {
 		what := "HubSpot refused the grant (" + clip(strings.TrimPrefix(e.What, "ended:"), maxName) + ")"
@@ -101,15 +89,10 @@ func eventRows(p tokens.Portal, now time.Time) (rows []eventRow) {
 		case store.Rejection:
 			what = "renewed, because HubSpot answered 401"
 		}
-		rows = append(rows, eventRow{when(e.At, now), what})
+		add(e.At, what)
 	}
 	slices.Reverse(rows)
 	return rows
-}
-
-// when returns a time in the past, as a date and relative to now.
-func when(t, now time.Time) string {
-	return t.UTC().Format("2006-01-02 15:04:05 UTC") + ", " + Span(now.Sub(t)) + " ago"
 }
 
 // limitText returns the portal's remaining calls within HubSpot's limits, as last seen. It returns
@@ -158,12 +141,13 @@ func (d portalData) page() page {
 			h.H2(g.Text("HubSpot's limit")),
 			soft(cmp.Or(d.Limit, "No limit was seen yet.")),
 			h.H2(g.Text("History")),
-			d.history(),
+			g.If(len(d.Events) == 0, soft("No events are stored.")),
+			g.If(len(d.Events) > 0, h.Ul(h.Class("rows"), g.Group(d.Events))),
 			h.H2(g.Text("Scopes")),
 			d.scopes(),
 			h.H2(g.Text("Clients that may use this portal")),
 			g.If(len(d.Clients) == 0, soft("No client has a key for this portal.")),
-			g.If(len(d.Clients) > 0, h.Ul(h.Class("rows"), g.Map(d.Clients, clientRow.node))),
+			g.If(len(d.Clients) > 0, h.Ul(h.Class("rows"), g.Group(d.Clients))),
 			g.If(d.MoreKeys > 0, soft("And "+grouped(d.MoreKeys)+" more.")),
 		},
 	}
@@ -187,48 +171,9 @@ func (d portalData) failures() g.Node {
 	}))
 }
 
-func (d portalData) history() g.Node {
-	if len(d.Events) == 0 {
-		return soft("No events are stored.")
-	}
-	return h.Ul(h.Class("rows"), g.Map(d.Events, func(e eventRow) g.Node {
-		return h.Li(h.Class("failure"), small(e.When), h.Span(g.Text(e.What)))
-	}))
-}
-
 func (d portalData) scopes() g.Node {
 	if len(d.Scopes) == 0 {
 		return soft("Scopes are known for OAuth grants only, after their next renewal.")
 	}
 	return h.Ul(h.Class("scopes"), g.Map(d.Scopes, func(scope string) g.Node { return h.Li(g.Text(clip(scope, maxName))) }))
 }
-
-// shareOf returns the number of calls in the last hour, by the client's name.
-func shareOf(a *proxy.Activity) map[string]int64 {
-	calls := make(map[string]int64)
-	if a != nil {
-		for _, c := range a.Clients() {
-			calls[c.Client] = c.Calls
-		}
-	}
-	return calls
-}
-
-// usage shows the clients' calls of the last hour.
-func usage(a *proxy.Activity) g.Node {
-	all := a.Clients()
-	if len(all) == 0 {
-		return nil
-	}
-	shown := all[:min(len(all), maxUsage)]
-	return g.Group{
-		h.H3(g.Text("By client")),
-		h.Ul(h.Class("usage"), g.Map(shown, func(c proxy.ClientCalls) g.Node {
-			return h.Li(g.Text(fmt.Sprintf("%s: %s", clip(cmp.Or(c.Client, "anonymous"), maxName), counted(c.Calls, "call"))))
-		})),
-		g.If(len(all) > len(shown), soft("And "+counted(len(all)-len(shown), "more client")+".")),
-	}
-}
-
-// maxUsage is the number of clients whose calls the status page shows.
-const maxUsage = 20

@@ -63,7 +63,7 @@ func FuzzReturnURL(f *testing.F) {
 			return
 		}
 		w := httptest.NewRecorder()
-		leadTo(w, back)
+		redirect(w, back.String())
 		location := w.Header().Get("Location")
 		u, err := url.Parse(location)
 		if err != nil || w.Code != http.StatusFound || !strictReturnURL.MatchString(location) || strings.ContainsAny(location, `@\#`) ||

@@ -1,28 +1,21 @@
 package admin
 
 import (
-	"cmp"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
+	g "maragu.dev/gomponents"
+
 	"hubspot-auth-proxy/proxy"
-	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens"
 )
 
 const (
-	// maxPortals is the number of portals on one page of the list, and maxClients the
-	// number of clients that the status page shows.
+	// maxPortals is the number of portals on one page of the list.
 	maxPortals = 50
-	maxClients = 100
 
 	// maxText is the number of characters of a search. Further characters are ignored.
 	maxText = 100
-
-	// maxNamed is the number of a client's portals that the page names.
-	maxNamed = 8
 )
 
 // statusData is the data of the status page.
@@ -38,8 +31,8 @@ type statusData struct {
 	About      string // describes Portals
 	Chart      *chart
 	Activity   *proxy.Activity
-	Clients    []clientRow
-	MoreKeys   int // the number of clients that are not shown
+	Clients    []g.Node // rows
+	MoreKeys   int      // the number of clients that are not shown
 }
 
 // A tag is a state in a few words.
@@ -84,9 +77,7 @@ func (a *Admin) status(w http.ResponseWriter, r *http.Request) {
 		data.Chart = newChart(a.options.History.Minutes())
 	}
 	data.Activity = a.options.Activity
-	if a.options.Callers != nil {
-		data.Clients, data.MoreKeys = clientRows(a.options.Callers(), a.options.Activity, now)
-	}
+	data.Clients, data.MoreKeys = a.clientRows("", now)
 	show(w, http.StatusOK, data.page())
 }
 
@@ -183,57 +174,4 @@ func wereRemoved(n int) string {
 		return "was removed"
 	}
 	return "were removed"
-}
-
-// A clientRow is one client key on the page.
-type clientRow struct {
-	Name, Portals string
-	ReadOnly      bool
-	Seeded        bool
-	Paths         int    // the number of path rules; 0 means that all paths are allowed
-	Expiry        string // when the key expires; empty means never
-	ExpiresSoon   bool
-	Calls         int64 // in the last hour
-}
-
-// clientRows returns the rows of the first clients by name, and the number of further clients.
-func clientRows(callers []clients.Client, activity *proxy.Activity, now time.Time) (rows []clientRow, more int) {
-	calls := shareOf(activity)
-	callers = slices.SortedStableFunc(slices.Values(callers), func(a, b clients.Client) int { return cmp.Compare(a.Name, b.Name) })
-	shown := callers[:min(len(callers), maxClients)]
-	for _, c := range shown {
-		rows = append(rows, clientRow{
-			Name: clip(c.Name, maxName), Portals: portalsOf(c), ReadOnly: c.ReadOnly, Seeded: c.Seeded, Paths: len(c.Paths),
-			Expiry: expiryOf(c, now), ExpiresSoon: c.ExpiresSoon(now), Calls: calls[c.Name],
-		})
-	}
-	return rows, len(callers) - len(shown)
-}
-
-// expiryOf returns the expiry of a client's key in words, or "" if the key does not expire.
-func expiryOf(c clients.Client, now time.Time) string {
-	switch {
-	case c.Expires.IsZero():
-		return ""
-	case !now.Before(c.Expires):
-		return "key has expired"
-	}
-	return "key expires in " + Span(c.Expires.Sub(now))
-}
-
-// portalsOf describes in words which portals a client may use.
-func portalsOf(c clients.Client) string {
-	if slices.Contains(c.Portals, clients.AllPortals) {
-		return "all portals"
-	}
-	named := c.Portals[:min(len(c.Portals), maxNamed)]
-	text := "portal "
-	if len(c.Portals) != 1 {
-		text = "portals "
-	}
-	text += strings.Join(named, ", ")
-	if more := len(c.Portals) - len(named); more > 0 {
-		text += " and " + grouped(more) + " more"
-	}
-	return clip(text, maxQuote)
 }

@@ -31,7 +31,7 @@ func (d statusData) page() page {
 			g.If(!d.SetUp, soft("To connect portals by a click, set "+whatToSet+".")),
 			g.If(len(d.Portals) > 0, h.Ul(h.Class("rows"), g.Map(d.Portals, portalRow.node))),
 			d.Search.pager(),
-			g.If(len(d.Clients) > 0, g.Group{h.H2(g.Text("Client keys")), h.Ul(h.Class("rows"), g.Map(d.Clients, clientRow.node))}),
+			g.If(len(d.Clients) > 0, g.Group{h.H2(g.Text("Client keys")), h.Ul(h.Class("rows"), g.Group(d.Clients))}),
 			g.If(d.MoreKeys > 0, soft(fmt.Sprintf("And %d more; the command “hubspot-auth-proxy client list” shows those in Redis.", d.MoreKeys))),
 		},
 	}
@@ -73,25 +73,6 @@ func (r portalRow) title() g.Node {
 		return title // the environment's static credential may have no portal id
 	}
 	return h.A(h.Href("/portals/"+r.ID), title)
-}
-
-func (r clientRow) node() g.Node {
-	text := r.Portals
-	if r.ReadOnly {
-		text += ", read only"
-	}
-	if r.Paths > 0 {
-		text += fmt.Sprintf(", paths: %d", r.Paths)
-	}
-	if r.Seeded {
-		text += ", from the seed file"
-	}
-	if r.Calls > 0 {
-		text += ", " + counted(r.Calls, "call") + " in the last hour"
-	}
-	return h.Li(h.Class("client"), h.Strong(g.Text(r.Name)), soft(text),
-		g.If(r.Expiry != "" && !r.ExpiresSoon, soft(r.Expiry)),
-		g.If(r.ExpiresSoon, h.Strong(g.Text(r.Expiry+": make a new key with the command “hubspot-auth-proxy client rotate”, or in the seed file"))))
 }
 
 func (c *chart) node() g.Node {
