@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	g "maragu.dev/gomponents"
+	h "maragu.dev/gomponents/html"
+
 	"hubspot-auth-proxy/proxy"
 )
 
@@ -76,6 +79,45 @@ func (c *chart) Text() string {
 		text += " (" + percent(c.Errors, c.Calls) + ")"
 	}
 	return text + ", at most " + grouped(c.Peak) + " a minute."
+}
+
+func (c *chart) node() g.Node {
+	text := c.Text()
+	return g.Group{
+		h.H2(g.Text("Calls of the last hour")),
+		soft(text),
+		g.If(len(c.Bars) > 0, h.Figure(
+			svg("chart", c.Width, c.Height, h.Role("img"), h.Aria("label", "Calls and errors, minute by minute. "+text),
+				g.Map(c.Bars, chartBar.node)),
+			h.Div(h.Class("ends soft small"), h.Span(g.Text("60 min ago")), h.Span(g.Text("now"))),
+			h.FigCaption(h.Class("soft small"),
+				key("calls"), g.Text("calls of this process, of which "),
+				key("errors"), g.Text("errors: status 401, 429 and 5xx, and calls that the proxy itself refused")),
+		)),
+	}
+}
+
+func (b chartBar) node() g.Node {
+	x, width := float64(b.X), float64(b.Width)
+	return g.El("g", g.El("title", g.Text(b.Text)),
+		rect("calls", x, b.Top, width, b.Height),
+		g.If(b.Errors > 0, rect("errors", x, b.ErrorsTop, width, b.Errors)))
+}
+
+// key is a square in a colour of the chart, for the legend.
+func key(class string) g.Node {
+	return svg("key", 1, 1, h.Aria("hidden", "true"), rect(class, 0, 0, 1, 1))
+}
+
+// svg is a drawing that is stretched to the size of its class.
+func svg(class string, width, height int, children ...g.Node) g.Node {
+	return g.El("svg", h.Class(class), g.Attr("viewBox", fmt.Sprintf("0 0 %d %d", width, height)),
+		g.Attr("preserveAspectRatio", "none"), g.Group(children))
+}
+
+func rect(class string, x, y, width, height float64) g.Node {
+	number := func(name string, value float64) g.Node { return g.Attr(name, strconv.FormatFloat(value, 'f', -1, 64)) }
+	return g.El("rect", h.Class(class), number("x", x), number("y", y), number("width", width), number("height", height))
 }
 
 func callsAndErrors(calls, failed int64) string {

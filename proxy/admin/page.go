@@ -78,6 +78,18 @@ func (m message) page() page {
 	}}
 }
 
+func soft(text string) g.Node { return h.P(h.Class("soft"), g.Text(text)) }
+
+func small(text string) g.Node { return h.P(h.Class("soft small"), g.Text(text)) }
+
+// rows returns a list of rows, or the text none if there are no rows.
+func rows(all []g.Node, none string) g.Node {
+	if len(all) == 0 {
+		return soft(none)
+	}
+	return h.Ul(h.Class("rows"), g.Group(all))
+}
+
 // policy allows a page its style and nothing else. The address of /callback contains HubSpot's
 // code and the state. So the page may load nothing, because other servers could get the address,
 // and no frame may show the page.

@@ -12,7 +12,6 @@ import (
 	g "maragu.dev/gomponents"
 	h "maragu.dev/gomponents/html"
 
-	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/store"
@@ -41,15 +40,7 @@ func (a *Admin) portal(w http.ResponseWriter, r *http.Request) {
 		}.page())
 		return
 	}
-	d := portalData{portalRow: newPortalRow(p, now, a.states != nil), Clock: clock(now), Events: eventRows(p, now)}
-	d.Clients, d.MoreKeys = a.clientRows(id, now)
-	if a.options.Activity != nil {
-		d.Limit = limitText(a.options.Activity, id, now)
-		d.Failures = a.options.Activity.Failures(id)
-	}
-	scopes := strings.Fields(p.Scopes)
-	d.Scopes = scopes[:min(len(scopes), maxScopes)]
-	show(w, http.StatusOK, d.page())
+	show(w, http.StatusOK, a.portalPage(p, now))
 }
 
 func noSuchPortal(w http.ResponseWriter) {
@@ -58,18 +49,6 @@ func noSuchPortal(w http.ResponseWriter) {
 		Text:  []string{"There is no record of a portal with this id."},
 		Home:  true,
 	}.page())
-}
-
-// portalData is the data of the page of a portal.
-type portalData struct {
-	portalRow
-	Clock    string
-	Events   []g.Node // rows, the newest first
-	Limit    string   // HubSpot's limit, as last seen; empty means that none was seen
-	Clients  []g.Node // rows
-	MoreKeys int
-	Failures []proxy.Failure
-	Scopes   []string // the grant's scopes; empty means not known
 }
 
 // eventRows returns the rows of the portal's history, the newest first.
@@ -97,8 +76,11 @@ func eventRows(p tokens.Portal, now time.Time) (rows []g.Node) {
 
 // limitText returns the portal's remaining calls within HubSpot's limits, as last seen. It returns
 // "" if no limit was seen.
-func limitText(a *proxy.Activity, id string, now time.Time) string {
-	l, seen := a.Limit(id)
+func (a *Admin) limitText(id string, now time.Time) string {
+	if a.options.Activity == nil {
+		return ""
+	}
+	l, seen := a.options.Activity.Limit(id)
 	if !seen {
 		return ""
 	}
@@ -123,57 +105,61 @@ func limitText(a *proxy.Activity, id string, now time.Time) string {
 	return strings.Join(parts, ", ") + "; seen " + Span(now.Sub(l.Seen)) + " ago"
 }
 
-func (d portalData) page() page {
-	title := "Portal " + d.ID
-	if d.Name != "" {
-		title += ": " + d.Name
+func (a *Admin) portalPage(p tokens.Portal, now time.Time) page {
+	row := newPortalRow(p, now, a.states != nil)
+	title := "Portal " + row.ID
+	if row.Name != "" {
+		title += ": " + row.Name
 	}
+	keys, moreKeys := a.clientRows(p.ID, now)
 	return page{
 		Title:   title,
 		Live:    true,
 		Wide:    true,
 		Heading: h.Header(h.Class("top"), h.H1(g.Text(title)), h.P(h.A(h.Href("/"), g.Text("All portals")))),
 		Content: []g.Node{
-			h.Ul(h.Class("rows"), d.portalRow.node()),
-			soft("As of " + d.Clock + ". Failures and the limit are those that this process has seen."),
+			h.Ul(h.Class("rows"), row.node()),
+			soft("As of " + clock(now) + ". Failures and the limit are those that this process has seen."),
 			h.H2(g.Text("HubSpot's last errors")),
-			d.failures(),
+			rows(a.failureRows(p.ID), "No errors. Answers with 404 are not counted."),
 			h.H2(g.Text("HubSpot's limit")),
-			soft(cmp.Or(d.Limit, "No limit was seen yet.")),
+			soft(cmp.Or(a.limitText(p.ID, now), "No limit was seen yet.")),
 			h.H2(g.Text("History")),
-			g.If(len(d.Events) == 0, soft("No events are stored.")),
-			g.If(len(d.Events) > 0, h.Ul(h.Class("rows"), g.Group(d.Events))),
+			rows(eventRows(p, now), "No events are stored."),
 			h.H2(g.Text("Scopes")),
-			d.scopes(),
+			scopes(p),
 			h.H2(g.Text("Clients that may use this portal")),
-			g.If(len(d.Clients) == 0, soft("No client has a key for this portal.")),
-			g.If(len(d.Clients) > 0, h.Ul(h.Class("rows"), g.Group(d.Clients))),
-			g.If(d.MoreKeys > 0, soft("And "+grouped(d.MoreKeys)+" more.")),
+			rows(keys, "No client has a key for this portal."),
+			g.If(moreKeys > 0, soft("And "+grouped(moreKeys)+" more.")),
 		},
 	}
 }
 
-// failures shows HubSpot's last errors, with the correlation ids that HubSpot's support asks for.
-func (d portalData) failures() g.Node {
-	if len(d.Failures) == 0 {
-		return soft("No errors. Answers with 404 are not counted.")
+// failureRows returns the rows of HubSpot's last errors, with the correlation ids that HubSpot's
+// support asks for.
+func (a *Admin) failureRows(id string) (rows []g.Node) {
+	if a.options.Activity == nil {
+		return nil
 	}
-	return h.Ul(h.Class("rows"), g.Map(d.Failures, func(f proxy.Failure) g.Node {
+	for _, f := range a.options.Activity.Failures(id) {
 		status := strconv.Itoa(f.Status)
 		if f.Category != "" {
 			status += " " + f.Category
 		}
-		return h.Li(h.Class("failure"),
+		rows = append(rows, h.Li(h.Class("failure"),
 			h.Div(h.Strong(g.Text(status)), small(f.At.UTC().Format("2006-01-02 15:04:05 UTC"))),
 			h.Div(h.Span(g.Text(clip(f.Method+" "+f.Path, maxQuote))), small("client: "+clip(cmp.Or(f.Client, "anonymous"), maxName)),
 				g.If(f.Correlation != "", small("correlation id: "+clip(f.Correlation, maxName)))),
-		)
-	}))
+		))
+	}
+	return rows
 }
 
-func (d portalData) scopes() g.Node {
-	if len(d.Scopes) == 0 {
+// scopes shows the grant's scopes.
+func scopes(p tokens.Portal) g.Node {
+	all := strings.Fields(p.Scopes)
+	if len(all) == 0 {
 		return soft("Scopes are known for OAuth grants only, after their next renewal.")
 	}
-	return h.Ul(h.Class("scopes"), g.Map(d.Scopes, func(scope string) g.Node { return h.Li(g.Text(clip(scope, maxName))) }))
+	return h.Ul(h.Class("scopes"), g.Map(all[:min(len(all), maxScopes)], func(scope string) g.Node { return h.Li(g.Text(clip(scope, maxName))) }))
 }

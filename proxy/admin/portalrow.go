@@ -1,9 +1,15 @@
 package admin
 
 import (
+	"cmp"
+	"fmt"
+	"net/url"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	g "maragu.dev/gomponents"
+	h "maragu.dev/gomponents/html"
 
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
@@ -46,6 +52,36 @@ func newPortalRow(s tokens.Portal, now time.Time, canConnect bool) portalRow {
 		}
 	}
 	return row
+}
+
+func (r portalRow) node() g.Node {
+	kind := r.Kind
+	if r.Name != "" {
+		kind = r.ID + " · " + r.Kind
+	}
+	return h.Li(h.Class("portal"), h.ID("portal-"+r.ID),
+		h.Div(r.title(), small(kind)),
+		h.Div(
+			h.Span(h.Class("tag "+r.Level), g.Text(r.State)),
+			g.If(r.Note != "", h.P(h.Class("small"), g.Text(r.Note))),
+			g.If(r.Connect, h.P(h.A(h.Class("button small"), h.Href("/connect?portal="+url.QueryEscape(r.ID)), g.Text("Connect "+r.ID+" again")))),
+		),
+		h.Div(
+			g.If(r.Left >= 0, svg("bar "+r.Level, 100, 1, h.Role("img"), h.Aria("label", fmt.Sprintf("%d %% of the token's life is left", r.Left)),
+				rect("", 0, 0, float64(r.Left), 1))),
+			h.P(h.Class("ends soft small"), h.Span(g.Text(r.Life)), h.Span(g.Text(r.Renewed))),
+			g.If(r.Limit != "", small("limit: "+r.Limit)),
+		),
+	)
+}
+
+// title returns the portal's name or id, as a link to the portal's page.
+func (r portalRow) title() g.Node {
+	title := h.Strong(g.Text(cmp.Or(r.Name, r.ID)))
+	if !hubspot.ValidPortal(r.ID) {
+		return title // the environment's static credential may have no portal id
+	}
+	return h.A(h.Href("/portals/"+r.ID), title)
 }
 
 // describe returns the portal's state, and a note that says what to do if the portal needs

@@ -1,12 +1,13 @@
 package admin
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
 	g "maragu.dev/gomponents"
+	h "maragu.dev/gomponents/html"
 
-	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/tokens"
 )
 
@@ -18,67 +19,66 @@ const (
 	maxText = 100
 )
 
-// statusData is the data of the status page.
-type statusData struct {
-	Title      string
-	Clock      string
-	Tags       []tag
-	HasMetrics bool
-	SetUp      bool     // whether the connect flow is set up
-	Notices    []notice // problems that concern all portals
-	Search     search
-	Portals    []portalRow
-	About      string // describes Portals
-	Chart      *chart
-	Activity   *proxy.Activity
-	Clients    []g.Node // rows
-	MoreKeys   int      // the number of clients that are not shown
-}
-
 // A tag is a state in a few words.
 type tag struct {
 	Level string // "good", "idle", "warn" or "bad"
 	Text  string
 }
 
-// A notice is a message for the operator.
-type notice struct{ Level, Text string }
-
 // status serves the status page.
 func (a *Admin) status(w http.ResponseWriter, r *http.Request) {
-	now := a.now()
-	data := statusData{
-		Title:      "hubspot-auth-proxy",
-		Clock:      clock(now),
-		HasMetrics: a.options.Metrics != nil,
-		SetUp:      a.states != nil,
-		Search:     newSearch(r.URL.Query()),
-	}
+	search := newSearch(r.URL.Query())
 	overview := tokens.Overview{Whole: true}
 	if a.options.Portals != nil {
-		overview = a.options.Portals.Overview(r.Context(), data.Search.query())
+		overview = a.options.Portals.Overview(r.Context(), search.query())
 	}
-	data.Search.found(overview)
-	if data.Search.Page > data.Search.Pages && a.options.Portals != nil {
-		data.Search.Page = data.Search.Pages
-		overview = a.options.Portals.Overview(r.Context(), data.Search.query())
+	search.found(overview)
+	if search.Page > search.Pages && a.options.Portals != nil {
+		search.Page = search.Pages
+		overview = a.options.Portals.Overview(r.Context(), search.query())
 	}
-	data.Tags = a.tags(overview)
-	data.Notices = notices(overview, now)
-	for _, status := range overview.Portals {
-		row := newPortalRow(briefly(status, overview), now, data.SetUp)
-		if a.options.Activity != nil {
-			row.Limit = limitText(a.options.Activity, status.ID, now)
-		}
-		data.Portals = append(data.Portals, row)
+	show(w, http.StatusOK, a.statusPage(overview, search, a.now()))
+}
+
+func (a *Admin) statusPage(o tokens.Overview, s search, now time.Time) page {
+	const title = "hubspot-auth-proxy"
+	setUp := a.states != nil
+	var portals []g.Node
+	for _, portal := range o.Portals {
+		row := newPortalRow(briefly(portal, o), now, setUp)
+		row.Limit = a.limitText(portal.ID, now)
+		portals = append(portals, row.node())
 	}
-	data.About = about(overview, data.Search)
-	if a.options.History != nil {
-		data.Chart = newChart(a.options.History.Minutes())
+	keys, moreKeys := a.clientRows("", now)
+	return page{
+		Title: title,
+		Live:  true,
+		Wide:  true,
+		Heading: h.Header(h.Class("top"), h.H1(g.Text(title)),
+			g.If(setUp, h.A(h.Class("button"), h.Href("/connect"), g.Text("Connect a portal")))),
+		Content: []g.Node{
+			a.tagsNode(o, s, now),
+			g.Map(notices(o, now), func(text string) g.Node { return h.P(h.Class("notice bad"), h.Span(g.Text(text))) }),
+			g.Iff(a.options.History != nil, func() g.Node { return newChart(a.options.History.Minutes()).node() }),
+			g.Iff(a.options.Activity != nil, func() g.Node { return usage(a.options.Activity) }),
+			h.H2(g.Text("Portals")),
+			s.form(),
+			soft(about(o, s)),
+			g.If(!setUp, soft("To connect portals by a click, set "+whatToSet+".")),
+			g.If(len(portals) > 0, rows(portals, "")),
+			s.pager(),
+			g.If(len(keys) > 0, g.Group{h.H2(g.Text("Client keys")), rows(keys, "")}),
+			g.If(moreKeys > 0, soft(fmt.Sprintf("And %d more; the command “hubspot-auth-proxy client list” shows those in Redis.", moreKeys))),
+		},
 	}
-	data.Activity = a.options.Activity
-	data.Clients, data.MoreKeys = a.clientRows("", now)
-	show(w, http.StatusOK, data.page())
+}
+
+func (a *Admin) tagsNode(o tokens.Overview, s search, now time.Time) g.Node {
+	return h.Ul(h.Class("tags"), h.Aria("label", "The proxy"),
+		g.Map(a.tags(o), func(t tag) g.Node { return h.Li(h.Class("tag "+t.Level), g.Text(t.Text)) }),
+		h.Li(h.Class("soft"), g.Text("as of "+clock(now)), h.NoScript(g.Text(" · "), h.A(h.Href(s.address(s.Page)), g.Text("update")))),
+		g.If(a.options.Metrics != nil, h.Li(h.A(h.Href("/metrics"), g.Text("Metrics")))),
+	)
 }
 
 func clock(now time.Time) string { return now.UTC().Format("15:04:05") + " UTC" }
@@ -129,14 +129,13 @@ func portalsTag(o tokens.Overview) tag {
 }
 
 // notices returns the problems that concern all portals.
-func notices(o tokens.Overview, now time.Time) []notice {
-	var all []notice
+func notices(o tokens.Overview, now time.Time) (all []string) {
 	if o.Cached {
-		all = append(all, notice{"bad", "Redis does not answer. The portals below are those that this process knows; they are served and renewed. " +
-			"Other portals cannot be served, and no portal can be connected, until Redis answers again."})
+		all = append(all, "Redis does not answer. The portals below are those that this process knows; they are served and renewed. "+
+			"Other portals cannot be served, and no portal can be connected, until Redis answers again.")
 	}
 	if o.App != "" {
-		all = append(all, notice{"bad", "Tokens cannot be renewed. " + sentence(o.App) + again(o.AppRetry, now)})
+		all = append(all, "Tokens cannot be renewed. "+sentence(o.App)+again(o.AppRetry, now))
 	}
 	return all
 }
