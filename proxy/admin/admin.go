@@ -4,19 +4,19 @@ package admin
 
 import (
 	"encoding/json"
-	"log"
-	"net"
+	"errors"
 	"net/http"
 	"net/url"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/proxy/clients"
-	"hubspot-auth-proxy/proxy/connlimit"
 	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/secret"
@@ -170,39 +170,6 @@ func (a *Admin) Joined() {
 // Stopping makes /readyz report that the proxy is shutting down and should get no new requests.
 func (a *Admin) Stopping() { a.state.Store(stopping) }
 
-// The limits of the listener. The memory that unfinished requests can take is the product of
-// maxHeader and maxConnections.
-const (
-	maxHeader      = 16 << 10
-	maxConnections = 64
-	headerTimeout  = 5 * time.Second
-
-	// busyTime is the time for which a request may be under way while other connections
-	// wait. It is shorter than the timeouts of health probes.
-	busyTime = 2 * time.Second
-)
-
-// Server returns a server for the admin listener, and a listener on which to serve. The listener
-// limits the number of open connections. If there are too many, it closes idle connections,
-// connections without a complete request, and connections whose request takes longer than busyTime.
-// So neither unfinished requests nor clients that do not read their answers block health probes.
-func (a *Admin) Server(listener net.Listener) (*http.Server, net.Listener) {
-	limited := connlimit.New(listener, maxConnections, 0, busyTime)
-	return &http.Server{
-		Handler:           a,
-		MaxHeaderBytes:    maxHeader - slop,
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      10 * time.Second,
-		ConnState:         limited.ConnState,
-		ConnContext:       limited.ConnContext,
-		ErrorLog:          log.New(serverLog{a.throttled}, "", 0),
-	}, limited
-}
-
-// slop is the number of bytes of a header that net/http reads beyond MaxHeaderBytes.
-const slop = 4 << 10
-
 // Close writes log entries that are still throttled. Shut down the server before Close.
 func (a *Admin) Close() { _ = a.throttled.Sync() }
 
@@ -265,4 +232,19 @@ func answer(w http.ResponseWriter, status int, body map[string]string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)
+}
+
+// metricsHandler serves /metrics in Prometheus' text format. If some metrics cannot be gathered, the
+// others are served.
+func (a *Admin) metricsHandler() http.Handler {
+	gather := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		families, err := a.options.Metrics.Gather()
+		if err != nil {
+			// The error may quote values of labels, so it is only logged.
+			a.log.Error("some metrics cannot be gathered", zap.Error(err))
+			err = errors.New("some metrics cannot be gathered; see the log")
+		}
+		return families, err
+	})
+	return promhttp.HandlerFor(gather, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }

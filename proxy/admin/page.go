@@ -6,8 +6,6 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"net/http"
-	"strings"
-	"unicode"
 
 	g "maragu.dev/gomponents"
 	h "maragu.dev/gomponents/html"
@@ -131,35 +129,4 @@ func show(w http.ResponseWriter, status int, p page) {
 	buffered := bufio.NewWriter(w)
 	_ = p.node().Render(buffered) // fails only if the browser has disconnected
 	_ = buffered.Flush()
-}
-
-// maxQuote is the number of characters that a page shows of a text that the browser or
-// HubSpot sent.
-const maxQuote = 300
-
-// quote prepares a text for a page, if the browser or HubSpot sent the text. quote removes
-// the texts hidden, and cuts the rest to maxQuote characters.
-func quote(text string, hidden ...string) string {
-	for _, secret := range hidden {
-		if secret != "" {
-			text = strings.ReplaceAll(text, secret, "…")
-		}
-	}
-	return clip(text, maxQuote)
-}
-
-// clip returns the text as one line without control characters, cut to the number most of
-// characters.
-func clip(text string, most int) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) { // including bidirectional controls, which reverse the text
-			return ' '
-		}
-		return r
-	}, text)
-	text = strings.TrimSpace(text)
-	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most-1]) + "…"
-	}
-	return text
 }

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/url"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	g "maragu.dev/gomponents"
 	h "maragu.dev/gomponents/html"
@@ -15,15 +13,9 @@ import (
 	"hubspot-auth-proxy/tokens/hubspot"
 )
 
-const (
-	// usualLife is the lifetime of HubSpot's access tokens. It is used for the first token
-	// of a connection, because the record has no time of renewal from which to compute the
-	// lifetime.
-	usualLife = 30 * time.Minute
-
-	// maxName is the number of characters of a name that are shown.
-	maxName = 100
-)
+// usualLife is the lifetime of HubSpot's access tokens. It is used for the first token of a
+// connection, because the record has no time of renewal from which to compute the lifetime.
+const usualLife = 30 * time.Minute
 
 // A portalRow is one portal on the status page.
 type portalRow struct {
@@ -162,11 +154,4 @@ func again(at, now time.Time) string {
 	default:
 		return " The first call after " + Span(at.Sub(now)) + " tries again."
 	}
-}
-
-// sentence returns an error's text as a sentence: with a capital letter and a full stop.
-func sentence(text string) string {
-	text = strings.TrimSuffix(clip(text, maxQuote), ".")
-	_, first := utf8.DecodeRuneInString(text)
-	return strings.ToUpper(text[:first]) + text[first:] + "."
 }

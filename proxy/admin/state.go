@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
@@ -34,12 +35,11 @@ const (
 	purposeHome = "home"
 )
 
-// The lifetimes of states that are signed without an expiry.
-const (
-	connectLife = 10 * time.Minute
-	linkLife    = 7 * 24 * time.Hour
-	homeLife    = time.Minute
-)
+// connectLife is the lifetime of a state that is signed without an expiry, unless lives has
+// another lifetime for its purpose.
+const connectLife = 10 * time.Minute
+
+var lives = map[string]time.Duration{PurposeLink: 7 * 24 * time.Hour, purposeHome: time.Minute}
 
 // The errors of [States.Open].
 var (
@@ -128,7 +128,7 @@ func (s *States) Sign(state State) string {
 		state.Issued = s.now()
 	}
 	if state.Expiry.IsZero() {
-		state.Expiry = s.now().Add(lifeOf(state.Purpose))
+		state.Expiry = s.now().Add(cmp.Or(lives[state.Purpose], connectLife))
 	}
 	// Strings and numbers can always be encoded.
 	body, _ := json.Marshal(payload{
@@ -142,16 +142,6 @@ func (s *States) Sign(state State) string {
 	})
 	text := encoding.EncodeToString(body)
 	return text + "." + s.signature(text)
-}
-
-func lifeOf(purpose string) time.Duration {
-	switch purpose {
-	case PurposeLink:
-		return linkLife
-	case purposeHome:
-		return homeLife
-	}
-	return connectLife
 }
 
 // Open returns the state of a text that Sign has returned for /connect or for a link. The error is

@@ -27,17 +27,17 @@ type tag struct {
 
 // status serves the status page.
 func (a *Admin) status(w http.ResponseWriter, r *http.Request) {
-	search := newSearch(r.URL.Query())
+	s := newSearch(r.URL.Query())
 	overview := tokens.Overview{Whole: true}
 	if a.options.Portals != nil {
-		overview = a.options.Portals.Overview(r.Context(), search.query())
+		overview = a.options.Portals.Overview(r.Context(), s.query())
 	}
-	search.found(overview)
-	if search.Page > search.Pages && a.options.Portals != nil {
-		search.Page = search.Pages
-		overview = a.options.Portals.Overview(r.Context(), search.query())
+	s.found(overview)
+	if s.Page > s.Pages && a.options.Portals != nil {
+		s.Page = s.Pages
+		overview = a.options.Portals.Overview(r.Context(), s.query())
 	}
-	show(w, http.StatusOK, a.statusPage(overview, search, a.now()))
+	show(w, http.StatusOK, a.statusPage(overview, s, a.now()))
 }
 
 func (a *Admin) statusPage(o tokens.Overview, s search, now time.Time) page {
