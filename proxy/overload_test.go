@@ -5,9 +5,9 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // hang sends a request that HubSpot does not answer, and returns when it is under
@@ -16,11 +16,7 @@ func (c callers) hang(client, portal string) net.Conn {
 	c.t.Helper()
 	before := c.hub.Requests()
 	conn := c.raw("GET /portals/" + portal + "/fake/hang HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + c.key[client] + "\r\n\r\n")
-	for deadline := time.Now().Add(10 * time.Second); c.hub.Requests() == before; <-time.After(time.Millisecond) {
-		if time.Now().After(deadline) {
-			c.t.Fatal("the request does not reach HubSpot")
-		}
-	}
+	testkit.Eventually(c.t, "the request reaches HubSpot", func() bool { return c.hub.Requests() > before })
 	return conn
 }
 
@@ -58,11 +54,7 @@ func TestBeyondTheLimitRequestsAreRefusedAndOneClientHasHalf(t *testing.T) {
 		}
 	}
 	_ = first.Close()
-	for deadline := time.Now().Add(10 * time.Second); call("one", portalID).StatusCode != 200; <-time.After(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("a request that has ended still counts")
-		}
-	}
+	testkit.Eventually(t, "a request that has ended does not count", func() bool { return call("one", portalID).StatusCode == 200 })
 	if text := fmt.Sprint(c.logs); !strings.Contains(text, `"category":"OVERLOADED"`) {
 		t.Errorf("the log does not tell: %s", text)
 	}

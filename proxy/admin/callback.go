@@ -33,6 +33,7 @@ type visit struct {
 	state   string // the text of the state, which is removed from HubSpot's messages
 	portal  string // the only portal that may be connected; empty means any
 	request tokens.ConnectRequest
+	cookie  string // the cookie of the state, which is deleted; empty means none
 	actor   string
 	restart restart
 }
@@ -61,10 +62,8 @@ func (a *Admin) callback(w http.ResponseWriter, r *http.Request) {
 	state, denied := a.admit(ctx, r, query)
 	portal := ""
 	if denied == nil {
-		connlimit.Keep(r.Context())
-		a.setCookie(w, cookieName, "", -1)
-		portal, denied = a.connectPortal(ctx, visit{
-			code: query.Get("code"), state: query.Get("state"), portal: state.Portal, actor: callbackActor, restart: atConnect,
+		portal, denied = a.connectPortal(ctx, w, visit{
+			code: query.Get("code"), state: query.Get("state"), portal: state.Portal, cookie: cookieName, actor: callbackActor, restart: atConnect,
 			request: tokens.ConnectRequest{Issued: state.Issued, AnyPortal: state.Portal == ""},
 		})
 	}
@@ -108,7 +107,12 @@ func (a *Admin) admit(ctx context.Context, r *http.Request, query url.Values) (S
 	}
 	// The nonce is burned before the code is exchanged, so that only one of two requests
 	// continues.
-	return state, a.burn(ctx, atConnect, state.Nonce, state.Issued, state.Expiry.Sub(a.now())+burnMargin)
+	return state, a.burnState(ctx, atConnect, state)
+}
+
+// burnState is burn with the nonce of a state.
+func (a *Admin) burnState(ctx context.Context, again restart, state State) *denial {
+	return a.burn(ctx, again, state.Nonce, state.Issued, state.Expiry.Sub(a.now())+burnMargin)
 }
 
 // burn records that a nonce is used, in all replicas, for the time life. It returns nil
@@ -127,7 +131,11 @@ func (a *Admin) burn(ctx context.Context, again restart, nonce string, issued ti
 }
 
 // connectPortal exchanges the code for tokens and stores them.
-func (a *Admin) connectPortal(ctx context.Context, v visit) (portal string, denied *denial) {
+func (a *Admin) connectPortal(ctx context.Context, w http.ResponseWriter, v visit) (portal string, denied *denial) {
+	connlimit.Keep(ctx)
+	if v.cookie != "" {
+		a.setCookie(w, v.cookie, "", -1)
+	}
 	hidden := []string{v.code, v.state, a.options.App.Secret().Reveal()}
 	token, err := a.options.App.Exchange(ctx, v.code, a.options.RedirectURL)
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"hubspot-auth-proxy/proxy/connlimit"
 	"hubspot-auth-proxy/tokens"
 )
 
@@ -52,11 +51,7 @@ func (a *Admin) install(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	}
 	v, denied := a.admitInstall(ctx, r, query)
 	if denied == nil {
-		connlimit.Keep(r.Context())
-		if !v.request.Unasked {
-			a.setCookie(w, installCookieName, "", -1)
-		}
-		_, denied = a.connectPortal(ctx, v)
+		_, denied = a.connectPortal(ctx, w, v)
 	}
 	if denied != nil {
 		a.deny(w, denied)
@@ -87,15 +82,18 @@ func (a *Admin) admitInstall(ctx context.Context, r *http.Request, query url.Val
 		return v, stateDenial(atMarketplace, "code_missing", "HubSpot sent no code with it.")
 	}
 	if query.Get("step") == stepFinalize {
-		state, denied := a.openInstall(r, v.state)
-		if denied != nil {
-			return v, denied
+		state, err := a.states.open(v.state, PurposeInstall)
+		if err != nil {
+			return v, unopened(atMarketplace, err)
+		}
+		if !isBrowserOf(state, r, installCookieName) {
+			return v, stateDenial(atMarketplace, "foreign_browser", "It was begun in another browser, or it was begun again since.")
 		}
 		if denied := a.takeTurn(ctx, &a.finalized, "finalize"); denied != nil {
 			return v, denied
 		}
-		v.request = tokens.ConnectRequest{Issued: state.Issued, AnyPortal: true}
-		return v, a.burn(ctx, atMarketplace, state.Nonce, state.Issued, state.Expiry.Sub(a.now())+burnMargin)
+		v.cookie, v.request = installCookieName, tokens.ConnectRequest{Issued: state.Issued, AnyPortal: true}
+		return v, a.burnState(ctx, atMarketplace, state)
 	}
 	if denied := a.takeTurn(ctx, &a.installed, "install"); denied != nil {
 		return v, denied
@@ -109,19 +107,6 @@ func (a *Admin) admitInstall(ctx context.Context, r *http.Request, query url.Val
 // codeLife is the time for which a used code of an installation is stored. HubSpot accepts a code
 // once, and only for minutes.
 const codeLife = 24 * time.Hour
-
-// openInstall opens the state that the browser got in the step authorize, and checks
-// that the same browser sends it.
-func (a *Admin) openInstall(r *http.Request, text string) (State, *denial) {
-	state, err := a.states.open(text, PurposeInstall)
-	if err != nil {
-		return state, unopened(atMarketplace, err)
-	}
-	if !isBrowserOf(state, r, installCookieName) {
-		return state, stateDenial(atMarketplace, "foreign_browser", "It was begun in another browser, or it was begun again since.")
-	}
-	return state, nil
-}
 
 // installsPerMinute is the number of installations of each flow that all processes together try in
 // a minute. The number is limited because anyone can make the proxy try an installation.

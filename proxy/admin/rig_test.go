@@ -29,6 +29,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/store"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -93,14 +94,14 @@ type rig struct {
 	browser  *http.Client
 	later    atomic.Int64 // the time by which the clock is ahead, in ns
 	logs     *observer.ObservedLogs
-	logged   *strings.Builder
+	logged   *testkit.Output
 	reasons  map[string]bool // reasons that were logged
 }
 
 // newRig starts a rig, on loopback and without a password. change may change its options.
 func newRig(t *testing.T, change func(*rig)) *rig {
 	t.Helper()
-	r := &rig{T: t, hub: hubspottest.NewServer(), logged: &strings.Builder{}}
+	r := &rig{T: t, hub: hubspottest.NewServer(), logged: new(testkit.Output)}
 	t.Cleanup(r.hub.Close)
 	client, end := store.Embedded()
 	r.redisEnd = sync.OnceFunc(end)
@@ -151,7 +152,7 @@ func (r *rig) statesOf(clientID, clientSecret, redirect string) *admin.States {
 func (r *rig) defaults() admin.Options {
 	core, logs := observer.New(zapcore.DebugLevel)
 	r.logs = logs
-	lines := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(zapcore.AddSync(r.logged)), zapcore.DebugLevel)
+	lines := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), r.logged, zapcore.DebugLevel)
 	transport := &http.Transport{}
 	r.Cleanup(transport.CloseIdleConnections)
 	return admin.Options{

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hubspot-auth-proxy/proxy/connlimit"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -113,11 +115,7 @@ func (c *client) silent() bool {
 
 func (s *server) opens(n int) {
 	s.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); s.limit.Open() != n; <-time.After(time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("%d are open, want %d", s.limit.Open(), n)
-		}
-	}
+	testkit.Eventually(s.t, fmt.Sprintf("%d are open", n), func() bool { return s.limit.Open() == n })
 }
 
 func TestAnIdleConnectionMakesWayAndOneInUseDoesNot(t *testing.T) {

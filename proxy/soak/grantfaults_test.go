@@ -10,6 +10,7 @@ import (
 
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // struggleLife is the lifetime of access tokens. It is short, so that faults happen
@@ -204,11 +205,7 @@ func (s *struggle) failOver() {
 	from, to := s.servers[0], s.servers[1]
 	host, port, _ := strings.Cut(from.Addr, ":")
 	to.Do("replicaof", host, port)
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(to.Do("info", "replication"), "master_link_status:up"); <-time.After(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatal("the replica does not follow")
-		}
-	}
+	testkit.Eventually(s.t, "the replica follows", func() bool { return strings.Contains(to.Do("info", "replication"), "master_link_status:up") })
 	to.Do("replicaof", "no", "one")
 	s.expireAll()
 	<-time.After(time.Duration(s.dice.Int64N(int64(2 * time.Second))))
