@@ -54,11 +54,40 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.readLimit <= 0 {
 		return 0, errHeaderTooLong
 	}
-	n, err := c.Conn.Read(p[:min(int64(len(p)), c.readLimit)])
+	n, err := c.readTogether(p[:min(int64(len(p)), c.readLimit)])
 	c.readLimit -= int64(n)
 	c.answerBegan = c.answerBegan || n > 0
 	return n, err
 }
+
+// readTogether reads as [net.Conn] does. If the socket's last read returned several TLS
+// records, readTogether returns their bytes together, so that they also leave together.
+// tls.Conn returns one record at a time, of at most 16 KiB.
+func (c *conn) readTogether(p []byte) (n int, err error) {
+	before := c.raw.received
+	n, err = c.Conn.Read(p)
+	if !c.raw.secure || c.raw.polling != nil {
+		return n, err
+	}
+	c.raw.polling = nothingMore
+	for err == nil && n < len(p) && c.raw.received-before > int64(n+maxExpansion) {
+		var more int
+		more, err = c.Conn.Read(p[n:])
+		n += more
+	}
+	c.raw.polling = nil
+	if err == errWouldBlock {
+		err = nil
+	}
+	return n, err
+}
+
+// maxExpansion is how many bytes longer than its content a TLS record can be (RFC 8446
+// section 5.2, with the record's header).
+const maxExpansion = 256 + 5
+
+// nothingMore is a non-blocking read that never returns data.
+func nothingMore([]byte) (int, error) { return 0, errWouldBlock }
 
 // reusable reports whether the connection is open and the server has sent nothing
 // since its last answer. Surplus bytes would be parsed as the answer to the next
@@ -68,7 +97,7 @@ func (c *conn) reusable() bool { return c.raw.poll != nil && c.nothingToRead(c.r
 // nothingBuffered is a weaker check than reusable, and makes no system call: it
 // reports whether no surplus bytes have been read from the socket already.
 func (c *conn) nothingBuffered() bool {
-	return c.nothingToRead(func([]byte) (int, error) { return 0, errWouldBlock })
+	return c.nothingToRead(nothingMore)
 }
 
 // nothingToRead reports whether the server has sent nothing, where poll reads from
@@ -88,8 +117,9 @@ type rawConn struct {
 	polling func(p []byte) (int, error) // what Read uses instead of the socket's blocking read; nil means the blocking read
 	onWait  func()                      // called before each blocking read; nil means no callback
 
-	secure  bool // TLS runs over this connection
-	records records
+	secure   bool // TLS runs over this connection
+	records  records
+	received int64 // bytes read from the socket
 
 	writing  sync.Mutex // guards the fields below, up to writeUntil
 	gathered []byte     // not sent yet, see gather
@@ -131,6 +161,7 @@ func (r *rawConn) headerReceived() {
 // Read reads the server's bytes as they are on the wire.
 func (r *rawConn) Read(p []byte) (int, error) {
 	n, err := r.read(p)
+	r.received += int64(n)
 	if r.secure {
 		r.records.follow(p[:n])
 	}
