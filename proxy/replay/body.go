@@ -197,7 +197,7 @@ func (r *Reader) room(most int) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	most = int(min(int64(most), b.limit-b.size))
-	if b.lost || b.closed || most <= 0 || b.size >= b.length || b.beginsLarge() {
+	if b.lost || b.closed || most <= 0 || b.size >= b.length {
 		return nil // if the length is not known, the next read may be small
 	}
 	last := len(b.kept) - 1
@@ -298,26 +298,15 @@ func (b *Body) add(size int) {
 	b.kept = append(b.kept, b.memory.chunk(size))
 }
 
-// beginsLarge reports whether nothing is kept yet of a body that needs several chunks. The
-// first read returns only the few bytes that net/http's server has read together with the
-// header. They get a chunk of exactly their size, so that each later read can fill a chunk.
-func (b *Body) beginsLarge() bool { return len(b.kept) == 0 && b.length > maxChunk }
-
 // chunkSize returns the size of a new chunk for the last n bytes read. The chunk has room
-// for later bytes too, so that small reads do not make many chunks. A chunk for the rest of a
-// body of known length is not larger than the rest, unless a chunk that is used again fits
-// well enough.
+// for later bytes too, so that small reads do not make many chunks. It is not larger than
+// the rest of a body of known length.
 func (b *Body) chunkSize(n int) int {
-	rest := n + int(b.length-b.size)
-	switch {
-	case b.beginsLarge():
-		return n
-	case b.length < 0:
-		return max(n, 4<<10)
-	case rest <= maxChunk/2:
-		return max(n, rest)
+	size := int64(4 << 10)
+	if b.length >= 0 {
+		size = min(int64(n)+b.length-b.size, maxChunk)
 	}
-	return max(n, maxChunk)
+	return max(n, int(size))
 }
 
 // skip advances the reader by n bytes that it has read from source.

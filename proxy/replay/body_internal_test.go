@@ -285,12 +285,10 @@ func readAll(r *Reader, whole []byte, next bool) (got []byte, err error) {
 // has ended; another request's body must not take its place.
 func TestMemoryThatATransportStillReadsIsNotUsedForAnotherBody(t *testing.T) {
 	m := memoryOf(1 << 20)
-	whole := pattern(1 + 2*maxChunk)
+	whole := pattern(2 * maxChunk)
 	for range 100 {
 		b := NewBody(bytes.NewReader(whole), int64(len(whole)), m, 1<<20)
-		reader, buffer := b.Reader(), make([]byte, 1)
-		_, _ = reader.Next(buffer)
-		piece, err := reader.Next(buffer)
+		piece, err := b.Reader().Next(make([]byte, 1))
 		if err != nil || len(piece) != maxChunk {
 			t.Fatalf("%d bytes, %v", len(piece), err)
 		}
@@ -299,7 +297,7 @@ func TestMemoryThatATransportStillReadsIsNotUsedForAnotherBody(t *testing.T) {
 		if _, err := readAll(other.Reader(), make([]byte, len(whole)), true); err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(piece, whole[1:1+maxChunk]) {
+		if !bytes.Equal(piece, whole[:maxChunk]) {
 			t.Fatal("the piece has changed")
 		}
 		other.Close()
