@@ -28,9 +28,9 @@ func (l line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 	to.AddString("category", l.category)
 	to.AddString("correlation_id", wire.Printable(l.correlation))
 	to.AddBool("complete", l.complete)
-	to.AddString("remote", l.remote)
-	to.AddString("user_agent", l.agent)
-	to.AddString("trace_id", l.trace)
+	to.AddString("remote", loggedRemote(l.remote))
+	to.AddString("user_agent", loggedAgent(l.agent))
+	to.AddString("trace_id", wire.TraceID(l.traceparent))
 	return nil
 }
 

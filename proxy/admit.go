@@ -226,7 +226,7 @@ func (g *gate) authorize(r *http.Request, a *admission) *refusal {
 			return newRefusal("CLIENT_FORBIDDEN", why)
 		}
 	}
-	if a.portal != "" && len(g.ServePortals) > 0 && !slices.Contains(g.ServePortals, a.portal) {
+	if _, served := slices.BinarySearch(g.ServePortals, a.portal); !served && a.portal != "" && len(g.ServePortals) > 0 {
 		return portalNotServed(a.portal)
 	}
 	return nil

@@ -3,8 +3,6 @@ package proxy
 import (
 	"net/http"
 	"time"
-
-	"hubspot-auth-proxy/proxy/wire"
 )
 
 // outcome is how a request ended. outcomeOf makes it, and the access log, the metrics and
@@ -13,7 +11,8 @@ type outcome struct {
 	portal, client string
 	method, path   string // as the client sent them
 
-	remote, agent, trace string // for the access log: client's address, User-Agent, id of the trace
+	remote             string   // the client's address and port
+	agent, traceparent []string // the client's headers User-Agent and Traceparent
 
 	status     int    // what the client received; statusGone if the client left; 500 after a panic
 	tunnel     bool   // the request was a CONNECT that opened a tunnel
@@ -44,7 +43,7 @@ func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 		portal: c.portal, client: c.clientName(), method: c.request.Method, path: c.target.Path,
 		complete: a.finished, answeredBy: "hubspot", category: c.refused, correlation: c.correlation,
 		tunnel: c.connected, received: c.received(), sent: a.bytes, attempts: c.attempts,
-		remote: loggedRemote(c.request.RemoteAddr), agent: loggedAgent(c.request.Header["User-Agent"]), trace: wire.TraceID(c.request.Header["Traceparent"]),
+		remote: c.request.RemoteAddr, agent: c.request.Header["User-Agent"], traceparent: c.request.Header["Traceparent"],
 		duration: ended.Sub(c.began), own: c.own(ended), hubspot: c.spans.upstream,
 	}
 	switch {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,7 @@ type Proxy struct {
 func New(options Options) *Proxy {
 	log := cmp.Or(options.Log, zap.NewNop())
 	options.Log = log
+	options.ServePortals = slices.Sorted(slices.Values(options.ServePortals)) // for authorize
 	p := &Proxy{options: options, faults: throttle.Logger(log, throttle.Every)}
 	p.gate = newGate(&p.options)
 	p.oauth = oauth{gate: p.gate, tokenCalls: tokenCalls{bodyTime: tokenBodyTime}}

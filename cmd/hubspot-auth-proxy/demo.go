@@ -68,7 +68,8 @@ func demo(ctx context.Context, environ []string, stdout, stderr io.Writer) error
 	hub.SetAccessToken(demoStaticPortal, token)
 	_, err = s.source.Seed(ctx, tokens.Seed{Portal: demoStaticPortal, Kind: tokens.AccessToken, Secret: secret.New(token)})
 	if err == nil {
-		host, port, _ := net.SplitHostPort(s.listener.Addr().String())
+		host, _, _ := net.SplitHostPort(settings.ListenAddr) // the listener's own says [::] if this is empty
+		_, port, _ := net.SplitHostPort(s.listener.Addr().String())
 		_, err = strings.NewReplacer("PROXY", "http://"+reachable(host, port), "HUBSPOT", hub.URL,
 			"ADMIN", "http://"+settings.AdminAddr+"/").WriteString(stdout, demoText)
 	}

@@ -296,6 +296,18 @@ func TestNothingThatIsPrintedHasASecret(t *testing.T) {
 	}
 }
 
+// The image listens on all addresses.
+func TestTheDemoOnAllAddressesPrintsIPv4(t *testing.T) {
+	t.Parallel()
+	p := launch(t, "demo", "LISTEN_ADDR=:0")
+	p.until("Press Ctrl-C to stop")
+	if printed := p.stdout.String(); !strings.Contains(printed, "curl -s http://127.0.0.1:") || strings.Contains(printed, "[::") {
+		t.Errorf("the demo printed:\n%s", printed)
+	}
+	p.terminate()
+	p.exit()
+}
+
 func TestTheDemosLinesWorkWhenPasted(t *testing.T) {
 	t.Parallel()
 	testkit.Need(t, "curl")

@@ -52,15 +52,19 @@ func (p *process) beginOutage(err error) {
 	p.log.Warn("the rate limits' windows cannot be read from Redis: this process keeps to its own share of each limit until they can",
 		zap.Error(store.Failure("visit a rate limit's window in Redis", err)))
 	p.goroutines.Go(func() {
-		for p.down.Load() {
+		for {
 			select {
 			case <-p.ctx.Done():
 				return
 			case <-time.After(probeInterval):
 			}
 			ctx, cancel := context.WithTimeout(p.ctx, visitTimeout)
-			p.down.Store(p.redis.Ping(ctx).Err() != nil)
+			err := p.redis.Ping(ctx).Err()
 			cancel()
+			if err == nil {
+				p.down.Store(false)
+				return
+			}
 		}
 	})
 }

@@ -82,7 +82,7 @@ func trim(name string) string {
 // Decode undoes percent-encoding, and turns each + into a space. Unlike
 // url.QueryUnescape, Decode leaves invalid escapes as they are, as lenient servers do.
 func Decode(s string) string {
-	if !strings.ContainsAny(s, "%+") {
+	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
 		return s
 	}
 	decoded := make([]byte, 0, len(s))
