@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -59,23 +61,24 @@ func (p *person) open(address string, change ...func(*http.Request)) (status int
 	return response.StatusCode, string(body), response.Header.Get("Location")
 }
 
-// freePort returns an address of 127.0.0.1 with a free port.
+// freePort returns an address of 127.0.0.1 with a free port, below those that the system
+// gives to other sockets, so that no other socket takes the port before the test does.
 func freePort(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
+		if _, given := givenPorts.LoadOrStore(address, true); given {
+			continue
+		}
+		if listener, err := net.Listen("tcp", address); err == nil {
+			_ = listener.Close()
+			return address
+		}
 	}
-	defer listener.Close()
-	address := listener.Addr().String()
-	if _, given := givenPorts.LoadOrStore(address, true); given {
-		return freePort(t)
-	}
-	return address
 }
 
-// givenPorts are the ports that freePort has returned. The system may offer such a port again
-// until a program listens on it.
+// givenPorts are the ports that freePort has tried. One that it returned stays free
+// until the program of its test listens on it.
 var givenPorts sync.Map
 
 // connectable runs a proxy with the connect flow.
