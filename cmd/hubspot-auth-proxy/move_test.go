@@ -54,9 +54,9 @@ func TestRedisIsMovedWithoutAFailedCall(t *testing.T) {
 	admin := administer(t, "Moving to another Redis", 2,
 		"OLD=redis://"+old.Addr, "OLD_HOST="+oldHost, "OLD_PORT="+oldPort, "NEW=redis://"+next.Addr)
 	hub := newHoldingHub(t)
-	hub.SetToken(hubspottest.TokenBehaviour{Life: 3 * time.Second, Rotate: true})
+	hub.SetToken(hubspottest.TokenBehaviour{Life: 20 * time.Second, Rotate: true})
 	hub.SetAccessToken("7", staticToken)
-	settings := append(oauth(hub.Server), "UPSTREAM_URL="+hub.front, "SHUTDOWN_DELAY=1s", "MAX_CONNECTIONS=5000", "MAX_REQUESTS=5000", "ACCESS_LOG=false")
+	settings := append(oauth(hub.Server), "UPSTREAM_URL="+hub.front, "SHUTDOWN_DELAY=5s", "MAX_CONNECTIONS=5000", "MAX_REQUESTS=5000", "ACCESS_LOG=false")
 	enter(t, []string{"REDIS_URL=" + old.URL()}, staticToken, "portal", "set", "7", "access_token") // no client calls this portal
 
 	b := newBalancer(t)
