@@ -50,9 +50,7 @@ func (s *Source) call(e *entry, h *held, why store.Cause, withoutRedis bool) (*C
 	}
 	e.tokens++
 	e.pause.end()
-	if s.app.check(e.id, s.now()) == nil { // otherwise the pause began after this call
-		s.app.end()
-	}
+	s.app.endIfOver(s.now()) // a pause that lasts began during this call
 	if h.State == Ended {
 		s.log.Info("HubSpot accepts a portal's grant again", zap.String("portal", e.id), zap.Time("refused_since", h.EndedAt))
 	}

@@ -119,8 +119,11 @@ func (s *Source) Portals(ctx context.Context) ([]string, error) {
 		all = append(all, ids...)
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
 	slices.SortFunc(all, byNumber)
-	return slices.Compact(all), err // Scan may find an id twice
+	return slices.Compact(all), nil // Scan may find an id twice
 }
 
 // Reseal seals the portal's secrets with the current key. It returns false if the secrets were

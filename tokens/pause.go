@@ -17,8 +17,8 @@ const (
 	maxRetryAfter = 5 * time.Minute
 )
 
-// A pause is a time without calls of the token endpoint or without reads of a record, because one has
-// failed. The zero value means no pause. A pause is safe for concurrent use.
+// A pause is a time without calls of the token endpoint or without reads of a record, because a call
+// or a read has failed. The zero value means no pause. A pause is safe for concurrent use.
 type pause struct {
 	mu       sync.Mutex
 	until    time.Time
@@ -31,6 +31,23 @@ type pause struct {
 func (p *pause) extend(portal string, now time.Time, retryAfter time.Duration, err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.begin(portal, now, retryAfter, err)
+}
+
+// extendIfOver is like extend, and does nothing while a pause lasts. It returns the number of failures
+// before this one, and whether it began a pause.
+func (p *pause) extendIfOver(portal string, now time.Time, length time.Duration, err error) (failures int, began bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	failures, began = p.failures, !p.until.After(now)
+	if began {
+		_ = p.begin(portal, now, length, err)
+	}
+	return failures, began
+}
+
+// begin is extend for a caller that holds mu.
+func (p *pause) begin(portal string, now time.Time, retryAfter time.Duration, err error) error {
 	wait := min(retryAfter, maxRetryAfter)
 	if wait <= 0 {
 		wait = min(firstPause<<min(p.failures, 10), maxPause)
@@ -64,6 +81,15 @@ func (p *pause) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.until, p.failures, p.err = time.Time{}, 0, nil
+}
+
+// endIfOver forgets the failures, unless a pause lasts.
+func (p *pause) endIfOver(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.until.After(now) {
+		p.until, p.failures, p.err = time.Time{}, 0, nil
+	}
 }
 
 // jitter returns a random duration of at least low and less than high, or low if high is not

@@ -110,11 +110,8 @@ func (s *Source) readError(e *entry, err error) error {
 		return unavailable(e.id, 0, err)
 	}
 	s.directory.update(e.id, store.Record{}, err)
-	if now := s.now(); e.unusable.check(e.id, now) == nil {
-		if _, failures, _ := e.unusable.last(); failures%unusableLogged == 0 {
-			s.log.Error("a portal's record cannot be used", zap.String("portal", e.id), zap.Error(err))
-		}
-		_ = e.unusable.extend(e.id, now, unknownTime, err)
+	if failures, began := e.unusable.extendIfOver(e.id, s.now(), unknownTime, err); began && failures%unusableLogged == 0 {
+		s.log.Error("a portal's record cannot be used", zap.String("portal", e.id), zap.Error(err))
 	}
 	return unavailable(e.id, 0, err)
 }
