@@ -39,10 +39,10 @@ func (l line) MarshalLogObject(to zapcore.ObjectEncoder) error {
 // everything after the segment that follows "oauth", however that segment is escaped.
 func loggedPath(raw string) string {
 	raw = raw[:min(len(raw), maxLogged)]
-	decoded := wire.Decode(wire.Decode(raw))
-	if i := strings.Index(raw, wire.KeyPrefix); i >= 0 {
-		raw = raw[:i] + redacted
-	} else if strings.Contains(decoded, wire.KeyPrefix) {
+	decoded, _, hasKey := strings.Cut(wire.Decode(wire.Decode(raw)), wire.KeyPrefix)
+	if plain, _, found := strings.Cut(raw, wire.KeyPrefix); found {
+		raw = plain + redacted
+	} else if hasKey {
 		raw = redacted // the key is percent-encoded
 	}
 	oauth := false

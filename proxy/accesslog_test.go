@@ -131,7 +131,7 @@ func TestATokenInAPathIsNotLogged(t *testing.T) {
 
 func TestAClientKeyInTheWrongPlaceIsNotLogged(t *testing.T) {
 	for _, line := range []string{
-		"GET /hap_KEY", "GET /a/%68ap_KEY?b", "GET /a/%2568ap%5fKEY", "GET /%68ap_KEY/oauth/a", "hap_KEY /a", strings.Repeat("A", 600) + " /a",
+		"GET /hap_KEY", "GET /a/%68ap_KEY?b", "GET /a/%2568ap%5fKEY", "GET /%68ap_KEY/oauth/a", "GET /oauth/hap_KEY", "GET /oauth/%68ap_KEY/b", "GET /a/oauth/hap_KEY", "hap_KEY /a", strings.Repeat("A", 600) + " /a",
 	} {
 		r := startKinds(t, setup{})
 		r.answerTo(line + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
