@@ -83,6 +83,10 @@ func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
 		{"portals:\n  - id: 1", "2:5 the portal has no credential; give one of refresh_token, access_token, api_key"},
 		{"portals: [{api_key: k, id: 1, access_token: t}]", "1:31 access_token is given beside api_key; " + one},
 		{"portals: [{id: 1, api_key: k, api_key: k}]", "1:31 api_key is given twice, first on line 1; " + one},
+		{"portals: [{id: 1, api_key: a b, access_token: c d, name: \"\\t\"}]", "1:28 api_key" + char + "\n1:33 access_token is given beside api_key; " + one + "\n1:47 access_token" + char + "\n1:58 " + printed},
+		{"portals: [{id: x, id: 0, api_key: a b, api_key: c d, name: n, name: 5}]", "1:16 " + id + "\n1:19 id is given twice, first on line 1; " + one + "\n1:23 " + id + "\n1:35 api_key" + char +
+			"\n1:40 api_key is given twice, first on line 1; " + one + "\n1:49 api_key" + char + "\n1:63 name is given twice, first on line 1; " + one + "\n1:69 name" + isText},
+		{"portals: [{id: 1, api_key: a b}]\nportals: [{id: 2, api_key: a b}]", "1:28 api_key" + char + "\n2:1 portals is given twice, first on line 1; " + one + "\n2:28 api_key" + char},
 		{"portals: [{id: 1, api_key: k, acess_token: t}]", `1:31 the portal has an unknown field, "acess_token"; the fields are id, name, refresh_token, access_token, api_key`},
 		{"portals:\n- {id: 1, api_key: k}\n- {id: \"1\", api_key: k}", "3:8 portal 1 is given twice, first on line 2; " + one},
 		{"portals: [{id: 0, api_key: k}, {id: 1.5, api_key: k}, {id: -1, api_key: k}, {id: x, api_key: k}, {id: [1], api_key: k}]",
@@ -114,6 +118,9 @@ func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
 		{client + ", paths: [/a, b, /c/, [d], /e%20]}]", "1:59 " + rule + "\n1:62 " + rule + "\n1:67 " + rule + "\n1:72 " + rule},
 		{client + ", keys: []}]", "1:47 keys is given beside key; " + one + "\n1:53 keys is empty; give a list, such as [{key_sha256: 9f86d0…}]"},
 		{"clients:\n- name: a\n  portals: [1]\n  keys:\n  - expires: 2027-01-31\n  - key: hap_x\n  - key: hap_x\n  - hap_y", "5:5 the key has no key; give one of key_sha256, key\n7:5 the key is given twice, first on line 6; give each client a key of its own\n8:5 " + aKey},
+		{"clients: [{name: a, portals: [1], key: x, key_sha256: y, expires: soon, keys: [{key: x, key_sha256: y}]}]", "1:40 " + hap + "\n1:43 key_sha256 is given beside key; " + one + "\n1:55 " + sha + "\n1:58 expires is given beside keys; give it in the entries of keys\n1:67 " + expiry +
+			"\n1:73 keys is given beside key; " + one + "\n1:86 " + hap + "\n1:89 key_sha256 is given beside key; " + one + "\n1:101 " + sha},
+		{"clients: [{name: a, key: hap_x, portals: [x], portals: [y], paths: [b], paths: [c]}]", "1:43 " + listed + "\n1:47 portals is given twice, first on line 1; " + one + "\n1:57 " + listed + "\n1:69 " + rule + "\n1:73 paths is given twice, first on line 1; " + one + "\n1:81 " + rule},
 		{client + ", read_only: yes}]", "1:58 " + truth}, {client + ", read_only: \"true\"}]", "1:58 " + truth},
 		{"{\n\t\"portals\": [\n\t\t{\"id\": 1}\n\t]\n}", "3:3 the portal has no credential; give one of refresh_token, access_token, api_key"},
 	} {

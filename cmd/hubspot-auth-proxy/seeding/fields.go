@@ -27,7 +27,10 @@ func (v value) place() place {
 	return start(v.node)
 }
 
-// A mapping has the known fields of a YAML mapping, each once, in the order of the file.
+// A mapping has the known fields of a YAML mapping, in the order of the file. A field that
+// is given twice is in the mapping twice. A function that reads a mapping reads every field,
+// so that the faults of all are reported together. It reads the last field first: of several
+// fields for the same thing, the first one is kept.
 type mapping struct {
 	what   string // what faults call it, such as "the portal"
 	at     place
@@ -45,10 +48,9 @@ func (m mapping) field(name string) value {
 // seen has the line on which each value was first given.
 type seen map[string]int
 
-// once reports whether the text is given for the first time. A repeated text is a fault at
-// the place at. The empty text may be repeated, because it stands for a value that has a
-// fault already.
-func (r *reader) once(given seen, text string, at place, what, remedy string) bool {
+// once adds a fault at the place at if the text was given before. The empty text may be
+// repeated, because it stands for a value that has a fault already.
+func (r *reader) once(given seen, text string, at place, what, remedy string) {
 	line, twice := given[text]
 	switch {
 	case text == "":
@@ -57,7 +59,6 @@ func (r *reader) once(given seen, text string, at place, what, remedy string) bo
 	default:
 		given[text] = at.line
 	}
-	return !twice
 }
 
 // likeAName matches the unknown field names that a fault may quote. A token that was
@@ -89,9 +90,10 @@ func (r *reader) mapping(node ast.Node, what string, names ...string) (m mapping
 				shown = ", " + strconv.Quote(name)
 			}
 			r.fault(at, what+" has an unknown field"+shown, "the fields are "+strings.Join(names, ", "))
-		} else if r.once(given, name, at, name, "keep one of them") {
-			m.fields = append(m.fields, value{entry.Value, name, at})
+			continue
 		}
+		r.once(given, name, at, name, "keep one of them")
+		m.fields = append(m.fields, value{entry.Value, name, at})
 	}
 	return m, true
 }
@@ -105,7 +107,7 @@ func (r *reader) oneOf(in mapping, noun, remedy string, names ...string) (v valu
 		case !slices.Contains(names, f.name):
 		case v.node == nil:
 			v = f
-		default:
+		case f.name != v.name: // mapping has reported a field that is given twice
 			r.fault(f.key, f.name+" is given beside "+v.name, "keep one of them")
 		}
 	}

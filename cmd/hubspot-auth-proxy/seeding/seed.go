@@ -1,6 +1,7 @@
 package seeding
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 
@@ -76,83 +77,125 @@ func Parse(content []byte) (seed Seed, faults config.Faults) {
 func (r *reader) seed(root ast.Node) (seed Seed) {
 	top, _ := r.mapping(root, "the file", "portals", "clients")
 	ids, names, keys := seen{}, seen{}, seen{}
-	for _, v := range r.list(top.field("portals"), 0, "[{id: 62515, access_token: …}]") {
-		seed.Portals = append(seed.Portals, r.portal(v, ids))
-	}
-	for _, v := range r.list(top.field("clients"), 0, "[{name: billing, key_sha256: …, portals: [62515]}]") {
-		seed.Clients = append(seed.Clients, r.client(v, names, keys))
+	for _, f := range top.fields {
+		if f.name == "portals" {
+			for _, v := range r.list(f, 0, "[{id: 62515, access_token: …}]") {
+				seed.Portals = append(seed.Portals, r.portal(v, ids))
+			}
+			continue
+		}
+		for _, v := range r.list(f, 0, "[{name: billing, key_sha256: …, portals: [62515]}]") {
+			seed.Clients = append(seed.Clients, r.client(v, names, keys))
+		}
 	}
 	return seed
 }
 
-func (r *reader) portal(v value, ids seen) tokens.Seed {
+func (r *reader) portal(v value, ids seen) (seed tokens.Seed) {
 	in, ok := r.mapping(v.node, "the portal", "id", "name", "refresh_token", "access_token", "api_key")
 	if !ok {
 		return tokens.Seed{}
 	}
-	credential := r.oneOf(in, "credential", "give one of refresh_token, access_token, api_key", "refresh_token", "access_token", "api_key")
+	r.oneOf(in, "credential", "give one of refresh_token, access_token, api_key", "refresh_token", "access_token", "api_key")
 	id := r.oneOf(in, "id", "give its Hub ID, such as id: 62515", "id")
-	seed := tokens.Seed{
-		Portal: r.word(id, portalID), Name: r.text(in.field("name"), printable),
-		Kind: Kinds[credential.name], Secret: secret.New(r.text(credential, headerSafe)),
+	for _, f := range slices.Backward(in.fields) {
+		switch f.name {
+		case "id":
+			seed.Portal = r.word(f, portalID)
+		case "name":
+			seed.Name = r.text(f, printable)
+		default:
+			seed.Kind, seed.Secret = Kinds[f.name], secret.New(r.text(f, headerSafe))
+		}
 	}
 	r.once(ids, seed.Portal, id.place(), "portal "+seed.Portal, "keep one of them")
 	return seed
 }
 
-func (r *reader) client(v value, names, keys seen) clients.Client {
+func (r *reader) client(v value, names, keys seen) (c clients.Client) {
 	in, ok := r.mapping(v.node, "the client", "name", "key", "key_sha256", "expires", "keys", "portals", "read_only", "paths", "daily_limit")
 	if !ok {
 		return clients.Client{}
 	}
 	name := r.oneOf(in, "name", "give one, such as name: billing", "name")
-	c := clients.Client{
-		Name: r.text(name, clientName), Portals: r.clientPortals(in), ReadOnly: r.flag(in.field("read_only")),
-		DailyLimit: r.number(in.field("daily_limit")),
+	r.oneOf(in, "portals", "give a list, such as "+portalsExample, "portals")
+	for _, f := range slices.Backward(in.fields) {
+		switch f.name {
+		case "name":
+			c.Name = r.text(f, clientName)
+		case "portals":
+			c.Portals = r.clientPortals(f)
+		case "read_only":
+			c.ReadOnly = r.flag(f)
+		case "daily_limit":
+			c.DailyLimit = r.number(f)
+		case "paths":
+			c.Paths = r.clientPaths(f)
+		}
 	}
 	r.once(names, c.Name, name.place(), "the client's name", "give each client a name of its own")
 	if all := r.clientKeys(in, keys); len(all) > 0 {
 		c.KeySHA256, c.Expires, c.OlderKeys = all[0].SHA256, all[0].Expires, all[1:]
 	}
-	for _, path := range r.list(in.field("paths"), 1, "[/crm/v3/objects/contacts], or leave paths out to allow all") {
-		c.Paths = append(c.Paths, r.word(path, pathRule))
-	}
 	return c
 }
 
-// clientKeys returns the key in the client's own mapping, or those of its list keys.
-func (r *reader) clientKeys(in mapping, keys seen) (all []clients.Key) {
-	several := in.field("keys")
-	if several.node == nil {
-		return []clients.Key{r.clientKey(in, keys)}
+// clientKeys returns the key in the mapping itself, or those of the mapping's list keys.
+func (r *reader) clientKeys(in mapping, keys seen) []clients.Key {
+	var own clients.Key
+	var listed []clients.Key
+	key := r.oneOf(in, "key", "give one of key_sha256, key", "keys", "key_sha256", "key")
+	for _, f := range slices.Backward(in.fields) {
+		switch f.name {
+		case "key_sha256":
+			own.SHA256 = r.text(f, keyHash)
+		case "key":
+			own.SHA256 = hashOf(r.text(f, headerSafe, clientKey))
+		case "expires":
+			own.Expires, _ = clients.ParseExpiry(r.text(f, expiry))
+		case "keys":
+			listed = r.keyList(f, keys)
+		}
 	}
-	r.oneOf(in, "key", "", "keys", "key", "key_sha256")
+	if in.field("keys").node == nil {
+		r.once(keys, own.SHA256, key.key, "the key", "give each client a key of its own")
+		return []clients.Key{own}
+	}
 	if expires := in.field("expires"); expires.node != nil {
 		r.fault(expires.key, "expires is given beside keys", "give it in the entries of keys")
 	}
-	for _, v := range r.list(several, 1, "[{key_sha256: 9f86d0…}]") {
-		if one, ok := r.mapping(v.node, "the key", "key", "key_sha256", "expires"); ok {
-			all = append(all, r.clientKey(one, keys))
+	return listed
+}
+
+// keyList returns the keys of a client's list keys.
+func (r *reader) keyList(v value, keys seen) (all []clients.Key) {
+	for _, entry := range r.list(v, 1, "[{key_sha256: 9f86d0…}]") {
+		if in, ok := r.mapping(entry.node, "the key", "key", "key_sha256", "expires"); ok {
+			all = append(all, r.clientKeys(in, keys)...)
 		}
 	}
 	return all
 }
 
-func (r *reader) clientKey(in mapping, keys seen) (key clients.Key) {
-	v := r.oneOf(in, "key", "give one of key_sha256, key", "key_sha256", "key")
-	if v.name == "key_sha256" {
-		key.SHA256 = r.text(v, keyHash)
-	} else if text := r.text(v, headerSafe, clientKey); text != "" {
-		key.SHA256 = clients.Hash(secret.New(text))
+// hashOf returns the hash of a client key, or "" if key is "".
+func hashOf(key string) string {
+	if key == "" {
+		return ""
 	}
-	key.Expires, _ = clients.ParseExpiry(r.text(in.field("expires"), expiry))
-	r.once(keys, key.SHA256, v.key, "the key", "give each client a key of its own")
-	return key
+	return clients.Hash(secret.New(key))
 }
 
-func (r *reader) clientPortals(in mapping) (portals []string) {
-	const example = `[62515, 62516], or ["*"] for all portals`
-	list := r.list(r.oneOf(in, "portals", "give a list, such as "+example, "portals"), 1, example)
+func (r *reader) clientPaths(v value) (paths []string) {
+	for _, path := range r.list(v, 1, "[/crm/v3/objects/contacts], or leave paths out to allow all") {
+		paths = append(paths, r.word(path, pathRule))
+	}
+	return paths
+}
+
+const portalsExample = `[62515, 62516], or ["*"] for all portals`
+
+func (r *reader) clientPortals(v value) (portals []string) {
+	list := r.list(v, 1, portalsExample)
 	ids := seen{}
 	for _, v := range list {
 		id := r.word(v, portalOf)
