@@ -187,13 +187,19 @@ func (l *loader) checkCredential() {
 	}
 }
 
-// checkSeedFile reports a file that cannot be read, but no faults of its content.
+// checkSeedFile adds a fault if the seed file cannot be opened. It does not read the file,
+// because only the proxy uses the content. A command works while the content is faulty or
+// too large.
 func (l *loader) checkSeedFile() {
 	if l.SeedFile == "" {
 		return
 	}
-	_, faults := SeedFile(l.SeedFile).Read()
-	l.faults = append(l.faults, faults...)
+	file, _, faults := SeedFile(l.SeedFile).open()
+	if faults != nil {
+		l.faults = append(l.faults, faults...)
+		return
+	}
+	_ = file.Close() // nothing was written
 }
 
 func (l *loader) checkPortals() {

@@ -151,7 +151,7 @@ type Config struct {
 	HubSpotRefreshToken secret.Text `env:"HUBSPOT_REFRESH_TOKEN"`
 
 	// SeedFile is the path of a file with portals and clients. Load checks only that the
-	// file can be read. Empty means that there is none.
+	// file can be opened. Empty means that there is none.
 	SeedFile string `env:"SEED_FILE"`
 
 	// DefaultPortal is the value of DEFAULT_PORTAL. Use [Config.Default] for the portal of

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -87,16 +88,13 @@ func (f *File) same(info fs.FileInfo) bool {
 // read reads the file. A file that is too large, or not a regular one, is a fault.
 func (f *File) read() (content []byte, sum [sha256.Size]byte, faults Faults) {
 	f.info, f.readAt = nil, time.Now()
-	if fault := notRegular(f.name, f.path); fault != nil {
-		return nil, sum, Faults{*fault}
-	}
-	file, err := os.Open(f.path)
-	if err != nil {
-		return nil, sum, Faults{unreadable(f.name, f.path, err)}
+	file, info, faults := f.open()
+	if faults != nil {
+		return nil, sum, faults
 	}
 	defer func() { _ = file.Close() }() // nothing was written
-	info, err := file.Stat()
-	if err == nil && info.Size() <= f.limit {
+	var err error
+	if info.Size() <= f.limit {
 		// io.ReadAll is not used, because its buffer would be twice as large.
 		buffer := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
 		_, err = buffer.ReadFrom(io.LimitReader(file, f.limit+1))
@@ -110,6 +108,27 @@ func (f *File) read() (content []byte, sum [sha256.Size]byte, faults Faults) {
 	}
 	f.info = info
 	return content, sha256.Sum256(content), nil
+}
+
+// open opens the file. A file that is missing, may not be read, or is not a regular file is
+// a fault.
+func (f *File) open() (*os.File, fs.FileInfo, Faults) {
+	if fault := notRegular(f.name, f.path); fault != nil {
+		return nil, nil, Faults{*fault}
+	}
+	file, err := os.Open(f.path)
+	if err != nil {
+		return nil, nil, Faults{unreadable(f.name, f.path, err)}
+	}
+	info, err := file.Stat()
+	if err == nil && info.IsDir() {
+		err = syscall.EISDIR
+	}
+	if err != nil {
+		_ = file.Close() // nothing was written
+		return nil, nil, Faults{unreadable(f.name, f.path, err)}
+	}
+	return file, info, nil
 }
 
 func size(bytes int64) string {

@@ -183,3 +183,13 @@ func TestVariablesWhoseNamesAreNearlyThatOfASettingAreMisspelt(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestASeedFileIsNotReadByLoad(t *testing.T) {
+	large := write(t, "large", "")
+	if err := os.Truncate(large, 4<<20+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load([]string{"SEED_FILE=" + large}); err != nil {
+		t.Error(err)
+	}
+}
