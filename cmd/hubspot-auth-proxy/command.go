@@ -64,9 +64,24 @@ func flagProblem(err error) string {
 		return "there is no flag " + quoted("--"+name)
 	}
 	if name, lacks := strings.CutPrefix(err.Error(), "flag needs an argument: -"); lacks {
-		return "--" + name + " needs a value"
+		return lacksValue(name)
 	}
 	return "a flag is malformed, or has a value that it does not accept"
+}
+
+// lacksValue returns the text of the error for a flag without a value.
+func lacksValue(name string) string { return "--" + name + " needs a value" }
+
+// emptyFlag returns the name of a flag that was given with an empty value, or "" if there is
+// none. An empty value is an error, because it usually comes from a variable that is not set.
+// It must not mean the same as no flag, as in --paths "$PATHS", which would allow all paths.
+func emptyFlag(flags *flag.FlagSet) (name string) {
+	flags.Visit(func(f *flag.Flag) {
+		if f.Value.String() == "" {
+			name = f.Name
+		}
+	})
+	return name
 }
 
 // countProblem returns the text of the error for a wrong number of arguments.

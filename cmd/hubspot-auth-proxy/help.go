@@ -31,7 +31,7 @@ func help(words []string, stdout io.Writer) error {
 	members := group(name)
 	i := slices.IndexFunc(allCommands(), func(cmd command) bool { return cmd.name == name })
 	switch {
-	case name == "":
+	case len(words) == 0:
 		text.WriteString(overview)
 		writeSummaries(&text, allCommands())
 		text.WriteString(overviewEnd)

@@ -39,7 +39,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	}
 	cmd, rest, err := find(args)
 	if errors.Is(err, flag.ErrHelp) {
-		return help(args[:1], stdout)
+		return help(slices.Concat(args[:1], args[2:]), stdout)
 	}
 	if err != nil {
 		return err
@@ -48,11 +48,14 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	flags.SetOutput(io.Discard)
 	do := cmd.open(flags)
 	positional, err := parse(flags, rest)
+	empty := emptyFlag(flags)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return help(strings.Fields(cmd.name), stdout)
 	case err != nil:
 		err = usageError{problem: flagProblem(err)}
+	case empty != "":
+		err = usageError{problem: lacksValue(empty)}
 	case len(positional) < cmd.least || len(positional) > cmd.most:
 		err = usageError{problem: cmd.countProblem(len(positional))}
 	default:
