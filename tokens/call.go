@@ -94,7 +94,7 @@ func (s *Source) keep(e *entry, from, r store.Record, withoutRedis bool) (*Crede
 	if err == nil {
 		s.merge(e, &stored)
 		s.stored(e.id, from, stored)
-	} else if err == store.ErrConflict {
+	} else if errors.Is(err, store.ErrConflict) {
 		err = s.sync(s.service, e)
 	}
 	if err != nil {
@@ -158,7 +158,7 @@ func (s *Source) grantEnded(e *entry, h *held, why store.Cause, fingerprint stri
 	}
 	// Without a pause, each request would call the token endpoint, because the refusal
 	// cannot be stored.
-	return nil, s.postpone(e, 0, err)
+	return nil, s.postpone(e, 0, fmt.Errorf("HubSpot refuses the grant (%s), and the refusal could not be stored: %w", refusal.Code, err))
 }
 
 // storeTry stores the result of a try of the grant: HubSpot has refused the grant with the code,

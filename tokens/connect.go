@@ -81,6 +81,7 @@ func since(r *store.Record) time.Time {
 // portal's record, the error is [ErrChangedSince], [ErrNotNamed], [ErrConnected] or
 // [ErrWasRemoved]. actor is written to the log, and says who has made the change.
 func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token, request ConnectRequest, actor string) error {
+	var conflict error
 	for range 5 {
 		former, err := s.store.Load(ctx, portal)
 		if IsRedisError(err) {
@@ -104,12 +105,12 @@ func (s *Source) Connect(ctx context.Context, portal string, token hubspot.Token
 			Name: former.Name, Kind: OAuth, State: Active, Secret: token.Access, Refresh: token.Refresh,
 			ExpiresAt: s.now().Add(token.ExpiresIn).Truncate(time.Millisecond), App: token.App, Scopes: token.Scopes,
 		}
-		err = s.put(ctx, portal, c, "portal was connected", actor)
-		if !errors.Is(err, store.ErrConflict) {
-			return err
+		conflict = s.put(ctx, portal, c, "portal was connected", actor)
+		if !errors.Is(conflict, store.ErrConflict) {
+			return conflict
 		}
 	}
-	return fmt.Errorf("portal %s changes too fast to be connected", portal)
+	return fmt.Errorf("the record changes too fast to be replaced; connect the portal again: %w", conflict)
 }
 
 // Begin reads Redis' epoch, and begins one if Redis has none. From then on, [Source.Burn]

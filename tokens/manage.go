@@ -130,6 +130,7 @@ func (s *Source) Portals(ctx context.Context) ([]string, error) {
 // already sealed with that key, and if the current key does not seal. The error is
 // [ErrNotConnected] if there is no record. actor is written to the log.
 func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed bool, err error) {
+	var conflict error
 	for range 5 {
 		r, err := s.store.Load(ctx, portal)
 		switch {
@@ -141,7 +142,7 @@ func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed boo
 			return false, nil
 		}
 		_, err = s.store.Write(ctx, portal, store.Change{Record: r, Numbering: store.Keep, Replaces: &r})
-		if err == store.ErrConflict {
+		if conflict = err; errors.Is(err, store.ErrConflict) {
 			continue // the portal was renewed meanwhile, by a process that may not know the key
 		}
 		if err == nil {
@@ -150,7 +151,7 @@ func (s *Source) Reseal(ctx context.Context, portal, actor string) (resealed boo
 		}
 		return err == nil, err
 	}
-	return false, fmt.Errorf("portal %s changes too fast to be sealed", portal)
+	return false, fmt.Errorf("portal %s changes too fast to be sealed; try again: %w", portal, conflict)
 }
 
 // Epoch returns the id of Redis' epoch, which changes when Redis has lost its data. It returns
@@ -198,7 +199,7 @@ func (s *Source) Seed(ctx context.Context, seed Seed) (stored bool, err error) {
 	if err == nil || errors.Is(err, store.ErrNoRecord) {
 		_, err = s.store.Write(ctx, seed.Portal, store.Change{Record: r, Numbering: store.Seeding, Always: true, Seed: seed.hash()})
 	}
-	if err == store.ErrConflict {
+	if errors.Is(err, store.ErrConflict) {
 		return false, nil // the value was seeded before
 	}
 	if err != nil {

@@ -114,11 +114,12 @@ func (s *Source) syncPending(ctx context.Context, e *entry) error {
 // sync reconciles the held record with the record in Redis, and writes the held record to Redis if
 // Redis lacks it. The held record keeps its numbers, so it does not become newer.
 func (s *Source) sync(ctx context.Context, e *entry) error {
+	var err error
 	for range 3 { // the record may be changed at the same time
 		hints := e.hints.Load()
-		stored, err := s.load(ctx, e.id)
-		if err != nil {
-			return err
+		stored, failure := s.load(ctx, e.id)
+		if failure != nil {
+			return failure
 		}
 		h, decision := s.merge(e, stored)
 		e.followed.Store(hints)
@@ -136,9 +137,9 @@ func (s *Source) sync(ctx context.Context, e *entry) error {
 			}
 			return nil
 		}
-		if err != store.ErrConflict {
+		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
 	}
-	return errors.New("the record changes too fast to be stored")
+	return fmt.Errorf("other processes change the record at the same time: %w; if this repeats, portal show prints the record in Redis, and portal set replaces it", err)
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -19,7 +20,7 @@ var (
 	ErrNoRecord = errors.New("no record")
 
 	// ErrConflict means that a record was not written, because Redis has another record
-	// than the change expects.
+	// than the change expects. The errors that wrap it have the numbers of both records.
 	ErrConflict = errors.New("another record of the portal is in Redis")
 )
 
@@ -141,21 +142,37 @@ func (s *Store) Write(ctx context.Context, portal string, c Change) (Record, err
 	if err != nil {
 		return Record{}, Failure("write to Redis", err)
 	}
-	return r.written(answer)
+	return c.written(answer)
 }
 
 // written returns the record with the numbers of the script's answer.
-func (r Record) written(answer []int64) (Record, error) {
+func (c Change) written(answer []int64) (Record, error) {
+	r := c.Record
 	switch {
 	case len(answer) == 3 && answer[0] == 1:
 		r.Grant, r.Generation = answer[1], answer[2]
 		return r, nil
 	case len(answer) == 2 && answer[0] == 2:
 		return Record{}, &NewerError{Schema: strconv.FormatInt(answer[1], 10)}
-	case len(answer) == 1 && answer[0] == 0:
-		return Record{}, ErrConflict
+	case len(answer) == 4 && answer[0] == 0 && answer[3] >= 0 && answer[3] <= 3:
+		return Record{}, c.conflict(Record{Grant: answer[1], Generation: answer[2], State: [...]State{"", Active, Ended, Removed}[answer[3]]})
 	}
 	return Record{}, Failure("write to Redis", ErrShape)
+}
+
+// conflict returns the error for the record that Redis has instead of the expected one. The
+// generation -1 means that the numbers of found are damaged.
+func (c Change) conflict(found Record) error {
+	expected := "no record"
+	if c.Replaces != nil {
+		expected = c.Replaces.numbers()
+	}
+	return fmt.Errorf("%w: %s, where %s was expected", ErrConflict, found.numbers(), expected)
+}
+
+// numbers returns what identifies a record for an operator.
+func (r Record) numbers() string {
+	return fmt.Sprintf("grant %d, generation %d (%s)", r.Grant, r.Generation, cmp.Or(r.State, "no state"))
 }
 
 // Burn stores that the nonce was used, and reports whether this was the first use. Redis forgets

@@ -17,7 +17,9 @@
 -- ARGV[9…] fields and values; schema, kind and state are the first
 --
 -- Returns {1, grant, generation} if the record was written; {2, schema} if a newer
--- version of the program has written the record in Redis; otherwise {0}.
+-- version of the program has written the record in Redis; otherwise {0, grant,
+-- generation, state} of the record in Redis. generation is -1 if its numbers are
+-- damaged. state is 1 for active, 2 for ended, 3 for removed, else 0
 local known = redis.call('HMGET', KEYS[1], 'grant', 'generation', 'state', 'seeds', 'schema')
 local missing = redis.call('EXISTS', KEYS[1]) == 0
 local grant = tonumber(known[1] or '0')
@@ -41,11 +43,11 @@ if ARGV[1] == 'any' and (tonumber(schema) or 0) > tonumber(ARGV[10]) then
   return {2, tonumber(schema)}
 end
 if ARGV[1] ~= 'any' and ARGV[1] ~= 'force' and (ARGV[1] ~= found or schema ~= ARGV[10]) then
-  return {0}
+  return {0, grant, generation, ({active = 1, ended = 2, removed = 3})[state] or 0}
 end
 if ARGV[5] ~= '' then
   if string.find(seeds, ARGV[5], 1, true) then
-    return {0}
+    return {0, grant, generation, ({active = 1, ended = 2, removed = 3})[state] or 0}
   end
   seeds = seeds .. ' ' .. ARGV[5]
 end
