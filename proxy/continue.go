@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -9,6 +8,7 @@ import (
 	"sync"
 
 	"hubspot-auth-proxy/proxy/wire"
+	"hubspot-auth-proxy/tokens/secret"
 )
 
 // interim serializes the informational answers (1xx) to an HTTP/1.1 client that waits for
@@ -27,7 +27,7 @@ type interim struct {
 	final     bool        // the final answer has begun
 }
 
-var errNotContinued = errors.New("the final answer began before the client was asked for its body")
+const errNotContinued = secret.Fault("the final answer began before the client was asked for its body")
 
 // awaitsContinue reports whether the client waits for 100 Continue, by the rules of
 // net/http's server.

@@ -16,11 +16,11 @@ var (
 	// it is too early to renew it.
 	ErrNoOther = errors.New("there is no other credential than the rejected one")
 
-	errExpired = errors.New("the access token has expired")
-	errLost    = errors.New("the data in Redis was lost a moment ago; processes write back what they hold")
-	errPutOff  = errors.New("the renewal is put off, because Redis refuses writes and the access token is still valid")
-	errClosed  = errors.New("the process is ending")
-	errNoApp   = errors.New("set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to renew OAuth tokens")
+	errExpired   = errors.New("the access token has expired")
+	errLost      = errors.New("the data in Redis was lost a moment ago; processes write back what they hold")
+	errPostponed = errors.New("the renewal is postponed, because Redis refuses writes and the access token is still valid")
+	errClosed    = errors.New("the process is ending")
+	errNoApp     = errors.New("set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to renew OAuth tokens")
 )
 
 // An EndedError means that HubSpot refuses the portal's grant. The portal works again when it

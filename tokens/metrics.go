@@ -89,7 +89,7 @@ const MetricPrefix = "hubspot_auth_proxy_"
 // renewal counts one renewal. called means that a token call of this process has returned a
 // token. A renewal that found the portal removed, or that was postponed, does not count.
 func (m *metrics) renewal(began time.Time, called bool, err error) {
-	if errors.Is(err, ErrNotConnected) || errors.Is(err, errPutOff) {
+	if errors.Is(err, ErrNotConnected) || errors.Is(err, errPostponed) {
 		return
 	}
 	outcome := outcomeAdopted

@@ -172,7 +172,7 @@ func (s *Source) lock(ctx context.Context, e *entry, early bool, done func(*held
 			return func() { s.work.Go(unlock) }, nil
 		case early && store.RefusesWrites(err):
 			e.aheadAt.Store(s.now().Add(checkSoon).UnixNano())
-			return release, errPutOff
+			return release, errPostponed
 		case !errors.Is(err, store.ErrLocked):
 			return release, nil
 		}

@@ -117,17 +117,9 @@ func (s *Source) credential(ctx context.Context, portal string) (*Credential, er
 	} else if until, known := s.unknown.GetIfPresent(portal); known && now.Before(until) {
 		return nil, ErrNotConnected
 	}
-	// The flight may have been one of Renew, or the credential may expire when the flight ends.
-	// So there is a second try.
-	for range 2 {
-		credential, err := s.wait(ctx, portal, func(ctx context.Context) (*Credential, error) {
-			return s.obtain(ctx, portal)
-		})
-		if err != ErrNoOther && err != errExpired {
-			return credential, err
-		}
-	}
-	return nil, unavailable(portal, 0, errExpired)
+	return s.waitTwice(ctx, portal, func(ctx context.Context) (*Credential, error) {
+		return s.obtain(ctx, portal)
+	})
 }
 
 // Renew returns a credential that differs from rejected, to which HubSpot has answered 401. If there
@@ -141,8 +133,8 @@ func (s *Source) Renew(ctx context.Context, rejected *Credential, expired bool) 
 	if s.provisional.Load() != nil && !s.store.Answered() {
 		return nil, ErrNoOther
 	}
-	// A flight that began before the rejection may return the rejected credential. So there is a
-	// second try.
+	// A flight that began before the rejection may return the rejected credential, or may be a
+	// renewal ahead of time that is postponed. So there is a second try.
 	for range 2 {
 		credential, err := s.wait(ctx, rejected.Portal, func(ctx context.Context) (*Credential, error) {
 			return s.replace(ctx, rejected, expired)
@@ -150,7 +142,8 @@ func (s *Source) Renew(ctx context.Context, rejected *Credential, expired bool) 
 		if _, ended := errors.AsType[*EndedError](err); ended {
 			rejected.learned.useless.Store(true)
 		}
-		if err != nil || !credential.Secret.Equal(rejected.Secret) {
+		again := err == errPostponed || err == errExpired || err == nil && credential.Secret.Equal(rejected.Secret)
+		if !again {
 			return credential, err
 		}
 	}
@@ -201,7 +194,7 @@ func (s *Source) redisChanged() func(error) {
 // endpoint, and returns the credential. If the grant has not ended, TryAgain is like
 // [Source.Credential]. The errors are those of [Source.Credential].
 func (s *Source) TryAgain(ctx context.Context, portal string) (*Credential, error) {
-	return s.wait(ctx, portal, func(ctx context.Context) (*Credential, error) {
+	return s.waitTwice(ctx, portal, func(ctx context.Context) (*Credential, error) {
 		e := s.entry(portal)
 		old, err := s.read(ctx, e)
 		if err != nil {

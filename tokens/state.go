@@ -176,6 +176,19 @@ func (s *Source) wait(ctx context.Context, portal string, do func(context.Contex
 	}
 }
 
+// waitTwice waits for a flight of do. If waitTwice has joined a flight of Renew or a renewal ahead of
+// time, that flight may end without a credential although do can provide one. The credential may also
+// expire when the flight ends. In these cases waitTwice waits for one more flight.
+func (s *Source) waitTwice(ctx context.Context, portal string, do func(context.Context) (*Credential, error)) (*Credential, error) {
+	for range 2 {
+		credential, err := s.wait(ctx, portal, do)
+		if err != ErrNoOther && err != errPostponed && err != errExpired {
+			return credential, err
+		}
+	}
+	return nil, unavailable(portal, 0, errExpired)
+}
+
 // record returns the record of the portal that the process holds, or nil if it holds none.
 func (s *Source) record(portal string) *store.Record {
 	e, known := s.portals.GetIfPresent(portal)

@@ -12,11 +12,12 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/proxy/wire"
+	"hubspot-auth-proxy/tokens/secret"
 )
 
-var (
-	errBodyNotRequested = errors.New("the server has not asked for the body")
-	errBodyLength       = errors.New("the request's body is not as long as its Content-Length")
+const (
+	errBodyNotRequested = secret.Fault("the server has not asked for the body")
+	errBodyLength       = secret.Fault("the request's body is not as long as its Content-Length")
 )
 
 // send sends a request without a body. For a request with a body, send writes the header

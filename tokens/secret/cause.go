@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -19,7 +20,8 @@ func (f Fault) Error() string { return string(f) }
 
 // Cause returns an error that can be logged instead of err, because it contains nothing that
 // the peer has sent. Errors of net/http and go-redis quote input that they cannot parse, and
-// that input may repeat a secret of the request. Cause returns nil for nil.
+// that input may repeat a secret of the request. So Cause shows only the type of an error that it
+// does not know. Cause returns nil for nil.
 func Cause(err error) error {
 	if err == nil {
 		return nil
@@ -45,10 +47,30 @@ func Cause(err error) error {
 	if alert, is := errors.AsType[tls.AlertError](err); is {
 		return alert
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "server closed idle connection") {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || strings.Contains(err.Error(), "server closed idle connection") {
 		return errors.New("the connection was closed")
 	}
-	return errors.New("the answer could not be parsed")
+	return fmt.Errorf("an error of type %T, usually because the answer could not be parsed; its text may repeat a secret and is not shown", innermost(err))
+}
+
+// innermost returns the error that err wraps and that wraps no other error. If an error wraps
+// several errors, innermost follows the first.
+func innermost(err error) error {
+	for {
+		var inner error
+		switch wrapper := err.(type) {
+		case interface{ Unwrap() error }:
+			inner = wrapper.Unwrap()
+		case interface{ Unwrap() []error }:
+			if wrapped := wrapper.Unwrap(); len(wrapped) > 0 {
+				inner = wrapped[0]
+			}
+		}
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
 }
 
 // Class is [Cause] for an error of a request to an address that is a secret. The result contains no

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/textproto"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +62,15 @@ func get(t *testing.T, client *http.Client, address string) error {
 	return err
 }
 
+// noInner is an error that could wrap others, and wraps none.
+type noInner struct{}
+
+// Error implements error.
+func (noInner) Error() string { return canary }
+
+// Unwrap returns nothing.
+func (noInner) Unwrap() []error { return nil }
+
 func says(text string) func(net.Conn) {
 	return func(conn net.Conn) { _, _ = io.WriteString(conn, text) }
 }
@@ -91,6 +102,7 @@ func TestCauseDescribesTheErrorWithoutThePeersText(t *testing.T) {
 		"alert":                 {fmt.Errorf("%s: %w", canary, tls.AlertError(40)), "handshake failure"},
 		"EOF":                   {failure(t, time.Minute, func(net.Conn) {}), "the connection was closed"},
 		"EOF in the body":       {failure(t, time.Minute, says(broken)), "the connection was closed"},
+		"closed on this side":   {fmt.Errorf("%s: %w", canary, net.ErrClosed), "the connection was closed"},
 		"closed when idle":      {errors.New("http: server closed idle connection"), "the connection was closed"},
 		"canceled":              {fmt.Errorf("%s: %w", canary, context.Canceled), "context canceled"},
 		"not HTTP":              {failure(t, time.Minute, says(canary+"\r\n\r\n")), "could not be parsed"},
@@ -102,6 +114,9 @@ func TestCauseDescribesTheErrorWithoutThePeersText(t *testing.T) {
 		"a Location":            {failure(t, time.Minute, says("HTTP/1.1 302 F\r\nLocation: http://x/%zz"+canary+"\r\nContent-Length: 0\r\n\r\n")), "could not be parsed"},
 		"anything else":         {errors.New(canary), "could not be parsed"},
 		"anything else, joined": {errors.Join(errors.New(canary), errors.New("x")), "could not be parsed"},
+		"of another type":       {fmt.Errorf("%s: %w", canary, textproto.ProtocolError(canary)), "type textproto.ProtocolError,"},
+		"another type, joined":  {errors.Join(&url.Error{Op: canary, Err: url.EscapeError(canary)}, errors.New(canary)), "type url.EscapeError,"},
+		"wraps nothing":         {&url.Error{Op: canary, Err: fmt.Errorf("%s: %w", canary, errors.Join(noInner{}, errors.New(canary)))}, "type secret_test.noInner,"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := secret.Cause(tt.err).Error()

@@ -46,7 +46,7 @@ func TestAnErrorHasRedisCodeAndNothingThatRedisQuotes(t *testing.T) {
 		{reply("NOPERM No permissions to access a key " + canary), "NOPERM: the Redis user has no right to this key or channel", true},
 		{redis.Nil, "Redis answers with nothing", false},
 		{store.ErrShape, store.ErrShape.Error(), false},
-		{fmt.Errorf("redis: can't parse %q", canary), "the answer could not be parsed", false},
+		{fmt.Errorf("redis: can't parse %q", canary), "an error of type *errors.errorString, usually because the answer could not be parsed; its text may repeat a secret and is not shown", false},
 		{io.EOF, "the connection was closed", false},
 		{context.DeadlineExceeded, "timeout", false},
 	} {
