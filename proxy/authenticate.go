@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 
 	"hubspot-auth-proxy/proxy/replay"
 	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/secret"
 )
 
 // authenticate is an http.RoundTripper that sends a request with its portal's
@@ -161,7 +161,7 @@ func (t *authenticate) send(r *http.Request, c *call, credential *tokens.Credent
 	return response, nil
 }
 
-var errStatus = errors.New("the answer's status is below 200, which cannot be a final status")
+const errStatus = secret.Fault("the answer's status is below 200, which cannot be a final status")
 
 // attach adds the credential to the request of one attempt. It copies the header or the
 // URL before it changes them, because the attempts share both.

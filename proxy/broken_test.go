@@ -51,6 +51,16 @@ func TestAnAnswerThatIsNotHTTPIsNotQuotedInTheLog(t *testing.T) {
 	}
 }
 
+func TestTheLogSaysThatAStatusCannotBeFinal(t *testing.T) {
+	for _, status := range []string{"099 X", "101 Switching Protocols"} {
+		r := reflecting(t, tokens.AccessToken, staticToken, "HTTP/1.1 "+status+"\r\n\r\n")
+		refusal(t, r.answerTo(head()), refused{502, "UPSTREAM_UNREACHABLE"})
+		if !strings.Contains(r.logs.String(), "the answer's status is below 200") {
+			t.Errorf("the log does not name the cause:\n%s", &r.logs.Output)
+		}
+	}
+}
+
 func TestAnAnswerThatBreaksOffIsLoggedWithoutWhatItSaid(t *testing.T) {
 	const chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
 	for name, answer := range map[string]string{

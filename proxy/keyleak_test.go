@@ -147,6 +147,9 @@ func TestATokenThatIsSentBackIsTakenOut(t *testing.T) {
 		if status == http.StatusOK && !strings.Contains(got.text, `{"tokenKey":"[redacted]"}`) {
 			t.Errorf("the answer is %s", got.text)
 		}
+		if status == http.StatusBadGateway && !strings.Contains(c.logs.String(), "HubSpot's answer about the token is too long, encoded, or was broken off") {
+			t.Errorf("the log does not name the cause:\n%s", &c.logs.Output)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/secret"
 )
 
 // maxOAuthBody limits the body of a call to HubSpot's OAuth endpoints that has a client
@@ -102,7 +102,7 @@ func (c *call) presents(text string) bool {
 	return text == c.key.Reveal() || c.tunnel != nil && slices.Contains(wire.Credentials(c.request.Header, c.target.Query), text)
 }
 
-var errUnreadable = errors.New("HubSpot's answer about the token is too long, encoded, or was broken off")
+const errUnreadable = secret.Fault("HubSpot's answer about the token is too long, encoded, or was broken off")
 
 // withoutToken removes the portal's token from the answer's body, if HubSpot repeats it
 // there.

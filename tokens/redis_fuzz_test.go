@@ -2,6 +2,7 @@ package tokens_test
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -28,7 +29,8 @@ var oddAnswers = []string{
 // long is a length for which go-redis allocates that much memory before it reads on.
 var long = regexp.MustCompile(`[*$%~|>!=][+0]*[1-9][0-9]{5}`)
 
-// FuzzARedisThatAnswersAnything checks that no answer of Redis ends the program.
+// FuzzARedisThatAnswersAnything checks that no answer of Redis ends the program, or results in
+// an error that Credential does not document.
 func FuzzARedisThatAnswersAnything(f *testing.F) {
 	var answer atomic.Pointer[string]
 	greet := redistest.Echo("ERR %s", true)
@@ -55,7 +57,11 @@ func FuzzARedisThatAnswersAnything(f *testing.F) {
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		value := tokens.Seed{Portal: portalID, Kind: tokens.APIKey, Secret: secret.New("x")}
-		_, _ = s.Credential(ctx, portalID)
+		_, err = s.Credential(ctx, portalID)
+		if _, ended := errors.AsType[*tokens.EndedError](err); err != nil && ctx.Err() == nil && !ended &&
+			!isError(t, err, tokens.ErrNotConnected) && !isError(t, err, &tokens.UnavailableError{}) {
+			t.Errorf("Credential has an error that is not documented: %v", err)
+		}
 		_, _ = s.Show(ctx, portalID)
 		_, _ = s.Portals(ctx)
 		_, _ = s.Seed(ctx, value)
