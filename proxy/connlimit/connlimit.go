@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,14 +27,17 @@ type Listener struct {
 	most  int
 	grace time.Duration
 	busy  time.Duration
+	began time.Time // when the clock of now began
 
-	mu     sync.Mutex
-	change sync.Cond // of mu; signals that there may be room, or that the Listener is closed
-	open   int
-	bare   map[*conn]time.Time // connections without a request, and when they may be closed
-	active map[*conn]time.Time // connections with a request, and when they may be closed
-	closed bool
+	waiting atomic.Int32 // how many calls of Accept need room
+	mu      sync.Mutex
+	change  sync.Cond // of mu; signals that there may be room, or that the Listener is closed
+	open    map[*conn]struct{}
+	closed  bool
 }
+
+// never is the due time of a connection that may not be closed.
+const never = math.MaxInt64
 
 // New limits the connections of a listener to most, which must be positive. To make room for
 // a new connection, the Listener may close:
@@ -44,11 +49,14 @@ type Listener struct {
 func New(listener net.Listener, most int, grace, busy time.Duration) *Listener {
 	l := &Listener{
 		Listener: listener, most: most, grace: grace, busy: busy,
-		bare: make(map[*conn]time.Time), active: make(map[*conn]time.Time),
+		began: time.Now(), open: make(map[*conn]struct{}),
 	}
 	l.change.L = &l.mu
 	return l
 }
+
+// now returns the time since the Listener began.
+func (l *Listener) now() time.Duration { return time.Since(l.began) }
 
 // Accept implements [net.Listener].
 func (l *Listener) Accept() (net.Conn, error) {
@@ -69,30 +77,28 @@ func (l *Listener) Accept() (net.Conn, error) {
 func (l *Listener) admit(c *conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.open >= l.most && !l.closed {
+	for len(l.open) >= l.most && !l.closed {
 		l.makeRoom()
 	}
 	if l.closed {
 		return false
 	}
-	l.open++
-	l.bare[c] = time.Now().Add(l.grace)
+	c.bareDue.Store(int64(l.now() + l.grace))
+	c.activeDue.Store(never)
+	l.open[c] = struct{}{}
 	return true
 }
 
 // makeRoom closes a connection, or waits until there may be room. The caller holds l.mu.
 func (l *Listener) makeRoom() {
-	now := time.Now()
+	l.waiting.Add(1) // before next reads due times, so that wake misses no later change
+	defer l.waiting.Add(-1)
+	now := l.now()
 	victim, due := l.next(now)
 	switch {
 	case victim == nil:
-	case due.After(now):
-		wake := func() {
-			l.mu.Lock() // so that the signal cannot come before Wait
-			defer l.mu.Unlock()
-			l.change.Broadcast()
-		}
-		defer time.AfterFunc(due.Sub(now), wake).Stop()
+	case due > now:
+		defer time.AfterFunc(due-now, l.broadcast).Stop()
 	default:
 		l.release(victim)
 		// Closing may take time, because TLS sends close_notify first.
@@ -102,37 +108,41 @@ func (l *Listener) makeRoom() {
 	l.change.Wait()
 }
 
+// wake lets makeRoom choose again, because a due time has changed.
+func (l *Listener) wake() {
+	if l.waiting.Load() > 0 {
+		l.broadcast()
+	}
+}
+
+func (l *Listener) broadcast() {
+	l.mu.Lock() // so that the signal cannot come before Wait
+	defer l.mu.Unlock()
+	l.change.Broadcast()
+}
+
 // next returns the connection to close next, and the time from which it may be closed. It
 // returns nil if none may be closed.
-func (l *Listener) next(now time.Time) (victim *conn, due time.Time) {
-	bare, bareDue := earliest(l.bare)
-	active, activeDue := earliest(l.active)
-	if bare == nil || active != nil && bareDue.After(now) && activeDue.Before(bareDue) {
+func (l *Listener) next(now time.Duration) (victim *conn, due time.Duration) {
+	var bare, active *conn
+	bareDue, activeDue := time.Duration(never), time.Duration(never)
+	for c := range l.open {
+		if at := time.Duration(c.bareDue.Load()); at < bareDue {
+			bare, bareDue = c, at
+		}
+		if at := time.Duration(c.activeDue.Load()); at < activeDue {
+			active, activeDue = c, at
+		}
+	}
+	if bare == nil || bareDue > now && activeDue < bareDue {
 		return active, activeDue
 	}
 	return bare, bareDue
 }
 
-// earliest returns the connection that may be closed first. It returns nil if there is none.
-func earliest(conns map[*conn]time.Time) (first *conn, due time.Time) {
-	for c, at := range conns {
-		if first == nil || at.Before(due) {
-			first, due = c, at
-		}
-	}
-	return first, due
-}
-
-// release removes a connection from the count. Only the first call has an effect. The caller
-// holds l.mu.
+// release removes a connection from the count. The caller holds l.mu.
 func (l *Listener) release(c *conn) {
-	if c.released {
-		return
-	}
-	c.released = true
-	l.open--
-	delete(l.bare, c)
-	delete(l.active, c)
+	delete(l.open, c)
 	l.change.Broadcast()
 }
 
@@ -142,23 +152,17 @@ func (l *Listener) ConnState(nc net.Conn, state http.ConnState) {
 	if c == nil {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case c.released:
-	case state == http.StateIdle:
-		delete(l.active, c)
-		l.bare[c] = time.Now() // an idle connection may be closed at once
-		l.change.Broadcast()
-	case state == http.StateActive:
-		delete(l.bare, c)
+	switch state {
+	case http.StateIdle:
+		c.setDue(l.now(), never) // an idle connection may be closed at once
+	case http.StateActive:
+		due := time.Duration(never)
 		if l.busy > 0 {
-			l.active[c] = time.Now().Add(l.busy)
-			l.change.Broadcast()
+			due = l.now() + l.busy
 		}
-	case state == http.StateHijacked:
-		delete(l.bare, c)
-		delete(l.active, c)
+		c.setDue(never, due)
+	case http.StateHijacked:
+		c.setDue(never, never)
 	}
 }
 
@@ -174,12 +178,9 @@ func (l *Listener) ConnContext(ctx context.Context, nc net.Conn) context.Context
 // connection does not come from a [Listener].
 func Keep(ctx context.Context) {
 	c, _ := ctx.Value(connKey{}).(*conn)
-	if c == nil {
-		return
+	if c != nil {
+		c.activeDue.Store(never)
 	}
-	c.listener.mu.Lock()
-	defer c.listener.mu.Unlock()
-	delete(c.listener.active, c)
 }
 
 // connOf returns the Listener's connection for a connection of the server, which may be TLS
@@ -196,7 +197,7 @@ func connOf(nc net.Conn) *conn {
 func (l *Listener) Open() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.open
+	return len(l.open)
 }
 
 // Close implements [net.Listener]. It does not close open connections.
@@ -213,7 +214,18 @@ func (l *Listener) Close() error {
 type conn struct {
 	net.Conn
 	listener *Listener
-	released bool // guarded by listener.mu
+
+	// When the connection may be closed, on the clock of listener.now: bareDue while it
+	// has no request, activeDue while it has one. The other one is never. They are
+	// atomic, because a lock would be shared by all requests.
+	bareDue, activeDue atomic.Int64
+}
+
+// setDue sets when the connection may be closed. The caller does not hold listener.mu.
+func (c *conn) setDue(bare, active time.Duration) {
+	c.bareDue.Store(int64(bare))
+	c.activeDue.Store(int64(active))
+	c.listener.wake()
 }
 
 // Close implements [net.Conn].

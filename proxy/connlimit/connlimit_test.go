@@ -151,6 +151,21 @@ func TestAnIdleConnectionMakesWayAndOneInUseDoesNot(t *testing.T) {
 	}
 }
 
+func TestEachOfManyConnectionsGetsTheRoomOfAnIdleOne(t *testing.T) {
+	s := newServer(t, 2, time.Hour, time.Hour, false)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 50 {
+				if !s.dial().send("/").answered() {
+					t.Error("a connection is not let in")
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
 func TestOneWithoutARequestMakesWayAfterItsTime(t *testing.T) {
 	for _, tt := range []struct {
 		grace time.Duration
