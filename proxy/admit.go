@@ -22,8 +22,8 @@ func newGate(options *Options) *gate {
 	return &gate{options, wire.Hosts{Loopback: options.Loopback, Domain: options.PortalDomain, Allowed: options.AllowedHosts}}
 }
 
-// admit decides whether the request is forwarded, and for which portal. If the request is
-// refused, the admission contains what was found before that, for the access log. The
+// admit runs the gate's checks in order: is the request an API call, who sends it, for which
+// portal, and may the client do that. If the request is refused, the admission contains what was found before that, for the access log. The
 // order of the steps is a promise: a client without rights to a portal does not learn
 // whether the portal is connected.
 func (g *gate) admit(r *http.Request) (a admission, refused *refusal) {
@@ -43,8 +43,13 @@ func (g *gate) admit(r *http.Request) (a admission, refused *refusal) {
 // refuse refuses requests that are malformed or cannot be API calls.
 func (g *gate) refuse(r *http.Request, a *admission) *refusal {
 	switch r.Method {
-	case http.MethodConnect, http.MethodTrace:
-		return methodRefused(r.Method)
+	case http.MethodTrace:
+		return traceRefused()
+	case http.MethodConnect:
+		if g.Intercept == nil {
+			return connectNotOffered()
+		}
+		return connectMisplaced() // over HTTP/2, or in a tunnel
 	case "PRI":
 		// A connection that begins with HTTP/2's preface and does not continue as
 		// HTTP/2: net/http's server passes the preface to the handler as an HTTP/2
@@ -93,14 +98,15 @@ func (g *gate) identify(r *http.Request, a *admission) *refusal {
 	case a.tunnel == nil || refused == nil || refused.category != "CLIENT_UNAUTHENTICATED":
 		return refused
 	case r.Method == http.MethodConnect:
-		return proxyUnauthenticated()
+		return proxyUnauthenticated(!a.key.IsZero())
 	default:
 		return tunnelUnauthenticated()
 	}
 }
 
 // findClient finds the client by its key, which is wherever an SDK puts its credential.
-// A request with several different keys counts as one without a key.
+// A request with several different keys counts as one without a key: a.key stays empty. It
+// also stays empty if Clients is nil, so code that has checked a.key needs no check of Clients.
 func (g *gate) findClient(r *http.Request, a *admission) *refusal {
 	presented := presentedKeys(r, a)
 	if len(presented) == 1 && g.Clients != nil {
@@ -111,6 +117,8 @@ func (g *gate) findClient(r *http.Request, a *admission) *refusal {
 		return nil // the key proves that no unknown web page sends this
 	}
 	if clients.IsKey(a.key.Reveal()) && !g.Clients.Loaded() {
+		// The key may be one that is not loaded yet, and then proves what the checks
+		// below ask for.
 		return clientsUnavailable()
 	}
 	if !a.key.IsZero() && g.Clients.Expired(a.key) {
@@ -122,7 +130,7 @@ func (g *gate) findClient(r *http.Request, a *admission) *refusal {
 	case a.tunnel == nil && !g.hosts.Accept(r.Host):
 		return foreignHost(g.Loopback)
 	case g.Loopback && wire.CameThroughProxy(r):
-		return clientForwarded()
+		return clientForwarded(!a.key.IsZero())
 	}
 	// SDKs send no credential with a call of HubSpot's token endpoint, whose
 	// credential is in the body.
@@ -138,9 +146,11 @@ func (g *gate) findClient(r *http.Request, a *admission) *refusal {
 	case len(presented) > 1:
 		return clientAmbiguous()
 	case !a.key.IsZero() && !g.Clients.Loaded():
+		// A client's key need not have the form of IsKey. A text of another form is not
+		// refused earlier, because it may be the placeholder of a call that needs no key.
 		return clientsUnavailable()
 	}
-	return clientUnauthenticated()
+	return clientUnauthenticated(!a.key.IsZero())
 }
 
 // presentedKeys returns the distinct values that the request presents as its client key. For
@@ -168,33 +178,51 @@ func (g *gate) refuseKey(r *http.Request, a *admission) *refusal {
 	return nil
 }
 
+// A portalName is a text by which a request names its portal.
+type portalName struct {
+	id    string
+	place place
+}
+
+// A place is where a request names its portal.
+type place int
+
+const (
+	inPath   place = iota // /portals/62515/crm/…
+	inHost                // 62515.localhost
+	inTunnel              // the user name of the tunnel; only a valid id counts
+	inHeader              // X-HubSpot-Portal-Id
+)
+
 // route finds the portal of the request. A request can name it by path prefix, host name,
 // user name of the tunnel, or header. If the request names none, choosePortal decides.
 // HubSpot's own OAuth endpoints need no portal.
 func (g *gate) route(r *http.Request, a *admission) *refusal {
-	var named []string
+	var named []portalName
 	prefix, rest, hasPrefix := a.target.PortalPrefix()
 	if hasPrefix {
-		named = append(named, prefix)
+		named = append(named, portalName{prefix, inPath})
 	}
 	if below := g.hosts.Below(r.Host); below != "" {
-		named = append(named, below)
+		named = append(named, portalName{below, inHost})
 	}
 	if a.tunnel != nil && hubspot.ValidPortal(a.tunnel.User) {
-		named = append(named, a.tunnel.User)
+		named = append(named, portalName{a.tunnel.User, inTunnel})
 	}
-	named = append(named, r.Header[wire.PortalHeader]...)
-	for _, id := range named {
+	for _, id := range r.Header[wire.PortalHeader] {
+		named = append(named, portalName{id, inHeader})
+	}
+	for _, name := range named {
 		switch {
-		case !hubspot.ValidPortal(id):
-			return portalInvalid()
-		case id != named[0]:
+		case !hubspot.ValidPortal(name.id):
+			return portalInvalid(name.place, g.PortalDomain)
+		case name.id != named[0].id:
 			return portalConflict()
 		}
 	}
 	a.target = rest
 	if len(named) > 0 {
-		a.named = named[0]
+		a.named = named[0].id
 	}
 	if a.target.IsOAuth() {
 		return nil
@@ -239,7 +267,7 @@ func (g *gate) admitTunnel(r *http.Request) (a admission, refused *refusal) {
 	name, ok := g.Intercept.Target(r.RequestURI)
 	switch {
 	case r.ProtoMajor != 1:
-		return a, methodRefused("CONNECT over HTTP/2")
+		return a, connectMisplaced()
 	case !ok:
 		return a, connectRefused(g.Intercept.Names())
 	case hasBody(r):
@@ -249,7 +277,7 @@ func (g *gate) admitTunnel(r *http.Request) (a admission, refused *refusal) {
 	}
 	user, key, ok := intercept.Credentials(r.Header)
 	if !ok || clients.IsKey(user) {
-		return a, proxyUnauthenticated()
+		return a, proxyMisauthenticated()
 	}
 	a.tunnel = &intercept.Tunnel{Name: name, User: user, Key: key}
 	refused = g.identify(r, &a)

@@ -47,7 +47,7 @@ func (t *authenticate) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // sendAuthenticated sends the request with its portal's credential, and once more with
-// another one if HubSpot answers 401, unless that has been done before.
+// another one if HubSpot answers 401, at most once for a call.
 func (t *authenticate) sendAuthenticated(r *http.Request, c *call) (*http.Response, error) {
 	began := time.Now()
 	credential, err := t.credentials.Credential(r.Context(), c.portal)

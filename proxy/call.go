@@ -25,7 +25,7 @@ type call struct {
 
 	admission
 	tokenCallCounted bool // tokenCalls counts this call
-	counted          bool // load counts this call
+	inLoad           bool // load counts this call
 	tokenInfo        bool // the forwarded body contains the portal's token
 	bodyRead         bool // oauth or tokenCalls has read the body already
 	bodyAhead        int  // length of the body, if turns.readAhead has read it

@@ -76,7 +76,7 @@ func New(options Options) *Proxy {
 func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	p.underWay.Add(1)
 	c := &call{began: time.Now(), request: r}
-	a := &reply{ResponseWriter: rw, call: c, last: &p.stopping}
+	a := &reply{ResponseWriter: rw, call: c, stopping: &p.stopping}
 	c.flush = a.flush
 	defer p.end(c, a)
 
@@ -90,12 +90,13 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	p.reverse.ServeHTTP(a, p.forwarded(c, a))
 	if c.response != nil && len(c.response.Trailer) > 0 {
-		c.conceal(rw.Header()) // which now has the trailers too
+		c.conceal(a.Header()) // which now has the trailers too
 	}
 	a.finished = true
 }
 
-// admit decides whether the request is forwarded.
+// admit runs the checks in order: gate (rights, portal), load (MAX_REQUESTS), oauth (bodies
+// under /oauth/), turns (rate limits).
 func (p *Proxy) admit(c *call, rw http.ResponseWriter) (refused *refusal) {
 	c.debug = c.request.Header.Get(wire.DebugHeader) == "1"
 	if c.admission, refused = p.gate.admit(c.request); refused != nil {
@@ -104,7 +105,7 @@ func (p *Proxy) admit(c *call, rw http.ResponseWriter) (refused *refusal) {
 	if refused = p.load.admit(c.clientName()); refused != nil {
 		return refused
 	}
-	c.counted = true
+	c.inLoad = true
 	connlimit.Keep(c.request.Context()) // an admitted request has no time limit
 	if refused = p.oauth.admit(rw, c); refused != nil {
 		return refused
@@ -158,7 +159,7 @@ func (p *Proxy) end(c *call, a *reply) {
 	p.recorder.record(outcomeOf(c, a, time.Now()), a.Header())
 	p.oauth.tokenCalls.end(c)
 	p.turns.end(c)
-	if c.counted {
+	if c.inLoad {
 		p.load.end(c.clientName())
 	}
 	p.underWay.Add(-1)
@@ -175,7 +176,7 @@ func (p *Proxy) connect(a *reply) {
 	}
 	raw, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
 	if err != nil {
-		a.refuse(methodRefused(http.MethodConnect))
+		a.refuse(connectMisplaced())
 		return
 	}
 	c.connected, a.status = true, http.StatusOK

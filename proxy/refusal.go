@@ -157,9 +157,23 @@ func portalEnded(ended *tokens.EndedError) *refusal {
 			" The proxy's operator can "+tokens.Portal{ID: ended.Portal, State: tokens.Ended}.Remedy()+".")
 }
 
-func methodRefused(method string) *refusal {
-	r := newRefusal("METHOD_REFUSED",
-		method+" is not forwarded. Use the proxy as the base URL of HubSpot's API; it is not an HTTP proxy (HTTP_PROXY).")
+func traceRefused() *refusal {
+	return methodRefused("TRACE is not forwarded, because the answer to TRACE repeats the request, with the portal's credential. Use another method.")
+}
+
+// connectNotOffered refuses CONNECT if INTERCEPT_CA_CERT_FILE is not set.
+func connectNotOffered() *refusal {
+	return methodRefused("CONNECT is not accepted, because INTERCEPT_CA_CERT_FILE is not set, so this proxy cannot be the HTTPS proxy of a client (HTTPS_PROXY). " +
+		"Use the proxy's address as the client's base URL of HubSpot's API. If the base URL cannot be changed, the proxy's operator can set INTERCEPT_CA_CERT_FILE and INTERCEPT_CA_KEY_FILE, whose files the command ca generate makes.")
+}
+
+// connectMisplaced refuses CONNECT over HTTP/2, and in a tunnel.
+func connectMisplaced() *refusal {
+	return methodRefused("CONNECT is accepted over HTTP/1.1 only, and not inside a tunnel. Configure the client to reach its HTTPS proxy (HTTPS_PROXY) over HTTP/1.1, and directly.")
+}
+
+func methodRefused(message string) *refusal {
+	r := newRefusal("METHOD_REFUSED", message)
 	r.allow = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 	return r
 }
@@ -190,12 +204,21 @@ func foreignHost(loopback bool) *refusal {
 }
 
 const (
-	sendKey = "Send one, as Authorization: Bearer hap_… or hapikey=hap_…. " + makeKey
+	sendKey = "Send a known one, as Authorization: Bearer hap_… or hapikey=hap_…. " + makeKey
 	makeKey = "The proxy's operator makes client keys with the command client add."
 )
 
-func clientUnauthenticated() *refusal {
-	return newRefusal("CLIENT_UNAUTHENTICATED", "No known client key was sent. "+sendKey)
+// missingKey returns what is wrong with the client key of a call. given means that the call
+// has a key.
+func missingKey(given bool) string {
+	if given {
+		return "The client key is not known. "
+	}
+	return "The call has no client key. "
+}
+
+func clientUnauthenticated(keyGiven bool) *refusal {
+	return newRefusal("CLIENT_UNAUTHENTICATED", missingKey(keyGiven)+sendKey)
 }
 
 func clientAmbiguous() *refusal {
@@ -210,9 +233,9 @@ func clientExpired() *refusal {
 
 // clientForwarded refuses a request without a key that another proxy on this machine has
 // forwarded.
-func clientForwarded() *refusal {
+func clientForwarded(keyGiven bool) *refusal {
 	return newRefusal("CLIENT_UNAUTHENTICATED",
-		"The call came through another proxy (it has Forwarded, X-Forwarded-*, X-Real-IP or Via, or is HTTP/1.0), so it may come from any machine and needs a client key. No known client key was sent. "+sendKey)
+		"The call came through another proxy (it has Forwarded, X-Forwarded-*, X-Real-IP or Via, or is HTTP/1.0), so it may come from any machine and needs a client key. "+missingKey(keyGiven)+sendKey)
 }
 
 // clientsUnavailable refuses an unknown key before all clients were loaded, because the key
@@ -227,9 +250,18 @@ func portalRequired() *refusal {
 		"No portal is named. Put /portals/{id} before the path, send the header X-HubSpot-Portal-Id, or ask the proxy's operator to set DEFAULT_PORTAL.")
 }
 
-func portalInvalid() *refusal {
+// portalInvalid refuses a text that is not a portal id. The message does not quote the text,
+// which may be a client key in the wrong place.
+func portalInvalid(where place, domain string) *refusal {
+	text, form := "value of the header X-HubSpot-Portal-Id", "X-HubSpot-Portal-Id: 62515"
+	switch where {
+	case inPath:
+		text, form = "part of the path after /portals/", "/portals/62515/crm/v3/objects/contacts"
+	case inHost:
+		text, form = "part of the host name before ."+domain, "62515."+domain
+	}
 	return newRefusal("PORTAL_INVALID",
-		"The portal in the path, in the host name or in X-HubSpot-Portal-Id is not a portal id. A portal id is HubSpot's Hub ID, digits only, such as 62515.")
+		"The "+text+" is not a portal id. A portal id is HubSpot's Hub ID, digits only: "+form+".")
 }
 
 func portalConflict() *refusal {
@@ -247,10 +279,17 @@ func connectRefused(names []string) *refusal {
 		"The proxy opens tunnels to port 443 of "+strings.Join(names, ", ")+" only. Configure the client to call other servers directly, for example by NO_PROXY.")
 }
 
-// proxyUnauthenticated refuses a CONNECT request.
-func proxyUnauthenticated() *refusal {
+// proxyUnauthenticated refuses a CONNECT request without a known client key.
+func proxyUnauthenticated(keyGiven bool) *refusal { return proxyKeyNeeded(missingKey(keyGiven)) }
+
+// proxyMisauthenticated refuses a CONNECT request whose Proxy-Authorization cannot be read.
+func proxyMisauthenticated() *refusal {
+	return proxyKeyNeeded("Proxy-Authorization is malformed, has two values, or has the client key as the user name. ")
+}
+
+func proxyKeyNeeded(problem string) *refusal {
 	r := newRefusal("CLIENT_UNAUTHENTICATED",
-		"No known client key was sent. Give it as the password of the HTTPS proxy: HTTPS_PROXY=http://{portal id}:hap_…@{host}:{port}. "+makeKey)
+		problem+"Give a known client key as the password of the HTTPS proxy: HTTPS_PROXY=http://{portal id}:hap_…@{host}:{port}. "+makeKey)
 	r.toConnect = true
 	return r
 }

@@ -112,7 +112,7 @@ func TestMessagesSayWhatToDo(t *testing.T) {
 		{"GET /a", refused{400, "PORTAL_REQUIRED"}, []string{"/portals/{id}", "X-HubSpot-Portal-Id", "DEFAULT_PORTAL"}, [2]string{}},
 		{"GET /portals/x", refused{400, "PORTAL_INVALID"}, []string{"digits", "62515"}, [2]string{}},
 		{"GET /portals/1/a", refused{403, "PORTAL_NOT_CONNECTED"}, []string{"portal 1", "connect the portal"}, [2]string{}},
-		{"TRACE /a", refused{405, "METHOD_REFUSED"}, []string{"TRACE", "base URL"}, [2]string{"Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}},
+		{"TRACE /a", refused{405, "METHOD_REFUSED"}, []string{"TRACE", "Use another method"}, [2]string{"Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}},
 	} {
 		got := r.answerTo(test.request + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		message := refusal(t, got, test.want)

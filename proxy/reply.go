@@ -15,8 +15,8 @@ import (
 // is held back.
 type reply struct {
 	http.ResponseWriter
-	call *call
-	last *atomic.Bool // true means that this answer must close its connection
+	call     *call
+	stopping *atomic.Bool // true means that this answer must close its connection
 
 	interim *interim // nil if the client does not wait for 100 Continue
 
@@ -103,7 +103,7 @@ func (a *reply) inform(status int) {
 //     (section 6.1).
 func (a *reply) mustClose() bool {
 	r := a.call.request
-	return a.last.Load() || a.call.tunnelEnds() || r.ProtoMajor == 1 &&
+	return a.stopping.Load() || a.call.tunnelEnds() || r.ProtoMajor == 1 &&
 		(a.call.unread() || len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1))
 }
 

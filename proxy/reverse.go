@@ -46,11 +46,11 @@ func (h hooks) rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL = c.target.URL(h.upstream)
 	r.Out.Host = "" // the upstream's
 	wire.ForwardHeader(r.Out.Header, r.In.Header, c.clientKey())
-	c.announce()
+	c.recordTrailerNames()
 }
 
-// modifyResponse removes credentials from HubSpot's answer, and connects the body's OnWait
-// to the flush of the client's writer.
+// modifyResponse removes credentials from HubSpot's answer, and makes the answer's body flush
+// the client's answer before a read of HubSpot's body would block.
 func modifyResponse(response *http.Response) error {
 	c := callOf(response.Request.Context())
 	c.response = response

@@ -8,9 +8,9 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
-// announce records the names in the client's Trailer header. Call it before the body is
+// recordTrailerNames records the names in the client's Trailer header. Call it before the body is
 // read, because net/http's server then adds to the same map.
-func (c *call) announce() {
+func (c *call) recordTrailerNames() {
 	for name := range c.request.Trailer {
 		if wire.ForwardableTrailer(name) {
 			c.announced = append(c.announced, name)

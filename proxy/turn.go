@@ -122,20 +122,20 @@ func (t *turns) readAhead(c *call) error {
 	return nil
 }
 
-// sent counts a call that was sent, and learns HubSpot's limits from the answer.
-func (t *turns) sent(c *call, response *http.Response, err error, sent time.Time) {
+// sent counts a call that was sent at the time at, and learns HubSpot's limits from the answer.
+func (t *turns) sent(c *call, response *http.Response, err error, at time.Time) {
 	if t.Budget == nil {
 		return
 	}
 	if err != nil {
-		c.turn.Failed(sent)
+		c.turn.Failed(at)
 		if dialing := (*net.OpError)(nil); errors.As(err, &dialing) && dialing.Op == "dial" {
 			return
 		}
 	} else {
-		c.turn.Answered(response.Header, sent)
+		c.turn.Answered(response.Header, at)
 	}
-	t.Budget.Count(c.clientName(), c.portal, sent)
+	t.Budget.Count(c.clientName(), c.portal, at)
 }
 
 // rejected handles HubSpot's 429. If the limit is one of seconds, and the request can be
