@@ -3,6 +3,7 @@ package upstream
 import (
 	"bufio"
 	"errors"
+	"io"
 	"math"
 	"net"
 	"os"
@@ -27,6 +28,7 @@ type conn struct {
 	abort       func()    // calls Close; allocated once, for context.AfterFunc
 	readLimit   int64     // bytes that may still be read before Read fails
 	answerBegan bool      // at least one byte of the answer has arrived
+	readErr     error     // the last error of Read since the request began
 	timedOut    bool      // the request failed with a timeout
 	idleSince   time.Time // when the pool took the connection
 }
@@ -48,15 +50,24 @@ func (c *conn) shutdown() {
 	_ = c.Conn.Close()
 }
 
-// Read reads the server's bytes, decrypted if the connection uses TLS. Read fails
-// with errHeaderTooLong when readLimit is used up.
+// Read reads the server's bytes, decrypted if the connection uses TLS. Over TLS, Read
+// returns io.EOF only after close_notify: otherwise anybody on the way could cut an answer
+// whose end is the end of the connection (RFC 9112 section 9.8). Read fails with
+// errHeaderTooLong when readLimit is used up.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.readLimit <= 0 {
+		c.readErr = errHeaderTooLong
 		return 0, errHeaderTooLong
 	}
 	n, err := c.readTogether(p[:min(int64(len(p)), c.readLimit)])
 	c.readLimit -= int64(n)
 	c.answerBegan = c.answerBegan || n > 0
+	if err == io.EOF && c.raw.secure && c.raw.ended {
+		err = io.ErrUnexpectedEOF // the server has not sent close_notify
+	}
+	if err != nil {
+		c.readErr = err
+	}
 	return n, err
 }
 
@@ -120,6 +131,7 @@ type rawConn struct {
 	secure   bool // TLS runs over this connection
 	records  records
 	received int64 // bytes read from the socket
+	ended    bool  // the socket has returned io.EOF
 
 	writing  sync.Mutex // guards the fields below, up to writeUntil
 	gathered []byte     // not sent yet, see gather
@@ -162,6 +174,7 @@ func (r *rawConn) headerReceived() {
 func (r *rawConn) Read(p []byte) (int, error) {
 	n, err := r.read(p)
 	r.received += int64(n)
+	r.ended = r.ended || err == io.EOF
 	if r.secure {
 		r.records.follow(p[:n])
 	}

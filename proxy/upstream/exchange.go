@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -36,7 +37,7 @@ type exchange struct {
 // body was read to its end or closed, the connection goes back to the pool or is closed.
 func (d *direct) exchange(c *conn, r *http.Request) (*http.Response, error) {
 	e := &exchange{conn: c, direct: d, request: r}
-	c.answerBegan, c.readLimit = false, maxHeader // of all headers of the answer
+	c.answerBegan, c.readErr, c.readLimit = false, nil, maxHeader // of all headers of the answer
 	c.raw.beginRequest(d.timeout)
 	e.release = context.AfterFunc(r.Context(), c.abort)
 	if err := e.send(); err != nil {
@@ -78,7 +79,9 @@ func (e *exchange) receive() (*http.Response, error) {
 	for {
 		response, err := http.ReadResponse(e.from, e.request)
 		if err != nil {
-			return nil, err
+			// If reading failed in the middle of a line, ReadResponse reports the line as
+			// malformed: bufio.Reader.ReadLine drops the error.
+			return nil, cmp.Or(e.readErr, err)
 		}
 		status := response.StatusCode
 		if status < 100 || status > 199 || status == http.StatusSwitchingProtocols {

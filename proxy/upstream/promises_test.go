@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
@@ -399,6 +401,38 @@ func TestTheBytesOfABrokenAnswerAreFollowedByAnError(t *testing.T) {
 	}
 }
 
+// An answer without a length ends with its connection, and TLS shows whether that is the end.
+func TestOnlyCloseNotifyEndsATLSAnswerWithoutALength(t *testing.T) {
+	server := httptest.NewTLSServer(nil) // only for its certificate
+	t.Cleanup(server.Close)
+	trust := server.Client().Transport.(*http.Transport).TLSClientConfig
+	for _, notified := range []bool{true, false} {
+		address := serving(t, func(conn net.Conn) {
+			secure := tls.Server(conn, &tls.Config{Certificates: server.TLS.Certificates})
+			if _, err := readHead(bufio.NewReader(secure)); err == nil {
+				_, _ = io.WriteString(secure, "HTTP/1.1 200 OK\r\n\r\nhello")
+			}
+			if notified {
+				_ = secure.CloseWrite()
+			}
+		})
+		via := &url.URL{Scheme: "http", Host: connectProxy(t, address), User: url.UserPassword(proxyUser, proxyPassword)}
+		server, proxied := &url.URL{Scheme: "https", Host: address}, &url.URL{Scheme: "https", Host: "example.com"}
+		for name, config := range map[string]upstream.Config{
+			"direct": {URL: server}, "standard": {URL: server, HTTP2: true}, "with a timeout": {URL: server, HTTP2: true, Timeout: time.Minute},
+			"proxy": {URL: proxied, Proxy: http.ProxyURL(via)},
+		} {
+			config.TLS = trust
+			s := &site{Transport: upstream.New(config), url: config.URL.String()}
+			t.Cleanup(s.CloseIdleConnections)
+			status, body, err := s.send(s.request(t, "GET", "/a", nil))
+			if status != http.StatusOK || body != "hello" || (err == nil) != notified {
+				t.Errorf("%s, close_notify %v: status %d %q, %v", name, notified, status, body, err)
+			}
+		}
+	}
+}
+
 // Section 9.
 
 func TestAConnectionIsUsedAgainAfterAWholeAnswer(t *testing.T) {
@@ -460,10 +494,20 @@ func TestAnAnswerThatDoesNotComeInTimeIsErrTimeout(t *testing.T) {
 	for name, config := range ways {
 		t.Run(name, func(t *testing.T) {
 			config.Timeout = 50 * time.Millisecond
-			s := start(t, config, func(_ int64, _ net.Conn, from *bufio.Reader) { _, _ = io.Copy(io.Discard, from) })
-			for _, body := range []string{"", "abc"} {
-				if _, _, err := s.send(s.request(t, "POST", "/a", strings.NewReader(body))); !errors.Is(err, upstream.ErrTimeout) {
-					t.Errorf("%q: %v", body, err)
+			for _, begun := range []string{
+				"", "H", "HTTP/1.1 20", "HTTP/1.1 200 OK", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nX-A", "HTTP/1.1 200 OK\r\nX-A: b\r\n",
+				"HTTP/1.1 103 Early Hints\r\nX-A", "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 2",
+			} {
+				s := start(t, config, func(_ int64, conn net.Conn, from *bufio.Reader) {
+					if _, err := readHead(from); err == nil {
+						_, _ = io.WriteString(conn, begun)
+						_, _ = io.Copy(io.Discard, from)
+					}
+				})
+				for _, body := range []string{"", "abc"} {
+					if _, _, err := s.send(s.request(t, "POST", "/a", strings.NewReader(body))); !errors.Is(err, upstream.ErrTimeout) {
+						t.Errorf("%q after %q: %v", body, begun, err)
+					}
 				}
 			}
 		})

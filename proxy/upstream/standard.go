@@ -5,9 +5,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hubspot-auth-proxy/tokens/secret"
@@ -17,6 +19,7 @@ import (
 type standard struct {
 	transport *http.Transport
 	timeout   time.Duration
+	secure    bool // the URL is https
 
 	http1Once    sync.Once
 	withoutHTTP2 func() // called when the server answers with HTTP/1; nil means no callback
@@ -28,7 +31,7 @@ func newStandard(config Config) *standard {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(config.HTTP2)
-	s := &standard{timeout: config.Timeout, transport: &http.Transport{
+	s := &standard{timeout: config.Timeout, secure: config.URL.Scheme == "https", transport: &http.Transport{
 		Proxy: func(r *http.Request) (*url.URL, error) {
 			via, err := config.Proxy(r)
 			if err != nil {
@@ -42,7 +45,7 @@ func newStandard(config Config) *standard {
 			}
 			return nil
 		},
-		DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		DialContext:         dialObserved,
 		TLSClientConfig:     config.TLS,
 		TLSHandshakeTimeout: connectTimeout,
 		Protocols:           protocols,
@@ -57,13 +60,19 @@ func newStandard(config Config) *standard {
 		// for an encoding.
 		DisableCompression: true,
 	}}
-	if config.HTTP2 && config.URL.Scheme == "https" {
+	if config.HTTP2 && s.secure {
 		s.withoutHTTP2 = config.WithoutHTTP2
 	}
 	return s
 }
 
 func (s *standard) roundTrip(r *http.Request) (*http.Response, error) {
+	var used net.Conn
+	if s.secure {
+		r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+			GotConn: func(got httptrace.GotConnInfo) { used = got.Conn },
+		}))
+	}
 	response, cancel, err := watched(s.transport, r, s.timeout)
 	if err != nil {
 		return nil, err
@@ -72,19 +81,59 @@ func (s *standard) roundTrip(r *http.Request) (*http.Response, error) {
 		s.http1Once.Do(s.withoutHTTP2)
 	}
 	if response.Body != http.NoBody {
-		response.Body = &standardBody{ReadCloser: response.Body, cancel: cancel}
+		body := &standardBody{ReadCloser: response.Body, cancel: cancel}
+		if response.ProtoMajor < 2 && response.ContentLength < 0 && len(response.TransferEncoding) == 0 {
+			body.endsWith = observed(used)
+		}
+		response.Body = body
 	} else {
 		cancel()
 	}
 	return response, nil
 }
 
+// An observedConn records whether the peer has closed the connection.
+type observedConn struct {
+	net.Conn
+	ended atomic.Bool
+}
+
+func dialObserved(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &observedConn{Conn: conn}, nil
+}
+
+// Read implements net.Conn.
+func (c *observedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err == io.EOF {
+		c.ended.Store(true)
+	}
+	return n, err
+}
+
+// observed returns the observedConn below TLS. It returns nil for nil.
+func observed(conn net.Conn) *observedConn {
+	for {
+		over, is := conn.(interface{ NetConn() net.Conn })
+		if !is {
+			c, _ := conn.(*observedConn)
+			return c
+		}
+		conn = over.NetConn()
+	}
+}
+
 // standardBody is the body of an answer from http.Transport. It calls onWait before each
 // read, because http.Transport does not report whether a read would block.
 type standardBody struct {
 	io.ReadCloser
-	cancel context.CancelFunc
-	onWait func() // nil means no callback
+	cancel   context.CancelFunc
+	onWait   func()        // nil means no callback
+	endsWith *observedConn // the end of this connection ends the body; nil means that the body has another end, or no TLS
 }
 
 // OnWait implements Body.
@@ -95,7 +144,11 @@ func (b *standardBody) Read(p []byte) (int, error) {
 	if b.onWait != nil {
 		b.onWait()
 	}
-	return b.ReadCloser.Read(p)
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF && b.endsWith != nil && b.endsWith.ended.Load() {
+		err = io.ErrUnexpectedEOF // the server has not sent close_notify; see conn.Read
+	}
+	return n, err
 }
 
 // Close implements io.Closer.

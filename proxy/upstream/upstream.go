@@ -34,7 +34,9 @@
 // both continue. Each answer's body is a [Body].
 //
 // Incomplete messages (section 8). The bytes of an answer that came before it broke
-// off can be read, and are followed by an error other than io.EOF.
+// off can be read, and are followed by an error other than io.EOF. Over TLS, an answer
+// without a length ends with close_notify; a connection that ends without close_notify has
+// broken it off.
 //
 // Connections (section 9). A connection is used again if its request was sent
 // completely and the answer was read to its end. An idle connection is closed after a
