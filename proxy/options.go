@@ -131,9 +131,9 @@ type Credentials interface {
 // Clients finds clients by their key. [clients.Set] implements it. It must be safe for
 // concurrent use, and fast for unknown keys too.
 type Clients interface {
-	// Find returns the client that has the key. known is false if no client has it, or
+	// Find returns the client that has the key. It returns nil if no client has it, or
 	// if the key has expired.
-	Find(key secret.Text) (client *clients.Client, known bool)
+	Find(key secret.Text) *clients.Client
 
 	// Expired reports whether the key belongs to a client and has expired.
 	Expired(key secret.Text) bool

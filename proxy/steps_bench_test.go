@@ -109,7 +109,4 @@ func (knownClients) Expired(secret.Text) bool { return false }
 
 func (knownClients) Loaded() bool { return true }
 
-func (k knownClients) Find(key secret.Text) (client *clients.Client, known bool) {
-	client, known = k[clients.Hash(key)]
-	return client, known
-}
+func (k knownClients) Find(key secret.Text) *clients.Client { return k[clients.Hash(key)] }

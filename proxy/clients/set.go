@@ -95,17 +95,18 @@ func (s *Set) Close() {
 	s.loop.Wait()
 }
 
-// Find returns the client that has the key, unless the key has expired. It compares hashes,
-// so its running time reveals nothing about how much of a guessed key is right.
-func (s *Set) Find(key secret.Text) (client *Client, known bool) {
+// Find returns the client that has the key, or nil if no client has it or the key has expired.
+// It compares hashes, so its running time reveals nothing about how much of a guessed key is
+// right.
+func (s *Set) Find(key secret.Text) *Client {
 	held, known := s.holder(key)
 	if !known || !held.key.works(s.now) {
-		return nil, false
+		return nil
 	}
 	if !held.key.Expires.IsZero() && held.key.SHA256 != held.client.KeySHA256 {
 		s.reportOlder(held)
 	}
-	return held.client, true
+	return held.client
 }
 
 // Expired reports whether the key belongs to a client and has expired.

@@ -193,13 +193,6 @@ func connOf(nc net.Conn) *conn {
 	return c
 }
 
-// Open returns the number of open connections.
-func (l *Listener) Open() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.open)
-}
-
 // Close implements [net.Listener]. It does not close open connections.
 func (l *Listener) Close() error {
 	l.mu.Lock()

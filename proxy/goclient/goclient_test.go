@@ -46,14 +46,14 @@ func (f fixed) Renew(ctx context.Context, rejected *tokens.Credential, _ bool) (
 	return f.Credential(ctx, rejected.Portal)
 }
 
-func (fixed) Find(key secret.Text) (*clients.Client, bool) {
+func (fixed) Find(key secret.Text) *clients.Client {
 	switch {
 	case key.Equal(secret.New(keyOfOne)):
-		return &clients.Client{Name: "one", Portals: []string{portal}}, true
+		return &clients.Client{Name: "one", Portals: []string{portal}}
 	case key.Equal(secret.New(keyOfMany)):
-		return &clients.Client{Name: "many", Portals: []string{portal, other}}, true
+		return &clients.Client{Name: "many", Portals: []string{portal, other}}
 	}
-	return nil, false
+	return nil
 }
 
 func (fixed) Expired(secret.Text) bool { return false }
