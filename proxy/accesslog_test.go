@@ -258,7 +258,7 @@ func TestTheAnswerToHeadHasNoBody(t *testing.T) {
 const unprintable = "\u009b2J\u202e\u2028\u2029\u0085\u200b\ufeff\u00ad\ue000\U000e0001\u0378\xff\x9b\xc2"
 
 func TestWhatClientsSendIsPrintableInTheLog(t *testing.T) {
-	c := startCallers(t, anonymous)
+	c := startKeyed(t, anonymous)
 	server := c.proxy.Server()
 	server.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { panic(r.URL.Path + r.Host) })
 	faulty := listen(t, func(l net.Listener) { _ = server.Serve(l) })

@@ -82,7 +82,7 @@ func TestALoopbackProxyAnswersToItsOwnNamesOnly(t *testing.T) {
 }
 
 func TestAProxyOnAllAddressesAnswersNobodyWithoutAKeyByAForeignName(t *testing.T) {
-	keyed := startCallers(t, func(o *proxy.Options) {
+	keyed := startKeyed(t, func(o *proxy.Options) {
 		o.Loopback, o.AllowAnonymous, o.DefaultPortal = false, true, portalID
 		o.PortalDomain, o.AllowedHosts = "hubspot.example.com", []string{"hubspot.tools.svc.cluster.local"}
 	})
@@ -112,7 +112,7 @@ func TestAProxyOnAllAddressesAnswersNobodyWithoutAKeyByAForeignName(t *testing.T
 }
 
 func TestOnLoopbackNobodyIsLetInWithoutAKeyThroughAnotherProxy(t *testing.T) {
-	c := startCallers(t, anonymous)
+	c := startKeyed(t, anonymous)
 	lines := []string{"Forwarded: for=1.2.3.4", "X-Forwarded-For: 127.0.0.1", "x-forwarded-proto: https", "X-Forwarded-Host:", "X_Forwarded_For: 1.2.3.4", "X-Real-IP: 1.2.3.4", "Via: 1.1 nginx", "Connection: Via\r\nVia: 1.1 a"}
 	for _, line := range lines {
 		for _, request := range []string{"GET /a", "GET /portals/62515/a", "POST /oauth/v1/token"} {
@@ -123,7 +123,7 @@ func TestOnLoopbackNobodyIsLetInWithoutAKeyThroughAnotherProxy(t *testing.T) {
 		}
 	}
 	c.wantNoRequests(t)
-	elsewhere := startCallers(t, anonymous, func(o *proxy.Options) { o.Loopback = false })
+	elsewhere := startKeyed(t, anonymous, func(o *proxy.Options) { o.Loopback = false })
 	for _, line := range lines {
 		wantPortal(t, c.ask("GET /a", line, "Authorization: Bearer {one}"), portalID)
 		wantPortal(t, elsewhere.ask("GET /a", line), staticPortal)
@@ -131,7 +131,7 @@ func TestOnLoopbackNobodyIsLetInWithoutAKeyThroughAnotherProxy(t *testing.T) {
 }
 
 func TestWhateverHostARequestNamesItGoesToHubSpot(t *testing.T) {
-	c := startCallers(t, func(o *proxy.Options) { o.Loopback = false })
+	c := startKeyed(t, func(o *proxy.Options) { o.Loopback = false })
 	for _, request := range []string{
 		"GET /a HTTP/1.1\r\nHost: proxy.internal", "GET /a HTTP/1.1\r\nHost: 169.254.169.254", "GET /a HTTP/1.0", "GET /a HTTP/1.1\r\nHost:",
 		"GET http://169.254.169.254/a HTTP/1.1\r\nHost: proxy.internal", "GET https://u:p@evil.example:99/a HTTP/1.1\r\nHost: x", "GET ftp://evil/a HTTP/1.1\r\nHost: x",

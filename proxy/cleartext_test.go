@@ -110,7 +110,7 @@ func get(t *testing.T, client *http.Client, url string) (status int, header http
 func TestOverHTTP2TheSameCallsAreRefused(t *testing.T) {
 	eachHTTP2(t, func(t *testing.T, secured bool) {
 		for _, loopback := range []bool{true, false} {
-			c := startCallers(t, anonymous, func(o *proxy.Options) { o.Loopback, o.PortalDomain = loopback, "localhost" })
+			c := startKeyed(t, anonymous, func(o *proxy.Options) { o.Loopback, o.PortalDomain = loopback, "localhost" })
 			server := c.overHTTP2(secured)
 			for host, want := range map[string]string{
 				"evil.example": "403 BROWSER_REFUSED", "localhost": "200 ", "127.0.0.1:1": "200 ", "62517.localhost": "200 ", "x.localhost": "400 PORTAL_INVALID",

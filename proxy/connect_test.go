@@ -30,7 +30,7 @@ func askConnect(t *testing.T, conn net.Conn, target, lines string) received {
 
 func TestARefusedCONNECTOpensNoConnection(t *testing.T) {
 	set, _ := intercepting(t)
-	c := startCallers(t, set)
+	c := startKeyed(t, set)
 	address, visits := decoy(t)
 	_, port, _ := net.SplitHostPort(address)
 	hub := strings.TrimPrefix(c.hub.URL, "http://")
@@ -58,7 +58,7 @@ func TestARefusedCONNECTOpensNoConnection(t *testing.T) {
 }
 
 func TestWithoutACACONNECTIsRefused(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	got := askConnect(t, c.raw(""), "api.hubapi.com:443", "Proxy-Authorization: "+basic("62515", c.key["all"])+"\r\n")
 	refusal(t, got, refused{405, "METHOD_REFUSED"})
 	if got.Header.Get("Allow") == "" {
@@ -68,7 +68,7 @@ func TestWithoutACACONNECTIsRefused(t *testing.T) {
 
 func TestWhoHasNoKeyGets407BeforeTheHandshake(t *testing.T) {
 	set, _ := intercepting(t)
-	c := startCallers(t, set)
+	c := startKeyed(t, set)
 	for name, lines := range map[string][]string{
 		"nothing":                   nil,
 		"a portal":                  {basic("62515", "")},
@@ -113,7 +113,7 @@ func TestWhoHasNoKeyGets407BeforeTheHandshake(t *testing.T) {
 
 func TestACONNECTThatIsNoneIsRefused(t *testing.T) {
 	set, _ := intercepting(t)
-	c := startCallers(t, set)
+	c := startKeyed(t, set)
 	auth := "Proxy-Authorization: " + basic("", c.key["one"]) + "\r\n"
 	for name, lines := range map[string]string{
 		"a length":  auth + "Content-Length: 3\r\n\r\nabc",
@@ -134,7 +134,7 @@ func TestACONNECTThatIsNoneIsRefused(t *testing.T) {
 // A client may send the handshake's first bytes with the CONNECT request.
 func TestBytesThatComeWithTheCONNECTAreTheTunnels(t *testing.T) {
 	set, trusted := intercepting(t)
-	c := startCallers(t, set)
+	c := startKeyed(t, set)
 	conn := c.raw("")
 	inside, err := tunnel(&eager{Conn: conn}, trusted, basic("", c.key["one"]))
 	if err != nil {
@@ -184,7 +184,7 @@ func (e *eager) Read(p []byte) (int, error) {
 
 func TestWhereNoKeyIsNeededATunnelNeedsNone(t *testing.T) {
 	set, trusted := intercepting(t)
-	c := startCallers(t, set, anonymous)
+	c := startKeyed(t, set, anonymous)
 	for name, test := range map[string]struct {
 		authorization string
 		portal        string // or 407

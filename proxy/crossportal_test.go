@@ -19,7 +19,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// rights are the portals that clients of startCallers may use.
+// rights are the portals that clients of startKeyed may use.
 var rights = map[string][]string{
 	"one": {portalID}, "reader": {portalID}, "static": {staticPortal}, "two": {portalID, staticPortal},
 }
@@ -94,7 +94,7 @@ func TestNoBytesGetAnotherPortalsCredential(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("the seed is %d", seed)
-			c := startCallers(t, change)
+			c := startKeyed(t, change)
 			names := []string{"one", "reader", "static", "two"}
 			seen := c.watchRights()
 			together(t, n/2, 4, func(i int) error {
@@ -125,7 +125,7 @@ type seen struct {
 
 // watchRights checks whatever arrives at HubSpot from now on: each request has
 // the name of its client in a mark, and must have that client's credential.
-func (c callers) watchRights() *seen {
+func (c keyedRig) watchRights() *seen {
 	s := &seen{hub: c.hub}
 	c.hub.Observe(func(e hubspottest.Echo) {
 		fault := ""
@@ -175,7 +175,7 @@ func (s *seen) check(t *testing.T, least int) {
 
 // attacked sends the bytes, and reads what comes back until the connection
 // ends.
-func (c callers) attacked(text string, complete bool) error {
+func (c keyedRig) attacked(text string, complete bool) error {
 	conn, err := net.Dial("tcp", c.addr)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ func TestNoBytesInATunnelGetAnotherPortalsCredential(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("the seed is %d", seed)
 	set, trusted := intercepting(t)
-	c := startCallers(t, set, func(o *proxy.Options) { o.DefaultPortal = keyPortal })
+	c := startKeyed(t, set, func(o *proxy.Options) { o.DefaultPortal = keyPortal })
 	names := []string{"one", "reader", "static", "two"}
 	arrived := c.watchRights()
 	together(t, n, 4, func(i int) error {

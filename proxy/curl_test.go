@@ -32,7 +32,7 @@ func TestCurlWorksInEveryWay(t *testing.T) {
 	if err := os.WriteFile(ca, certificate, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := startCallers(t, func(o *proxy.Options) { o.Intercept, o.PortalDomain = authority, "localhost" })
+	c := startKeyed(t, func(o *proxy.Options) { o.Intercept, o.PortalDomain = authority, "localhost" })
 	bearer := func(client string) string { return "Authorization: Bearer " + c.key[client] }
 	host := strings.Replace(c.addr, "127.0.0.1", staticPortal+".localhost", 1)
 	via := "http://" + staticPortal + ":" + c.key["two"] + "@" + c.addr

@@ -22,7 +22,7 @@ const hidden = "GET /hidden HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer
 // answers sends bytes on one connection, in which {name} stands for the key of
 // that client, and returns its answers: each the status, and of what reached
 // HubSpot the method, target, portal, and bytes of the body.
-func (c callers) answers(sent string) (answers []string) {
+func (c keyedRig) answers(sent string) (answers []string) {
 	c.t.Helper()
 	for name, key := range c.key {
 		sent = strings.ReplaceAll(sent, "{"+name+"}", key)
@@ -54,7 +54,7 @@ func TestTheFramingOfABodyIsClearOrRefused(t *testing.T) {
 		whole   = "200 POST /a 62515 3"
 		other   = "200 GET /hidden 62516 0" // on the same connection, by its own right
 	)
-	c := startCallers(t)
+	c := startKeyed(t)
 	var arrived atomic.Int64 // hidden requests, at HubSpot
 	own := int64(0)          // of these, the ones on a connection that goes on, by their own right
 	c.hub.Observe(func(e hubspottest.Echo) {
@@ -177,7 +177,7 @@ func TestTheFramingOfABodyIsClearOrRefused(t *testing.T) {
 // much of it comes.
 func TestAChunkOfAnyLengthTakesAllThatFollows(t *testing.T) {
 	for _, size := range []string{"ffffffffffffffff", "8000000000000003", "7fffffffffffffff"} {
-		c := startCallers(t)
+		c := startKeyed(t)
 		c.hub.AllowClientKeys() // the hidden request is in the body, which is forwarded as it is
 		text := "POST /a HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {one}\r\nTransfer-Encoding: chunked\r\n\r\n" + size + "\r\nabc\r\n0\r\n\r\n" + hidden
 		conn := c.raw(strings.NewReplacer("{one}", c.key["one"], "{all}", c.key["all"]).Replace(text))

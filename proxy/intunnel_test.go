@@ -20,13 +20,13 @@ import (
 
 // inside is a client's tunnel.
 type inside struct {
-	callers
+	keyedRig
 	conn *tls.Conn
 	from *bufio.Reader
 }
 
 // inside opens a tunnel for a user with the key of the client of that name.
-func (c callers) inside(trusted *x509.CertPool, user, client string) inside {
+func (c keyedRig) inside(trusted *x509.CertPool, user, client string) inside {
 	c.t.Helper()
 	conn, err := tunnel(c.raw(""), trusted, basic(user, c.key[client]))
 	if err != nil {
@@ -35,7 +35,7 @@ func (c callers) inside(trusted *x509.CertPool, user, client string) inside {
 	return inside{c, conn, reading(conn)}
 }
 
-// ask sends a request as callers.ask does, in the tunnel.
+// ask sends a request as keyedRig.ask does, in the tunnel.
 func (i inside) ask(request string, lines ...string) received {
 	i.t.Helper()
 	text := request + " HTTP/1.1\r\n"
@@ -59,7 +59,7 @@ func (i inside) ask(request string, lines ...string) received {
 
 func TestARequestInATunnelHasTheRightsOfTheTunnelsKeyOnly(t *testing.T) {
 	set, trusted := intercepting(t)
-	c := startCallers(t, set)
+	c := startKeyed(t, set)
 	conflict := refused{400, "PORTAL_CONFLICT"}
 	for name, test := range map[string]struct {
 		user, client string
@@ -129,7 +129,7 @@ func TestARequestInATunnelHasTheRightsOfTheTunnelsKeyOnly(t *testing.T) {
 
 func TestATunnelOfARevokedKeyEndsAtItsNextRequest(t *testing.T) {
 	set, trusted := intercepting(t)
-	c := startCallers(t, set)
+	c := startKeyed(t, set)
 	for _, name := range []string{"one", "static"} {
 		i := c.inside(trusted, "", name)
 		if got := i.ask("GET /a"); got.StatusCode != 200 {
@@ -151,7 +151,7 @@ func TestATunnelOfARevokedKeyEndsAtItsNextRequest(t *testing.T) {
 
 func TestTheServersNameIsThatOfTheCONNECT(t *testing.T) {
 	set, trusted := intercepting(t)
-	c := startCallers(t, set)
+	c := startKeyed(t, set)
 	for name, config := range map[string]func(*tls.Config){
 		"HubSpot's other name": func(t *tls.Config) { t.ServerName, t.InsecureSkipVerify = "api.hubspot.com", true },
 		"another":              func(t *tls.Config) { t.ServerName, t.InsecureSkipVerify = "evil.example", true },
@@ -185,7 +185,7 @@ func TestTheServersNameIsThatOfTheCONNECT(t *testing.T) {
 // What goes through a tunnel arrives as what goes directly to the proxy.
 func TestARequestArrivesFromATunnelAsItArrivesDirectly(t *testing.T) {
 	set, trusted := intercepting(t)
-	c := startCallers(t, set)
+	c := startKeyed(t, set)
 	ask := func(client *http.Client, base string, method, target, body string) (hubspottest.Echo, *http.Response) {
 		request, err := http.NewRequestWithContext(t.Context(), method, base+target, strings.NewReader(body))
 		if err != nil {
@@ -230,7 +230,7 @@ func TestARequestArrivesFromATunnelAsItArrivesDirectly(t *testing.T) {
 }
 
 // revoke removes a client.
-func (c callers) revoke(name string) {
+func (c keyedRig) revoke(name string) {
 	c.t.Helper()
 	if err := errors.Join(c.store.Remove(c.t.Context(), name), c.set.Load(c.t.Context())); err != nil {
 		c.t.Fatal(err)
@@ -239,7 +239,7 @@ func (c callers) revoke(name string) {
 
 func TestHTTP2InATunnelHasTheSameRules(t *testing.T) {
 	set, trusted := intercepting(t)
-	c := startCallers(t, set)
+	c := startKeyed(t, set)
 	client := c.interceptedClient(trusted, "", c.key["one"], true)
 	ask := func(method, host string, header ...string) received {
 		request, err := http.NewRequestWithContext(t.Context(), method, "https://"+tunnelName+"/a", nil)
@@ -281,7 +281,7 @@ func TestHTTP2InATunnelHasTheSameRules(t *testing.T) {
 // open it.
 func TestATunnelGoesThroughTLSToo(t *testing.T) {
 	set, trusted := intercepting(t)
-	c := startCallers(t, set)
+	c := startKeyed(t, set)
 	server := c.overHTTP2(true)
 	client := c.interceptedClient(trusted, "", "", false)
 	transport := client.Transport.(*http.Transport)

@@ -14,7 +14,7 @@ import (
 )
 
 func TestATargetWithAClientKeyInItIsRefused(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	invalid := refused{400, "REQUEST_INVALID"}
 	escaped := func(name string) string { return "%68ap%5f" + strings.TrimPrefix(c.key[name], "hap_") }
 	for _, target := range []string{
@@ -29,7 +29,7 @@ func TestATargetWithAClientKeyInItIsRefused(t *testing.T) {
 	}
 	refusal(t, c.ask("{one} /a", "Authorization: Bearer {one}"), invalid)
 	refusal(t, c.ask("GET /a/{one}"), unauthenticated)
-	open := startCallers(t, anonymous)
+	open := startKeyed(t, anonymous)
 	refusal(t, open.ask("GET /a/{one}"), invalid)
 	refusal(t, open.ask("GET /oauth/v1/access-tokens/"+unknownKey), invalid)
 	for _, target := range []string{"/a/hap_short", "/a?hap_=1", "/a?hapikey={one}", "/a?access_token={one}&b", "/crm/v3/objects/hap_things-of-mine"} {
@@ -41,7 +41,7 @@ func TestATargetWithAClientKeyInItIsRefused(t *testing.T) {
 }
 
 func TestAHeaderWithAClientKeyStaysHere(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	got := c.ask("POST /a", "Authorization: Bearer {one}", "Hapikey: {one}", "private-app: {one}", "Cookie: a={all}; b", "X-A: b", "X-B: Bearer {one}", "X-B: c", "X-C: %68ap%5f"+strings.TrimPrefix(c.key["all"], "hap_"),
 		"Transfer-Encoding: chunked", "Trailer: X-D, X-E", "", "0", "X-D: {one}", "X-E: e")
 	echo, err := hubspottest.DecodeEcho(strings.NewReader(got.text))
@@ -60,7 +60,7 @@ func TestAHeaderWithAClientKeyStaysHere(t *testing.T) {
 
 // post sends a body under /oauth/, in which {name} stands for the key of that
 // client, as its lines do.
-func (c callers) post(target, body string, lines ...string) received {
+func (c keyedRig) post(target, body string, lines ...string) received {
 	c.t.Helper()
 	for name, key := range c.key {
 		body = strings.ReplaceAll(body, "{"+name+"}", key)
@@ -69,7 +69,7 @@ func (c callers) post(target, body string, lines ...string) received {
 }
 
 func TestABodyUnderOAuthWithTheClientKeyIsRefused(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	escaped := "%68ap%5F" + strings.TrimPrefix(c.key["one"], "hap_")
 	for _, target := range []string{"/oauth/v1/token", "/oauth/2026-03/token/introspect", "/oauth/v1/x", "/portals/62515/oauth/v3/token", "/oauth/v2/private-apps/get/access-token-info/"} {
 		for _, body := range []string{"token={one}", "a=b&client_secret=" + escaped, `{"tokenKey":"{one}"}`, `{"a":"\u0068ap_` + strings.TrimPrefix(c.key["one"], "hap_") + `"}`, strings.Repeat("a", 100000) + "{one}"} {
@@ -94,7 +94,7 @@ func TestABodyUnderOAuthWithTheClientKeyIsRefused(t *testing.T) {
 const tokenInfo = "/oauth/v2/private-apps/get/access-token-info"
 
 func TestTheKeyIsExchangedWhereItIsTheCredential(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	for _, test := range []struct {
 		target, body, key string
 		want              string // the portal, or the category
@@ -139,7 +139,7 @@ func TestATokenThatIsSentBackIsTakenOut(t *testing.T) {
 			w.Header().Set("X-Was", r.Header.Get("Accept-Encoding"))
 			_, _ = fmt.Fprintf(w, "%s %s %s", r.Header.Get("Authorization"), body, url.QueryEscape(string(body)))
 		})
-		c := startCallers(t, set)
+		c := startKeyed(t, set)
 		got := c.post(tokenInfo, `{"tokenKey":"{static}"}`, "Authorization: Bearer {static}", "Accept-Encoding: gzip")
 		if got.StatusCode != status || strings.Contains(got.text, staticToken) || got.Header.Get("X-Was") != "" {
 			t.Errorf("%d %v %s", got.StatusCode, got.Header, got.text)
@@ -154,6 +154,6 @@ func TestATokenThatIsSentBackIsTakenOut(t *testing.T) {
 }
 
 func TestTheTokenIsHadAsForEveryCall(t *testing.T) {
-	c := startCallers(t, func(o *proxy.Options) { o.Credentials = failing{&tokens.EndedError{Portal: portalID, Code: "BAD_HUB"}} })
+	c := startKeyed(t, func(o *proxy.Options) { o.Credentials = failing{&tokens.EndedError{Portal: portalID, Code: "BAD_HUB"}} })
 	refusal(t, c.post(tokenInfo, `{"tokenKey":"{one}"}`, "Authorization: Bearer {one}"), refused{403, "PORTAL_REAUTHORIZATION_REQUIRED"})
 }

@@ -15,7 +15,7 @@ import (
 const near, over = 127 << 10, 140 << 10
 
 func TestAHeaderUpToTheLimitPassesAndALongerOneIsRefused(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	lines := func(total int) string {
 		var text strings.Builder
 		for i := 0; text.Len() < total-30; i++ {
@@ -65,7 +65,7 @@ func TestAHeaderUpToTheLimitPassesAndALongerOneIsRefused(t *testing.T) {
 
 // To look at a header of the largest size is little work, whatever is in it.
 func TestNoHeaderCostsMuch(t *testing.T) {
-	c := startCallers(t, anonymous)
+	c := startKeyed(t, anonymous)
 	many := func(format string) string {
 		var text strings.Builder
 		for i := 0; text.Len() < near-300; i++ {

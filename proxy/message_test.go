@@ -8,7 +8,7 @@ import (
 )
 
 func TestAMessageNamesWhatIsWrong(t *testing.T) {
-	c := startCallers(t, func(o *proxy.Options) { o.PortalDomain = "hubspot.example.com" })
+	c := startKeyed(t, func(o *proxy.Options) { o.PortalDomain = "hubspot.example.com" })
 	for name, test := range map[string]struct {
 		request string
 		lines   []string

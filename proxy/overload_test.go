@@ -12,7 +12,7 @@ import (
 
 // hang sends a request that HubSpot does not answer, and returns when it is under
 // way; it ends when the connection is closed.
-func (c callers) hang(client, portal string) net.Conn {
+func (c keyedRig) hang(client, portal string) net.Conn {
 	c.t.Helper()
 	before := c.hub.Requests()
 	conn := c.raw("GET /portals/" + portal + "/fake/hang HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + c.key[client] + "\r\n\r\n")
@@ -21,7 +21,7 @@ func (c callers) hang(client, portal string) net.Conn {
 }
 
 func TestBeyondTheLimitRequestsAreRefusedAndOneClientHasHalf(t *testing.T) {
-	c := startCallers(t, func(o *proxy.Options) { o.MaxRequests = 4 })
+	c := startKeyed(t, func(o *proxy.Options) { o.MaxRequests = 4 })
 	call := func(client, portal string) received {
 		t.Helper()
 		return c.ask("GET /portals/"+portal+"/x", "Authorization: Bearer {"+client+"}")

@@ -13,7 +13,7 @@ import (
 )
 
 func TestAClientMayUseItsPathsOnly(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	for _, request := range []string{
 		"GET /crm/v3/objects/contacts", "GET /crm/v3/objects/contacts/", "POST /crm/v3/objects/contacts/batch/create", "DELETE /crm/v3/objects/contacts/1?a=/../b;c", "GET /crm/v3/owners?limit=1",
 		"GET /portals/62515/crm/v3/objects/contacts/1", "GET http://elsewhere/crm/v3/owners", "GET /crm/v3/objects/contacts/a%20b/%C3%A9", "GET /crm/v3/objects/contacts/a@b.example",
@@ -48,7 +48,7 @@ func TestAClientMayUseItsPathsOnly(t *testing.T) {
 // Whatever a client with path rules sends, HubSpot never gets a request from it that
 // a server could take for one of another path.
 func TestNoRequestReachesAPathOutsideOfItsRules(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	var outside atomic.Value
 	c.hub.Observe(func(e hubspottest.Echo) {
 		raw, _, _ := strings.Cut(e.Target, "?")
@@ -89,7 +89,7 @@ func TestNoRequestReachesAPathOutsideOfItsRules(t *testing.T) {
 
 func TestAnExpiredKeyIsUnauthenticated(t *testing.T) {
 	for _, change := range []func(*proxy.Options){func(*proxy.Options) {}, anonymous} {
-		c := startCallers(t, change)
+		c := startKeyed(t, change)
 		for _, request := range []string{"GET /a", "GET /portals/62515/a", "POST /oauth/v1/token"} {
 			got := c.ask(request, "Authorization: Bearer {expired}", "Content-Length: 0")
 			if message := refusal(t, got, unauthenticated); !strings.Contains(message, "has expired") || got.Header.Get("Www-Authenticate") != "Bearer" {

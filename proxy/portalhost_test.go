@@ -10,8 +10,8 @@ import (
 func domain(o *proxy.Options) { o.PortalDomain = "localhost" }
 
 func TestTheHostNameNamesThePortal(t *testing.T) {
-	c := startCallers(t, domain)
-	open := startCallers(t, domain, anonymous)
+	c := startKeyed(t, domain)
+	open := startKeyed(t, domain, anonymous)
 	for _, test := range []struct {
 		host, target, header, client string
 		portal, category             string // one of them
@@ -77,7 +77,7 @@ func TestTheHostNameNamesThePortal(t *testing.T) {
 }
 
 func TestWithoutAPortalDomainTheHostNamesNoPortal(t *testing.T) {
-	c := startCallers(t, anonymous)
+	c := startKeyed(t, anonymous)
 	wantPortal(t, c.answerTo("GET /a HTTP/1.1\r\nHost: 62517.localhost\r\n\r\n"), staticPortal)
 	wantPortal(t, c.answerTo("GET /a HTTP/1.1\r\nHost: www.localhost\r\n\r\n"), staticPortal)
 }

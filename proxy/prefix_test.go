@@ -12,7 +12,7 @@ import (
 
 // outcome is what became of a request: the portal, the kind of its credential
 // and the target that HubSpot got, or the category of the refusal.
-func (c callers) outcome(target, client string, lines ...string) string {
+func (c keyedRig) outcome(target, client string, lines ...string) string {
 	c.t.Helper()
 	if client != "" {
 		lines = append(lines, "Authorization: Bearer {"+client+"}")
@@ -40,7 +40,7 @@ func TestNoTrickWithThePrefixLeadsToAnotherPortal(t *testing.T) {
 		one       = "62515 oauth "
 		other     = "62516 access_token "
 	)
-	keyed, open := startCallers(t), startCallers(t, anonymous)
+	keyed, open := startKeyed(t), startKeyed(t, anonymous)
 	for _, test := range []struct{ target, header, one, all, nobody string }{
 		{"/portals/62515/a", "", one + "/a", one + "/a", one + "/a"},
 		{"/portals/62516/a", "", forbidden, other + "/a", other + "/a"},
@@ -120,7 +120,7 @@ func TestNoTrickWithThePrefixLeadsToAnotherPortal(t *testing.T) {
 			t.Errorf("%.60q with %.60q (-want +got):\n%s", test.target, test.header, diff)
 		}
 	}
-	for _, c := range []callers{keyed, open} {
+	for _, c := range []keyedRig{keyed, open} {
 		if v := c.hub.Violations(); len(v) > 0 {
 			t.Error(v)
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 func TestAClientGetsItsOwnPortalsOnly(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	for request, portal := range map[string]string{
 		"one /a":                    portalID,
 		"one /portals/62515/a":      portalID,
@@ -56,7 +56,7 @@ func TestAClientGetsItsOwnPortalsOnly(t *testing.T) {
 }
 
 func TestTheDefaultPortalIsNoRight(t *testing.T) {
-	c := startCallers(t, func(o *proxy.Options) { o.DefaultPortal = keyPortal })
+	c := startKeyed(t, func(o *proxy.Options) { o.DefaultPortal = keyPortal })
 	refusal(t, c.ask("GET /a", "Authorization: Bearer {two}"), forbidden)
 	wantPortal(t, c.ask("GET /a", "Authorization: Bearer {one}"), portalID)
 	wantPortal(t, c.ask("GET /a", "Authorization: Bearer {all}"), keyPortal)
@@ -68,7 +68,7 @@ func TestTheDefaultPortalIsNoRight(t *testing.T) {
 // Connected or not, served here or not, ended or not: who has no right sees no
 // difference.
 func TestWhoHasNoRightLearnsNothingOfThePortal(t *testing.T) {
-	c := startCallers(t, func(o *proxy.Options) { o.ServePortals = []string{portalID, staticPortal, "98"} })
+	c := startKeyed(t, func(o *proxy.Options) { o.ServePortals = []string{portalID, staticPortal, "98"} })
 	var texts []string
 	for _, portal := range []string{staticPortal, keyPortal, "98", "97"} {
 		got := c.ask("GET /portals/"+portal+"/a", "Authorization: Bearer {one}")
@@ -100,7 +100,7 @@ func TestWhoHasNoRightLearnsNothingOfThePortal(t *testing.T) {
 }
 
 func TestAReaderReadsOnly(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	for _, request := range []string{
 		"GET /crm/v3/objects/contacts",
 		"HEAD /crm/v3/objects/contacts",
@@ -254,7 +254,7 @@ func TestNoRequestGetsAnotherPortalsCredential(t *testing.T) {
 		"anonymous": anonymous,
 	} {
 		t.Run(mode, func(t *testing.T) {
-			c := startCallers(t, change)
+			c := startKeyed(t, change)
 			random := rand.New(rand.NewPCG(20261123, 7))
 			pick := func(options ...string) string { return options[random.IntN(len(options))] }
 			n := volume(3000, 1000)

@@ -11,7 +11,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 )
 
-// routingClients are clients of startCallers, with the portals that they may
+// routingClients are clients of startKeyed, with the portals that they may
 // use.
 var routingClients = []struct {
 	name    string
@@ -34,7 +34,7 @@ func FuzzRouting(f *testing.F) {
 			f.Add(target, header, uint8(i))
 		}
 	}
-	c := startCallers(f)
+	c := startKeyed(f)
 	line := &line{addr: c.addr}
 	f.Cleanup(line.close)
 	var mu sync.Mutex

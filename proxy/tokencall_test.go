@@ -25,7 +25,7 @@ func chunked(size int) string {
 }
 
 func TestATokenCallWithoutAKeyHasAShortBody(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	const limit = 64 << 10
 	for name, test := range map[string]struct {
 		request string
@@ -57,7 +57,7 @@ func TestATokenCallWithoutAKeyHasAShortBody(t *testing.T) {
 
 func TestATokenCallWithoutAKeyMustNotBeSlow(t *testing.T) {
 	t.Parallel()
-	c := startCallers(t)
+	c := startKeyed(t)
 	c.proxy.SetTokenBodyTime(200 * time.Millisecond)
 	for _, body := range []string{tokenCall("Content-Length: 3") + "a", tokenCall("Transfer-Encoding: chunked") + "1\r\na\r\n"} {
 		message := refusal(t, c.answerTo(body), refused{400, "REQUEST_INVALID"})
@@ -83,7 +83,7 @@ func TestATokenCallMayWaitForItsAnswer(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, "{}")
 	})
-	c := startCallers(t, set)
+	c := startKeyed(t, set)
 	c.proxy.SetTokenBodyTime(100 * time.Millisecond)
 	for _, over := range []func() (int, error){
 		func() (int, error) { return c.answerTo(tokenCall("Content-Length: 3") + "a=b").StatusCode, nil },
@@ -106,7 +106,7 @@ func (r *rig) tokenCallOverHTTP2(secured bool) (status int, err error) {
 }
 
 func TestSlowTokenCallsWithoutAKeyHoldLittle(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	before := descriptors(t)
 	answers := make(chan received, 100)
 	var slow []net.Conn
@@ -161,7 +161,7 @@ func descriptors(t *testing.T) int {
 
 func TestTheTokenEndpointCanBeClosedToThoseWithoutAKey(t *testing.T) {
 	for _, anybody := range []bool{false, true} {
-		c := startCallers(t, func(o *proxy.Options) {
+		c := startKeyed(t, func(o *proxy.Options) {
 			o.OAuthNeedsKey, o.AllowAnonymous, o.DefaultPortal = true, anybody, staticPortal
 		})
 		refusal(t, c.answerTo(tokenCall("Content-Length: 0")), unauthenticated)

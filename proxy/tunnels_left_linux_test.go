@@ -63,7 +63,7 @@ func TestATunnelThatIsLeftLeavesNothingBehind(t *testing.T) {
 	const n, few = 1000, 60
 	files, goroutines := descriptors(t), runtime.NumGoroutine()
 	set, trusted := intercepting(t)
-	c := startCallers(t, set)
+	c := startKeyed(t, set)
 	ways := leavings()
 	names := slices.Sorted(maps.Keys(ways))
 	together(t, n, 50, func(i int) error {

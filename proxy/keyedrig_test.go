@@ -14,23 +14,21 @@ import (
 	"hubspot-auth-proxy/tokens/store"
 )
 
-// callers is a rig with the three portals of startKinds, for callers with
-// keys: each by the client's name.
-type callers struct {
+// A keyedRig is a rig with the three portals of startKinds, and clients with keys.
+type keyedRig struct {
 	*rig
-	key   map[string]string
+	key   map[string]string // by the client's name
 	store clients.Store
 	set   *clients.Set
 }
 
-// startCallers starts a proxy that lets nobody in without a key; change may
-// set other options.
-func startCallers(t testing.TB, change ...func(*proxy.Options)) callers {
+// startKeyed starts a proxy whose clients need a key; change may set other options.
+func startKeyed(t testing.TB, change ...func(*proxy.Options)) keyedRig {
 	t.Helper()
 	redis, end := store.Embedded()
 	t.Cleanup(end)
 	store := clients.Store{Redis: redis, Prefix: "hubspot:"}
-	c := callers{key: map[string]string{}, store: store}
+	c := keyedRig{key: map[string]string{}, store: store}
 	for _, client := range []clients.Client{
 		{Name: "one", Portals: []string{portalID}},
 		{Name: "static", Portals: []string{staticPortal}},
@@ -75,7 +73,7 @@ func startCallers(t testing.TB, change ...func(*proxy.Options)) callers {
 }
 
 // noKey fails the test if text has the random part of a key.
-func (c callers) noKey(where, text string) {
+func (c keyedRig) noKey(where, text string) {
 	c.t.Helper()
 	for name, key := range c.key {
 		if strings.Contains(text, key[len("hap_"):]) {
@@ -86,7 +84,7 @@ func (c callers) noKey(where, text string) {
 
 // ask sends a request: method and target, and lines of its header, in which
 // {name} stands for the key of that client.
-func (c callers) ask(request string, lines ...string) received {
+func (c keyedRig) ask(request string, lines ...string) received {
 	c.t.Helper()
 	all := append([]string{request + " HTTP/1.1", "Host: localhost"}, lines...)
 	text := strings.Join(all, "\r\n") + "\r\n\r\n"
@@ -108,7 +106,7 @@ func wantPortal(t *testing.T, got received, portal string) {
 	}
 }
 
-func (c callers) wantNoRequests(t *testing.T) {
+func (c keyedRig) wantNoRequests(t *testing.T) {
 	t.Helper()
 	if n := c.hub.Requests(); n != 0 {
 		t.Errorf("%d requests reached HubSpot", n)

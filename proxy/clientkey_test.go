@@ -11,7 +11,7 @@ import (
 )
 
 func TestTheKeyIsReadFromWhereSDKsPutTheirCredential(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	for name, test := range map[string]struct {
 		target string
 		lines  []string
@@ -43,7 +43,7 @@ func TestTheKeyIsReadFromWhereSDKsPutTheirCredential(t *testing.T) {
 }
 
 func TestWhoHasNoKeyIsNotLetIn(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	several := map[string]bool{
 		"another access_token": true, "two clients": true, "two headers": true, "two parameters": true, "one and unknown": true, "one and placeholder": true, "in the fragment": true,
 	}
@@ -99,7 +99,7 @@ func TestWhoHasNoKeyIsNotLetIn(t *testing.T) {
 }
 
 func TestWhereNoKeyIsNeededAWrongOneIsRefusedStill(t *testing.T) {
-	c := startCallers(t, anonymous)
+	c := startKeyed(t, anonymous)
 	for name, test := range map[string]struct {
 		target string
 		lines  []string
@@ -135,7 +135,7 @@ func TestWhereNoKeyIsNeededAWrongOneIsRefusedStill(t *testing.T) {
 }
 
 func TestTheTokenEndpointNeedsNoKeyAndAllElseUnderOAuthDoes(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	refresh := c.hub.Connect("7")
 	form := "grant_type=refresh_token&client_id=" + hubspottest.ClientID + "&client_secret=" + hubspottest.ClientSecret + "&refresh_token=" + refresh
 	post := func(target string, lines ...string) received {
@@ -180,7 +180,7 @@ func TestTheTokenEndpointNeedsNoKeyAndAllElseUnderOAuthDoes(t *testing.T) {
 }
 
 func TestAWebPageWithAKeyIsLetIn(t *testing.T) {
-	c := startCallers(t, func(o *proxy.Options) { o.AllowAnonymous, o.DefaultPortal = true, portalID })
+	c := startKeyed(t, func(o *proxy.Options) { o.AllowAnonymous, o.DefaultPortal = true, portalID })
 	for _, lines := range [][]string{{"Origin: https://a.example"}, {"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: cors"}} {
 		wantPortal(t, c.ask("GET /a", append(lines, "Authorization: Bearer {one}")...), portalID)
 		refusal(t, c.ask("GET /portals/62516/a", append(lines, "Authorization: Bearer {one}")...), forbidden)
@@ -199,7 +199,7 @@ func TestAWebPageWithAKeyIsLetIn(t *testing.T) {
 }
 
 func TestAKeyGoesNowhere(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	for _, name := range []string{"one", "static", "all"} {
 		target := "/a/b?c=1&hapikey={all}&HAPI%6bEY={all}&access_token={all}"
 		got := c.ask("GET /portals/62517"+strings.ReplaceAll(target, "all", name),
@@ -219,7 +219,7 @@ func TestAKeyGoesNowhere(t *testing.T) {
 }
 
 func TestTheAccessLogNamesTheClient(t *testing.T) {
-	c := startCallers(t)
+	c := startKeyed(t)
 	c.ask("GET /a", "Authorization: Bearer {one}")
 	c.ask("GET /portals/62516/a", "Authorization: Bearer {one}")
 	c.ask("GET /a", "Authorization: Bearer "+unknownKey)
