@@ -15,7 +15,7 @@ import (
 	"hubspot-auth-proxy/tokens"
 )
 
-// slowCredentials takes its time.
+// slowCredentials simulates a slow Redis: each credential takes the time by.
 type slowCredentials struct {
 	mixedPortals
 	by time.Duration
@@ -50,7 +50,7 @@ func TestTheProxysOwnTimeIsNeitherHubSpotsNorThatOfBodies(t *testing.T) {
 	var tries atomic.Int64
 	set, _ := upstream(t, func(w http.ResponseWriter, q *http.Request) {
 		_, _ = io.Copy(io.Discard, q.Body)
-		time.Sleep(wait)
+		time.Sleep(wait) // these sleeps are the times of a slow HubSpot
 		if tries.Add(1) == 1 {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
@@ -65,7 +65,7 @@ func TestTheProxysOwnTimeIsNeitherHubSpotsNorThatOfBodies(t *testing.T) {
 	from, to := io.Pipe()
 	go func() {
 		_, err := io.WriteString(to, "a slow ")
-		time.Sleep(body)
+		time.Sleep(body) // a slow client
 		_, more := io.WriteString(to, "body")
 		_ = to.CloseWithError(errors.Join(err, more))
 	}()

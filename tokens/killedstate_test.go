@@ -156,7 +156,7 @@ func writeAndKill(t *testing.T, path string, keys secret.Text, changes []change,
 			t.Fatalf("the writer prints %q", printed.Text())
 		}
 	}
-	time.Sleep(rand.N(3 * time.Millisecond)) // until somewhere in the next change
+	time.Sleep(rand.N(3 * time.Millisecond)) // so that the kill comes at a random point of the next change
 	_ = writer.Process.Kill()
 	for printed.Scan() {
 		if _, err := fmt.Sscan(printed.Text(), &done); err != nil {

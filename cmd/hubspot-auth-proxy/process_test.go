@@ -170,18 +170,13 @@ func TestAfterSIGTERMRequestsUnderWayAreFinished(t *testing.T) {
 	}
 	p.terminate()
 	p.until(`"stopping"`)
-	refused := func() bool {
+	testkit.Eventually(t, "new connections are refused", func() bool {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			_ = conn.Close()
 		}
 		return errors.Is(err, syscall.ECONNREFUSED)
-	}
-	for deadline := time.Now().Add(10 * time.Second); !refused(); <-time.After(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("new connections are still accepted")
-		}
-	}
+	})
 	hub.NextEvent()
 	rest, err := io.ReadAll(events)
 	if err != nil || !strings.Contains(string(rest), "data:") {

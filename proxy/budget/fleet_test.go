@@ -271,7 +271,7 @@ func TestAFleetBearsFaults(t *testing.T) {
 	defer cancel()
 	wait := f.work(ctx, 40, "bulk", "1", "GET", anyPath, 0)
 	used := func(what string, settle, lasts time.Duration, least int) {
-		time.Sleep(settle) // the load takes time
+		time.Sleep(settle) // both sleeps are periods of the load, not waits for something
 		before, refusedBefore := f.taken(1)
 		time.Sleep(lasts)
 		after, refused := f.taken(1)

@@ -271,7 +271,7 @@ func TestAnotherLimitIsLearnedAtOnce(t *testing.T) {
 	w := &workers{hub: h, call: budget.Call{Portal: "1", Client: "a"}, wait: 10 * time.Second}
 	var working sync.WaitGroup
 	working.Go(func() { saturate(t, processes(t, redistest.Start(t), 4), w, 7*time.Second) })
-	time.Sleep(2 * time.Second) // it is the load that takes time
+	time.Sleep(2 * time.Second) // each sleep is a period of the load, not a wait for something
 	h.set(50)
 	time.Sleep(2 * time.Second)
 	from, before := h.seen()
