@@ -182,15 +182,22 @@ func TestSettingsAndCategoriesInDocumentsExist(t *testing.T) {
 			}
 		}
 	}
-	words := 0
-	for name, text := range documents(t) {
-		for _, word := range capitals.FindAllString(text, -1) {
-			if words++; !known[word] {
-				t.Errorf("%s: there is no %s", name, word)
+	wantOnly(t, capitals, known, 100)
+}
+
+// wantOnly fails the test unless every match of the pattern in the documents is known. There
+// must be at least so many matches.
+func wantOnly(t *testing.T, pattern *regexp.Regexp, known map[string]bool, least int) {
+	t.Helper()
+	matches := 0
+	for document, text := range documents(t) {
+		for _, match := range pattern.FindAllString(text, -1) {
+			if matches++; !known[match] {
+				t.Errorf("%s: there is no %s", document, match)
 			}
 		}
 	}
-	if words < 100 {
-		t.Errorf("only %d words were found", words)
+	if matches < least {
+		t.Errorf("only %d matches of %s were found", matches, pattern)
 	}
 }

@@ -37,17 +37,7 @@ func TestTestsThatDocumentsNameExist(t *testing.T) {
 			}
 		}
 	}
-	named := 0
-	for document, text := range documents(t) {
-		for _, found := range name.FindAllString(text, -1) {
-			if named++; !exists[found] {
-				t.Errorf("%s: there is no %s", document, found)
-			}
-		}
-	}
-	if named < 10 {
-		t.Errorf("only %d tests are named", named)
-	}
+	wantOnly(t, name, exists, 10)
 }
 
 func TestShellInDocumentsIsValid(t *testing.T) {

@@ -1,7 +1,6 @@
 package nodesdk_test
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -171,11 +170,11 @@ func (st *store) failing() (status int) {
 // writeFailure answers with the status. A 429 has the body that HubSpot sends for too many
 // searches in a second.
 func writeFailure(w http.ResponseWriter, status int) {
-	e := apiError{Message: "This request was to fail."}
+	e := hubspottest.APIError{Message: "This request was to fail."}
 	if status == http.StatusTooManyRequests {
-		e = apiError{Message: "You have reached your secondly limit.", ErrorType: "RATE_LIMIT", PolicyName: "SECONDLY"}
+		e = hubspottest.APIError{Message: "You have reached your secondly limit.", ErrorType: "RATE_LIMIT", PolicyName: "SECONDLY"}
 	}
-	writeError(w, status, e)
+	hubspottest.WriteError(w, status, e)
 }
 
 func (st *store) newID() string {
@@ -193,28 +192,12 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
 	return true
 }
 
-// apiError is HubSpot's general error body.
-type apiError struct {
-	Status        string `json:"status"`
-	Message       string `json:"message"`
-	ErrorType     string `json:"errorType,omitempty"`
-	CorrelationID string `json:"correlationId"`
-	Category      string `json:"category,omitempty"`
-	PolicyName    string `json:"policyName,omitempty"`
-}
-
-func writeError(w http.ResponseWriter, status int, e apiError) {
-	e.Status, e.CorrelationID = "error", rand.Text()
-	w.Header().Set("X-Hubspot-Correlation-Id", e.CorrelationID)
-	writeJSON(w, status, e)
-}
-
 func writeInvalid(w http.ResponseWriter, message string) {
-	writeError(w, http.StatusBadRequest, apiError{Message: message, Category: "VALIDATION_ERROR"})
+	hubspottest.WriteError(w, http.StatusBadRequest, hubspottest.APIError{Message: message, Category: "VALIDATION_ERROR"})
 }
 
 func writeNotFound(w http.ResponseWriter) {
-	writeError(w, http.StatusNotFound, apiError{Message: "resource not found", Category: "OBJECT_NOT_FOUND"})
+	hubspottest.WriteError(w, http.StatusNotFound, hubspottest.APIError{Message: "resource not found", Category: "OBJECT_NOT_FOUND"})
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// apiError is HubSpot's general error body. The fields have the order of HubSpot's answers.
-type apiError struct {
+// An APIError is HubSpot's general error body. The fields have the order of HubSpot's answers.
+type APIError struct {
 	Status        string              `json:"status"`
 	Message       string              `json:"message"`
 	ErrorType     string              `json:"errorType,omitempty"`
@@ -24,30 +24,33 @@ type apiError struct {
 	Links         map[string]string   `json:"links,omitempty"`
 }
 
-func newError(e apiError) apiError {
+func newError(e APIError) APIError {
 	e.Status, e.CorrelationID = "error", newCorrelationID()
 	return e
 }
 
-func invalidCredential() apiError {
-	return newError(apiError{
+// WriteError answers with an error. It sets the error's Status and CorrelationID.
+func WriteError(w http.ResponseWriter, status int, e APIError) { writeJSON(w, status, newError(e)) }
+
+func invalidCredential() APIError {
+	return newError(APIError{
 		Message: "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find" +
 			" more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview",
 		Category: "INVALID_AUTHENTICATION",
 	})
 }
 
-func expiredCredential(expired, now time.Time) apiError {
-	return newError(apiError{
+func expiredCredential(expired, now time.Time) APIError {
+	return newError(APIError{
 		Message:  fmt.Sprintf("The OAuth token used to make this call expired %d second(s) ago.", now.Sub(expired)/time.Second),
 		Category: "EXPIRED_AUTHENTICATION",
 		Context:  map[string][]string{"expire time": {expired.UTC().Format("2006-01-02T15:04:05.000Z")}},
 	})
 }
 
-func invalidAPIKey() apiError {
+func invalidAPIKey() APIError {
 	const link = "https://app.hubspot.com/l/api-key/"
-	return newError(apiError{
+	return newError(APIError{
 		Message:  "The API key provided is invalid. View or manage your API key here: " + link,
 		Category: "INVALID_AUTHENTICATION",
 		Links:    map[string]string{"api key": link},
@@ -55,17 +58,17 @@ func invalidAPIKey() apiError {
 }
 
 // burstLimit returns HubSpot's answer to too many calls in ten seconds.
-func burstLimit(portal string) apiError {
+func burstLimit(portal string) APIError {
 	return rateLimit("TEN_SECONDLY_ROLLING", "publicapi:private_app-api-calls-ten-secondly:1111111:"+portal)
 }
 
 // secondLimit returns HubSpot's answer to too many searches in a second.
-func secondLimit(portal string) apiError {
+func secondLimit(portal string) APIError {
 	return rateLimit("SECONDLY", "publicapi:crm:search:oauth:1111111:"+portal)
 }
 
-func rateLimit(policy, group string) apiError {
-	return newError(apiError{
+func rateLimit(policy, group string) APIError {
+	return newError(APIError{
 		Message:    "You have reached your " + strings.ToLower(policy) + " limit.",
 		ErrorType:  "RATE_LIMIT",
 		PolicyName: policy,
@@ -73,8 +76,8 @@ func rateLimit(policy, group string) apiError {
 	})
 }
 
-func otherStatus(code int) apiError {
-	return newError(apiError{
+func otherStatus(code int) APIError {
+	return newError(APIError{
 		Message: fmt.Sprintf("The fake HubSpot answers with status %d.", code),
 	})
 }
@@ -97,7 +100,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 // has the same correlation id as the body.
 func writeBody(w http.ResponseWriter, status int, body any, encoded []byte) {
 	correlation := newCorrelationID()
-	if e, ok := body.(apiError); ok {
+	if e, ok := body.(APIError); ok {
 		correlation = e.CorrelationID
 	}
 	w.Header().Set("X-Hubspot-Correlation-Id", correlation)

@@ -20,6 +20,9 @@ const (
 
 	// stateRetry is the interval at which a waiting process tries to open the file.
 	stateRetry = 25 * time.Millisecond
+
+	// clockStep is the interval at which the clock of an embedded Redis is advanced.
+	clockStep = 250 * time.Millisecond
 )
 
 // Embedded starts a Redis within this process. It returns a client, and a function that
@@ -30,27 +33,13 @@ func Embedded() (client redis.UniversalClient, end func()) {
 	client, closeClient := inMemory(server.Dial)
 	ctx, cancel := context.WithCancel(context.Background())
 	var passing sync.WaitGroup
-	passing.Go(func() { letTimePass(ctx, server) })
+	// miniredis' clock stands still by itself, and keys would never expire.
+	passing.Go(func() { every(ctx, clockStep, func() { server.FastForward(clockStep) }) })
 	return client, func() {
 		cancel()
 		passing.Wait()
 		closeClient()
 		server.Close()
-	}
-}
-
-// letTimePass advances miniredis' clock until ctx ends, so that keys expire.
-func letTimePass(ctx context.Context, server *miniredis.Miniredis) {
-	const step = 250 * time.Millisecond
-	ticker := time.NewTicker(step)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			server.FastForward(step)
-		}
 	}
 }
 

@@ -43,7 +43,11 @@ func (s *Store) Lock(ctx, service context.Context, portal string) (release func(
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		extend(extending, lock)
+		every(extending, extendEvery, func() {
+			ctx, cancel := context.WithTimeout(extending, Timeout)
+			defer cancel()
+			_ = lock.Refresh(ctx, leaseTime, nil) // storing a record is safe even if the lock is lost
+		})
 	}()
 	return func() {
 		stop()
@@ -54,18 +58,16 @@ func (s *Store) Lock(ctx, service context.Context, portal string) (release func(
 	}, nil
 }
 
-// extend extends the lock until ctx ends.
-func extend(ctx context.Context, lock *redislock.Lock) {
-	ticker := time.NewTicker(extendEvery)
+// every calls do at each interval until ctx ends.
+func every(ctx context.Context, interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			do()
 		}
-		limited, cancel := context.WithTimeout(ctx, Timeout)
-		_ = lock.Refresh(limited, leaseTime, nil) // storing a record is safe even if the lock is lost
-		cancel()
 	}
 }
