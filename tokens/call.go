@@ -77,9 +77,9 @@ func renewed(r store.Record, token hubspot.Token, why store.Cause, began, now ti
 	return r.WithEvent(r.RenewedAt, string(why))
 }
 
-// keep makes the record r, which was renewed from the record from, the held record and stores it. If
-// Redis has another record than from, keep reconciles both. If Redis does not answer, r is stored
-// later in the background, because the request has already waited for Redis once.
+// keep holds and stores the renewed record r. from is the record before the renewal. If Redis has
+// another record than from, keep reconciles both. If withoutRedis is true, the request has already
+// waited for Redis once. Then keep does not wait again: r is stored later, in the background.
 func (s *Source) keep(e *entry, from, r store.Record, withoutRedis bool) (*Credential, error) {
 	next := s.held(e.id, r)
 	e.holdRenewed(next, from)

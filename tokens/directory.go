@@ -54,8 +54,8 @@ type directory struct {
 	sorted bool
 	counts Counts
 	oauth  int  // number of active portals whose tokens are renewed
-	round  int  // number of the current round
-	whole  bool // whether a round has ended
+	round  int  // number of the current round; begin and end are its limits
+	whole  bool // whether all records were read at least once: a round has ended
 
 	changed map[string]struct{} // portals whose records are to be read again
 	wake    signal              // sent when changed gets an element

@@ -19,7 +19,7 @@ const (
 // values are lost.
 type entry struct {
 	id      string
-	current atomic.Pointer[held] // nil means that the record was not read yet; never nil again after that
+	current atomic.Pointer[held] // nil until the record is read for the first time
 	checkAt atomic.Int64         // when to read the record again, in ns since 1970
 
 	// hints is the number of messages that the record has changed. followed is the

@@ -27,7 +27,8 @@ type pause struct {
 }
 
 // extend begins a pause because of err, and returns the error for the portal's requests during the
-// pause. The length is retryAfter, or if that is 0, a random time that grows with each failure.
+// pause. The pause lasts for retryAfter, and at most for maxRetryAfter. If retryAfter is 0, the
+// pause lasts for a random time that grows with each failure.
 func (p *pause) extend(portal string, now time.Time, retryAfter time.Duration, err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// A signal wakes the goroutine that receives it. Signals that it has not received yet count as one.
+// A signal wakes the goroutine that receives it. If a signal is sent several times before the
+// goroutine receives it, the goroutine receives it once.
 type signal chan struct{}
 
 func newSignal() signal { return make(signal, 1) }

@@ -11,8 +11,8 @@ const (
 	surveyPart = 100
 
 	// surveyPause is the length of a pause, as a multiple of the time that the last part
-	// took, so that a survey takes at most half a percent of a core. From a slow Redis, a
-	// survey reads less, because waiting for Redis counts too.
+	// took. So a survey takes at most half a percent of a core. The time that a part waits
+	// for Redis counts too, so that a survey of a slow Redis pauses for longer.
 	surveyPause = 200
 
 	// maxSurveyPause limits a pause.
@@ -47,7 +47,8 @@ func (s *Source) followAll() {
 	}
 }
 
-// survey reads all records. After each part, it pauses for a multiple of the time that the part took.
+// survey reads all records, surveyPart at a time. Between the parts it reads marked records. After
+// each part it pauses, for multiple times as long as the part took.
 func (s *Source) survey(ctx context.Context, multiple time.Duration) error {
 	s.directory.begin()
 	err := s.store.Scan(ctx, func(ids []string) error {

@@ -22,7 +22,8 @@ func newLogger(settings config.Config, w io.Writer) (log *zap.Logger, flush func
 	if err != nil {
 		level = zapcore.InfoLevel // not reached, because config has checked the level
 	}
-	// AddSync hides the Sync of a file: a line that the system has survives the process.
+	// The struct hides the method Sync of a file. Without Sync, a line is not forced to the
+	// disk. The line still survives the end of the process, because the system has it.
 	out := &zapcore.BufferedWriteSyncer{WS: zapcore.AddSync(struct{ io.Writer }{w}), FlushInterval: time.Second}
 	core := zapcore.NewCore(newEncoder(settings.LogFormat, w), out, level)
 	sync := zap.Hooks(func(e zapcore.Entry) error {

@@ -33,8 +33,11 @@ type store struct {
 	source   *tokens.Source
 	clients  clients.Store
 
-	notifier    *notify.Notifier // nil if NOTIFY_URL is not set
-	notifyUntil time.Time        // when close stops sending queued notifications; zero means SHUTDOWN_TIMEOUT after its call
+	notifier *notify.Notifier // nil if NOTIFY_URL is not set
+
+	// notifyUntil is the time at which close stops sending queued notifications. Zero means
+	// that close sends them for SHUTDOWN_TIMEOUT.
+	notifyUntil time.Time
 }
 
 // connect uses an opened Redis for the store. It does not wait for Redis. If metrics is nil,

@@ -112,7 +112,8 @@ func interceptAuthority(settings config.Config) (*intercept.Authority, config.Fa
 	if settings.InterceptCACertFile == "" {
 		return nil, nil
 	}
-	// Load has read both files. One that is gone since then is a problem of its content.
+	// An error is ignored here, because config.Load has read both files. If a file was
+	// deleted since then, intercept.Load reports its empty content.
 	certificate, _ := os.ReadFile(settings.InterceptCACertFile)
 	key, _ := os.ReadFile(settings.InterceptCAKeyFile)
 	authority, problems := intercept.Load(certificate, secret.New(string(key)), settings.UpstreamURL.Hostname(), nil)

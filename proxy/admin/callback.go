@@ -110,13 +110,14 @@ func (a *Admin) admit(ctx context.Context, r *http.Request, query url.Values) (S
 	return state, a.burnState(ctx, atConnect, state)
 }
 
-// burnState is burn with the nonce of a state.
+// burnState calls burn for the nonce of a state.
 func (a *Admin) burnState(ctx context.Context, again restart, state State) *denial {
 	return a.burn(ctx, again, state.Nonce, state.Issued, state.Expiry.Sub(a.now())+burnMargin)
 }
 
-// burn records that a nonce is used, in all replicas, for the time life. It returns nil
-// if this is the nonce's first use, and otherwise the denial.
+// burn stores in Redis that a nonce was used, so that all replicas refuse the nonce from now
+// on. Redis forgets the nonce after the time life. burn returns nil if this is the first use
+// of the nonce, and otherwise the denial.
 func (a *Admin) burn(ctx context.Context, again restart, nonce string, issued time.Time, life time.Duration) *denial {
 	first, err := a.options.Portals.Burn(ctx, nonce, issued, life)
 	switch {

@@ -26,7 +26,7 @@ const (
 )
 
 // clientRows returns the rows of the first clients by name, and the number of further clients.
-// Clients that may not use the portal are left out; an empty portal means that none is.
+// It selects the clients that may use the portal. If portal is empty, it selects all clients.
 func (a *Admin) clientRows(portal string, now time.Time) (rows []g.Node, more int) {
 	if a.options.Callers == nil {
 		return nil, 0

@@ -121,8 +121,8 @@ func storeDenial(again restart, portal string, err error) *denial {
 		"Portal "+portal+" gave access, but the tokens could not be stored: the proxy's storage (Redis) does not answer. Try again in a moment. "+again.sentence)
 }
 
-// hubspotDenial returns the denial for an error of HubSpot. step is the call that failed. The texts
-// hidden are removed from HubSpot's message.
+// hubspotDenial returns the denial for an error of HubSpot. step is the call that failed. The
+// page quotes HubSpot's message. hidden has the secrets to remove from that message.
 func hubspotDenial(again restart, step string, err error, hidden ...string) *denial {
 	e, is := errors.AsType[*hubspot.Error](err)
 	if !is {

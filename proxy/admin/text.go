@@ -18,8 +18,8 @@ const (
 	maxQuote = 300
 )
 
-// quote prepares a text for a page, if the browser or HubSpot sent the text. quote removes
-// the texts hidden, and cuts the rest to maxQuote characters.
+// quote returns a text of the browser or of HubSpot as a page shows it: without the secrets in
+// hidden, as one line, and cut to maxQuote characters.
 func quote(text string, hidden ...string) string {
 	for _, secret := range hidden {
 		if secret != "" {

@@ -21,7 +21,8 @@ const (
 	probeInterval = 500 * time.Millisecond
 )
 
-// process is what the windows and the counters of this process share.
+// A process has what all windows and counters of one [Budget] use together: Redis, the log,
+// the metrics, and whether Redis answers.
 type process struct {
 	redis   redis.UniversalClient
 	prefix  string

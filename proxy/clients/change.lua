@@ -2,14 +2,16 @@
 --
 -- KEYS[1]  the set
 -- ARGV[1]  channel of the events
--- ARGV[2]  'set' to write the field and value that follow, 'create' to write
---          them unless the field exists, 'replace' to write them if the field
---          has the third value, 'delete' to delete the field that follows, or
---          the version of a set that is to be restored: the fields and values
---          that follow replace an older one, and join one of version 1
--- ARGV[3…] those
+-- ARGV[2]  the change, which decides what ARGV[3…] are:
+--   'set'      FIELD VALUE      writes the field
+--   'create'   FIELD VALUE      writes the field if it does not exist
+--   'replace'  FIELD VALUE OLD  writes the field if its value is OLD
+--   'delete'   FIELD            deletes the field
+--   a version  FIELD VALUE …    restores the set of that version. These fields
+--                               replace a set of an older version. They are
+--                               added to a set of version 1
 --
--- Answers {the version; how many fields changed}.
+-- Returns {version of the set, number of changed fields}.
 local version = tonumber(redis.call('HGET', KEYS[1], 'version') or '0')
 -- A Lua number is a double: exact up to 2^53, which is in the year 2255.
 if not (version and version >= 0 and version < 2^53) then

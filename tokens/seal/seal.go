@@ -195,7 +195,8 @@ func (k key) aead(portal string) cipher.AEAD {
 	return must(cipher.NewGCMWithRandomNonce(must(aes.NewCipher(derived))))
 }
 
-// must returns v. The errors are only for wrong sizes, and sizes are constants here.
+// must returns v, and panics if there is an error. The functions of package crypto whose results
+// it gets return errors only for wrong sizes, and all sizes in this package are constants.
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic("seal: " + err.Error())

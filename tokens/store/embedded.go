@@ -81,9 +81,9 @@ func Join(ctx context.Context, path string, options statefile.Options) (client r
 	return client, end, nil
 }
 
-// openState opens the file. While another process uses the file, openState logs that, calls
-// instead, and tries again for at most stateWait. When instead returns true, openState returns neither a
-// server nor an error.
+// openState opens the file and returns its server. While another process uses the file, openState
+// tries again, for at most stateWait. Before each further try it calls instead, which reports whether
+// the caller can use the other process. In this case openState returns nil, nil.
 func openState(ctx context.Context, path string, options statefile.Options, instead func() bool) (*statefile.Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, stateWait)
 	defer cancel()

@@ -10,8 +10,8 @@ import (
 
 const (
 	// leaseTime is the time after which a lock expires unless it is extended. It is
-	// longer than Timeout and extendEvery together, so the holder still has the lock
-	// after Redis has stalled for less than Timeout.
+	// longer than extendEvery and Timeout together, so that a holder keeps its lock when
+	// one extension takes until its timeout.
 	leaseTime = 5 * time.Second
 
 	// extendEvery is the interval at which the holder extends its lock.
@@ -22,13 +22,13 @@ const (
 var ErrLocked = errors.New("another process has the lock")
 
 // Lock acquires the portal's lock in Redis, which keeps two processes from renewing the portal at the
-// same time. The lock only saves calls of the token endpoint: even without the lock, an older record
+// same time. The lock only saves calls of the token endpoint. Even without the lock, an older record
 // never overwrites a newer one.
 //
-// The error is [ErrLocked] if another process has the lock, and an [*Error] if Redis does not answer.
-// ctx limits only the acquisition. service is the context of the whole service: the lock is extended
-// until release is called or until service ends. The caller must call release once. If Redis does not
-// answer then, the lock expires by itself.
+// Lock does not wait for another process: the error is then [ErrLocked]. The error is an [*Error] if
+// Redis does not answer. ctx ends the attempt to acquire the lock, and has no effect on an acquired
+// lock. That lock is extended until release is called, or until service ends. The caller must call
+// release once. If Redis does not answer release, the lock expires after leaseTime.
 func (s *Store) Lock(ctx, service context.Context, portal string) (release func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()

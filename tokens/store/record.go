@@ -247,7 +247,8 @@ func secretField(kind Kind) string {
 
 func millis(t time.Time) string { return numberOf(t, time.Time.UnixMilli) }
 
-// numberOf returns a time as the number since 1970 that unit returns, or "" for the zero time.
+// numberOf returns a time as a decimal number, or "" for the zero time. unit converts a time to
+// that number, such as [time.Time.UnixMilli] to milliseconds since 1970.
 func numberOf(t time.Time, unit func(time.Time) int64) string {
 	if t.IsZero() {
 		return ""
@@ -255,7 +256,8 @@ func numberOf(t time.Time, unit func(time.Time) int64) string {
 	return strconv.FormatInt(unit(t), 10)
 }
 
-// parseTime parses the result of numberOf. unit is the function for the same unit.
+// parseTime parses the result of numberOf. unit converts the number back, such as
+// [time.UnixMilli].
 func parseTime(s string, unit func(int64) time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil

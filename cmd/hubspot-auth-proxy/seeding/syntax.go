@@ -35,12 +35,12 @@ const maxMarks = 300_000
 // maxFaults is how many faults of a file are reported.
 const maxFaults = 100
 
-// A reader reads one file and collects its faults. It walks the syntax tree instead of
-// decoding into structs, so that it can report all faults at once, and in words of its
-// own: the library's errors quote the file, which is full of secrets.
+// A reader reads one file and collects its faults. It walks the syntax tree. A decoder of
+// structs would return only the first fault, and its errors quote the file, which contains
+// secrets.
 type reader struct {
 	faults   []fault
-	brackets int // that are open at the token that scan has read
+	brackets int // the number of brackets that are open after the tokens read so far
 }
 
 // A place is a line and a column, both counted from 1.
