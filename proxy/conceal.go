@@ -57,7 +57,7 @@ func concealed(name, value, secret string) string {
 			}
 		}
 	}
-	return strings.ReplaceAll(value, secret, "[redacted]")
+	return strings.ReplaceAll(value, secret, wire.Redacted)
 }
 
 var percentEscape = regexp.MustCompile("%[0-9A-F]{2}")

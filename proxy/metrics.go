@@ -3,11 +3,11 @@ package proxy
 import (
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"hubspot-auth-proxy/proxy/activity"
 	"hubspot-auth-proxy/tokens"
 )
 
@@ -23,7 +23,6 @@ type metrics struct {
 	secondTries *prometheus.CounterVec
 	rateLimited *prometheus.CounterVec
 	remaining   remaining
-	nearDaily   nearDaily
 }
 
 // Values of the label outcome: how the second try of a request ended after a 401.
@@ -37,7 +36,7 @@ const (
 
 // newMetrics registers the metrics. Series that alerts use exist from the start with value
 // 0, because Prometheus sees no increase when a series first appears with value 1.
-func newMetrics(to prometheus.Registerer, underWay *atomic.Int64) *metrics {
+func newMetrics(to prometheus.Registerer, underWay *atomic.Int64, seen *activity.Log) *metrics {
 	const prefix = tokens.MetricPrefix
 	auto := promauto.With(to)
 	m := &metrics{
@@ -75,7 +74,7 @@ func newMetrics(to prometheus.Registerer, underWay *atomic.Int64) *metrics {
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: prefix + "portals_near_daily_limit",
 		Help: "Portals of this process that have less than a tenth left of HubSpot's daily limit, by its headers of the last day.",
-	}, func() float64 { return float64(m.nearDaily.count(time.Now())) })
+	}, func() float64 { return float64(seen.NearDailyLimit()) })
 	if to != nil {
 		to.MustRegister(&m.remaining)
 	}
@@ -118,9 +117,6 @@ func (m *metrics) count(o *outcome) {
 	}
 	m.own.Observe(o.own.Seconds())
 	m.remaining.see(o.remaining)
-	if o.daily != "" {
-		m.nearDaily.see(o.portal, o.daily, o.dailyLeft, time.Now())
-	}
 	if o.policy != "" {
 		m.rateLimited.WithLabelValues(o.policy).Inc()
 	}

@@ -122,10 +122,23 @@ func TestWhatAlertsLookAtIsThereFromTheStart(t *testing.T) {
 	}
 }
 
-func TestAProxyWithoutRegistryOrHistoryServes(t *testing.T) {
-	r := startKinds(t, setup{proxy: func(o *proxy.Options) { o.Metrics, o.History = nil, nil }})
+func TestAProxyWithoutRegistryOrActivityServes(t *testing.T) {
+	r := startKinds(t, setup{proxy: func(o *proxy.Options) { o.Metrics, o.Activity = nil, nil }})
 	if got := r.answerTo(head()); got.StatusCode != http.StatusOK {
 		t.Errorf("status %d", got.StatusCode)
+	}
+}
+
+func TestAPortalNearItsDailyLimitIsCounted(t *testing.T) {
+	set, _ := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-HubSpot-RateLimit-Daily", "1000")
+		w.Header().Set("X-HubSpot-RateLimit-Daily-Remaining", "99")
+	})
+	r := start(t, setup{proxy: set})
+	r.seed(portalID, tokens.AccessToken, staticToken)
+	r.answerTo(head())
+	if got := r.counted()["portals_near_daily_limit"]; got != 1 {
+		t.Errorf("%v portals", got)
 	}
 }
 

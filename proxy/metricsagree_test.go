@@ -270,11 +270,11 @@ func TestMetricsAgreeWithWhatClientsCounted(t *testing.T) {
 		t.Errorf("only %d series: %v", len(got), got)
 	}
 	var calls, failures int64
-	for _, minute := range r.history.Minutes() {
+	for _, minute := range r.activity.Minutes() {
 		calls, failures = calls+minute.Calls, failures+minute.Errors
 	}
 	if calls != int64(n) || calls != clients.calls || failures != clients.errors {
-		t.Errorf("history has %d calls and %d errors, clients %d and %d", calls, failures, clients.calls, clients.errors)
+		t.Errorf("the activity has %d calls and %d errors, clients %d and %d", calls, failures, clients.calls, clients.errors)
 	}
 	r.logAgrees(n, got)
 }

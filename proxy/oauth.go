@@ -114,7 +114,7 @@ func (c *call) withoutToken(response *http.Response) error {
 	}
 	body := string(text)
 	for _, form := range c.forms() {
-		body = strings.ReplaceAll(body, form, redacted)
+		body = strings.ReplaceAll(body, form, wire.Redacted)
 	}
 	response.Body = io.NopCloser(strings.NewReader(body))
 	response.ContentLength = int64(len(body))

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"hubspot-auth-proxy/proxy/activity"
 	"hubspot-auth-proxy/proxy/budget"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/intercept"
@@ -105,11 +106,9 @@ type Options struct {
 	// exposed.
 	Metrics prometheus.Registerer
 
-	// History counts the calls of the last hour. nil means that they are not counted.
-	History *History
-
-	// Activity notes each call, by client and portal. nil means that nothing is noted.
-	Activity *Activity
+	// Activity keeps the recent calls of clients and portals. nil means one of the proxy's
+	// own.
+	Activity *activity.Log
 
 	// Log is the operator's log. nil means that nothing is logged.
 	Log *zap.Logger

@@ -3,10 +3,13 @@ package proxy
 import (
 	"net/http"
 	"time"
+
+	"hubspot-auth-proxy/proxy/activity"
+	"hubspot-auth-proxy/proxy/wire"
 )
 
 // outcome is how a request ended. outcomeOf makes it, and the access log, the metrics and
-// the history read nothing else.
+// the activity log read nothing else.
 type outcome struct {
 	portal, client string
 	method, path   string // as the client sent them
@@ -20,12 +23,11 @@ type outcome struct {
 	broken     bool   // HubSpot broke off its answer
 	answeredBy string // "hubspot", "proxy", or "nobody" if no answer began
 
-	category         string // of the proxy's own answer
-	correlation      string // the id of the answer
-	remaining        string // HubSpot's header X-HubSpot-RateLimit-Remaining
-	daily, dailyLeft string // HubSpot's headers X-HubSpot-RateLimit-Daily and -Daily-Remaining
-	policy           string // the limit that HubSpot's 429 names
-	problem          string // the category of HubSpot's error
+	category    string // of the proxy's own answer
+	correlation string // the id of the answer
+	remaining   string // HubSpot's header X-HubSpot-RateLimit-Remaining
+	policy      string // the limit that HubSpot's 429 names
+	problem     string // the category of HubSpot's error
 
 	received, sent int64 // bytes of the two bodies
 	attempts       int
@@ -63,9 +65,8 @@ func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 		o.answeredBy = "proxy"
 	default:
 		header := a.Header()
-		o.correlation = first(header, "X-Hubspot-Correlation-Id")
-		o.remaining = first(header, "X-Hubspot-Ratelimit-Remaining")
-		o.daily, o.dailyLeft = first(header, "X-Hubspot-Ratelimit-Daily"), first(header, "X-Hubspot-Ratelimit-Daily-Remaining")
+		o.correlation = wire.First(header, "X-Hubspot-Correlation-Id")
+		o.remaining = wire.First(header, "X-Hubspot-Ratelimit-Remaining")
 		if a.keepsError() {
 			e := parseError(a.problem, header)
 			o.policy, o.problem = policyOf(a.status, e), categoryOf(e)
@@ -74,16 +75,14 @@ func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 	return o
 }
 
-// first returns the first value of a field, or "" if there is none. The name must be in
-// canonical form: unlike http.Header.Get, first does not convert it.
-func first(header http.Header, name string) string {
-	if values := header[name]; len(values) > 0 {
-		return values[0]
+// activity returns the call that has ended. The header is that of the answer.
+func (o *outcome) activity(header http.Header) activity.Call {
+	c := activity.Call{
+		Client: o.client, Portal: o.portal, Method: o.method, Path: o.path, Status: o.status,
+		Left: o.status == statusGone, Refused: o.category != "",
 	}
-	return ""
-}
-
-// failed reports whether the outcome counts as an error in the history.
-func (o *outcome) failed() bool {
-	return o.category != "" || o.status == http.StatusUnauthorized || o.status == http.StatusTooManyRequests || o.status >= 500
+	if o.answeredBy == "hubspot" {
+		c.Answer, c.Category, c.Correlation = header, o.problem, o.correlation
+	}
+	return c
 }

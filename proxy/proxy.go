@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"hubspot-auth-proxy/proxy/activity"
 	"hubspot-auth-proxy/proxy/connlimit"
 	"hubspot-auth-proxy/proxy/intercept"
 	"hubspot-auth-proxy/proxy/replay"
@@ -44,6 +45,7 @@ type Proxy struct {
 func New(options Options) *Proxy {
 	log := cmp.Or(options.Log, zap.NewNop())
 	options.Log = log
+	options.Activity = cmp.Or(options.Activity, activity.New(nil))
 	options.ServePortals = slices.Sorted(slices.Values(options.ServePortals)) // for authorize
 	p := &Proxy{options: options, faults: throttle.Logger(log, throttle.Every)}
 	p.gate = newGate(&p.options)
@@ -54,7 +56,7 @@ func New(options Options) *Proxy {
 		URL: options.Upstream, TLS: options.UpstreamTLS, Timeout: options.UpstreamTimeout, HTTP2: options.UpstreamHTTP2,
 		WithoutHTTP2: func() { log.Warn("HubSpot does not accept HTTP/2; the proxy uses HTTP/1.1") },
 	})
-	metrics := newMetrics(options.Metrics, &p.underWay)
+	metrics := newMetrics(options.Metrics, &p.underWay, options.Activity)
 	p.recorder = newRecorder(options, metrics, p.faults)
 	p.reverse = newReverse(options.Upstream, &authenticate{
 		credentials: options.Credentials,

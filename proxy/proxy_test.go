@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/proxy/activity"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/hubspottest"
@@ -50,8 +51,8 @@ type rig struct {
 	client  *http.Client
 	logs    *logs
 
-	metrics *prometheus.Registry
-	history *proxy.History
+	metrics  *prometheus.Registry
+	activity *activity.Log
 }
 
 // setup is what a test may set otherwise. Its zero value is an OAuth portal at
@@ -68,7 +69,7 @@ type setup struct {
 // start starts a rig, and ends it with the test.
 func start(t testing.TB, s setup) *rig {
 	t.Helper()
-	r := &rig{t: t, hub: s.hub, logs: &logs{}, metrics: prometheus.NewRegistry(), history: proxy.NewHistory(nil)}
+	r := &rig{t: t, hub: s.hub, logs: &logs{}, metrics: prometheus.NewRegistry(), activity: activity.New(nil)}
 	if r.hub == nil {
 		r.hub = hubspottest.NewServer()
 		t.Cleanup(r.hub.Close)
@@ -133,7 +134,7 @@ func (r *rig) startProxy(s setup) {
 		Loopback:        true,
 		AccessLog:       true,
 		Metrics:         r.metrics,
-		History:         r.history,
+		Activity:        r.activity,
 		Log:             r.logs.logger(),
 	}
 	if s.proxy != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"hubspot-auth-proxy/proxy/activity"
 )
 
 func TestTheLowestRemainingIsOfTheLastMinuteAtLeastAndTwoAtMost(t *testing.T) {
@@ -67,7 +69,7 @@ func TestNoLowestRemainingIsLost(t *testing.T) {
 
 func TestTheLowestRemainingIsNotExposedUntilSeen(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	m := newMetrics(registry, new(atomic.Int64))
+	m := newMetrics(registry, new(atomic.Int64), activity.New(nil))
 	exposed := func() (values []float64) {
 		families, err := registry.Gather()
 		if err != nil {

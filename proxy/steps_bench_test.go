@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"hubspot-auth-proxy/proxy/activity"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens"
@@ -78,10 +79,10 @@ func BenchmarkStep(b *testing.B) {
 			return func() { p.recorder.metrics.count(o) }
 		},
 		"see who calls, and the limit": func() func() {
-			a, header := NewActivity(nil), answered().Header()
+			l, header := activity.New(nil), answered().Header()
 			header.Set("X-Hubspot-Ratelimit-Remaining", "99")
 			o := outcomeOf(request(plain), answered(), time.Now())
-			return func() { a.see(o, header) }
+			return func() { l.Add(o.activity(header)) }
 		},
 	}
 	for name, prepare := range steps {

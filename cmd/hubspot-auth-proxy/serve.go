@@ -19,6 +19,7 @@ import (
 	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
 	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/proxy/activity"
 	"hubspot-auth-proxy/proxy/admin"
 	"hubspot-auth-proxy/proxy/budget"
 	"hubspot-auth-proxy/proxy/clients"
@@ -64,7 +65,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 // start opens all parts of the service, and returns when the proxy serves. Redis may not
 // have answered by then. After an error, all parts are closed again.
 func start(ctx context.Context, settings config.Config, environ []string, log *zap.Logger) (*service, error) {
-	s := &service{store: &store{settings: settings, log: log}, secrets: settings.Files(environ), failed: make(chan error, 2), metrics: newRegistry(), history: proxy.NewHistory(time.Now), activity: proxy.NewActivity(time.Now)}
+	s := &service{store: &store{settings: settings, log: log}, secrets: settings.Files(environ), failed: make(chan error, 2), metrics: newRegistry(), activity: activity.New(nil)}
 	if err := s.open(ctx); err != nil {
 		s.close()
 		return nil, err
@@ -189,7 +190,6 @@ func (s *service) listen() error {
 		Portals:            s.source,
 		MarketplaceInstall: s.settings.HubSpotMarketplaceInstall,
 		Metrics:            s.metrics,
-		History:            s.history,
 		Activity:           s.activity,
 		Callers:            s.callers.All,
 		Log:                s.log,
@@ -237,7 +237,6 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 		AccessLog:       s.settings.AccessLog != "false",
 		AccessLogErrors: s.settings.AccessLog == "errors",
 		Metrics:         s.metrics,
-		History:         s.history,
 		Activity:        s.activity,
 		Log:             s.log,
 	}

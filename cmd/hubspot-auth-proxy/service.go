@@ -10,6 +10,7 @@ import (
 	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
 	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/proxy/activity"
 	"hubspot-auth-proxy/proxy/admin"
 	"hubspot-auth-proxy/proxy/budget"
 	"hubspot-auth-proxy/proxy/clients"
@@ -22,8 +23,7 @@ type service struct {
 	secrets *config.SecretFiles
 
 	metrics       *prometheus.Registry
-	history       *proxy.History
-	activity      *proxy.Activity
+	activity      *activity.Log
 	callers       *clients.Set
 	budget        *budget.Budget
 	seeder        *seeding.Seeder

@@ -15,7 +15,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/zap"
 
-	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/proxy/activity"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/wire"
 	"hubspot-auth-proxy/tokens/hubspot"
@@ -74,12 +74,9 @@ type Options struct {
 	// Metrics are the metrics of /metrics. nil means that /metrics is not served.
 	Metrics prometheus.Gatherer
 
-	// History has the calls for the status page's chart. nil means that there is no chart.
-	History *proxy.History
-
-	// Activity has the recent activity of portals and clients. nil means that the pages do
-	// not show it.
-	Activity *proxy.Activity
+	// Activity has the calls for the status page's chart, and the recent activity of portals
+	// and clients. nil means that the pages do not show them.
+	Activity *activity.Log
 
 	// Callers returns the clients that have a key, for the status page. nil means that
 	// there are none. It must be safe for concurrent use.

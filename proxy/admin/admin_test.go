@@ -1,8 +1,10 @@
 package admin_test
 
 import (
+	"go/build"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,16 @@ import (
 )
 
 const password = "correct horse"
+
+func TestAdminDoesNotImportProxy(t *testing.T) {
+	this, err := build.ImportDir(".", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(this.Imports, "hubspot-auth-proxy/proxy") || !slices.Contains(this.Imports, "hubspot-auth-proxy/proxy/activity") {
+		t.Errorf("it imports %v", this.Imports)
+	}
+}
 
 func TestHealthzAnswersWhileTheProcessIsAlive(t *testing.T) {
 	r := newRig(t, nil)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,11 +19,10 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
-	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/proxy/activity"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
-	"hubspot-auth-proxy/tokens/secret"
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
@@ -190,7 +188,7 @@ func (c *chrome) silent() {
 }
 
 func TestInABrowserAPortalIsConnectedByClicks(t *testing.T) {
-	r, c := newRig(t, func(r *rig) { r.options.History = proxy.NewHistory(nil) }), newChrome(t)
+	r, c := newRig(t, func(r *rig) { r.options.Activity = activity.New(nil) }), newChrome(t)
 	r.admin.Joined()
 	c.open(r.server.URL)
 	c.says("No portal is connected yet.", "Ready", "Redis answers", "No calls in the last hour.")
@@ -260,7 +258,7 @@ func TestInABrowserEveryStateOfAPortalFits(t *testing.T) {
 	t.Parallel()
 	c := newChrome(t)
 	r := newRig(t, func(r *rig) {
-		r.options.History, r.options.Activity = busyHistory(r), called(r)
+		r.options.Activity = busy(r)
 		r.options.Callers = func() []clients.Client {
 			return []clients.Client{{Name: "reporting", Portals: []string{"*"}, ReadOnly: true}, {Name: "billing", Portals: []string{"62515"}},
 				{Name: strings.Repeat("long-name.", 6), Portals: strings.Fields(strings.Repeat("9223372036854775807 ", 30))}}
@@ -318,22 +316,14 @@ func mixedPortals(r *rig) {
 	}
 }
 
-// busyHistory returns the history of a proxy that was called every minute of
-// an hour, up to 12 times, a few of them in vain.
-func busyHistory(r *rig) *proxy.History {
+// busy returns the activity of a proxy that was called every minute of an hour, up to 12 times,
+// a few of them in vain, and then as [called] does.
+func busy(r *rig) *activity.Log {
 	r.Helper()
-	begin := time.Now().Add(-59 * time.Minute)
+	begin := time.Now().Add(-time.Hour)
 	var minute atomic.Int64
-	history := proxy.NewHistory(func() time.Time { return begin.Add(time.Duration(minute.Load()) * time.Minute) })
-	upstream, _ := url.Parse(r.hub.URL)
-	r.hub.SetAccessToken(portal, hubspottest.Canary)
-	p := proxy.New(proxy.Options{Credentials: onlyCredential{tokens.Static(portal, tokens.AccessToken, secret.New(hubspottest.Canary))},
-		Upstream: upstream, DefaultPortal: portal, AllowAnonymous: true, History: history})
-	r.Cleanup(p.Close)
-	server := httptest.NewServer(p)
-	r.Cleanup(server.Close)
-	client := &http.Client{Transport: &http.Transport{}}
-	r.Cleanup(client.CloseIdleConnections)
+	log := activity.New(func() time.Time { return begin.Add(time.Duration(minute.Load()) * time.Minute) })
+	call := caller(r, log)
 	for m := range 60 {
 		minute.Store(int64(m))
 		for n := range m * 7 % 13 {
@@ -341,14 +331,12 @@ func busyHistory(r *rig) *proxy.History {
 			if m%11 == 3 && n%4 == 0 {
 				path = "/portals/none"
 			}
-			response, err := client.Get(server.URL + path)
-			if err != nil {
-				r.Fatal(err)
-			}
-			_ = response.Body.Close()
+			call(path)
 		}
 	}
-	return history
+	minute.Store(60)
+	callAll(r, call)
+	return log
 }
 
 // onlyCredential is a source of one credential.

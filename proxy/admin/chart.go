@@ -8,7 +8,7 @@ import (
 	g "maragu.dev/gomponents"
 	h "maragu.dev/gomponents/html"
 
-	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/proxy/activity"
 )
 
 // The chart's size in its own units. The page stretches the chart.
@@ -39,7 +39,7 @@ type chartBar struct {
 }
 
 // newChart returns the chart of the minutes. The last minute is the current one.
-func newChart(minutes []proxy.Minute) *chart {
+func newChart(minutes []activity.Minute) *chart {
 	c := &chart{Width: barStep * len(minutes), Height: chartHeight}
 	for _, m := range minutes {
 		c.Peak = max(c.Peak, m.Calls)

@@ -10,7 +10,7 @@ import (
 	g "maragu.dev/gomponents"
 	h "maragu.dev/gomponents/html"
 
-	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/proxy/activity"
 	"hubspot-auth-proxy/proxy/clients"
 )
 
@@ -101,15 +101,15 @@ func portalsOf(c clients.Client) string {
 }
 
 // usage shows the clients' calls of the last hour.
-func usage(a *proxy.Activity) g.Node {
-	all := a.Clients()
+func usage(l *activity.Log) g.Node {
+	all := l.Clients()
 	if len(all) == 0 {
 		return nil
 	}
 	shown := all[:min(len(all), maxUsage)]
 	return g.Group{
 		h.H3(g.Text("By client")),
-		h.Ul(h.Class("usage"), g.Map(shown, func(c proxy.ClientCalls) g.Node {
+		h.Ul(h.Class("usage"), g.Map(shown, func(c activity.ClientCalls) g.Node {
 			return h.Li(g.Text(fmt.Sprintf("%s: %s", clip(cmp.Or(c.Client, "anonymous"), maxName), counted(c.Calls, "call"))))
 		})),
 		g.If(len(all) > len(shown), soft("And "+counted(len(all)-len(shown), "more client")+".")),

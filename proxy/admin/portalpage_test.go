@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/proxy/activity"
 	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
@@ -17,27 +18,42 @@ import (
 )
 
 // called returns the activity of a proxy that was called for the portal. The last call has failed.
-func called(r *rig) *proxy.Activity {
+func called(r *rig) *activity.Log {
 	r.Helper()
-	activity := proxy.NewActivity(nil)
+	log := activity.New(nil)
+	callAll(r, caller(r, log))
+	return log
+}
+
+// callAll makes calls of several kinds. The last one fails.
+func callAll(r *rig, call func(path string)) {
+	r.Helper()
+	r.hub.SetLimits(portal, hubspottest.Limits{Burst: 100, Interval: 10 * time.Second, Daily: 250_000})
+	for _, path := range []string{"/crm/v3/objects/contacts?email=" + hubspottest.Canary, "/fake/status?code=404", "/fake/status?code=403", "/fake/status?code=500"} {
+		call(path)
+	}
+}
+
+// caller returns a function that calls a proxy with that activity, for the portal.
+func caller(r *rig, log *activity.Log) (call func(path string)) {
+	r.Helper()
 	upstream, _ := url.Parse(r.hub.URL)
 	r.hub.SetAccessToken(portal, hubspottest.Canary)
-	r.hub.SetLimits(portal, hubspottest.Limits{Burst: 100, Interval: 10 * time.Second, Daily: 250_000})
 	p := proxy.New(proxy.Options{Credentials: onlyCredential{tokens.Static(portal, tokens.AccessToken, secret.New(hubspottest.Canary))},
-		Upstream: upstream, DefaultPortal: portal, AllowAnonymous: true, Activity: activity})
+		Upstream: upstream, DefaultPortal: portal, AllowAnonymous: true, Activity: log})
 	r.Cleanup(p.Close)
 	server := httptest.NewServer(p)
 	r.Cleanup(server.Close)
 	client := &http.Client{Transport: &http.Transport{}}
 	r.Cleanup(client.CloseIdleConnections)
-	for _, path := range []string{"/crm/v3/objects/contacts?email=" + hubspottest.Canary, "/fake/status?code=404", "/fake/status?code=403", "/fake/status?code=500"} {
+	return func(path string) {
+		r.Helper()
 		response, err := client.Get(server.URL + path)
 		if err != nil {
 			r.Fatal(err)
 		}
 		_ = response.Body.Close()
 	}
-	return activity
 }
 
 func TestAPortalsPageShowsWhatHelpsToDebugIt(t *testing.T) {

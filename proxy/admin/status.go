@@ -59,8 +59,9 @@ func (a *Admin) statusPage(o tokens.Overview, s search, now time.Time) page {
 		Content: []g.Node{
 			a.tagsNode(o, s, now),
 			g.Map(notices(o, now), func(text string) g.Node { return h.P(h.Class("notice bad"), h.Span(g.Text(text))) }),
-			g.Iff(a.options.History != nil, func() g.Node { return newChart(a.options.History.Minutes()).node() }),
-			g.Iff(a.options.Activity != nil, func() g.Node { return usage(a.options.Activity) }),
+			g.Iff(a.options.Activity != nil, func() g.Node {
+				return g.Group{newChart(a.options.Activity.Minutes()).node(), usage(a.options.Activity)}
+			}),
 			h.H2(g.Text("Portals")),
 			s.form(),
 			soft(about(o, s)),

@@ -92,7 +92,7 @@ func (w *world) startProxy() *member {
 		Credentials: m.source, Upstream: upstream, UpstreamTimeout: 2 * time.Minute,
 		RetryBodyLimit: retryBodyLimit, RetryMemory: 32 << 20,
 		Clients: m.callers, AllowAnonymous: true, Loopback: true,
-		AccessLog: true, Metrics: m.metrics, History: proxy.NewHistory(nil), Log: log,
+		AccessLog: true, Metrics: m.metrics, Log: log,
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -71,6 +71,15 @@ func HaveKey(values []string, key secret.Text) bool {
 	return false
 }
 
+// First returns the first value of a field, or "" if there is none. The name must be in canonical
+// form: unlike http.Header.Get, First does not convert it.
+func First(header http.Header, name string) string {
+	if values := header[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
 // HopByHop reports whether the header field with this canonical name concerns one
 // connection only, even if the Connection field does not list it (RFC 9110 section
 // 7.6.1). Upgrade is such a field: the proxy does not switch protocols, and Java's
