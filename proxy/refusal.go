@@ -124,6 +124,7 @@ func correlationID() string {
 func refusalFor(c *call, err error) *refusal {
 	var ended *tokens.EndedError
 	var unavailable *tokens.UnavailableError
+	var emptied *tokens.EmptiedError
 	switch {
 	case errors.Is(err, tokens.ErrNotConnected):
 		return newRefusal("PORTAL_NOT_CONNECTED",
@@ -134,6 +135,10 @@ func refusalFor(c *call, err error) *refusal {
 		return newDelay("APP_MISMATCH", unavailable.RetryAfter,
 			"The grant of portal "+c.portal+" was given to another HubSpot app than HUBSPOT_CLIENT_ID names. The proxy keeps the grant, and does not use it. "+
 				"The proxy's operator finds both client ids in the log, and can set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to those of the grant's app, or connect the portal again.")
+	case errors.As(err, &unavailable) && errors.As(err, &emptied):
+		return newDelay("CREDENTIAL_UNAVAILABLE", unavailable.RetryAfter, fmt.Sprintf(
+			"Redis was emptied, or used for the first time, %.0f s ago, and has no record of portal %s. Another process of the proxy may still write the record back. "+
+				"Try again in %.0f s; the answer then says whether the portal is connected.", emptied.Ago.Seconds(), unavailable.Portal, math.Ceil(unavailable.RetryAfter.Seconds())))
 	case errors.As(err, &unavailable):
 		return newDelay("CREDENTIAL_UNAVAILABLE", unavailable.RetryAfter,
 			"The credential of portal "+unavailable.Portal+" is not available at the moment. Try again later. The proxy's log has the reason.")

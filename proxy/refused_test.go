@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"regexp"
 	"strings"
@@ -270,6 +271,8 @@ func TestWithoutCredentialOrHubSpotTheAnswerSaysWhy(t *testing.T) {
 			refused{503, "APP_MISMATCH"}, "HUBSPOT_CLIENT_ID", "2"},
 		"away": {&tokens.UnavailableError{Portal: portalID, RetryAfter: 1500 * time.Millisecond, Err: context.DeadlineExceeded}, "/a",
 			refused{503, "CREDENTIAL_UNAVAILABLE"}, "log", "2"},
+		"emptied": {&tokens.UnavailableError{Portal: portalID, RetryAfter: 6 * time.Second, Err: &tokens.EmptiedError{Ago: 4100 * time.Millisecond}}, "/a",
+			refused{503, "CREDENTIAL_UNAVAILABLE"}, "Redis was emptied, or used for the first time, 4 s ago, and has no record of portal 62515", "6"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t, setup{proxy: func(o *proxy.Options) { o.Credentials = failing{test.err} }})
@@ -279,6 +282,26 @@ func TestWithoutCredentialOrHubSpotTheAnswerSaysWhy(t *testing.T) {
 			}
 			if after := got.Header.Get("Retry-After"); after != test.retryAfter {
 				t.Errorf("Retry-After is %q", after)
+			}
+		})
+	}
+}
+
+// The answer to the client says that the log has the reason.
+func TestTheLogHasTheReasonOfA503OncePerInterval(t *testing.T) {
+	for name, err := range map[string]error{
+		"use Redis: timeout": errors.New("use Redis: timeout"),
+		"Redis was emptied":  &tokens.EmptiedError{Ago: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			unavailable := &tokens.UnavailableError{Portal: portalID, RetryAfter: time.Second, Err: err}
+			r := start(t, setup{proxy: func(o *proxy.Options) { o.Credentials = failing{unavailable} }})
+			for range 3 {
+				refusal(t, r.answerTo("GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n"), refused{503, "CREDENTIAL_UNAVAILABLE"})
+			}
+			const message = "a call gets 503, because its portal has no usable credential at the moment"
+			if log := r.logs.String(); strings.Count(log, message) != 1 || !strings.Contains(log, name) {
+				t.Errorf("the log:\n%s", log)
 			}
 		})
 	}

@@ -78,9 +78,12 @@ func (h hooks) answerError(rw http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	refusal := refusalFor(c, err)
-	if status := refusal.status(); status == http.StatusBadGateway || status == http.StatusGatewayTimeout {
-		h.faults.Warn("no answer from HubSpot", zap.String("portal", c.portal),
-			zap.String("category", refusal.category), zap.Error(secret.Cause(err)))
+	fields := []zap.Field{zap.String("portal", c.portal), zap.String("category", refusal.category)}
+	switch refusal.status() {
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
+		h.faults.Warn("no answer from HubSpot", append(fields, zap.Error(secret.Cause(err)))...)
+	case http.StatusServiceUnavailable: // an UnavailableError, whose text contains no secret
+		h.faults.Warn("a call gets 503, because its portal has no usable credential at the moment", append(fields, zap.Error(err))...)
 	}
 	rw.(*reply).refuse(refusal)
 }

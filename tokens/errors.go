@@ -17,7 +17,6 @@ var (
 	ErrNoOther = errors.New("there is no other credential than the rejected one")
 
 	errExpired   = errors.New("the access token has expired")
-	errLost      = errors.New("the data in Redis was lost a moment ago; processes write back what they hold")
 	errPostponed = errors.New("the renewal is postponed, because Redis refuses writes and the access token is still valid")
 	errClosed    = errors.New("the process is ending")
 	errNoApp     = errors.New("set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET to renew OAuth tokens")
@@ -54,8 +53,20 @@ func (e *EndedError) Error() string {
 	return text
 }
 
+// An EmptiedError means that Redis has lost its data, or was used for the first time, a moment
+// ago. Redis has no record of the portal, and another process may still write the record back.
+type EmptiedError struct {
+	Ago time.Duration // since Redis was found empty, by Redis' clock
+}
+
+// Error says how long ago Redis was found empty.
+func (e *EmptiedError) Error() string {
+	return fmt.Sprintf("Redis was emptied, or used for the first time, %.0f s ago, and has no record of the portal; another process may still write the record back", e.Ago.Seconds())
+}
+
 // An UnavailableError means that there is no credential now, because Redis or HubSpot's token
-// endpoint does not answer or has failed. A later call may succeed.
+// endpoint does not answer or has failed, or because Redis has just been emptied (an
+// [*EmptiedError]). A later call may succeed.
 type UnavailableError struct {
 	Portal string
 

@@ -69,7 +69,7 @@ func (s *Source) unknownPortal(ctx context.Context, e *entry) error {
 	}
 	if young > 0 {
 		s.forget(e)
-		return unavailable(e.id, young, errLost)
+		return unavailable(e.id, young, &EmptiedError{Ago: store.YoungTime - young})
 	}
 	return ErrNotConnected
 }

@@ -1,6 +1,7 @@
 package tokens_test
 
 import (
+	"errors"
 	"strconv"
 	"testing"
 	"time"
@@ -179,6 +180,21 @@ func TestARedisErrorIsNeverNotConnected(t *testing.T) {
 	}
 	server.Restart()
 	testkit.Eventually(t, "Redis says that there is none", func() bool { return answers(t, s, portalID, tokens.ErrNotConnected) })
+}
+
+// Another process may hold the portal's record, and write it back.
+func TestAnUnknownPortalIsNotRefusedSoonAfterRedisWasEmptied(t *testing.T) {
+	t.Parallel()
+	s := newSource(t, newHub(t), tokens.Options{Redis: dial(t, redistest.Start(t, redistest.Young()))})
+	_, err := s.Credential(t.Context(), portalID)
+	unavailable, is := errors.AsType[*tokens.UnavailableError](err)
+	emptied, says := errors.AsType[*tokens.EmptiedError](err)
+	if !is || !says {
+		t.Fatalf("%v", err)
+	}
+	if emptied.Ago < 0 || unavailable.RetryAfter <= 0 || emptied.Ago+unavailable.RetryAfter != 10*time.Second {
+		t.Errorf("%v, try again in %v", err, unavailable.RetryAfter)
+	}
 }
 
 func TestALocalCredentialNeedsNoRedis(t *testing.T) {

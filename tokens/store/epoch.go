@@ -7,9 +7,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// youngTime is the time after a loss of data for which the database counts as young: a
+// YoungTime is the time after a loss of data for which the database counts as young: a
 // missing portal may be about to be written back by another process.
-const youngTime = 10 * time.Second
+const YoungTime = 10 * time.Second
 
 // eventsName is the name of the records' channel, without prefix and epoch.
 const eventsName = "events"
@@ -33,7 +33,7 @@ func (s *Store) setEpoch(ctx context.Context, epoch Epoch) (*epochState, error) 
 		if err != nil {
 			return nil, Failure(readEpoch, err)
 		}
-		next.youngUntil = time.Now().Add(youngTime - now.Sub(began))
+		next.youngUntil = time.Now().Add(YoungTime - now.Sub(began))
 	}
 	s.epoch.Store(next)
 	return next, nil
