@@ -65,7 +65,7 @@ func (s *Source) put(ctx context.Context, portal string, c store.Change, what, a
 		return err
 	}
 	former, err := s.store.Load(ctx, portal)
-	if sealed, is := errors.AsType[*seal.OpenError](err); is && r.State != Removed && !s.store.Keys().Seals() {
+	if sealed, is := errors.AsType[*seal.OpenError](err); is && r.State != Removed && !c.Force && !s.store.Keys().Seals() {
 		return fmt.Errorf("portal %s: its secrets are sealed, and ENCRYPTION_KEYS is not set here: set it as the proxies have it: %w", portal, sealed)
 	}
 	if !IsRedisError(err) {

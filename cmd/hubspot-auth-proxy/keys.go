@@ -47,10 +47,10 @@ func keysGenerate(_ context.Context, c *call) error {
 }
 
 const keysRotateManual = `Seals the secrets of every portal again, with the first key of ENCRYPTION_KEYS, while
-proxies serve. All proxies must already have that key. Secrets that it has sealed stay
-as they are, so the command can be repeated. If a portal cannot be sealed again, the
-command names it, and the exit status is 1. Keep the old keys until every portal is sealed
-with the new one.
+proxies serve. All proxies must already have that key; if they do not, nothing changes.
+Secrets that it has sealed stay as they are, so the command can be repeated. If a portal
+cannot be sealed again, the command names it, and the exit status is 1. Keep the old keys
+until every portal is sealed with the new one.
 
   hubspot-auth-proxy keys rotate
 `
@@ -59,6 +59,9 @@ func keysRotate(ctx context.Context, c *call) error {
 	return c.operate(ctx, func(s *store) error {
 		if !s.settings.Keys().Seals() {
 			return config.Faults{{Name: "ENCRYPTION_KEYS", Problem: "has no first key to seal with", Remedy: "set it to the value that the proxies have; keys generate makes a key and prints the steps"}}
+		}
+		if _, err := s.source.CheckKeys(ctx); err != nil {
+			return fmt.Errorf("nothing is sealed again: %w", err)
 		}
 		ids, err := s.source.Portals(ctx)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
+	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/tokens"
 	records "hubspot-auth-proxy/tokens/store"
 )
@@ -28,7 +29,8 @@ The secret is read from standard input, or from the file that --file names. On a
 terminal the command asks for it. One newline at its end is dropped. The secret is not
 an argument, because other users can read the arguments of a process. The portal keeps
 its name unless --name is given. A record that a newer version of this program has
-written is replaced only with --force.
+written is replaced only with --force. If the running proxies could not use the secret,
+because they have other ENCRYPTION_KEYS, the command stores nothing without --force.
 
   op read op://Private/hubspot/token | hubspot-auth-proxy portal set 62515 access_token
   hubspot-auth-proxy portal set 62515 refresh_token --name Acme --file ./token
@@ -36,9 +38,9 @@ written is replaced only with --force.
 `
 
 func portalSet(flags *flag.FlagSet) action {
-	name := flags.String("name", "", "a `NAME` of the portal, for people")
+	name := flags.String("name", "", "the portal's `NAME`, shown in lists")
 	file := flags.String("file", "", "read the secret from the file `PATH`")
-	force := flags.Bool("force", false, "also replace a record that a newer version of this program has written")
+	force := flags.Bool("force", false, "also replace a record that a newer version of this program has written, and store a secret that the running proxies cannot use with their ENCRYPTION_KEYS")
 	return func(ctx context.Context, c *call) error {
 		id, err := portalID(c.args[0])
 		if err != nil {
@@ -52,25 +54,23 @@ func portalSet(flags *flag.FlagSet) action {
 			return usageError{problem: "the name has a character that is not printable, or more than 100 characters"}
 		}
 		return c.operate(ctx, func(s *store) error {
-			if !s.settings.Keys().Seals() {
-				s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: the secret is stored unsealed")
-			}
-			set := s.source.Set
-			if *force {
-				set = s.source.Force
-			}
-			return c.setPortal(ctx, s, tokens.Seed{Portal: id, Name: *name, Kind: kind}, c.args[1], *file, set)
+			return c.setPortal(ctx, s, tokens.Seed{Portal: id, Name: *name, Kind: kind}, *file, *force)
 		})
 	}
 }
 
 // setPortal reads the secret and stores the portal.
-func (c *call) setPortal(ctx context.Context, s *store, seed tokens.Seed, what, file string, set func(context.Context, tokens.Seed, string) error) error {
-	value, err := c.secret(ctx, strings.ReplaceAll(what, "_", " ")+" of portal "+seed.Portal, file)
+func (c *call) setPortal(ctx context.Context, s *store, seed tokens.Seed, file string, force bool) error {
+	used, err := s.source.CheckKeys(ctx)
+	_, unusable := errors.AsType[*tokens.KeyError](err)
+	if err != nil && !(unusable && force) {
+		return fmt.Errorf("nothing is stored: %w", err)
+	}
+	what := strings.ReplaceAll(c.args[1], "_", " ")
+	seed.Secret, err = c.secret(ctx, what+" of portal "+seed.Portal, file)
 	if err != nil {
 		return err
 	}
-	seed.Secret = value
 	if seed.Name == "" {
 		former, err := s.source.Show(ctx, seed.Portal)
 		if err != nil && !errors.Is(err, tokens.ErrNotConnected) {
@@ -78,12 +78,33 @@ func (c *call) setPortal(ctx context.Context, s *store, seed tokens.Seed, what, 
 		}
 		seed.Name = former.Name
 	}
+	if !s.settings.Keys().Seals() {
+		s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: the secret is stored unsealed")
+	}
+	set := s.source.Set
+	if force {
+		set = s.source.Force
+	}
 	if err := set(ctx, seed, actor("portal set")); err != nil {
 		return orForce(err)
 	}
-	_, err = fmt.Fprintf(c.stdout, "The %s of %s is stored, and in use from now on; portal check %s asks HubSpot which portal it belongs to.\n",
-		strings.ReplaceAll(what, "_", " "), titled(seed.Portal, seed.Name), seed.Portal)
+	_, err = fmt.Fprintf(c.stdout, "The %s of %s is stored%s; portal check %s asks HubSpot which portal it belongs to.\n",
+		what, titled(seed.Portal, seed.Name), whenUsed(s.settings, used, unusable), seed.Portal)
 	return err
+}
+
+// whenUsed returns when proxies use what a command has stored, as the end of a sentence. used means
+// that a proxy has used the database, and unusable that the proxies have other keys.
+func whenUsed(settings config.Config, used, unusable bool) string {
+	switch {
+	case unusable:
+		return ", and proxies use it when they have the same ENCRYPTION_KEYS"
+	case used:
+		return ", and in use from now on"
+	case settings.StateFile != "":
+		return ", and in use when a proxy runs with this STATE_FILE; none has used it yet"
+	}
+	return ", and in use when a proxy runs with this REDIS_URL and REDIS_PREFIX; none has used them yet"
 }
 
 // isName reports whether text is empty or may be a portal's name.

@@ -77,7 +77,7 @@ func Parse(list secret.Text) (Ring, error) {
 // Generate returns a new random key in the form that [Parse] reads.
 func Generate(id string) (secret.Text, error) {
 	if !keyID.MatchString(id) || id == plain {
-		return secret.Text{}, errors.New("a key's id has 1 to 32 letters, digits, - and _, and is not plain")
+		return secret.Text{}, errors.New("a key's id has 1 to 32 letters, digits, - and _, and is not the word \"plain\"")
 	}
 	var bytes [keySize]byte
 	_, _ = rand.Read(bytes[:]) // never fails
@@ -113,6 +113,19 @@ func (r Ring) Current() string {
 		return ""
 	}
 	return r.keys[0].id
+}
+
+// IDs returns the ids of the ring's keys, in order; the first one seals. The id plain stands for no
+// sealing, and is the only one of a ring without keys.
+func (r Ring) IDs() []string {
+	if r.IsZero() {
+		return []string{plain}
+	}
+	ids := make([]string, len(r.keys))
+	for i, k := range r.keys {
+		ids[i] = k.id
+	}
+	return ids
 }
 
 func (r Ring) find(id string) (key, bool) {

@@ -181,3 +181,12 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func TestIDsNameTheSealingKeyFirst(t *testing.T) {
+	a, b := newKey(t, "a"), newKey(t, "b")
+	for want, keys := range map[string][]secret.Text{"plain": nil, "b a": {b, a}, "plain a": {secret.New("plain"), a}} {
+		if got := strings.Join(ring(t, keys...).IDs(), " "); got != want {
+			t.Errorf("IDs = %q, want %q", got, want)
+		}
+	}
+}
