@@ -39,7 +39,7 @@ func TestReadinessThroughARedisOutage(t *testing.T) {
 	if !serves(old) {
 		t.Error("a portal that was known is not renewed any more")
 	}
-	testkit.Eventually(t, "readyz reports that Redis is unreachable, and is 200", func() bool { return says(old, 200, `"redis":"away"`) })
+	testkit.Eventually(t, "readyz reports that Redis is unreachable, and is 200", func() bool { return says(old, 200, `"redis":"does not answer"`) })
 	// A process that has never reached Redis has no credentials.
 	fresh := startReplica(t, settings)
 	fresh.until("waits for Redis")

@@ -25,8 +25,12 @@ func TestAFaultOfTheSeedFileIsReportedUntilItIsFixed(t *testing.T) {
 		})
 	}
 	reports("no fault is reported", `"seed":"applied"`, "0")
-	m.put("portals:\n- {id: " + staticToken + ", access_token: x}\n")
-	reports("the fault is reported", `"seed":"faulty","seed_fault":"SEED_FILE: line 2, column 8: `, "1")
+	m.put("portals:\n- {id: " + staticToken + ", access_token: x}\n- {id: x, access_token: x}\n")
+	reports("both faults are reported", `"seed":"faulty","seed_fault":"SEED_FILE: line 2, column 8: `, "1")
+	reports("both faults are reported", `\nSEED_FILE: line 3, column 8: `, "1")
+	if _, page := get(t, "http://"+admin+"/"); !strings.Contains(page, "SEED_FILE: line 2, column 8: ") || !strings.Contains(page, "SEED_FILE: line 3, column 8: ") {
+		t.Errorf("the page does not report the faults: %s", page)
+	}
 	m.put(good)
 	reports("the fault is fixed", `"seed":"applied"`, "0")
 	if err := os.Rename(m.path(), m.path()+"-moved"); err != nil {

@@ -177,11 +177,13 @@ func (s *service) listen() error {
 	}
 	s.adminListener = adminListener
 	s.admin = admin.New(admin.Options{
+		Storage:            storage(s.settings),
 		RedisAnswers:       s.source.RedisAnswers,
 		RedisPolled:        s.source.PollsRedis,
 		SeedFault:          s.seeder.Fault,
 		Loopback:           isLoopback(adminListener),
 		Password:           s.settings.AdminPassword,
+		Anonymous:          s.anonymous(),
 		App:                s.app,
 		RedirectURL:        text(s.settings.HubSpotRedirectURL),
 		AuthorizeURL:       text(s.settings.HubSpotAuthorizeURL),
@@ -207,6 +209,17 @@ func (s *service) listen() error {
 	})
 	go s.serving(func() error { return server.Serve(limited) })
 	return nil
+}
+
+// storage returns where the portals are stored.
+func storage(settings config.Config) admin.Storage {
+	switch {
+	case !settings.RedisURL.IsZero():
+		return admin.Redis
+	case settings.StateFile != "":
+		return admin.StateFile
+	}
+	return admin.Memory
 }
 
 // serveProxy creates the proxy, and serves it.

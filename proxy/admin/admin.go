@@ -25,6 +25,9 @@ import (
 
 // Options are the options of an [Admin].
 type Options struct {
+	// Storage is where the portals are stored. The zero value means Redis.
+	Storage Storage
+
 	// RedisAnswers reports whether Redis answered the last command. It must be safe for
 	// concurrent use.
 	RedisAnswers func() bool
@@ -34,8 +37,8 @@ type Options struct {
 	// It must be safe for concurrent use.
 	RedisPolled func() bool
 
-	// SeedFault returns the reason for which the current seed file cannot be used, or ""
-	// if the file can be used. nil means that there is no seed file. It must be safe for
+	// SeedFault returns the reasons for which the current seed file cannot be used, one on
+	// each line, or "" if the file can be used. nil means that there is no seed file. It must be safe for
 	// concurrent use.
 	SeedFault func() string
 
@@ -49,6 +52,9 @@ type Options struct {
 	// require it.
 	Password secret.Text
 
+	// Anonymous is true if calls need no client key.
+	Anonymous bool
+
 	// App is the HubSpot app that portals are connected to. If App is nil or RedirectURL
 	// is empty, /connect and /callback only say what to set.
 	App *hubspot.App
@@ -60,7 +66,8 @@ type Options struct {
 	// AuthorizeURL is the address of HubSpot's authorize page. Empty means HubSpot's own.
 	AuthorizeURL string
 
-	// Scopes and OptionalScopes are requested from portals. They are separated by spaces.
+	// Scopes and OptionalScopes are requested from portals. They are separated by spaces. If
+	// Scopes is empty, /connect only says what to set, because HubSpot requires a scope.
 	Scopes, OptionalScopes string
 
 	// MarketplaceInstall makes /callback accept installations that begin in HubSpot's
@@ -141,16 +148,23 @@ func New(options Options) *Admin {
 	if options.Metrics != nil {
 		a.mux.Handle("GET /metrics", a.metricsHandler())
 	}
-	connect, callback := http.HandlerFunc(notSetUp), http.HandlerFunc(notSetUp)
+	connect, callback := http.HandlerFunc(a.notSetUp), http.HandlerFunc(a.notSetUp)
 	if redirect, err := url.Parse(options.RedirectURL); err == nil && redirect.Host != "" && isSetUp(options.App) {
 		a.redirect = redirect
 		a.states = NewStates(options.App, options.RedirectURL, a.now)
-		connect, callback = a.connect, a.callback
+		callback = a.callback
+		if a.canConnect() {
+			connect = a.connect
+		}
 	}
 	a.mux.HandleFunc("GET /connect", a.guard(connect))
 	a.mux.HandleFunc("GET "+callbackPath, callback)
 	return a
 }
+
+// canConnect reports whether /connect is set up. Without scopes, /callback still serves links that
+// other processes have made, and installations.
+func (a *Admin) canConnect() bool { return a.states != nil && a.options.Scopes != "" }
 
 // isSetUp reports whether there is an app, and a secret to sign states with.
 func isSetUp(app *hubspot.App) bool { return app != nil && !app.ClientSecret.IsZero() }
@@ -178,6 +192,10 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 		w.Header().Set("Connection", "close")
 	}
+	if a.isLostCallback(r) {
+		a.lostCallback(w)
+		return
+	}
 	// /callback is served for any Host, because the listener may be behind a sidecar or an
 	// ingress that forwards the public name, to which HubSpot redirects browsers. A web page
 	// that reaches the listener by DNS rebinding cannot connect a portal by this, because
@@ -200,28 +218,31 @@ func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) {
 // the proxy unready, because known portals are still served.
 func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 	state := a.state.Load().(string)
-	redis, seed := "away", "applied"
-	switch {
-	case !a.joined.Load():
-		redis, seed = "awaited", "awaited"
-	case a.options.RedisAnswers():
-		redis = "answers"
+	seed := "applied"
+	if !a.joined.Load() {
+		seed = "awaited"
 	}
 	status := http.StatusServiceUnavailable
 	if state == ready {
 		status = http.StatusOK
 	}
 	// The process has started, so the settings are valid.
-	body := map[string]string{"status": state, "settings": "loaded", "redis": redis, "seed": seed}
-	if a.options.SeedFault != nil {
-		if fault := a.options.SeedFault(); fault != "" {
-			body["seed"], body["seed_fault"] = "faulty", fault
-		}
+	body := map[string]string{"status": state, "settings": "loaded", "redis": a.redisState(), "seed": seed}
+	if fault := a.seedFault(); fault != "" {
+		body["seed"], body["seed_fault"] = "faulty", fault
 	}
 	if a.joined.Load() && a.options.RedisPolled != nil && a.options.RedisPolled() {
 		body["redis_changes"] = "polled every few seconds, because the Redis user may not subscribe"
 	}
 	answer(w, status, body)
+}
+
+// seedFault returns the faults of the seed file, one on each line; "" if there are none.
+func (a *Admin) seedFault() string {
+	if a.options.SeedFault == nil {
+		return ""
+	}
+	return a.options.SeedFault()
 }
 
 func answer(w http.ResponseWriter, status int, body map[string]string) {

@@ -46,9 +46,9 @@ func TestReadinessFollowsReadyJoinedAndStopping(t *testing.T) {
 	r.admin.Joined()
 	expect(200, `{"redis":"answers","seed":"applied","settings":"loaded","status":"ready"}`)
 	redis = false // an outage of Redis does not matter
-	expect(200, `{"redis":"away","seed":"applied","settings":"loaded","status":"ready"}`)
+	expect(200, `{"redis":"does not answer","seed":"applied","settings":"loaded","status":"ready"}`)
 	r.admin.Stopping()
-	expect(503, `{"redis":"away","seed":"applied","settings":"loaded","status":"stopping"}`)
+	expect(503, `{"redis":"does not answer","seed":"applied","settings":"loaded","status":"stopping"}`)
 }
 
 func TestAnAdminNeedsNoConnectFlow(t *testing.T) {

@@ -84,6 +84,31 @@ func (a *Admin) callback(w http.ResponseWriter, r *http.Request) {
 	}.page())
 }
 
+// isLostCallback reports whether HubSpot has redirected the browser to a path that the listener does
+// not serve, because HUBSPOT_REDIRECT_URL has this path.
+func (a *Admin) isLostCallback(r *http.Request) bool {
+	query := r.URL.Query()
+	if r.Method != http.MethodGet || !query.Has("state") || !query.Has("code") && !query.Has("error") {
+		return false
+	}
+	_, pattern := a.mux.Handler(r)
+	return pattern == ""
+}
+
+// lostCallback answers 404 with what to do. Neither the page nor the log has a part of the address,
+// which contains the code.
+func (a *Admin) lostCallback(w http.ResponseWriter) {
+	a.refuse(w, http.StatusNotFound, "callback_path", message{
+		Title: "Not connected: this address is not the callback",
+		Text: []string{
+			"HubSpot sent you to this address because HUBSPOT_REDIRECT_URL has its path. The proxy handles HubSpot's answer only at the path " + callbackPath + ". Nothing was stored, and the code was not used.",
+			"Correct HUBSPOT_REDIRECT_URL to the address of " + callbackPath + ", such as http://localhost:8081" + callbackPath +
+				". Register the same URL in the HubSpot app's settings, restart the proxy, and start again. " +
+				"If another server in front of the proxy is to change the path to " + callbackPath + ", correct that server.",
+		},
+	})
+}
+
 // admit checks the parameters of a callback, and burns the state's nonce so that the state is used
 // only once.
 func (a *Admin) admit(ctx context.Context, r *http.Request, query url.Values) (State, *denial) {
@@ -93,7 +118,7 @@ func (a *Admin) admit(ctx context.Context, r *http.Request, query url.Values) (S
 		return State{}, declined(query, true)
 	}
 	if !query.Has("state") {
-		return State{}, stateDenial(atConnect, "state_missing", "It has no state, so the proxy cannot know who began this.")
+		return State{}, stateDenial(atConnect, "state_missing", "The address has no state parameter, so it does not come from a connection that this proxy started.")
 	}
 	state, err := a.states.Open(query.Get("state"))
 	if err != nil {

@@ -49,16 +49,30 @@ const (
 	installCookieName = "hubspot_install"
 )
 
-// whatToSet names the settings that the connect flow needs.
-const whatToSet = "HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET, HUBSPOT_SCOPES and HUBSPOT_REDIRECT_URL " +
-	"(the address of /callback as browsers reach it, registered in the HubSpot app's settings)"
+// whatToSet names the settings that the connect flow needs and that are not set.
+func (a *Admin) whatToSet() string {
+	var names []string
+	if !isSetUp(a.options.App) {
+		names = append(names, "HUBSPOT_CLIENT_ID", "HUBSPOT_CLIENT_SECRET")
+	}
+	if a.options.Scopes == "" {
+		names = append(names, "HUBSPOT_SCOPES")
+	}
+	if a.options.RedirectURL == "" {
+		names = append(names, "HUBSPOT_REDIRECT_URL (the address of /callback as browsers reach it, registered in the HubSpot app's settings)")
+	}
+	if last := len(names) - 1; last > 0 {
+		return strings.Join(names[:last], ", ") + " and " + names[last]
+	}
+	return strings.Join(names, "")
+}
 
 // notSetUp answers requests of the connect flow if the flow is not set up. The answer
 // names the settings to set.
-func notSetUp(w http.ResponseWriter, _ *http.Request) {
+func (a *Admin) notSetUp(w http.ResponseWriter, _ *http.Request) {
 	show(w, http.StatusNotFound, message{
 		Title: "Connecting portals is not set up",
-		Text:  []string{"Set " + whatToSet + ", and restart the proxy."},
+		Text:  []string{"Set " + a.whatToSet() + ", and restart the proxy."},
 	}.page())
 }
 

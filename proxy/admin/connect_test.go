@@ -238,19 +238,69 @@ func TestConnectingBeginsAtTheRedirectURLsHost(t *testing.T) {
 }
 
 func TestThePagesSayWhatToSetWithoutAnApp(t *testing.T) {
-	for name, change := range map[string]func(*rig){
-		"no app":          func(r *rig) { r.options.App = nil },
-		"no secret":       func(r *rig) { r.options.App.ClientSecret = secret.Text{} },
-		"no redirect URL": func(r *rig) { r.options.RedirectURL = "" },
+	for name, test := range map[string]struct {
+		change func(*rig)
+		says   string
+	}{
+		"no app":          {func(r *rig) { r.options.App = nil }, "Set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET, and restart"},
+		"no secret":       {func(r *rig) { r.options.App.ClientSecret = secret.Text{} }, "Set HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET, and restart"},
+		"no redirect URL": {func(r *rig) { r.options.RedirectURL = "" }, "Set HUBSPOT_REDIRECT_URL (the address of /callback"},
+		"nothing":         {func(r *rig) { r.options.App, r.options.RedirectURL, r.options.Scopes = nil, "", "" }, "Set HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET, HUBSPOT_SCOPES and HUBSPOT_REDIRECT_URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, change)
+			r := newRig(t, test.change)
 			for _, path := range []string{"/connect", "/callback?code=x&state=y", "/callback?error=x"} {
 				a := r.get(path)
-				if a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "HUBSPOT_CLIENT_ID") || !strings.Contains(a.body, "HUBSPOT_REDIRECT_URL") {
+				if a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, test.says) {
 					t.Errorf("%s: %d %s", path, a.StatusCode, a.body)
 				}
 			}
 		})
+	}
+}
+
+func TestConnectNeedsScopesAndTheCallbackDoesNot(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.options.Scopes = "" })
+	if a := r.get("/connect"); a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "Set HUBSPOT_SCOPES, and restart the proxy.") {
+		t.Errorf("%d %s", a.StatusCode, a.body)
+	}
+	r.portals.record(t, "2", "state", "ended")
+	if body := r.page("To connect portals by a click, set HUBSPOT_SCOPES."); strings.Contains(body, `href="/connect`) {
+		t.Errorf("the page links to /connect: %s", body)
+	}
+	// The link is of a process with scopes.
+	link := r.options.App.AuthorizeURL(r.options.AuthorizeURL, r.options.RedirectURL, "oauth", "", r.states.Sign(admin.State{Purpose: admin.PurposeLink, Portal: portal}))
+	if a := r.get(r.allow(link, portal)); a.StatusCode != http.StatusOK {
+		t.Errorf("a link: %d %s", a.StatusCode, a.body)
+	}
+}
+
+func TestACallbackAtAnotherPathSaysWhatToSet(t *testing.T) {
+	const code = "code-" + hubspottest.Canary
+	for _, loopback := range []bool{true, false} {
+		r := newRig(t, func(r *rig) { r.options.Loopback = loopback })
+		for _, address := range []string{"/foo?code=" + code + "&state=x", "/callback/?code=" + code + "&state=x", "/foo?error=access_denied&state=x"} {
+			a := r.get(address, func(request *http.Request) { request.Host = "proxy.example.com" })
+			r.refuses(a, http.StatusNotFound, "callback_path", "HUBSPOT_REDIRECT_URL", "http://localhost:8081/callback", "the code was not used")
+		}
+		for _, address := range []string{"/foo", "/foo?code=x", "/foo?state=x"} {
+			if a := r.get(address); a.StatusCode != http.StatusNotFound || strings.Contains(a.body, "HUBSPOT_REDIRECT_URL") {
+				t.Errorf("%s: %d %s", address, a.StatusCode, a.body)
+			}
+		}
+	}
+}
+
+func TestATokenIsReplacedFromThePageThatKeepsIt(t *testing.T) {
+	r := newRig(t, nil)
+	r.portals.record(t, portal, "kind", "access_token", "refresh_token", "", "renewed_at", "", "expires_at", "")
+	a := r.get(r.allow(r.begin(""), portal))
+	r.refusesInstall("a static token", a, http.StatusConflict, "connect portal "+portal+" below")
+	link := `href="/connect?portal=` + portal + `"`
+	if !strings.Contains(a.body, link) {
+		t.Fatalf("no %s: %s", link, a.body)
+	}
+	if a := r.get(r.allow(r.begin("?portal="+portal), portal)); a.StatusCode != http.StatusOK {
+		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 }

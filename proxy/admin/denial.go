@@ -62,7 +62,7 @@ func declined(query url.Values, again bool) *denial {
 		said += ": " + description
 	}
 	d := newDenial(http.StatusBadRequest, "declined", again, "Not connected",
-		"HubSpot did not give the proxy access. Nothing was stored. Start again if you want to, or open your link again. The reason that your browser brought:")
+		"HubSpot did not give the proxy access. Nothing was stored. Start again if you want to, or open your link again. The address that HubSpot sent you to gives this reason:")
 	d.message.Quote = quote(said, query.Get("code"), query.Get("state"))
 	return d
 }
@@ -105,11 +105,13 @@ func storeDenial(again restart, portal string, err error) *denial {
 	case errors.Is(err, tokens.ErrNotNamed):
 		named := "Ask the proxy's operator for a link that is for portal " + portal + "."
 		if again.link {
-			named = "Open /connect?portal=" + portal + ", or, if you were sent a link, ask for a new one that is for portal " + portal + "."
+			named = "To replace it, connect portal " + portal + " below, or, if you were sent a link, ask for a new one that is for portal " + portal + "."
 		}
 		d := conflict("portal_not_named", "has a token already",
 			"Portal "+portal+" has an access token or API key that its operator has stored. It is replaced only if the request names the portal. Nothing was stored. "+named)
-		d.message.Again = false
+		if again.link {
+			d.message.Again, d.message.Portal = false, portal
+		}
 		return d
 	case errors.Is(err, tokens.ErrWasRemoved):
 		return conflict("portal_removed", "was removed", "The proxy's operator has removed portal "+portal+", and an installation does not bring it back. "+operator)

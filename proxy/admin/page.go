@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"net/http"
+	"net/url"
 
 	g "maragu.dev/gomponents"
 	h "maragu.dev/gomponents/html"
@@ -60,11 +61,12 @@ func stale() g.Node {
 
 // message is a page with one message.
 type message struct {
-	Title string
-	Text  []string // paragraphs
-	Quote string   // a text that the browser or HubSpot sent; see quote
-	Again bool     // link to /connect
-	Home  bool     // link to the status page
+	Title  string
+	Text   []string // paragraphs
+	Quote  string   // a text that the browser or HubSpot sent; see quote
+	Again  bool     // link to /connect
+	Portal string   // link to /connect for this portal; empty means no such link
+	Home   bool     // link to the status page
 }
 
 func (m message) page() page {
@@ -72,6 +74,7 @@ func (m message) page() page {
 		g.Map(m.Text, func(text string) g.Node { return h.P(g.Text(text)) }),
 		g.If(m.Quote != "", h.BlockQuote(g.Text(m.Quote))),
 		g.If(m.Again, h.P(h.A(h.Href("/connect"), g.Text("Start again")))),
+		g.If(m.Portal != "", h.P(h.A(h.Class("button"), h.Href("/connect?portal="+url.QueryEscape(m.Portal)), g.Text("Connect portal "+m.Portal)))),
 		g.If(m.Home, h.P(h.A(h.Href("/"), g.Text("To the status page")))),
 	}}
 }

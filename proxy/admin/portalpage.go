@@ -106,7 +106,7 @@ func (a *Admin) limitText(id string, now time.Time) string {
 }
 
 func (a *Admin) portalPage(p tokens.Portal, now time.Time) page {
-	row := newPortalRow(p, now, a.states != nil)
+	row := newPortalRow(p, now, a.canConnect())
 	title := "Portal " + row.ID
 	if row.Name != "" {
 		title += ": " + row.Name
@@ -131,6 +131,7 @@ func (a *Admin) portalPage(p tokens.Portal, now time.Time) page {
 			h.H2(g.Text("Clients that may use this portal")),
 			rows(keys, "No client has a key for this portal."),
 			g.If(moreKeys > 0, soft("And "+grouped(moreKeys)+" more.")),
+			g.If(a.options.Anonymous, soft("Calls need no key.")),
 		},
 	}
 }

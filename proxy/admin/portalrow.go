@@ -82,11 +82,11 @@ func describe(s tokens.Portal, now time.Time) (level, state, note string) {
 	live := now.Before(s.Expires)
 	switch {
 	case s.State == tokens.Ended:
-		note = "HubSpot refuses the grant (" + clip(s.Problem, maxName) + "). Calls get 403 until the portal is connected again"
+		effect := "Calls get 403 until the portal is connected again."
 		if live {
-			note += ", at the latest when the current token expires"
+			effect = "When the current token expires, calls get 403 until the portal is connected again."
 		}
-		return "bad", "Ended", note + "."
+		return "bad", "Ended", "HubSpot refuses the grant (" + clip(s.Problem, maxName) + "). " + effect
 	case s.State == tokens.Unusable:
 		return "bad", "Unusable", sentence(s.Problem) + " Calls get 503. " + sentence(s.Remedy())
 	case s.State == tokens.Rejected:

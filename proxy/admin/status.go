@@ -3,6 +3,7 @@ package admin
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	g "maragu.dev/gomponents"
@@ -42,7 +43,7 @@ func (a *Admin) status(w http.ResponseWriter, r *http.Request) {
 
 func (a *Admin) statusPage(o tokens.Overview, s search, now time.Time) page {
 	const title = "hubspot-auth-proxy"
-	setUp := a.states != nil
+	setUp := a.canConnect()
 	var portals []g.Node
 	for _, portal := range o.Portals {
 		row := newPortalRow(briefly(portal, o), now, setUp)
@@ -58,14 +59,14 @@ func (a *Admin) statusPage(o tokens.Overview, s search, now time.Time) page {
 			g.If(setUp, h.A(h.Class("button"), h.Href("/connect"), g.Text("Connect a portal")))),
 		Content: []g.Node{
 			a.tagsNode(o, s, now),
-			g.Map(notices(o, now), func(text string) g.Node { return h.P(h.Class("notice bad"), h.Span(g.Text(text))) }),
+			g.Map(a.notices(o, now), func(text string) g.Node { return h.P(h.Class("notice bad"), h.Span(g.Text(text))) }),
 			g.Iff(a.options.Activity != nil, func() g.Node {
 				return g.Group{newChart(a.options.Activity.Minutes()).node(), usage(a.options.Activity)}
 			}),
 			h.H2(g.Text("Portals")),
 			s.form(),
 			soft(about(o, s)),
-			g.If(!setUp, soft("To connect portals by a click, set "+whatToSet+".")),
+			g.If(!setUp, soft("To connect portals by a click, set "+a.whatToSet()+".")),
 			g.If(len(portals) > 0, rows(portals, "")),
 			s.pager(),
 			g.If(len(keys) > 0, g.Group{h.H2(g.Text("Client keys")), rows(keys, "")}),
@@ -93,7 +94,7 @@ func briefly(status tokens.Portal, o tokens.Overview) tokens.Portal {
 	return status
 }
 
-// tags returns the states of the process, of Redis and of the portals.
+// tags returns the states of the process, of its storage, of the portals and of the seed file.
 func (a *Admin) tags(o tokens.Overview) []tag {
 	process := tag{"good", "Ready"}
 	switch a.state.Load().(string) {
@@ -102,11 +103,11 @@ func (a *Admin) tags(o tokens.Overview) []tag {
 	case stopping:
 		process = tag{"warn", "Stopping"}
 	}
-	redis := tag{"good", "Redis answers"}
-	if o.Cached || !a.options.RedisAnswers() {
-		redis = tag{"bad", "Redis does not answer"}
+	tags := []tag{process, a.storageTag(!o.Cached), portalsTag(o)}
+	if a.seedFault() != "" {
+		tags = append(tags, tag{"bad", "The seed file is faulty"})
 	}
-	return []tag{process, redis, portalsTag(o)}
+	return tags
 }
 
 // portalsTag returns a tag with the number of portals that need attention.
@@ -130,7 +131,14 @@ func portalsTag(o tokens.Overview) tag {
 }
 
 // notices returns the problems that concern all portals.
-func notices(o tokens.Overview, now time.Time) (all []string) {
+func (a *Admin) notices(o tokens.Overview, now time.Time) (all []string) {
+	if faults := a.seedFault(); faults != "" {
+		text := "The seed file cannot be used any more. Its previous content stays in use. Correct the file before a restart of the proxy, which would fail."
+		for fault := range strings.Lines(faults) {
+			text += " " + sentence(fault)
+		}
+		all = append(all, text)
+	}
 	if o.Cached {
 		all = append(all, "Redis does not answer. The portals below are those that this process knows; they are served and renewed. "+
 			"Other portals cannot be served, and no portal can be connected, until Redis answers again.")

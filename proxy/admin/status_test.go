@@ -236,3 +236,39 @@ func TestAConnectedPortalIsShownAtOnce(t *testing.T) {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}
 }
+
+func TestTheFaultsOfTheSeedFileAreOnTheStatusPage(t *testing.T) {
+	faults := ""
+	r := newRig(t, func(r *rig) { r.options.SeedFault = func() string { return faults } })
+	r.admin.Joined()
+	if body := r.page("Ready"); strings.Contains(body, "seed file") {
+		t.Error(body)
+	}
+	faults = "SEED_FILE: line 2, column 8: a; b\nSEED_FILE: line 9, column 1: c; d"
+	r.page("Ready", "The seed file is faulty", "The seed file cannot be used any more. Its previous content stays in use.", "SEED_FILE: line 2, column 8: a; b. SEED_FILE: line 9, column 1: c; d.")
+}
+
+func TestThePageAndReadyzNameTheStorage(t *testing.T) {
+	for _, test := range []struct {
+		storage     admin.Storage
+		answers     bool
+		page, ready string
+	}{
+		{admin.Redis, true, "Redis answers", "answers"},
+		{admin.Redis, false, "Redis does not answer", "does not answer"},
+		{admin.StateFile, true, "Stored in STATE_FILE", "not used: STATE_FILE is"},
+		{admin.Memory, true, "In memory only", "not used: everything is in memory"},
+	} {
+		r := newRig(t, func(r *rig) {
+			r.options.Storage, r.options.RedisAnswers = test.storage, func() bool { return test.answers }
+		})
+		r.admin.Joined()
+		body := r.page("Ready", test.page)
+		if test.storage != admin.Redis && strings.Contains(body, "Redis") {
+			t.Errorf("the page names Redis: %s", body)
+		}
+		if a := r.get("/readyz"); !strings.Contains(a.body, `"redis":"`+test.ready+`"`) {
+			t.Errorf("%v: %s", test, a.body)
+		}
+	}
+}

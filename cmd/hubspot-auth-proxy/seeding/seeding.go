@@ -5,6 +5,7 @@ package seeding
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -38,7 +39,7 @@ type Seeder struct {
 
 	// Why the seed file cannot be used: it cannot be read, or its content has a
 	// fault. nil means that there is no such reason.
-	unreadable, faulty atomic.Pointer[config.Fault]
+	unreadable, faulty atomic.Pointer[config.Faults]
 }
 
 // New reads the seed file, if the settings name one. environment has the portal of the
@@ -65,14 +66,22 @@ func (s *Seeder) SetEnvironment(seeds []tokens.Seed) {
 	s.changedEnv.Store(true)
 }
 
-// Fault returns why the seed file cannot be used, or "" if the file can be used. While
-// there is a fault, the file's previous content stays in use. Fault is safe for concurrent
+// maxShown is the number of faults that Fault returns.
+const maxShown = 10
+
+// Fault returns why the seed file cannot be used, one fault on each line, or "" if the file
+// can be used. After maxShown, Fault returns only the number of further ones; the log has
+// all. While there is a fault, the file's previous content stays in use. Fault is safe for concurrent
 // use.
 func (s *Seeder) Fault() string {
-	if fault := cmp.Or(s.unreadable.Load(), s.faulty.Load()); fault != nil {
-		return fault.Error()
+	faults := cmp.Or(s.unreadable.Load(), s.faulty.Load())
+	switch {
+	case faults == nil:
+		return ""
+	case len(*faults) > maxShown:
+		return fmt.Sprintf("%s\nThe log has %d more faults.", (*faults)[:maxShown].Error(), len(*faults)-maxShown)
 	}
-	return ""
+	return faults.Error()
 }
 
 // take parses the content of the seed file. If the content has faults, take returns
@@ -179,7 +188,7 @@ func (s *Seeder) readAgain() bool {
 	}
 	if faults := s.take(content); faults != nil {
 		s.log.Error("the seed file cannot be used; its previous content stays in use", zap.Error(faults))
-		s.faulty.Store(&faults[0])
+		s.faulty.Store(&faults)
 		return changedEnv
 	}
 	s.faulty.Store(nil)
@@ -199,7 +208,7 @@ func (s *Seeder) changed() (content []byte, changed bool) {
 	content, changed, faults := s.file.Changed()
 	if faults != nil {
 		if s.missing++; s.missing == 2 {
-			s.unreadable.Store(&faults[0])
+			s.unreadable.Store(&faults)
 			s.log.Error("the seed file cannot be read; its previous content stays in use", zap.Error(faults))
 		}
 		return nil, false
