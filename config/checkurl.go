@@ -1,12 +1,14 @@
 package config
 
 import (
+	"net"
 	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"hubspot-auth-proxy/proxy/wire"
+	"hubspot-auth-proxy/tokens/hubspot"
 )
 
 var scopeName = regexp.MustCompile(`^[A-Za-z0-9._:-]+$`)
@@ -76,6 +78,7 @@ func (l *loader) checkConnect() {
 	if l.given(redirectURL) && l.HubSpotRedirectURL != nil {
 		l.checkServer(redirectURL, l.HubSpotRedirectURL)
 		l.checkNoFragment(redirectURL, l.HubSpotRedirectURL)
+		l.checkRedirect()
 	}
 	if u := l.HubSpotAuthorizeURL; u != nil {
 		l.checkServer(authorizeURL, u)
@@ -86,6 +89,68 @@ func (l *loader) checkConnect() {
 	}
 	l.checkScopes(scopes, l.HubSpotScopes)
 	l.checkScopes(optScopes, l.HubSpotOptionalScopes)
+}
+
+// checkRedirect refuses a redirect URL on this machine that certainly does not lead to the
+// callback: one with the admin listener's port and another path, or one with the proxy's
+// port. For all other URLs, [Config.ConnectWarnings] returns what is probably wrong, because a
+// server in front of the proxy may change the path, and the ports of a container may be
+// published as other ports.
+func (l *loader) checkRedirect() {
+	u := l.HubSpotRedirectURL
+	if !wire.IsLoopback(u.Hostname()) {
+		return
+	}
+	switch port := portOf(u); {
+	case port == loopbackPort(l.ListenAddr):
+		l.fault(redirectURL, "has the port of LISTEN_ADDR, so that browsers would bring HubSpot's code to the proxy, which has no callback",
+			"give the address of ADMIN_ADDR, such as http://localhost:8081"+hubspot.CallbackPath)
+	case port == loopbackPort(l.AdminAddr) && u.Path != hubspot.CallbackPath:
+		l.fault(redirectURL, "leads to the admin listener, and its path is not "+hubspot.CallbackPath,
+			"give it the path "+hubspot.CallbackPath+", and register the same URL in the HubSpot app's settings")
+	}
+}
+
+// ConnectWarnings returns what is probably wrong with the settings of the connect flow, and
+// what to do. The settings may be right if another server is in front of the proxy.
+func (c Config) ConnectWarnings() (warnings []string) {
+	u := c.HubSpotRedirectURL
+	if u == nil {
+		return nil
+	}
+	if u.Path != hubspot.CallbackPath {
+		warnings = append(warnings, redirectURL+" has another path than "+hubspot.CallbackPath+": people who connect a portal get 404 when HubSpot sends them back, "+
+			"unless a server in front of the proxy changes the path to "+hubspot.CallbackPath)
+	}
+	if _, port, err := net.SplitHostPort(c.ListenAddr); err == nil && port == portOf(u) && u.Port() != "" {
+		warnings = append(warnings, redirectURL+" has the port of LISTEN_ADDR: the proxy has no callback there, so portals cannot be connected, "+
+			"unless this port leads to ADMIN_ADDR outside of this machine or container")
+	}
+	if c.HubSpotScopes == "" && !c.HubSpotMarketplaceInstall {
+		warnings = append(warnings, scopes+" is not set, although "+redirectURL+" is: /connect only says so, and HubSpot accepts no link without scopes; set it to the HubSpot app's scopes, separated by spaces")
+	}
+	return warnings
+}
+
+// portOf returns the URL's port, or the default port of its scheme.
+func portOf(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
+}
+
+// loopbackPort returns the port of a listener's address if only this machine can reach the
+// listener, and otherwise "".
+func loopbackPort(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || !wire.IsLoopback(host) {
+		return ""
+	}
+	return port
 }
 
 func (l *loader) checkNoFragment(name string, u *url.URL) {

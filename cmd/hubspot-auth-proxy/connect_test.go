@@ -330,3 +330,10 @@ func TestAPortalIsConnectedByAnInstallationFromTheMarketplace(t *testing.T) {
 	}
 	wantNoSecret(t, someone.shown.String())
 }
+
+func TestARedirectURLThatIsProbablyWrongIsLoggedAtTheStart(t *testing.T) {
+	t.Parallel()
+	p := launch(t, "serve", "HUBSPOT_CLIENT_ID=a", "HUBSPOT_CLIENT_SECRET=b", "HUBSPOT_REDIRECT_URL=https://proxy.example.com/hubspot")
+	p.until(`HUBSPOT_REDIRECT_URL has another path than /callback`)
+	p.until(`HUBSPOT_SCOPES is not set, although HUBSPOT_REDIRECT_URL is`)
+}

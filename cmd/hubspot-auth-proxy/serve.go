@@ -107,6 +107,9 @@ func (s *service) open(ctx context.Context) error {
 	})
 	s.warn()
 	s.warnOfCA()
+	for _, warning := range s.settings.ConnectWarnings() {
+		s.log.Warn(warning)
+	}
 	if err := s.listen(); err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ type Portals interface {
 }
 
 // callbackPath is the path to which HubSpot redirects the browser.
-const callbackPath = "/callback"
+const callbackPath = hubspot.CallbackPath
 
 // The names of the cookies that bind a state to a browser: one for /connect and one for
 // installations. The names differ because another site can begin an installation. That must not

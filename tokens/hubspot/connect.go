@@ -10,6 +10,10 @@ import (
 	"hubspot-auth-proxy/tokens/secret"
 )
 
+// CallbackPath is the path at which the admin listener handles the browser that HubSpot sends
+// back after [App.AuthorizeURL].
+const CallbackPath = "/callback"
+
 // AuthorizeURL returns the URL of HubSpot's page on which a person gives the app access
 // to a portal. page is the address of that page without parameters. Scopes and optional
 // scopes are separated by spaces; HubSpot grants an optional scope only if the portal has
