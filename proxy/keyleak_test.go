@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
@@ -55,6 +57,27 @@ func TestAHeaderWithAClientKeyStaysHere(t *testing.T) {
 	}
 	if echo.Trailer.Get("X-D") != "" {
 		t.Errorf("HubSpot got %v", echo.Trailer)
+	}
+}
+
+func TestAHeaderWhoseNameHasAClientKeyStaysHere(t *testing.T) {
+	c := startKeyed(t)
+	for _, name := range []string{"{one}", "{all}", "X-{one}-Y", unknownKey, strings.ToUpper(unknownKey), "%68ap%5f" + strings.TrimPrefix(unknownKey, "hap_"), "%2568ap_" + strings.TrimPrefix(unknownKey, "hap_")} {
+		for _, announced := range []string{"X-E", "X-E, " + name} {
+			got := c.ask("POST /a", "Authorization: Bearer {one}", "X-A: b", name+": 1", "Transfer-Encoding: chunked", "Trailer: "+announced, "", "0", name+": d", "X-E: e")
+			echo, err := hubspottest.DecodeEcho(strings.NewReader(got.text))
+			if err != nil || echo.Portal != portalID || echo.Header.Get("X-A") != "b" {
+				t.Fatalf("%v: %s", err, got.text)
+			}
+			if diff := cmp.Diff(http.Header{"X-E": {"e"}}, echo.Trailer); diff != "" {
+				t.Errorf("%s, announced %s: trailers (-want +got):\n%s", name, announced, diff)
+			}
+			for arrived := range echo.Header {
+				if len(arrived) > 40 {
+					t.Errorf("HubSpot got the field %s", arrived)
+				}
+			}
+		}
 	}
 }
 

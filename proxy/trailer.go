@@ -12,7 +12,7 @@ import (
 // read, because net/http's server then adds to the same map.
 func (c *call) recordTrailerNames() {
 	for name := range c.request.Trailer {
-		if wire.ForwardableTrailer(name) {
+		if wire.ForwardableTrailer(name) && !wire.HasKey(name, nil, c.clientKey()) {
 			c.announced = append(c.announced, name)
 		}
 	}
@@ -54,7 +54,7 @@ func (b *trailedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
 		for name, values := range b.client.Trailer {
-			if wire.ForwardableTrailer(name) && !wire.HaveKey(values, b.key) {
+			if wire.ForwardableTrailer(name) && !wire.HasKey(name, values, b.key) {
 				b.trailer[name] = values
 			}
 		}

@@ -33,7 +33,7 @@ func ForwardHeader(out, sent http.Header, key secret.Text) {
 	delete(out, PortalHeader)
 	delete(out, DebugHeader)
 	for name, values := range out {
-		if HaveKey(values, key) {
+		if HasKey(name, values, key) {
 			delete(out, name) // SDKs also put a credential into fields that HubSpot does not read
 		}
 	}
@@ -60,15 +60,27 @@ func isListed(values []string, name string) bool {
 	return false
 }
 
-// HaveKey reports whether one of the values contains the client key, or something
-// that has the form of a client key. An empty key is contained in no value.
-func HaveKey(values []string, key secret.Text) bool {
+// HasKey reports whether a field's name or one of its values contains the client key,
+// or something that has the form of a client key. The case of a name does not count,
+// because net/http changes it. An empty key is contained in no field.
+func HasKey(name string, values []string, key secret.Text) bool {
+	if len(name) >= minNamedKey && nameHasKey(strings.ToLower(name), strings.ToLower(key.Reveal())) {
+		return true
+	}
 	for _, value := range values {
 		if CarriesClientKey(value) || !key.IsZero() && strings.Contains(value, key.Reveal()) {
 			return true
 		}
 	}
 	return false
+}
+
+// minNamedKey is the length of the shortest client key that a field's name is searched
+// for. A shorter text may be part of an ordinary name, such as Content-Type.
+const minNamedKey = 20
+
+func nameHasKey(name, key string) bool {
+	return CarriesClientKey(name) || len(key) >= minNamedKey && Carries(name, key)
 }
 
 // First returns the first value of a field, or "" if there is none. The name must be in canonical
