@@ -176,3 +176,25 @@ func TestACredentialIsTakenOutHoweverItComesBack(t *testing.T) {
 		})
 	}
 }
+
+func TestACredentialIsTakenOutOfTheNamesOfAnnouncedTrailers(t *testing.T) {
+	for name, value := range map[string]string{
+		"the credential":   staticToken,
+		"in upper case":    strings.ToUpper(staticToken),
+		"part of the name": "X-" + staticToken + "-Y",
+	} {
+		for _, trailers := range []string{"", "X-Sum: 1\r\n", value + ": 1\r\nX-Sum: 1\r\n"} {
+			t.Run(name, func(t *testing.T) {
+				r := reflecting(t, tokens.AccessToken, staticToken, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"+
+					"Trailer: "+value+", X-Sum\r\n\r\n3\r\nabc\r\n0\r\n"+trailers+"\r\n")
+				got := r.rawAnswer(head("Connection: close"))
+				if strings.Contains(strings.ToLower(got), hubspottest.Canary) {
+					t.Errorf("the answer has the credential:\n%s", got)
+				}
+				if !strings.Contains(got, "Trailer: X-Sum\r\n") || strings.Contains(got, "X-Sum: 1\r\n") != (trailers != "") {
+					t.Errorf("the answer has lost a trailer:\n%s", got)
+				}
+			})
+		}
+	}
+}

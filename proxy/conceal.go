@@ -14,6 +14,9 @@ import (
 // HubSpot's answer. HubSpot may repeat a credential there, as in a redirect to a URL with its
 // hapikey.
 func (c *call) conceal(header http.Header) {
+	if len(header) == 0 {
+		return
+	}
 	forms := c.forms()
 	maps.DeleteFunc(header, func(name string, values []string) bool { return conceal(name, values, forms) })
 }
