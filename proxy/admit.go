@@ -67,7 +67,7 @@ func (g *gate) refuse(r *http.Request, a *admission) *refusal {
 	}
 	target, ok := wire.ParseTarget(r.RequestURI)
 	if !ok {
-		return requestInvalid("The request's target is neither a path nor an absolute URL.")
+		return requestInvalid("The request's target is neither a path nor an absolute URL, or has a fragment (#). Write # in a path or a query as %23.")
 	}
 	a.target = target
 	return nil

@@ -124,6 +124,9 @@ func noteAnswer(credential *tokens.Credential, response *http.Response, err erro
 func (t *authenticate) send(r *http.Request, c *call, credential *tokens.Credential) (*http.Response, error) {
 	out := r.WithContext(r.Context())
 	if credential != nil {
+		if credential.Kind == tokens.APIKey && c.target.Path == "*" {
+			return nil, errNoQuery
+		}
 		c.used = append(c.used, credential)
 		attach(out, credential)
 	}
@@ -160,6 +163,10 @@ func (t *authenticate) send(r *http.Request, c *call, credential *tokens.Credent
 	t.metrics.wait.Observe(ended.Sub(began).Seconds())
 	return response, nil
 }
+
+// errNoQuery means that the portal's credential is an API key and the target cannot have a
+// query (RFC 9112 section 3.2.4).
+const errNoQuery = secret.Fault("an API key cannot be attached to the target *, which has no query")
 
 const errStatus = secret.Fault("the answer's status is below 200, which cannot be a final status")
 

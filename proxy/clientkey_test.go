@@ -73,7 +73,6 @@ func TestWhoHasNoKeyIsNotLetIn(t *testing.T) {
 		"one and unknown":      {"/a?hapikey=" + unknownKey, []string{"Authorization: Bearer {one}"}},
 		"one and placeholder":  {"/a?hapikey=demo", []string{"Authorization: Bearer {one}"}},
 		"two in one header":    {"/a", []string{"Authorization: Bearer {one}, Bearer {one}"}},
-		"in the fragment":      {"/a#?hapikey={one}", []string{"Authorization: Bearer x"}},
 		"for a portal, none":   {"/portals/62515/a", nil},
 		"for an unknown one":   {"/portals/1/a", nil},
 		"and an invalid one":   {"/portals/x/a", nil},

@@ -64,7 +64,7 @@ func TestNoTrickWithThePrefixLeadsToAnotherPortal(t *testing.T) {
 		{"/portals/62515%00/a", "", invalid, invalid, invalid},
 		{"/portals/62515%0d%0a/a", "", invalid, invalid, invalid},
 		{"/portals/62515,62516/a", "", invalid, invalid, invalid},
-		{"/portals/62515#/a", "", invalid, invalid, invalid},
+		{"/portals/62515#/a", "", malformed, malformed, malformed},
 		{"/portals/062515/a", "", invalid, invalid, invalid},
 		{"/portals/+62515/a", "", invalid, invalid, invalid},
 		{"/portals/0xf433/a", "", invalid, invalid, invalid},

@@ -142,6 +142,8 @@ func refusalFor(c *call, err error) *refusal {
 	case errors.As(err, &unavailable):
 		return newDelay("CREDENTIAL_UNAVAILABLE", unavailable.RetryAfter,
 			"The credential of portal "+unavailable.Portal+" is not available at the moment. Try again later. The proxy's log has the reason.")
+	case errors.Is(err, errNoQuery):
+		return requestInvalid("The target * has no query, in which the portal's API key could be sent. Send OPTIONS with a path.")
 	case c.body != nil && c.body.Failure() != nil:
 		return bodyInvalid()
 	case errors.Is(err, upstream.ErrTimeout): // a timeout of connecting is UPSTREAM_UNREACHABLE

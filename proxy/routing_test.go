@@ -100,7 +100,7 @@ func credentialNamed(target string) bool {
 var (
 	anyPrefix = regexp.MustCompile(`^(?:[^:/?#]+://[^/?]*)?/portals/([^/?]*)`)
 	portalKey = regexp.MustCompile(`^[1-9][0-9]{0,18}$`)
-	noTarget  = regexp.MustCompile(`^[^:/?#*]*:[^/]|^[^:/?#*]*:/[^/]|^[^:/?#*]*:/?$|^://|^\*.`)
+	noTarget  = regexp.MustCompile(`^[^:/?#*]*:[^/]|^[^:/?#*]*:/[^/]|^[^:/?#*]*:/?$|^://|^\*.|#`)
 )
 
 // expectedRoute is an oracle that shares no code with what it judges. It

@@ -38,8 +38,9 @@ func ParseTarget(raw string) (t Target, ok bool) {
 }
 
 // endsTarget reports whether the character would end the target on a request
-// line of HTTP/1. HTTP/2, which has no such line, lets clients send a space.
-func endsTarget(c rune) bool { return c <= ' ' || c == 0x7f }
+// line of HTTP/1. HTTP/2, which has no such line, lets clients send a space. A # begins
+// a fragment, which no target has; a credential after it would not be in the query.
+func endsTarget(c rune) bool { return c <= ' ' || c == 0x7f || c == '#' }
 
 // PortalPrefix returns the id of a path that begins with /portals/{id}, and the target
 // that HubSpot gets: without this prefix, and beginning with /oauth/ instead of
