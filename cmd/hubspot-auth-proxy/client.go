@@ -162,7 +162,7 @@ func clientRotate(flags *flag.FlagSet) action {
 			key, now := clients.NewKey(), time.Now()
 			client, err := s.clients.Rotate(ctx, c.args[0], key, expires, *overlap, now)
 			if errors.Is(err, clients.ErrUnknown) {
-				return errors.New("there is no client of that name in Redis; client list prints the names, and a client of a SEED_FILE gets another key in that file, in its list keys")
+				return errors.New("there is no client of that name; client list prints the names, and a client of a SEED_FILE gets another key in that file, in its list keys")
 			}
 			if err != nil {
 				return err
@@ -221,7 +221,7 @@ func (c *call) printClients(known []clients.Client, asJSON bool) error {
 		return printJSON(c.stdout, list)
 	}
 	if len(known) == 0 {
-		_, err := fmt.Fprintln(c.stderr, "There is no client in Redis; client add makes one.")
+		_, err := fmt.Fprintln(c.stderr, "There is no client; client add makes one.")
 		return err
 	}
 	rows := [][]string{{"NAME", "PORTALS", "MAY", "PATHS", "EXPIRES"}}
@@ -253,7 +253,7 @@ func clientRemove(ctx context.Context, c *call) error {
 	return c.operate(ctx, func(s *store) error {
 		err := s.clients.Remove(ctx, name)
 		if errors.Is(err, clients.ErrUnknown) {
-			return errors.New("there is no client of that name in Redis; client list prints the names, and a client of a SEED_FILE is removed in that file")
+			return errors.New("there is no client of that name; client list prints the names, and a client of a SEED_FILE is removed in that file")
 		}
 		if err != nil {
 			return err

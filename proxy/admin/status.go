@@ -70,7 +70,7 @@ func (a *Admin) statusPage(o tokens.Overview, s search, now time.Time) page {
 			g.If(len(portals) > 0, rows(portals, "")),
 			s.pager(),
 			g.If(len(keys) > 0, g.Group{h.H2(g.Text("Client keys")), rows(keys, "")}),
-			g.If(moreKeys > 0, soft(fmt.Sprintf("And %d more; the command “hubspot-auth-proxy client list” shows those in Redis.", moreKeys))),
+			g.If(moreKeys > 0, soft(fmt.Sprintf("And %d more; the command “hubspot-auth-proxy client list” shows the stored ones.", moreKeys))),
 		},
 	}
 }
