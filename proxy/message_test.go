@@ -37,3 +37,22 @@ func TestAMessageNamesWhatIsWrong(t *testing.T) {
 		t.Errorf("the message is %q, want %q", message, want)
 	}
 }
+
+// The document is proxy/README.md, section Malformed requests.
+func TestAMalformedRequestIsAnsweredAsDocumented(t *testing.T) {
+	c := startKeyed(t)
+	for request, want := range map[string]int{
+		"GET /crm/v3/%zz HTTP/1.1\r\nHost: localhost\r\n\r\n":                                     400,
+		"GET /a HTTP/1.1\r\n\r\n":                                                                 400,
+		"GET /a HTTP/1.1\r\nHost: a/b\r\n\r\n":                                                    400,
+		"GET /a HTTP/1.1\r\nHost: localhost\r\nX-A: " + strings.Repeat("a", 140<<10) + "\r\n\r\n": 431,
+		"POST /a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n":                  501,
+		"GET /a HTTP/3.0\r\nHost: localhost\r\n\r\n":                                              505,
+	} {
+		got := c.answerTo(request)
+		if got.StatusCode != want || !strings.HasPrefix(got.Header.Get("Content-Type"), "text/plain") || got.Header.Get("X-Hubspot-Auth-Proxy-Error") != "" {
+			t.Errorf("%.60q: %d %v, want %d", request, got.StatusCode, got.Header, want)
+		}
+	}
+	c.wantNoRequests(t)
+}

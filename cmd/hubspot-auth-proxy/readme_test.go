@@ -152,7 +152,7 @@ func TestTheLinesOfTheREADMERun(t *testing.T) {
 			newRecipe(t, bin).serve(all["Without a HubSpot account"][0] + "\n").until("Press Ctrl-C to stop")
 		},
 		"One token":                   func(t *testing.T) { oneToken(t, bin, all["One token"], all["See that it works"][0]) },
-		"An OAuth app":                func(t *testing.T) { anOAuthApp(t, bin, all["An OAuth app"]) },
+		"An OAuth app":                func(t *testing.T) { anOAuthApp(t, bin, all["An OAuth app"], all["See that it works"][0]) },
 		"Many portals, kept in Redis": func(t *testing.T) { manyPortals(t, bin, all["Many portals, kept in Redis"], all["Client keys"][0]) },
 	}
 	// Build has already run. The others run within the sections above, or need Docker or Kubernetes.
@@ -180,11 +180,15 @@ func oneToken(t *testing.T, bin string, lines []string, look string) {
 
 // anOAuthApp connects a portal as a person does in a browser, in memory, and in a file
 // that keeps it over a restart.
-func anOAuthApp(t *testing.T, bin string, lines []string) {
+func anOAuthApp(t *testing.T, bin string, lines []string, look string) {
 	r := newRecipe(t, bin)
 	r.serve(lines[0]).address()
 	connectByClick(t, r)
 	r.wants(lines[1], `"Portal": "62515"`)
+	// The reader takes the URL of the comment.
+	line, rest, _ := strings.Cut(look, "\n")
+	_, url, _ := strings.Cut(line, "many portals: ")
+	r.wants("URL="+url+"\n"+rest, "X-Hubspot-Auth-Proxy-Portal: 62515", "X-Hubspot-Auth-Proxy-Credential: oauth", "ready")
 
 	r = newRecipe(t, bin)
 	kept := strings.TrimSuffix(lines[0], "hubspot-auth-proxy\n") + lines[2]
