@@ -72,16 +72,16 @@ func (p Portal) Healthy() bool { return p.State == Active && p.Failure == "" && 
 func (p Portal) Remedy() string {
 	switch p.State {
 	case Ended:
-		return fmt.Sprintf("connect it again with portal link --portal %s, or give a new grant to portal set %s refresh_token", p.ID, p.ID)
+		return fmt.Sprintf("connect it again with portal link --portal %s, or give a new grant to portal set %s refresh_token, or to the setting or seed file that has the portal", p.ID, p.ID)
 	case Unusable:
 		if p.Newer {
 			return "run the newer version of this program, or replace the record with portal set " + p.ID + " and --force"
 		}
 		return "give ENCRYPTION_KEYS as the proxies have them, or store the credential anew with portal set " + p.ID
 	case Rejected:
-		return "make a new access token or key in HubSpot, and give it to portal set " + p.ID + "; the rejected one stays in use until then"
+		return "make a new access token or key in HubSpot, and give it to portal set " + p.ID + ", or to the setting or seed file that has the portal; the rejected one stays in use until then"
 	case Removed:
-		return "portal set or portal link connects it again"
+		return "portal set or portal link connects it"
 	}
 	return ""
 }
@@ -90,7 +90,7 @@ func (p Portal) Remedy() string {
 func (p *Portal) reject(since time.Time) {
 	if !since.IsZero() {
 		p.State, p.RejectedAt = Rejected, since
-		p.Problem = "HubSpot answers 401 to its calls since " + since.UTC().Format(time.RFC3339)
+		p.Problem = "since " + since.UTC().Format(time.RFC3339) + ", HubSpot has answered 401 to this portal's calls"
 	}
 }
 

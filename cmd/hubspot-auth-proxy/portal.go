@@ -115,8 +115,9 @@ func isName(text string) bool {
 
 const portalListManual = `Lists the connected portals: the kind of the credential, its state, when the access
 token expires and when it was last renewed. The states that need attention are "ended"
-(HubSpot refuses the grant), "rejected" (HubSpot answers 401 to the static credential)
-and "unusable" (the record cannot be read).
+(HubSpot refuses the grant), "rejected" (HubSpot has answered 401 to three calls in a row
+with the static credential) and "unusable" (the record cannot be read). "active" does not
+mean that HubSpot accepts the credential now; portal check asks HubSpot.
 
   hubspot-auth-proxy portal list
   hubspot-auth-proxy portal list --json | jq -r '.[] | select(.state != "active") | .id'

@@ -49,7 +49,7 @@ func TestARowHasThePortalsStateAndWhatToDo(t *testing.T) {
 		{"ended, and nothing to connect with", with(oauth("ended", -40*time.Minute, 0), func(s *tokens.Portal) { s.Problem = "BAD_HUB" }), false,
 			portalRow{Level: "bad", State: "Ended", Left: -1, Renewed: "renewed 40 min ago",
 				Note: "HubSpot refuses the grant (BAD_HUB). Calls get 403 until the portal is connected again. " +
-					"Connect it again with portal link --portal 62515, or give a new grant to portal set 62515 refresh_token."}},
+					"Connect it again with portal link --portal 62515, or give a new grant to portal set 62515 refresh_token, or to the setting or seed file that has the portal."}},
 		{"unusable", tokens.Portal{ID: "62515", Kind: tokens.APIKey, State: "unusable", Problem: "the record has no api_key"}, true,
 			portalRow{Level: "bad", State: "Unusable", Left: -1,
 				Note: "The record has no api_key. Calls get 503. Give ENCRYPTION_KEYS as the proxies have them, or store the credential anew with portal set 62515."}},
