@@ -47,15 +47,19 @@ func caGenerate(flags *flag.FlagSet) action {
 		if *out == "" {
 			return usageError{problem: "--out is missing: give the folder for the two files"}
 		}
+		folder, err := filepath.Abs(*out) // for the settings, because the proxy may start in another folder
+		if err != nil {
+			return fmt.Errorf("find the folder for the CA: %w", err)
+		}
 		now := time.Now()
 		certificate, key, err := intercept.Generate(now)
 		if err != nil {
 			return err
 		}
-		if err := os.MkdirAll(*out, 0o700); err != nil {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return fmt.Errorf("make the folder for the CA: %w", err)
 		}
-		certPath, keyPath := filepath.Join(*out, "ca.pem"), filepath.Join(*out, "ca-key.pem")
+		certPath, keyPath := filepath.Join(folder, "ca.pem"), filepath.Join(folder, "ca-key.pem")
 		if err := writeNew(keyPath, []byte(key.Reveal()), 0o600); err != nil {
 			return err
 		}

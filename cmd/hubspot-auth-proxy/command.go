@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"time"
 )
 
 const program = "hubspot-auth-proxy"
@@ -59,14 +60,34 @@ func parse(flags *flag.FlagSet, args []string) (positional []string, err error) 
 
 // flagProblem returns what is wrong with a flag. flagProblem does not use the messages of
 // package flag, because they quote values, which may be secrets.
-func flagProblem(err error) string {
+func flagProblem(flags *flag.FlagSet, err error) string {
 	if name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); unknown {
 		return "there is no flag " + quoted("--"+name)
 	}
 	if name, lacks := strings.CutPrefix(err.Error(), "flag needs an argument: -"); lacks {
 		return lacksValue(name)
 	}
+	if match := badValue.FindStringSubmatch(err.Error()); match != nil {
+		if f := flags.Lookup(match[1]); f != nil {
+			return "--" + f.Name + " " + valueProblem(f)
+		}
+	}
 	return "a flag is malformed, or has a value that it does not accept"
+}
+
+// badValue matches the error of package flag for a value that a flag does not accept.
+var badValue = regexp.MustCompile(`(?s)^invalid (?:boolean )?value ".*" for (?:flag )?-([a-z-]+): `)
+
+// valueProblem returns what is wrong with a flag whose value is not of its type.
+func valueProblem(f *flag.Flag) string {
+	switch f.Value.(flag.Getter).Get().(type) {
+	case bool:
+		return "takes no value"
+	case time.Duration:
+		return "is not a duration: give one such as 24h or 30m"
+	default:
+		return "is not a whole number: give one such as 7"
+	}
 }
 
 // lacksValue returns the text of the error for a flag without a value.
@@ -97,11 +118,11 @@ func (c command) countProblem(given int) string {
 	return problem
 }
 
-var harmless = regexp.MustCompile(`^-{0,2}[a-z][a-z-]{0,19}$`)
+var harmless = regexp.MustCompile(`^-{0,2}[a-z][a-z -]{0,19}$`)
 
 // quoted returns a word of the command line in quotes, or "of that name" if the word may be
 // a secret that was given in the wrong place. A word that is short and has only lower-case
-// letters and dashes cannot be a secret.
+// letters, dashes and spaces cannot be a secret.
 func quoted(word string) string {
 	if harmless.MatchString(word) {
 		return fmt.Sprintf("%q", word)

@@ -31,7 +31,7 @@ func help(words []string, stdout io.Writer) error {
 	members := group(name)
 	i := slices.IndexFunc(allCommands(), func(cmd command) bool { return cmd.name == name })
 	switch {
-	case len(words) == 0:
+	case len(words) == 0, name == "help":
 		text.WriteString(overview)
 		writeSummaries(&text, allCommands())
 		text.WriteString(overviewEnd)
@@ -40,7 +40,7 @@ func help(words []string, stdout io.Writer) error {
 	case i >= 0:
 		writeManual(&text, allCommands()[i])
 	default:
-		return usageError{problem: "there is no command of that name"}
+		return usageError{problem: "there is no command " + quoted(name)}
 	}
 	_, err := io.WriteString(stdout, text.String()+exitStatus)
 	return err
@@ -106,6 +106,9 @@ are never printed, and never taken from an argument.
 	"client": `A client is a program that calls the proxy. It has a key, and may use some portals.
 These commands change the Redis that REDIS_URL names, or STATE_FILE. Running proxies
 apply changes at once. The clients of a SEED_FILE are changed in that file.
+`,
+	"ca": `Clients whose base URL cannot be changed use the proxy as their HTTPS proxy. They must
+trust a CA of your own. Redis is not used.
 `,
 	"keys": `ENCRYPTION_KEYS seal the secrets in Redis. The first key seals; every key opens. To
 replace a key while the proxies serve:

@@ -53,7 +53,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	case errors.Is(err, flag.ErrHelp):
 		return help(strings.Fields(cmd.name), stdout)
 	case err != nil:
-		err = usageError{problem: flagProblem(err)}
+		err = usageError{problem: flagProblem(flags, err)}
 	case empty != "":
 		err = usageError{problem: lacksValue(empty)}
 	case len(positional) < cmd.least || len(positional) > cmd.most:

@@ -33,7 +33,7 @@ func portalCheck(flags *flag.FlagSet) action {
 	asJSON := flags.Bool("json", false, "print an object, or with --all an array of objects")
 	return func(ctx context.Context, c *call) error {
 		if *all == (len(c.args) == 1) {
-			return usageError{problem: "give the id of a portal, or --all"}
+			return usageError{problem: "give the id of a portal, or --all, not both"}
 		}
 		if !*all {
 			if _, err := portalID(c.args[0]); err != nil {

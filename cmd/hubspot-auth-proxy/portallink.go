@@ -14,8 +14,8 @@ const portalLinkManual = `Prints a link to the HubSpot page on which a person co
 to that person. The link works once, for 7 days. It expires earlier if the portal is
 removed, connected or set, or if Redis loses its data. HubSpot then sends the browser to
 HUBSPOT_REDIRECT_URL, which must be /callback of a running proxy with the same
-HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET. This command does not use Redis. It needs a
-correct clock.
+HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET. To make the link, Redis is not needed, and
+the clock must be correct. The proxy uses Redis to know that the link was used.
 
   hubspot-auth-proxy portal link --portal 62515    # connects this portal only
   hubspot-auth-proxy portal link --any             # connects any portal, except one with a static token
@@ -26,7 +26,7 @@ func portalLink(flags *flag.FlagSet) action {
 	anyPortal := flags.Bool("any", false, "connect the portal that the person chooses, unless it has a static token")
 	return func(_ context.Context, c *call) error {
 		if *anyPortal == (*portal != "") {
-			return usageError{problem: "give --portal ID, or --any"}
+			return usageError{problem: "give --portal ID, or --any, not both"}
 		}
 		if *portal != "" {
 			if _, err := portalID(*portal); err != nil {

@@ -57,7 +57,7 @@ func openURL(settings config.Config) (*openedRedis, error) {
 	}
 	client, err := records.Open(settings.RedisURL, change)
 	if err != nil {
-		return nil, config.Faults{{Name: "REDIS_URL", Problem: "is malformed, or has an option that go-redis does not know", Remedy: "give a redis://, rediss:// or unix:// URL, with ?master_name=…&addr=… for Sentinel, or ?addr=… for each further node of a Cluster"}}
+		return nil, config.Faults{{Name: "REDIS_URL", Problem: "is malformed, or has an option that the program does not know", Remedy: "give a redis://, rediss:// or unix:// URL, with ?master_name=…&addr=… for Sentinel, or ?addr=… for each further node of a Cluster"}}
 	}
 	return &openedRedis{client, func() error { _ = client.Close(); return nil }}, nil // nothing is lost, because Redis has the data
 }
