@@ -62,7 +62,8 @@ const serveManual = `Runs the proxy until SIGTERM or Ctrl-C, and then finishes t
 const demoManual = `Runs a fake HubSpot, an embedded Redis and the proxy in one process, and prints curl
 lines to try. Only LISTEN_ADDR and the log's settings are read from the environment. If
 another program has port 8080 or 8081, the demo takes a free port instead; the curl lines
-have the right one. The fake HubSpot knows one app:
+have the right one. Commands such as portal set cannot reach the demo, because all its
+data is in its own memory. The fake HubSpot knows one app:
 
   HUBSPOT_CLIENT_ID=` + hubspottest.ClientID + `
   HUBSPOT_CLIENT_SECRET=` + hubspottest.ClientSecret + `

@@ -167,7 +167,7 @@ func clientRotate(flags *flag.FlagSet) action {
 			if err != nil {
 				return err
 			}
-			s.log.Info("client was given another key", zap.String("client", client.Name), zap.Duration("overlap", *overlap), zap.String("expires", shownTime(client.Expires)), by("client rotate"))
+			s.log.Info("client was given another key", zap.String("client", client.Name), zap.Stringer("overlap", *overlap), zap.String("expires", shownTime(client.Expires)), by("client rotate"))
 			if _, err := fmt.Fprintln(c.stdout, key.Reveal()); err != nil {
 				return fmt.Errorf("the key is stored, and could not be printed; run client rotate again: %w", err)
 			}

@@ -45,7 +45,8 @@ See the state of the portals, and connect another one, in a browser:
 
   ADMIN
 
-Press Ctrl-C to stop.
+Commands such as portal set cannot reach the demo, because all its data is in its own
+memory. Press Ctrl-C to stop.
 
 `
 

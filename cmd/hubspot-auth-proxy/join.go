@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/cmd/hubspot-auth-proxy/seeding"
-	"hubspot-auth-proxy/tokens"
 	records "hubspot-auth-proxy/tokens/store"
 	"hubspot-auth-proxy/tokens/throttle"
 )
@@ -30,7 +29,7 @@ func (s *service) joinAtOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	if err := s.join(ctx); err != nil {
-		s.log.Warn("Redis does not answer yet: calls that need it get 503 until it answers; check REDIS_URL, and whether this machine can reach Redis", zap.Error(err))
+		s.log.Warn("Redis does not answer yet: calls that need it get 503 until it answers; "+checkRedis(s.settings), zap.Error(err))
 		if s.needsNoRedis() {
 			s.admin.Ready()
 		}
@@ -72,22 +71,6 @@ func (s *service) warnOfRights(ctx context.Context) error {
 	return err
 }
 
-// warnOfNoPortal logs what to do if no portal has a credential.
-func (s *service) warnOfNoPortal(ctx context.Context) {
-	if _, value := credential(s.settings); !value.IsZero() || s.seeder.HasPortals() {
-		return
-	}
-	ids, err := s.source.Portals(ctx)
-	stored := func(id string) bool {
-		p, err := s.source.Show(ctx, id)
-		return err != nil || p.State != tokens.Removed
-	}
-	if err == nil && !slices.ContainsFunc(ids, stored) {
-		s.log.Warn("no portal has a credential, so calls are refused: set HUBSPOT_ACCESS_TOKEN, or HUBSPOT_PORTAL_ID and HUBSPOT_REFRESH_TOKEN, or SEED_FILE; " +
-			"or connect a portal with portal set, with portal link, or at /connect of ADMIN_ADDR")
-	}
-}
-
 // needsNoRedis reports whether this process can serve all its calls without an external
 // Redis. Without REDIS_URL, the answer is always true. With REDIS_URL, the process must
 // serve only portals with static credentials in the settings, and clients must need no
@@ -108,6 +91,7 @@ func (s *service) followSettings() {
 	following.Go(func() {
 		if joined || s.joinLater(ctx) {
 			s.warnOfNoPortal(ctx)
+			s.warnOfNoClient()
 			s.seeder.Follow(ctx, s.pollSecrets)
 		}
 	})
@@ -136,7 +120,7 @@ func (s *service) joinLater(ctx context.Context) bool {
 		}
 		err := s.join(ctx)
 		if err == nil {
-			s.log.Info("the proxy is ready", zap.Stringer("address", s.listener.Addr()), zap.Stringer("admin", s.adminListener.Addr()), zap.Duration("waited_for_redis", time.Since(began)))
+			s.log.Info("the proxy is ready", zap.Stringer("address", s.listener.Addr()), zap.Stringer("admin", s.adminListener.Addr()), zap.Stringer("waited_for_redis", time.Since(began).Round(time.Millisecond)))
 			return true
 		}
 		if ctx.Err() == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -42,7 +43,15 @@ func unanswered(settings config.Config, err error) error {
 	if settings.StateFile != "" {
 		return fmt.Errorf("no answer from the process that uses STATE_FILE; check that process, which the file STATE_FILE.lock names: %w", err)
 	}
-	return fmt.Errorf("no answer from Redis; check REDIS_URL, and whether this machine can reach Redis: %w", err)
+	return fmt.Errorf("no answer from Redis; %s: %w", checkRedis(settings), err)
+}
+
+// checkRedis returns what to check if the Redis of REDIS_URL does not answer.
+func checkRedis(settings config.Config) string {
+	if strings.HasPrefix(settings.RedisURL.Reveal(), "rediss://") {
+		return "check REDIS_URL, and whether this machine can reach Redis, and whether that port of Redis uses TLS: rediss:// needs TLS, and redis:// is without TLS"
+	}
+	return "check REDIS_URL, and whether this machine can reach Redis"
 }
 
 // actor returns who makes a change, for the log: "portal set by ann@laptop".

@@ -238,7 +238,15 @@ func TestAnAddressInUseIsReported(t *testing.T) {
 	}
 	defer listener.Close()
 	p := launch(t, "serve", "LISTEN_ADDR="+listener.Addr().String())
-	if status := p.exit(); status != 1 || !strings.Contains(p.stderr.String(), "listen at LISTEN_ADDR; if another program has the port") {
+	if status := p.exit(); status != 1 || !strings.Contains(p.stderr.String(), "listen at LISTEN_ADDR; another program has the port: give another one") {
+		t.Errorf("exit status %d:\n%s", status, p.stderr.String())
+	}
+}
+
+func TestAnAddressOfAnotherMachineIsReported(t *testing.T) {
+	t.Parallel()
+	p := launch(t, "serve", "LISTEN_ADDR=192.0.2.1:8080") // RFC 5737: no machine has this address
+	if status := p.exit(); status != 1 || !strings.Contains(p.stderr.String(), "listen at LISTEN_ADDR; this machine does not have the address: give an address of this machine") {
 		t.Errorf("exit status %d:\n%s", status, p.stderr.String())
 	}
 }
@@ -296,6 +304,9 @@ func TestTheDemosLinesWorkWhenPasted(t *testing.T) {
 	testkit.Need(t, "curl")
 	p := launch(t, "demo", "LISTEN_ADDR=:0") // as the image does, on all addresses
 	p.until("Press Ctrl-C to stop")
+	if strings.Contains(p.stderr.String(), "REDIS_URL") {
+		t.Errorf("the log names settings that the demo does not read:\n%s", p.stderr.String())
+	}
 	if printed := p.stdout.String(); !strings.Contains(printed, "http://127.0.0.1:") || strings.Contains(printed, "[::") {
 		t.Errorf("not only addresses of IPv4:\n%s", printed)
 	}

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -51,6 +53,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 	for variable, setting := range config.Misspelt(environ) {
 		log.Warn("an environment variable is not a setting, although its name is almost that of one; check its spelling", zap.String("variable", variable), zap.String("setting", setting))
 	}
+	warnOfStorage(settings, log)
 	defer collectLess()()
 	s, err := start(ctx, settings, environ, log)
 	if err != nil {
@@ -105,7 +108,6 @@ func (s *service) open(ctx context.Context) error {
 		}
 		return 0
 	})
-	s.warn()
 	s.warnOfCA()
 	for _, warning := range s.settings.ConnectWarnings() {
 		s.log.Warn(warning)
@@ -133,23 +135,6 @@ func (s *service) openBudget() {
 	})
 }
 
-// warn logs where data is kept, and warns about data that is not kept or not sealed.
-func (s *service) warn() {
-	if s.settings.StateFile != "" {
-		s.log.Info("portals, tokens and client keys are kept in STATE_FILE", zap.String("file", s.settings.StateFile))
-	}
-	switch {
-	case s.settings.RedisURL.IsZero() && s.settings.StateFile == "" && s.app == nil:
-		s.log.Info("neither REDIS_URL nor STATE_FILE is set: everything is kept in memory only; the settings have all portals and clients, so that only counts of calls end with the process")
-	case s.settings.RedisURL.IsZero() && s.settings.StateFile == "":
-		s.log.Warn("neither REDIS_URL nor STATE_FILE is set: portals and client keys that you add, and renewed tokens, are in memory only, and are lost when the process ends")
-	case !s.settings.Keys().Seals() && s.settings.StateFile != "":
-		s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: tokens are stored in STATE_FILE unsealed; keys generate makes a key")
-	case !s.settings.Keys().Seals():
-		s.log.Warn("ENCRYPTION_KEYS is not set, or begins with plain: tokens are stored in Redis unsealed; keys generate makes a key")
-	}
-}
-
 // warnOfCA logs the names and the expiry of the CA, and warns if it expires soon.
 func (s *service) warnOfCA() {
 	if s.authority == nil {
@@ -170,13 +155,13 @@ func (s *service) warnOfCA() {
 func (s *service) listen() error {
 	listener, err := net.Listen("tcp", s.settings.ListenAddr)
 	if err != nil {
-		return fmt.Errorf("listen at LISTEN_ADDR; if another program has the port, give another one: %w", err)
+		return listenError("LISTEN_ADDR", err)
 	}
 	s.listener = listener
 	s.closers = append(s.closers, func() { _ = listener.Close() })
 	adminListener, err := net.Listen("tcp", s.settings.AdminAddr)
 	if err != nil {
-		return fmt.Errorf("listen at ADMIN_ADDR; if another program has the port, give another one: %w", err)
+		return listenError("ADMIN_ADDR", err)
 	}
 	s.adminListener = adminListener
 	s.admin = admin.New(admin.Options{
@@ -223,6 +208,20 @@ func storage(settings config.Config) admin.Storage {
 		return admin.StateFile
 	}
 	return admin.Memory
+}
+
+// listenError returns the error for an address that cannot be listened at, with what to do.
+func listenError(setting string, err error) error {
+	remedy := "give an address of this machine, or :8080 for all of its addresses"
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		remedy = "another program has the port: give another one"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		remedy = "this machine does not have the address: " + remedy
+	case errors.Is(err, fs.ErrPermission):
+		remedy = "the user of this program may not use the port: give one from 1024 on"
+	}
+	return fmt.Errorf("listen at %s; %s: %w", setting, remedy, err)
 }
 
 // serveProxy creates the proxy, and serves it.
@@ -312,7 +311,7 @@ func (s *service) stop() {
 	// 1. Report that the process is not ready, so that new requests are sent elsewhere.
 	s.admin.Stopping()
 	s.proxy.Stopping()
-	s.log.Info("stopping", zap.Duration("delay", s.settings.ShutdownDelay), zap.Duration("timeout", s.settings.ShutdownTimeout))
+	s.log.Info("stopping", zap.Stringer("delay", s.settings.ShutdownDelay), zap.Stringer("timeout", s.settings.ShutdownTimeout))
 	// 2. Keep serving until load balancers have noticed.
 	time.Sleep(s.settings.ShutdownDelay)
 	// 3. Stop listening, and let the requests under way finish.
