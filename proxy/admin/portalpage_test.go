@@ -124,3 +124,21 @@ func TestNothingThatWasSeenOrStoredGetsMarkupOntoAPortalsPage(t *testing.T) {
 		}
 	}
 }
+
+func TestThePageOfAPortalSaysWhetherCallsNeedAKey(t *testing.T) {
+	for _, anonymous := range []bool{true, false} {
+		r := newRig(t, func(r *rig) { r.options.Anonymous = anonymous })
+		r.portals.record(t, "1")
+		if body := r.pageAt("/portals/1", "No client has a key for this portal."); strings.Contains(body, "Calls need no key.") != anonymous {
+			t.Errorf("anonymous %v: %s", anonymous, body)
+		}
+	}
+}
+
+func TestAnEndedGrantSaysWhenCallsAreRefused(t *testing.T) {
+	r := newRig(t, nil)
+	r.portals.record(t, "1", "state", "ended", "ended_code", "BAD_HUB")
+	r.pageAt("/portals/1", "HubSpot refuses the grant (BAD_HUB). When the current token expires, calls get 403 until the portal is connected again.")
+	r.portals.record(t, "2", "state", "ended", "ended_code", "BAD_HUB", "expires_at", "1")
+	r.pageAt("/portals/2", "HubSpot refuses the grant (BAD_HUB). Calls get 403 until the portal is connected again.")
+}
