@@ -146,12 +146,11 @@ const lingerTime = 5 * time.Second
 // end releases what the request holds, and records how it ended. It also runs when the
 // answer is broken off by a panic.
 func (p *Proxy) end(c *call, a *reply) {
-	if !a.finished {
-		// After a panic, net/http's server drops what it has buffered of the answer.
-		a.flush()
-	}
 	if c.body != nil {
 		c.body.Close()
+	}
+	if !a.finished {
+		a.breakOff()
 	}
 	if c.request.ProtoMajor == 1 && c.unread() {
 		// This answer closes the connection. The server reads the rest of the body

@@ -4,6 +4,7 @@ package connlimit
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"math"
@@ -186,8 +187,8 @@ func Keep(ctx context.Context) {
 // connOf returns the Listener's connection for a connection of the server, which may be TLS
 // over it. It returns nil if there is none.
 func connOf(nc net.Conn) *conn {
-	if t, ok := nc.(interface{ NetConn() net.Conn }); ok {
-		nc = t.NetConn() // of TLS
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
 	}
 	c, _ := nc.(*conn)
 	return c
@@ -237,6 +238,9 @@ func (c *conn) CloseWrite() error {
 	}
 	return errors.ErrUnsupported
 }
+
+// NetConn returns the connection that is counted.
+func (c *conn) NetConn() net.Conn { return c.Conn }
 
 // ReadFrom is like net.TCPConn's, which copies without a buffer where the system can.
 func (c *conn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
