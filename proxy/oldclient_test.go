@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bufio"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -96,6 +97,25 @@ func TestAnOldClientGetsACompleteAnswerWithAnOrderlyEnd(t *testing.T) {
 		got, err := io.ReadAll(reading(r.raw(getOld)))
 		if err != nil || !strings.HasSuffix(string(got), "\r\n\r\nhello") {
 			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+// An HTTP/1.0 client would take an informational answer for the final one (RFC 9110 section
+// 15.2).
+func TestAnOldClientGetsNoInformationalAnswer(t *testing.T) {
+	for name, request := range map[string]string{
+		"GET":                  getOld,
+		"POST":                 "POST /a HTTP/1.0\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc",
+		"Expect: 100-continue": "POST /a HTTP/1.0\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+	} {
+		set, _ := byHand(t, func(_ int64, conn net.Conn, from *bufio.Reader) {
+			breakOff(conn, from, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 2\r\n\r\nok")
+		})
+		r := startRig(t, func(o *proxy.Options) { set(o); o.Loopback = false })
+		got := r.rawAnswer(request)
+		if !strings.HasPrefix(got, "HTTP/1.0 200 OK\r\n") || !strings.Contains(got, "X-A: b\r\n") || strings.Contains(got, "Link") {
+			t.Errorf("%s: %q", name, got)
 		}
 	}
 }

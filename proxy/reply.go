@@ -81,6 +81,9 @@ func (a *reply) inform(status int) {
 		}
 		return
 	}
+	if r := a.call.request; r.ProtoMajor == 1 && !r.ProtoAtLeast(1, 1) {
+		return // an HTTP/1.0 client would take it for the final answer (RFC 9110 section 15.2)
+	}
 	header := a.Header()
 	// ReverseProxy does not remove hop-by-hop headers from informational answers.
 	maps.DeleteFunc(header, func(name string, _ []string) bool { return wire.HopByHop(name) })
