@@ -160,6 +160,7 @@ func (t *authenticate) send(r *http.Request, c *call, credential *tokens.Credent
 		_ = response.Body.Close()
 		return nil, errStatus
 	}
+	c.connection = response.Header["Connection"]
 	t.metrics.wait.Observe(ended.Sub(began).Seconds())
 	return response, nil
 }

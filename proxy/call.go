@@ -45,6 +45,8 @@ type call struct {
 	flush    func()         // sends the client what is still buffered of the answer
 	response *http.Response // HubSpot's answer; nil if there is none
 
+	connection []string // the Connection field of HubSpot's answer, which ReverseProxy removes
+
 	refused     string // category of the proxy's own answer
 	correlation string // correlation id of the proxy's own answer
 }

@@ -157,6 +157,17 @@ func TestTrailersCarryNoCredentialOfTheClients(t *testing.T) {
 	}
 }
 
+func TestTrailersThatConnectionNamesDoNotArrive(t *testing.T) {
+	r := startKinds(t, setup{})
+	for _, announced := range []string{"", "Trailer: X-Hop, X-Sum\r\n"} {
+		echo := r.arrived("POST /a HTTP/1.1\r\nHost: localhost\r\nConnection: x-hop\r\nTransfer-Encoding: chunked\r\n" + announced +
+			"\r\n3\r\nabc\r\n0\r\nX-Hop: 1\r\nX-Sum: 1\r\n\r\n")
+		if diff := cmp.Diff(http.Header{"X-Sum": {"1"}}, echo.Trailer); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
 func TestTrailersThatWereNotAnnouncedArrive(t *testing.T) {
 	r := startKinds(t, setup{})
 	echo := r.arrived("POST /a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n")

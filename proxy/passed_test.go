@@ -1,9 +1,11 @@
 package proxy_test
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -80,6 +82,35 @@ func TestHopByHopHeadersOfAnAnswerAreTakenOut(t *testing.T) {
 	got := r.answerTo(head())
 	if diff := cmp.Diff(http.Header{"Date": {"Mon, 02 Jan 2006 15:04:05 GMT"}, "Content-Length": {"0"}}, got.Header); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestHopByHopHeadersOfAnInformationalAnswerAreTakenOut(t *testing.T) {
+	for _, request := range []string{head("Connection: close"), "POST /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"} {
+		set, _ := byHand(t, func(_ int64, conn net.Conn, from *bufio.Reader) {
+			_, _ = http.ReadRequest(from)
+			_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nConnection: x-a,, Keep-Alive ,Upgrade\r\nX-A: 1\r\nKeep-Alive: timeout=5\r\nUpgrade: h2\r\nLink: </a>\r\n\r\n"+
+				"HTTP/1.1 200 OK\r\n"+date+"X-A: 2\r\nContent-Length: 0\r\n\r\n")
+		})
+		r := start(t, setup{proxy: set})
+		r.connect(portalID)
+		want := "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n" + date + "X-A: 2\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+		if diff := cmp.Diff(sortedHeader(want), sortedHeader(r.rawAnswer(request))); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
+// Connection names trailers too (RFC 9110 section 7.6.1).
+func TestHopByHopTrailersOfAnAnswerAreTakenOut(t *testing.T) {
+	const chunked = "Transfer-Encoding: chunked\r\n"
+	for name, announced := range map[string]string{"announced": "Trailer: X-A, X-B\r\n", "one announced": "Trailer: X-A\r\n", "not announced": ""} {
+		r := start(t, setup{proxy: script(t, "HTTP/1.1 200 OK\r\n"+date+"Connection: x-a, keep-alive\r\n"+announced+chunked+"\r\n3\r\nabc\r\n0\r\nX-A: 1\r\nX-B: 2\r\nConnection: x-c\r\nKeep-Alive: 1\r\nX-C: 3\r\n\r\n").set})
+		r.connect(portalID)
+		got := r.rawAnswer(head("Connection: close"))
+		if strings.Contains(got, "X-A") || strings.Contains(got, "Keep-Alive") || strings.Contains(got, "x-c") || !strings.Contains(got, "X-B: 2\r\n") || !strings.Contains(got, "X-C: 3\r\n") {
+			t.Errorf("%s: %s", name, got)
+		}
 	}
 }
 

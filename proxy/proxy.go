@@ -92,7 +92,7 @@ func (p *Proxy) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	p.reverse.ServeHTTP(a, p.forwarded(c, a))
 	if c.response != nil && len(c.response.Trailer) > 0 {
-		c.conceal(a.Header()) // which now has the trailers too
+		c.cleanTrailers(a.Header(), http.TrailerPrefix)
 	}
 	a.finished = true
 }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"maps"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -85,8 +84,7 @@ func (a *reply) inform(status int) {
 		return // an HTTP/1.0 client would take it for the final answer (RFC 9110 section 15.2)
 	}
 	header := a.Header()
-	// ReverseProxy does not remove hop-by-hop headers from informational answers.
-	maps.DeleteFunc(header, func(name string, _ []string) bool { return wire.HopByHop(name) })
+	wire.RemoveHopByHop(header) // ReverseProxy does not, in an informational answer
 	a.call.conceal(header)
 	if a.interim != nil {
 		a.interim.inform(a.ResponseWriter, status)

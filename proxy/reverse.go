@@ -55,7 +55,7 @@ func modifyResponse(response *http.Response) error {
 	c := callOf(response.Request.Context())
 	c.response = response
 	c.conceal(response.Header)
-	c.conceal(response.Trailer) // the names that ReverseProxy will announce
+	c.cleanTrailers(response.Trailer, "") // the names that ReverseProxy will announce
 	switch {
 	case c.tokenInfo:
 		return c.withoutToken(response)

@@ -2,17 +2,18 @@ package proxy
 
 import (
 	"io"
+	"maps"
 	"net/http"
+	"strings"
 
 	"hubspot-auth-proxy/proxy/wire"
-	"hubspot-auth-proxy/tokens/secret"
 )
 
-// recordTrailerNames records the names in the client's Trailer header. Call it before the body is
+// recordTrailerNames records the forwarded names in the client's Trailer header. Call it before the body is
 // read, because net/http's server then adds to the same map.
 func (c *call) recordTrailerNames() {
 	for name := range c.request.Trailer {
-		if wire.ForwardableTrailer(name) && !wire.HasKey(name, nil, c.clientKey()) {
+		if c.forwardsTrailer(name, nil) {
 			c.announced = append(c.announced, name)
 		}
 	}
@@ -39,13 +40,17 @@ func (c *call) fill(trailer http.Header, body io.ReadCloser) io.ReadCloser {
 	if trailer == nil {
 		return body
 	}
-	return &trailedBody{ReadCloser: body, client: c.request, key: c.clientKey(), trailer: trailer}
+	return &trailedBody{ReadCloser: body, call: c, trailer: trailer}
+}
+
+// forwardsTrailer reports whether a trailer of the client's is forwarded.
+func (c *call) forwardsTrailer(name string, values []string) bool {
+	return wire.ForwardableTrailer(name) && !wire.IsListed(c.request.Header["Connection"], name) && !wire.HasKey(name, values, c.clientKey())
 }
 
 type trailedBody struct {
 	io.ReadCloser
-	client  *http.Request
-	key     secret.Text // the client's key, which must not be forwarded
+	call    *call
 	trailer http.Header
 }
 
@@ -53,11 +58,21 @@ type trailedBody struct {
 func (b *trailedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
-		for name, values := range b.client.Trailer {
-			if wire.ForwardableTrailer(name) && !wire.HasKey(name, values, b.key) {
+		for name, values := range b.call.request.Trailer {
+			if b.call.forwardsTrailer(name, values) {
 				b.trailer[name] = values
 			}
 		}
 	}
 	return n, err
+}
+
+// cleanTrailers removes credentials and hop-by-hop fields from the trailers of HubSpot's
+// answer. header has them under their names with the prefix.
+func (c *call) cleanTrailers(header http.Header, prefix string) {
+	maps.DeleteFunc(header, func(name string, _ []string) bool {
+		trailer, is := strings.CutPrefix(name, prefix)
+		return is && (wire.HopByHop(trailer) || wire.IsListed(c.connection, trailer))
+	})
+	c.conceal(header)
 }

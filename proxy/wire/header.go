@@ -2,6 +2,7 @@ package wire
 
 import (
 	"iter"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"strings"
@@ -25,7 +26,7 @@ const (
 // nothing that the client did not send.
 func ForwardHeader(out, sent http.Header, key secret.Text) {
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
-		if values, has := sent[name]; has && !isListed(sent["Connection"], name) {
+		if values, has := sent[name]; has && !IsListed(sent["Connection"], name) {
 			out[name] = values
 		}
 	}
@@ -51,7 +52,8 @@ func ForwardHeader(out, sent http.Header, key secret.Text) {
 	}
 }
 
-func isListed(values []string, name string) bool {
+// IsListed reports whether name is an item of a comma-separated header field, whatever its case.
+func IsListed(values []string, name string) bool {
 	for listed := range Listed(values) {
 		if strings.EqualFold(listed, name) {
 			return true
@@ -90,6 +92,14 @@ func First(header http.Header, name string) string {
 		return values[0]
 	}
 	return ""
+}
+
+// RemoveHopByHop removes the fields that concern one connection only: those that the
+// Connection field names, and those of [HopByHop] (RFC 9110 section 7.6.1). net/http drops
+// the Connection field of an answer that contains close, with the names beside it.
+func RemoveHopByHop(header http.Header) {
+	connection := header["Connection"]
+	maps.DeleteFunc(header, func(name string, _ []string) bool { return HopByHop(name) || IsListed(connection, name) })
 }
 
 // HopByHop reports whether the header field with this canonical name concerns one
