@@ -21,7 +21,7 @@ const Every = 10 * time.Second
 // Logger returns a throttled logger, which writes to log. It writes warnings and errors with the
 // same cause once per interval. The first entry is written at once, and further entries within
 // the interval are held back. At the end of the interval, the latest of these is written, with
-// their number in the field "repeated", and the next interval begins. After an interval without
+// their number in the field "repeated" and with the time of writing, and the next interval begins. After an interval without
 // an entry, the next entry of the cause is written at once again.
 //
 // The cause consists of the level, the message, and the string field "category", if there is
@@ -151,6 +151,7 @@ func (k *kept) write() bool {
 	if k.n == 0 {
 		return false
 	}
+	k.entry.Time = time.Now() // so that the times in the log do not go back
 	write(k.core, k.entry, append(k.fields, zap.Int("repeated", k.n)))
 	*k = kept{}
 	return true

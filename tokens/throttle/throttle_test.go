@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const interval = 10 * time.Second
 
-// line is a line that was written. At is the entry's time, in seconds since the test began.
+// line is a line that was written. At is the line's time, in seconds since the test began.
 type line struct {
 	At      float64
 	Text    string // level and message
@@ -55,7 +55,7 @@ func TestACauseIsLoggedOncePerIntervalWithItsNumber(t *testing.T) {
 				log.Warn("w", zap.Int("i", i))
 				time.Sleep(time.Second / 2)
 			}
-		}, []line{{0, "warn w", fields{"i": int64(0)}}, {4.5, "warn w", fields{"i": int64(9), "repeated": int64(9)}}}},
+		}, []line{{0, "warn w", fields{"i": int64(0)}}, {10, "warn w", fields{"i": int64(9), "repeated": int64(9)}}}},
 		{"the next interval begins when the latest is written", func(log *zap.Logger) {
 			log.Warn("w")
 			log.Warn("w")
@@ -63,13 +63,13 @@ func TestACauseIsLoggedOncePerIntervalWithItsNumber(t *testing.T) {
 			log.Warn("w")
 			time.Sleep(8 * time.Second)
 			log.Warn("w")
-		}, []line{{0, "warn w", fields{}}, {0, "warn w", fields{"repeated": int64(1)}}, {19, "warn w", fields{"repeated": int64(2)}}}},
+		}, []line{{0, "warn w", fields{}}, {10, "warn w", fields{"repeated": int64(1)}}, {20, "warn w", fields{"repeated": int64(2)}}}},
 		{"a cause is forgotten after an interval without an entry", func(log *zap.Logger) {
 			log.Warn("w")
 			log.Warn("w")
 			time.Sleep(21 * time.Second)
 			log.Warn("w")
-		}, []line{{0, "warn w", fields{}}, {0, "warn w", fields{"repeated": int64(1)}}, {21, "warn w", fields{}}}},
+		}, []line{{0, "warn w", fields{}}, {10, "warn w", fields{"repeated": int64(1)}}, {21, "warn w", fields{}}}},
 		{"level, message and category are the cause", func(log *zap.Logger) {
 			log.Warn("w", zap.String("category", "a"), zap.String("portal", "1"))
 			log.Warn("w", zap.String("category", "b"), zap.String("portal", "1"))
@@ -81,7 +81,7 @@ func TestACauseIsLoggedOncePerIntervalWithItsNumber(t *testing.T) {
 			{0, "warn w", fields{"category": "b", "portal": "1"}},
 			{0, "error w", fields{"category": "a", "portal": "1"}},
 			{0, "warn v", fields{"category": "a", "portal": "1"}},
-			{0, "warn w", fields{"category": "a", "portal": "2", "error": "e", "repeated": int64(1)}},
+			{10, "warn w", fields{"category": "a", "portal": "2", "error": "e", "repeated": int64(1)}},
 		}},
 		{"fields and category of With", func(log *zap.Logger) {
 			a, b := log.With(zap.String("category", "a"), zap.Int("n", 1)), log.With(zap.String("category", "b"))
@@ -92,7 +92,7 @@ func TestACauseIsLoggedOncePerIntervalWithItsNumber(t *testing.T) {
 		}, []line{
 			{0, "warn w", fields{"category": "a", "n": int64(1)}},
 			{0, "warn w", fields{"category": "b"}},
-			{0, "warn w", fields{"category": "a", "n": int64(1), "m": int64(2), "i": int64(3), "repeated": int64(2)}},
+			{10, "warn w", fields{"category": "a", "n": int64(1), "m": int64(2), "i": int64(3), "repeated": int64(2)}},
 		}},
 		{"all entries below a warning", func(log *zap.Logger) {
 			for range 2 {
