@@ -160,7 +160,7 @@ func write(t *testing.T, name, content string) string {
 func variables(t *testing.T) []string {
 	t.Helper()
 	var out strings.Builder
-	if err := (config.Config{}).Print(&out); err != nil {
+	if err := (config.Config{}).Print(&out, nil); err != nil {
 		t.Fatal(err)
 	}
 	var names []string

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/url"
@@ -13,13 +14,14 @@ import (
 
 // Print writes a table of all settings to w, in the order of Config. A line has the
 // variable, its value, and the source of the value: "environment", "file PATH", "default",
-// or "unset" if there is no value. The value of a secret is [redacted].
-func (c Config) Print(w io.Writer) error {
+// or "unset" if there is no value. The value of a secret is [redacted]. derived has, by
+// variable, the defaults that depend on the machine or on other settings.
+func (c Config) Print(w io.Writer, derived map[string]string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tVALUE\tSOURCE") // Flush returns its error
 	config := reflect.ValueOf(c)
 	for _, s := range settings() {
-		value := show(config.Field(s.index))
+		value := cmp.Or(show(config.Field(s.index)), derived[s.name])
 		source := c.sources[s.name]
 		switch {
 		case source != "":

@@ -11,6 +11,9 @@ import (
 	"hubspot-auth-proxy/config"
 )
 
+// derived are defaults that depend on the machine. A value that is set has precedence.
+var derived = map[string]string{"MAX_CONNECTIONS": "50", "MAX_REQUESTS": "50"}
+
 const canary = "canary-5ecre7"
 
 var secrets = []string{"REDIS_URL", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_API_KEY", "HUBSPOT_REFRESH_TOKEN", "ENCRYPTION_KEYS", "ADMIN_PASSWORD", "NOTIFY_URL"}
@@ -36,7 +39,7 @@ UPSTREAM_HTTP2 false default
 RETRY_BODY_LIMIT 1048576 default
 RETRY_MEMORY 33554432 default
 RATE_LIMIT_WAIT 0s default
-MAX_CONNECTIONS unset
+MAX_CONNECTIONS 50 default
 MAX_REQUESTS 7 environment
 SHUTDOWN_DELAY 0s default
 SHUTDOWN_TIMEOUT 20s default
@@ -86,7 +89,7 @@ func TestPrintKeepsEachSettingOnItsLine(t *testing.T) {
 }
 
 func TestPrintReturnsTheErrorOfItsWriter(t *testing.T) {
-	if err := (config.Config{}).Print(broken{}); !errors.Is(err, errBroken) {
+	if err := (config.Config{}).Print(broken{}, nil); !errors.Is(err, errBroken) {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -129,7 +132,7 @@ func noCanary(t *testing.T, environ ...string) {
 	t.Helper()
 	c, err := config.Load(environ)
 	var out strings.Builder
-	if printing := c.Print(&out); printing != nil {
+	if printing := c.Print(&out, derived); printing != nil {
 		t.Fatal(printing)
 	}
 	if faults, ok := errors.AsType[config.Faults](err); ok {
@@ -151,7 +154,7 @@ func output(t *testing.T, environ ...string) string {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	if err := c.Print(&out); err != nil {
+	if err := c.Print(&out, derived); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

@@ -69,7 +69,9 @@ data is in its own memory. The fake HubSpot knows one app:
   HUBSPOT_CLIENT_SECRET=` + hubspottest.ClientSecret + `
 `
 
-const configManual = `Prints every setting, its value and its source. Secrets are printed as [redacted].
+const configManual = `Prints every setting, its value and its source. Secrets are printed as [redacted]. The
+defaults of MAX_CONNECTIONS, MAX_REQUESTS, ALLOW_ANONYMOUS and PORTAL_DOMAIN are those
+that the proxy would have here, with these settings.
 `
 
 // group returns the commands whose name begins with the word.
@@ -89,5 +91,5 @@ func printConfig(environ []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return settings.Print(stdout)
+	return settings.Print(stdout, derivedDefaults(settings))
 }

@@ -43,7 +43,7 @@ func settings(t *testing.T) (names []string, defaults map[string]string) {
 		t.Fatal(err)
 	}
 	var table strings.Builder
-	if err := loaded.Print(&table); err != nil {
+	if err := loaded.Print(&table, nil); err != nil {
 		t.Fatal(err)
 	}
 	defaults = map[string]string{}
