@@ -17,6 +17,7 @@ type denial struct {
 	status  int
 	reason  string // the category for the log
 	code    string // HubSpot's code for the log; usually empty
+	err     error  // for the log; nil means none
 	wait    int    // Retry-After in seconds; 0 means none
 	message message
 }
@@ -35,6 +36,9 @@ func (a *Admin) deny(w http.ResponseWriter, d *denial) {
 	fields := []zap.Field{}
 	if d.code != "" {
 		fields = append(fields, zap.String("hubspot", d.code))
+	}
+	if d.err != nil {
+		fields = append(fields, zap.Error(d.err))
 	}
 	a.refused(d.reason, fields...)
 	if d.wait > 0 {
@@ -119,8 +123,14 @@ func storeDenial(again restart, portal string, err error) *denial {
 		return conflict("portal_connected", "is connected already", "The proxy has a valid grant of portal "+portal+", and keeps using it. "+
 			"If the app was uninstalled a moment ago, the proxy notices that within 30 minutes; begin again after that. "+operator)
 	}
-	return newDenial(http.StatusServiceUnavailable, "store_failed", again.link, "Not connected",
-		"Portal "+portal+" gave access, but the tokens could not be stored: the proxy's storage (Redis) does not answer. Try again in a moment. "+again.sentence)
+	why := "The proxy's log has the reason. "
+	if tokens.IsRedisError(err) {
+		why = "The proxy's storage (Redis) does not answer, or refuses to store them. Try again in a moment. "
+	}
+	d := newDenial(http.StatusServiceUnavailable, "store_failed", again.link, "Not connected",
+		"Portal "+portal+" gave access, but the tokens could not be stored. "+why+again.sentence)
+	d.err = err
+	return d
 }
 
 // hubspotDenial returns the denial for an error of HubSpot. step is the call that failed. The

@@ -152,9 +152,23 @@ func TestNothingIsUsedUpWhileRedisIsUnreachable(t *testing.T) {
 }
 
 func TestAPortalWhoseTokenCannotBeStoredIsNotReportedAsConnected(t *testing.T) {
-	r := newRig(t, nil)
-	r.portals.fails = true
-	r.refuses(r.get(r.allow(r.begin(""), portal)), http.StatusServiceUnavailable, "store_failed", "could not be stored")
+	for name, tt := range map[string]struct {
+		before       func(*rig)
+		says, logged string
+	}{
+		"Redis ends":     {func(r *rig) { r.redisEnd() }, "Redis) does not answer", "Redis"},
+		"a newer record": {func(r *rig) { r.portals.record(t, portal, "schema", "2") }, "log has the reason", "of a newer version of this program"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nil)
+			r.portals.before = func() { tt.before(r) }
+			a := r.get(r.allow(r.begin(""), portal))
+			if !strings.Contains(r.logged.String(), tt.logged) {
+				t.Errorf("the log does not say %q: %s", tt.logged, r.logged)
+			}
+			r.refuses(a, http.StatusServiceUnavailable, "store_failed", "could not be stored", tt.says)
+		})
+	}
 }
 
 func TestADeclinedConnectionIsShownWithHubSpotsMessage(t *testing.T) {

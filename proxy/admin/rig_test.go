@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -42,7 +41,7 @@ type portals struct {
 	redis redis.UniversalClient
 
 	mu      sync.Mutex
-	fails   bool // whether Connect fails
+	before  func() // called before Connect stores the tokens; nil means no callback
 	stored  map[string]hubspot.Token
 	actors  []string
 	changed chan struct{} // gets one element for every Connect
@@ -52,12 +51,15 @@ func (p *portals) Connect(ctx context.Context, portal string, token hubspot.Toke
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer func() { p.changed <- struct{}{} }()
-	if p.fails {
-		return errors.New("Redis is away")
+	if p.before != nil {
+		p.before()
+	}
+	if err := p.Source.Connect(ctx, portal, token, request, actor); err != nil {
+		return err
 	}
 	p.stored[portal] = token
 	p.actors = append(p.actors, actor)
-	return p.Source.Connect(ctx, portal, token, request, actor)
+	return nil
 }
 
 // record stores fields of a portal's record as package tokens has them, in the
