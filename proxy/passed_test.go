@@ -52,6 +52,7 @@ func TestTheClientGetsTheAnswerAsHubSpotSentIt(t *testing.T) {
 		"Set-Cookie and Alt-Svc":       "HTTP/1.1 200 OK\r\n" + date + "Alt-Svc: h3=\":443\"\r\nContent-Length: 0\r\nSet-Cookie: __cf_bm=a; Secure\r\nSet-Cookie: b=c\r\n\r\n",
 		"no content":                   "HTTP/1.1 204 No Content\r\n" + date + "X-A: b\r\n\r\n",
 		"not modified":                 "HTTP/1.1 304 Not Modified\r\n" + date + "Etag: \"a\"\r\n\r\n",
+		"not modified, with a length":  "HTTP/1.1 304 Not Modified\r\ncontent-length: 500\r\n" + date + "Etag: \"a\"\r\ncontent-type: text/csv\r\n\r\n",
 		"a redirect, not followed":     "HTTP/1.1 302 Found\r\nContent-Length: 0\r\n" + date + "Location: https://api.hubapi.com/b?c=1;d\r\n\r\n",
 		"a status that is nobody's":    "HTTP/1.1 477 status code 477\r\nContent-Length: 1\r\n" + date + "\r\nx",
 		"gzip is not decoded":          "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n" + date + "\r\n\x1f\x8bx",
@@ -110,6 +111,33 @@ func TestHopByHopTrailersOfAnAnswerAreTakenOut(t *testing.T) {
 		got := r.rawAnswer(head("Connection: close"))
 		if strings.Contains(got, "X-A") || strings.Contains(got, "Keep-Alive") || strings.Contains(got, "x-c") || !strings.Contains(got, "X-B: 2\r\n") || !strings.Contains(got, "X-C: 3\r\n") {
 			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+func TestAnUnmodifiedAnswerKeepsItsContentLengthInEachProtocol(t *testing.T) {
+	r := start(t, setup{proxy: script(t, "HTTP/1.1 304 Not Modified\r\n"+date+"Content-Length: 500\r\nContent-Type: text/csv\r\n\r\n").set})
+	r.connect(portalID)
+	want := http.Header{"Date": {"Mon, 02 Jan 2006 15:04:05 GMT"}, "Content-Length": {"500"}, "Content-Type": {"text/csv"}}
+	for _, method := range []string{"GET", "HEAD"} {
+		got := r.answerTo(method + " /a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if diff := cmp.Diff(want, got.Header); diff != "" || got.StatusCode != http.StatusNotModified || got.Close || got.err != nil {
+			t.Errorf("%s: %d, closed %v, %v (-want +got):\n%s", method, got.StatusCode, got.Close, got.err, diff)
+		}
+		for _, secured := range []bool{false, true} {
+			server := r.overHTTP2(secured)
+			request, err := http.NewRequestWithContext(t.Context(), method, server.URL+"/a", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := server.Client().Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, response.Header); diff != "" || response.ProtoMajor != 2 {
+				t.Errorf("%s over %s (-want +got):\n%s", method, response.Proto, diff)
+			}
+			_ = response.Body.Close()
 		}
 	}
 }

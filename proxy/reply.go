@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"hubspot-auth-proxy/proxy/wire"
@@ -61,6 +62,9 @@ func (a *reply) WriteHeader(status int) {
 	if _, has := header["Content-Type"]; !has {
 		header["Content-Type"] = nil // otherwise the server would guess one
 	}
+	if status == http.StatusNotModified && a.call.request.ProtoMajor == 1 {
+		describeUnmodified(header)
+	}
 	if a.mustClose() {
 		header.Set("Connection", "close") // over HTTP/2 the server sends GOAWAY
 	}
@@ -68,6 +72,18 @@ func (a *reply) WriteHeader(status int) {
 		a.call.explain(header)
 	}
 	a.ResponseWriter.WriteHeader(status)
+}
+
+// describeUnmodified keeps the fields of a 304 that describe what was not modified (RFC 9110
+// sections 8.6 and 15.4.5). net/http's server removes them from HTTP/1 answers under their
+// canonical names only.
+func describeUnmodified(header http.Header) {
+	for _, name := range []string{"Content-Length", "Content-Type"} {
+		if values := header[name]; values != nil {
+			delete(header, name)
+			header[strings.ToLower(name)] = values
+		}
+	}
 }
 
 // inform sends an informational answer.
