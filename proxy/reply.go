@@ -23,7 +23,7 @@ type reply struct {
 	status   int    // 0 before the final header
 	bytes    int64  // written bytes of the body
 	unsent   bool   // the server may have buffered bytes of the answer
-	failed   bool   // writing to the client failed
+	failed   bool   // writing to the client failed, or the client left
 	finished bool   // the answer was not broken off
 	problem  []byte // beginning of an error's body
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -74,7 +75,7 @@ func modifyResponse(response *http.Response) error {
 // answerError sends the proxy's own answer when there is none from HubSpot.
 func (h hooks) answerError(rw http.ResponseWriter, r *http.Request, err error) {
 	c := callOf(r.Context())
-	if r.Context().Err() != nil {
+	if r.Context().Err() != nil || errors.Is(err, upstream.ErrTimeout) && rw.(*reply).clientLeft() {
 		// The client has left.
 		panic(http.ErrAbortHandler)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -55,19 +56,34 @@ func byHTTP2(t *testing.T, handler http.HandlerFunc) func(*proxy.Options) {
 func TestAnUploadThatHubSpotStopsReadingEnds(t *testing.T) {
 	const timeout = 400 * time.Millisecond
 	for name, start := range stopping {
-		for _, leaves := range []bool{false, true} {
-			t.Run(name+map[bool]string{true: ", the client leaves"}[leaves], func(t *testing.T) {
+		for ending, test := range map[string]struct {
+			size   int64 // of the body
+			status int   // in the log
+		}{
+			"the client stays":                    {1_000_000_000, 504},
+			"the client leaves":                   {1_000_000_000, 499},
+			"the client has sent all, and stays":  {16 << 20, 504},
+			"the client has sent all, and leaves": {16 << 20, 499},
+		} {
+			t.Run(name+", "+ending, func(t *testing.T) {
 				t.Parallel()
 				release := make(chan struct{})
 				set := start(t, release)
-				r := startRig(t, func(o *proxy.Options) { set(o); o.UpstreamTimeout = timeout })
-				conn := r.raw("POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n")
+				r := startKinds(t, setup{proxy: func(o *proxy.Options) { set(o); o.UpstreamTimeout = timeout }})
+				conn := r.raw(fmt.Sprintf("POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", test.size))
 				from := reading(conn)
-				go func() { _, _ = io.Copy(conn, &patterned{n: 1_000_000_000}) }()
+				sent := make(chan struct{})
+				go func() {
+					defer close(sent)
+					_, _ = io.Copy(conn, &patterned{n: test.size})
+				}()
 				began := time.Now()
-				if leaves {
+				if test.status == 499 {
 					testkit.Eventually(t, "the request is under way", func() bool { return r.proxy.UnderWay() == 1 })
-					<-time.After(timeout / 2)
+					select {
+					case <-sent:
+					case <-time.After(timeout / 2):
+					}
 					_ = conn.Close()
 				} else {
 					got := receive(t, from, http.MethodPost)
@@ -75,8 +91,11 @@ func TestAnUploadThatHubSpotStopsReadingEnds(t *testing.T) {
 				}
 				testkit.Eventually(t, "the end of the request", func() bool { return r.proxy.UnderWay() == 0 })
 				// Without the client, the request may end as soon as the proxy notices.
-				if took := time.Since(began); !leaves && took < timeout || took > 15*time.Second {
+				if took := time.Since(began); test.status == 504 && took < timeout || took > 15*time.Second {
 					t.Errorf("it took %v", took)
+				}
+				if lines := r.accessLog(1); lines[0].Status != test.status {
+					t.Errorf("the log says %+v", lines[0])
 				}
 				close(release)
 			})
