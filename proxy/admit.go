@@ -23,9 +23,9 @@ func newGate(options *Options) *gate {
 }
 
 // admit runs the gate's checks in order: is the request an API call, who sends it, for which
-// portal, and may the client do that. If the request is refused, the admission contains what was found before that, for the access log. The
-// order of the steps is a promise: a client without rights to a portal does not learn
-// whether the portal is connected.
+// portal, and may the client do that. If the request is refused, the admission contains
+// what was found before that, for the access log. The order of the steps is a promise: a
+// client without rights to a portal does not learn whether the portal is connected.
 func (g *gate) admit(r *http.Request) (a admission, refused *refusal) {
 	if g.Intercept != nil {
 		a.tunnel = intercept.From(r.Context())

@@ -34,7 +34,8 @@ func (s *Source) Survey(ctx context.Context) error {
 
 // FollowAll keeps the counts and the result of [Source.Overview] up to date, in the background,
 // until the source is closed. It reads records when hints report changes, and all records at
-// intervals. At the same intervals it notes in Redis which keys this process has, for [Source.CheckKeys]. The first survey has shorter pauses, so that the counts are soon complete.
+// intervals. At the same intervals it notes in Redis which keys this process has, for
+// [Source.CheckKeys]. The first survey has shorter pauses, so that the counts are soon complete.
 func (s *Source) FollowAll() { s.loops.Go(s.followAll) }
 
 func (s *Source) followAll() {
