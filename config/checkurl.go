@@ -78,7 +78,6 @@ func (l *loader) checkConnect() {
 	if l.given(redirectURL) && l.HubSpotRedirectURL != nil {
 		l.checkServer(redirectURL, l.HubSpotRedirectURL)
 		l.checkNoFragment(redirectURL, l.HubSpotRedirectURL)
-		l.checkRedirect()
 	}
 	if u := l.HubSpotAuthorizeURL; u != nil {
 		l.checkServer(authorizeURL, u)
@@ -91,28 +90,9 @@ func (l *loader) checkConnect() {
 	l.checkScopes(optScopes, l.HubSpotOptionalScopes)
 }
 
-// checkRedirect refuses a redirect URL on this machine that certainly does not lead to the
-// callback: one with the admin listener's port and another path, or one with the proxy's
-// port. For all other URLs, [Config.ConnectWarnings] returns what is probably wrong, because a
-// server in front of the proxy may change the path, and the ports of a container may be
-// published as other ports.
-func (l *loader) checkRedirect() {
-	u := l.HubSpotRedirectURL
-	if !wire.IsLoopback(u.Hostname()) {
-		return
-	}
-	switch port := portOf(u); {
-	case port == loopbackPort(l.ListenAddr):
-		l.fault(redirectURL, "has the port of LISTEN_ADDR, so that browsers would bring HubSpot's code to the proxy, which has no callback",
-			"give the address of ADMIN_ADDR, such as http://localhost:8081"+hubspot.CallbackPath)
-	case port == loopbackPort(l.AdminAddr) && u.Path != hubspot.CallbackPath:
-		l.fault(redirectURL, "leads to the admin listener, and its path is not "+hubspot.CallbackPath,
-			"give it the path "+hubspot.CallbackPath+", and register the same URL in the HubSpot app's settings")
-	}
-}
-
 // ConnectWarnings returns what is probably wrong with the settings of the connect flow, and
-// what to do. The settings may be right if another server is in front of the proxy.
+// what to do. They are no faults, because the settings may be right: a server in front of the
+// proxy may change the path, and a container's ports may be published as other ports.
 func (c Config) ConnectWarnings() (warnings []string) {
 	u := c.HubSpotRedirectURL
 	if u == nil {
@@ -141,16 +121,6 @@ func portOf(u *url.URL) string {
 		return "443"
 	}
 	return "80"
-}
-
-// loopbackPort returns the port of a listener's address if only this machine can reach the
-// listener, and otherwise "".
-func loopbackPort(addr string) string {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil || !wire.IsLoopback(host) {
-		return ""
-	}
-	return port
 }
 
 func (l *loader) checkNoFragment(name string, u *url.URL) {

@@ -22,6 +22,8 @@ func TestARedirectURLThatIsProbablyWrongIsAWarning(t *testing.T) {
 		"LISTEN_ADDR=:8080 HUBSPOT_REDIRECT_URL=http://localhost:8080/foo":                                    {path, port, scopes},
 		"HUBSPOT_REDIRECT_URL=http://localhost:8081/callback":                                                 {scopes},
 		"HUBSPOT_REDIRECT_URL=https://proxy.example.com/callback HUBSPOT_MARKETPLACE_INSTALL=true":            nil,
+		"HUBSPOT_REDIRECT_URL=http://localhost:8080/callback HUBSPOT_SCOPES=oauth":                            {port},
+		"HUBSPOT_REDIRECT_URL=http://127.0.0.1:8081/foo HUBSPOT_SCOPES=oauth":                                 {path},
 		"": nil,
 	} {
 		settings, err := config.Load(append(strings.Fields(environ), "HUBSPOT_CLIENT_ID=a", "HUBSPOT_CLIENT_SECRET=b"))

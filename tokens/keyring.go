@@ -24,7 +24,7 @@ func (e *KeyError) Error() string {
 	if slices.Equal(e.Proxies, []string{"plain"}) {
 		have = "they have no key in ENCRYPTION_KEYS"
 	}
-	return fmt.Sprintf("the proxies %s (%s): set ENCRYPTION_KEYS here to the value that the proxies have, or first give the proxies the new value", problem, have)
+	return fmt.Sprintf("the proxies %s (%s): set ENCRYPTION_KEYS here to the value that the proxies have, or start the proxies with the new value first", problem, have)
 }
 
 // CheckKeys compares this process's keys with those of the proxies that use the database. used reports

@@ -11,7 +11,6 @@ import (
 	"go.uber.org/zap"
 
 	"hubspot-auth-proxy/proxy/clients"
-	"hubspot-auth-proxy/tokens"
 )
 
 const clientAddManual = `Makes a key for the client NAME, which may use the portals that --portals lists, and
@@ -50,11 +49,9 @@ func clientAdd(flags *flag.FlagSet) action {
 			if _, err := fmt.Fprintln(c.stdout, key.Reveal()); err != nil {
 				return fmt.Errorf("the client is stored, and its key could not be printed; make another key with --replace: %w", err)
 			}
-			used, err := s.source.CheckKeys(ctx)
-			if _, other := errors.AsType[*tokens.KeyError](err); err != nil && !other { // a client has no secrets that are sealed
-				return err
-			}
-			_, err = fmt.Fprintf(c.stderr, "This is the key of the client %s. It is not shown again. The client is stored%s.\n", client.Name, whenUsed(s.settings, used, false))
+			// An error does not concern the client, which is stored and has no sealed secrets.
+			used, _ := s.source.CheckKeys(ctx)
+			_, err := fmt.Fprintf(c.stderr, "This is the key of the client %s. It is not shown again. The client is stored%s.\n", client.Name, whenUsed(s.settings, used, false))
 			return err
 		})
 	}

@@ -26,7 +26,7 @@ func TestPortalSetStoresNothingThatTheProxiesCannotUse(t *testing.T) {
 	}
 	set := []string{"portal", "set", "62516", "access_token"}
 
-	const unused = "in use when a proxy runs with this REDIS_URL and REDIS_PREFIX; none has used them yet"
+	const unused = "in use when a proxy runs with this REDIS_URL and REDIS_PREFIX; none has noted its keys there yet"
 	for _, args := range [][]string{set, {"client", "add", "early", "--portals", "*"}} {
 		if output, err := command(a, args...); err != nil || !strings.Contains(output, unused) {
 			t.Errorf("before the proxy, %q: %v, %s", args, err, output)

@@ -102,9 +102,9 @@ func whenUsed(settings config.Config, used, unusable bool) string {
 	case used:
 		return ", and in use from now on"
 	case settings.StateFile != "":
-		return ", and in use when a proxy runs with this STATE_FILE; none has used it yet"
+		return ", and in use when a proxy runs with this STATE_FILE; none has noted its keys there yet"
 	}
-	return ", and in use when a proxy runs with this REDIS_URL and REDIS_PREFIX; none has used them yet"
+	return ", and in use when a proxy runs with this REDIS_URL and REDIS_PREFIX; none has noted its keys there yet"
 }
 
 // isName reports whether text is empty or may be a portal's name.

@@ -37,11 +37,13 @@ func TestTheStartLogsWhatIsMisspeltAndThatNoPortalHasACredential(t *testing.T) {
 func TestTheStartSaysHowToConnectAPortal(t *testing.T) {
 	t.Parallel()
 	app := []string{"HUBSPOT_CLIENT_ID=" + hubspottest.ClientID, "HUBSPOT_CLIENT_SECRET=" + hubspottest.ClientSecret}
+	connect := append(app, "HUBSPOT_REDIRECT_URL=http://localhost:8081/callback", "HUBSPOT_SCOPES=oauth")
 	redis := "REDIS_URL=" + redistest.Start(t).URL()
 	for want, settings := range map[string][]string{
 		`or SEED_FILE, or use the command portal set"`:                                                {redis},
-		"or SEED_FILE, or connect a portal with the command portal link or at /connect of ADMIN_ADDR": app,
-		"or SEED_FILE, or use the command portal set, or connect a portal ":                           append(app[:2:2], redis),
+		`or HUBSPOT_PORTAL_ID and HUBSPOT_REFRESH_TOKEN, or SEED_FILE"`:                               app[:2:2],
+		"or SEED_FILE, or connect a portal with the command portal link or at /connect of ADMIN_ADDR": connect[:4:4],
+		"or SEED_FILE, or use the command portal set, or connect a portal ":                           append(connect[:4:4], redis),
 	} {
 		p := launch(t, "serve", settings...)
 		p.until("no portal has a credential.* " + want)

@@ -49,7 +49,7 @@ func (s *service) warnOfNoPortal(ctx context.Context) {
 	if commandsReach(s.settings) {
 		remedy += ", or use the command portal set"
 	}
-	if s.app != nil {
+	if s.app != nil && s.settings.HubSpotRedirectURL != nil && s.settings.HubSpotScopes != "" {
 		remedy += ", or connect a portal with the command portal link or at /connect of ADMIN_ADDR"
 	}
 	s.log.Warn("no portal has a credential, so calls are refused: " + remedy)

@@ -20,9 +20,10 @@ const Every = 10 * time.Second
 
 // Logger returns a throttled logger, which writes to log. It writes warnings and errors with the
 // same cause once per interval. The first entry is written at once, and further entries within
-// the interval are held back. At the end of the interval, the latest of these is written, with
-// their number in the field "repeated" and with the time of writing, and the next interval begins. After an interval without
-// an entry, the next entry of the cause is written at once again.
+// the interval are held back. At the end of the interval, the latest of these is written. Its
+// field "repeated" has their number, and its time is the time of writing. Then the next interval
+// begins. After an interval without an entry, the next entry of the cause is written at once
+// again.
 //
 // The cause consists of the level, the message, and the string field "category", if there is
 // one; the field may come from With. Other fields do not count. So put nothing that varies
