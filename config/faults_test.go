@@ -142,7 +142,7 @@ func TestEachFaultSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{app + "HUBSPOT_REDIRECT_URL=https://h/callback", ""},
 		{app + "HUBSPOT_REDIRECT_URL=http://[::1]:8081/callback", ""},
 		{app + "HUBSPOT_REDIRECT_URL=http://localhost:8080/callback", ""}, // a warning: the port may be published as another one
-		{app + "HUBSPOT_REDIRECT_URL=http://127.0.0.1:8081/foo", ""}, // a warning: another server may change the path
+		{app + "HUBSPOT_REDIRECT_URL=http://127.0.0.1:8081/foo", ""},      // a warning: another server may change the path
 		{app + "HUBSPOT_REDIRECT_URL=/callback", "HUBSPOT_REDIRECT_URL: is not an absolute https URL with a host; give a URL such as " + redirect},
 		{app + "HUBSPOT_REDIRECT_URL=https://h:x", "HUBSPOT_REDIRECT_URL: is not a URL; give a URL such as " + redirect},
 		{app + "HUBSPOT_REDIRECT_URL=http://h/callback", "HUBSPOT_REDIRECT_URL: " + clear},
