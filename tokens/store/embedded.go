@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// stateWait is the longest time that a process waits for a state file that another process
-	// uses. A command uses the file only for a moment.
+	// stateWait is the longest time that a process waits for a state file while the same other
+	// process uses it. A command uses the file only for a moment, so commands that are started
+	// together take turns.
 	stateWait = 3 * time.Second
 
 	// stateRetry is the interval at which a waiting process tries to open the file.
@@ -44,9 +45,9 @@ func Embedded() (client redis.UniversalClient, end func()) {
 }
 
 // EmbeddedIn starts a Redis within this process that keeps its data in the file at path. Other
-// processes of this user can use that Redis by a Unix socket beside the file. If another process
-// uses the file, EmbeddedIn waits for three seconds at most, or until ctx ends. The error is a
-// [*statefile.Error].
+// processes of this user can use that Redis by a Unix socket beside the file. If other processes use
+// the file, EmbeddedIn waits until one of them has used it for three seconds, or until ctx ends. The
+// error is a [*statefile.Error].
 //
 // end closes the client, writes the changes that are not written yet, and stops the Redis. Its
 // error means that changes of keys that expire could not be written.
@@ -81,13 +82,13 @@ func Join(ctx context.Context, path string, options statefile.Options) (client r
 	return client, end, nil
 }
 
-// openState opens the file and returns its server. While another process uses the file, openState
-// tries again, for at most stateWait. Before each further try it calls instead, which reports whether
-// the caller can use the other process. In this case openState returns nil, nil.
+// openState opens the file and returns its server. While other processes use the file, openState
+// tries again, for at most stateWait for each of them. Before each further try it calls instead, which
+// reports whether the caller can use the other process. In this case openState returns nil, nil.
 func openState(ctx context.Context, path string, options statefile.Options, instead func() bool) (*statefile.Server, error) {
-	ctx, cancel := context.WithTimeout(ctx, stateWait)
-	defer cancel()
-	for waiting := false; ; waiting = true {
+	user := "" // the error that names the process that uses the file
+	var giveUp time.Time
+	for {
 		server, err := statefile.Open(path, options)
 		if !statefile.IsInUse(err) {
 			return server, err
@@ -95,13 +96,19 @@ func openState(ctx context.Context, path string, options statefile.Options, inst
 		if instead() {
 			return nil, nil
 		}
-		if !waiting && options.Log != nil {
-			options.Log.Info("waiting for STATE_FILE", zap.Error(err), zap.Duration("at_most", stateWait))
+		if err.Error() != user {
+			user, giveUp = err.Error(), time.Now().Add(stateWait)
+			if options.Log != nil {
+				options.Log.Info("waiting for STATE_FILE", zap.Error(err), zap.Duration("at_most", stateWait))
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil, err
 		case <-time.After(stateRetry):
+		}
+		if time.Now().After(giveUp) {
+			return nil, err
 		}
 	}
 }

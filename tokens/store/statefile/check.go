@@ -113,8 +113,8 @@ func (d *disk) takeLock(holder string) error {
 	if err := file.Chmod(0o600); err != nil { // the umask may have removed rights
 		return unusable("has a lock file that cannot be changed", err, "check the folder")
 	}
-	// The text is for people only. Nothing depends on the text, so errors are ignored, for example
-	// those of a full disk.
+	// The text is for people, and waiting processes see by it that another process has got the
+	// file. Nothing else depends on it, so errors are ignored, for example those of a full disk.
 	_ = file.Truncate(0)
 	_, _ = fmt.Fprintf(file, "process %d (%s, since %s)\n", os.Getpid(), holder, time.Now().UTC().Format(time.RFC3339))
 	return nil
