@@ -194,7 +194,8 @@ func TestAClientThatLeavesLeavesTheQueue(t *testing.T) {
 		"POST": "POST /left HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody",
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := startLimited(t, time.Minute, hubspottest.Limits{Burst: 2, Interval: 2 * time.Second})
+			t.Parallel()
+			l := startLimited(t, time.Minute, hubspottest.Limits{Burst: 2, Interval: 5 * time.Second})
 			l.call("GET", "/a", nil)
 			l.call("GET", "/a", nil)
 			waiting := func(n float64) func() bool {
