@@ -153,8 +153,9 @@ type site struct {
 	dir      string // has the certificate of the upstream, the seed, and the programs
 }
 
-// The client key that the requests of benchmarks have, and the portal's token.
-const benchmarkKey, benchmarkToken = "hap_" + hubspottest.Canary + "-benchmark", "pat-na1-" + hubspottest.Canary
+// The client key that the requests of benchmarks have, and the portal's token, which is as long as
+// that of a private app.
+const benchmarkKey, benchmarkToken = "hap_" + hubspottest.Canary + "-benchmark", "pat-na1-" + hubspottest.Canary + "-1a09-4e8f-6b5a49382716"
 
 // newSite returns a site for proxies of portals 1 to n, of which the client may
 // use all, or the one.
