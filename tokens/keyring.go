@@ -5,38 +5,57 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"hubspot-auth-proxy/tokens/store"
 )
 
-// A KeyError means that the proxies which use the database do not use what this process stores, because
-// they do not have the key that seals it, or because it is not sealed.
+// A KeyError means that a proxy which uses the database does not use what this process stores, because
+// it does not have the key that seals it, or because it is not sealed.
 type KeyError struct {
-	Own     string   // id of the key that seals; plain means that nothing is sealed
-	Proxies []string // ids of the keys with which the proxies open secrets
+	Own   string   // id of the key that seals; plain means that nothing is sealed
+	Proxy []string // ids of the keys with which the proxy opens secrets
 }
 
 // Error names the keys and says what to do.
 func (e *KeyError) Error() string {
 	problem := fmt.Sprintf("cannot open secrets that are sealed with key %q", e.Own)
 	if e.Own == "plain" {
-		problem = "do not use unsealed secrets"
+		problem = "does not use unsealed secrets"
 	}
-	have := "their ENCRYPTION_KEYS have " + strings.Join(e.Proxies, ", ")
-	if slices.Equal(e.Proxies, []string{"plain"}) {
-		have = "they have no key in ENCRYPTION_KEYS"
+	has := "its ENCRYPTION_KEYS have " + strings.Join(e.Proxy, ", ")
+	if slices.Equal(e.Proxy, []string{"plain"}) {
+		has = "it has no key in ENCRYPTION_KEYS"
 	}
-	return fmt.Sprintf("the proxies %s (%s): set ENCRYPTION_KEYS here to the value that the proxies have, or start the proxies with the new value first", problem, have)
+	return fmt.Sprintf("a proxy %s (%s): set ENCRYPTION_KEYS here to the value that the proxies have, or start all proxies with the new value first", problem, has)
 }
 
-// CheckKeys compares this process's keys with those of the proxies that use the database. used reports
-// whether a proxy has used the database at all. The error is a [*KeyError] if the proxies do not use
-// what this process stores, or an error for which [IsRedisError] returns true.
+// NoteKeys notes in Redis which keys this process has, for [Source.CheckKeys], in the background,
+// until the source is closed.
+func (s *Source) NoteKeys() {
+	s.loops.Go(func() {
+		for s.service.Err() == nil {
+			_ = s.store.NoteKeys(s.service) // repeated after the pause
+			_ = s.sleep(store.NoteEvery)
+		}
+		if s.store.Answers() {
+			_ = s.store.ForgetKeys(context.WithoutCancel(s.service)) // the note expires if this fails
+		}
+	})
+}
+
+// CheckKeys compares this process's keys with those of the proxies that use the database, which have
+// called NoteKeys. used reports whether there is such a proxy. The error is a [*KeyError] if one of them
+// does not use what this process stores, or an error for which [IsRedisError] returns true.
 func (s *Source) CheckKeys(ctx context.Context) (used bool, err error) {
-	noted, err := s.store.NotedKeys(ctx)
-	if err != nil || len(noted) == 0 {
+	notes, err := s.store.NotedKeys(ctx)
+	if err != nil {
 		return false, err
 	}
-	if own := s.store.Keys().IDs()[0]; !slices.Contains(noted, own) {
-		return true, &KeyError{Own: own, Proxies: noted}
+	own := s.store.Keys().IDs()[0]
+	for _, note := range notes {
+		if !slices.Contains(note, own) {
+			return true, &KeyError{Own: own, Proxy: note}
+		}
 	}
-	return true, nil
+	return len(notes) > 0, nil
 }

@@ -70,6 +70,7 @@ func FuzzARedisThatAnswersAnything(f *testing.F) {
 		_, _ = s.Reseal(ctx, portalID, "test")
 		_, _ = s.Burn(ctx, "nonce", time.Now(), time.Minute)
 		_ = s.Survey(ctx)
+		_, _ = s.CheckKeys(ctx)
 		_ = s.Overview(ctx, tokens.Query{Most: 1})
 		_, _ = s.Portal(ctx, portalID)
 		_ = store.Check(ctx, client)

@@ -137,16 +137,8 @@ func TestKeysExpireInTheEmbeddedRedis(t *testing.T) {
 func works(t *testing.T, address string) {
 	t.Helper()
 	hub, now := newHub(t), newClock()
-	open := func() redis.UniversalClient {
-		client, err := store.Open(secret.New(address))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = client.Close() })
-		return client
-	}
-	a := newSource(t, hub, tokens.Options{Redis: open(), Now: now.now})
-	b := newSource(t, hub, tokens.Options{Redis: open(), Now: now.now})
+	a := newSource(t, hub, tokens.Options{Redis: open(t, address), Now: now.now})
+	b := newSource(t, hub, tokens.Options{Redis: open(t, address), Now: now.now})
 	hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
 	for _, id := range []string{"1", "2", "3", portalID} { // several slots of a Cluster
 		seed(t, a, hub, id)
@@ -186,5 +178,7 @@ func TestASourceWorksWithSentinel(t *testing.T) {
 func TestASourceWorksWithACluster(t *testing.T) {
 	t.Parallel()
 	nodes := redistest.StartCluster(t)
-	works(t, nodes[0].URL()+"?addr="+nodes[1].Addr)
+	address := nodes[0].URL() + "?addr=" + nodes[1].Addr
+	works(t, address)
+	comparesKeys(t, func(t *testing.T) redis.UniversalClient { return open(t, address) })
 }

@@ -34,14 +34,12 @@ func (s *Source) Survey(ctx context.Context) error {
 
 // FollowAll keeps the counts and the result of [Source.Overview] up to date, in the background,
 // until the source is closed. It reads records when hints report changes, and all records at
-// intervals. At the same intervals it notes in Redis which keys this process has, for
-// [Source.CheckKeys]. The first survey has shorter pauses, so that the counts are soon complete.
+// intervals. The first survey has shorter pauses, so that the counts are soon complete.
 func (s *Source) FollowAll() { s.loops.Go(s.followAll) }
 
 func (s *Source) followAll() {
 	multiple := time.Duration(1)
 	for s.service.Err() == nil {
-		_ = s.store.NoteKeys(s.service) // repeated before the next survey
 		if err := s.survey(s.service, multiple); err == nil {
 			multiple = surveyPause
 		}

@@ -137,7 +137,13 @@ const fast = "?max_retry_backoff=16ms"
 // dial returns a client of the server as the program makes it, except that it is fast.
 func dial(t *testing.T, server *redistest.Server) redis.UniversalClient {
 	t.Helper()
-	client, err := store.Open(secret.New(server.URL() + fast))
+	return open(t, server.URL()+fast)
+}
+
+// open returns a client of the Redis at the URL as the program makes it.
+func open(t *testing.T, address string) redis.UniversalClient {
+	t.Helper()
+	client, err := store.Open(secret.New(address))
 	if err != nil {
 		t.Fatal(err)
 	}

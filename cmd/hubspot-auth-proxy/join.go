@@ -53,6 +53,7 @@ func (s *service) join(ctx context.Context) error {
 	}
 	s.source.Joined()
 	s.source.FollowAll()
+	s.source.NoteKeys()
 	s.admin.Joined()
 	s.joined = true
 	return nil

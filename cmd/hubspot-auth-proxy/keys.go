@@ -47,11 +47,11 @@ func keysGenerate(_ context.Context, c *call) error {
 }
 
 const keysRotateManual = `Seals the secrets of every portal again, with the first key of ENCRYPTION_KEYS, while
-proxies serve. All proxies must already have that key. The command checks that only for
-the proxy that noted its keys in Redis last; if that one does not have it, nothing changes.
-Secrets that it has sealed stay as they are, so the command can be repeated. If a portal
-cannot be sealed again, the command names it, and the exit status is 1. Keep the old keys
-until every portal is sealed with the new one.
+proxies serve. All proxies must already have that key. If one of the proxies that run
+does not have it, nothing changes. A proxy that was killed counts for another minute.
+Secrets that the key has sealed stay as they are, so the command can be repeated. If a
+portal cannot be sealed again, the command names it, and the exit status is 1. Keep the
+old keys until every portal is sealed with the new one.
 
   hubspot-auth-proxy keys rotate
 `

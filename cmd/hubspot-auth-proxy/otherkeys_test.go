@@ -26,25 +26,26 @@ func TestPortalSetStoresNothingThatTheProxiesCannotUse(t *testing.T) {
 	}
 	set := []string{"portal", "set", "62516", "access_token"}
 
-	const unused = "in use when a proxy runs with this REDIS_URL and REDIS_PREFIX; none has noted its keys there yet"
+	const unused = "in use when a proxy runs with this REDIS_URL and REDIS_PREFIX; none runs now"
 	for _, args := range [][]string{set, {"client", "add", "early", "--portals", "*"}} {
 		if output, err := command(a, args...); err != nil || !strings.Contains(output, unused) {
 			t.Errorf("before the proxy, %q: %v, %s", args, err, output)
 		}
 	}
 	p := s.launch(a, "ALLOW_ANONYMOUS=true")
+	p.address()
 	rdb := s.redis.Client(t)
-	testkit.Eventually(t, "the proxy has noted its keys", func() bool { return rdb.Get(t.Context(), "hubspot:keyring").Val() == "a" })
+	testkit.Eventually(t, "the proxy has noted its keys", func() bool { return len(rdb.Keys(t.Context(), "hubspot:keyring:*").Val()) == 1 })
 	for keys, want := range map[string]string{
-		"": "the proxies do not use unsealed secrets (their ENCRYPTION_KEYS have a): set ENCRYPTION_KEYS here to the value that the proxies have",
-		"ENCRYPTION_KEYS=" + b + "," + strings.TrimPrefix(a, "ENCRYPTION_KEYS="): `the proxies cannot open secrets that are sealed with key "b"`,
+		"": "a proxy does not use unsealed secrets (its ENCRYPTION_KEYS have a): set ENCRYPTION_KEYS here to the value that the proxies have",
+		"ENCRYPTION_KEYS=" + b + "," + strings.TrimPrefix(a, "ENCRYPTION_KEYS="): `a proxy cannot open secrets that are sealed with key "b"`,
 	} {
 		output, err := command(keys, set...)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(output, "unsealed") {
 			t.Errorf("%v, %s", err, output)
 		}
 	}
-	if _, err := command("ENCRYPTION_KEYS="+b, "keys", "rotate"); err == nil || !strings.Contains(err.Error(), "nothing is sealed again: the proxies cannot open") {
+	if _, err := command("ENCRYPTION_KEYS="+b, "keys", "rotate"); err == nil || !strings.Contains(err.Error(), "nothing is sealed again: a proxy cannot open") {
 		t.Errorf("keys rotate: %v", err)
 	}
 	if status, body := get(t, "http://"+p.address()+"/portals/62516/crm/v3/objects/contacts"); status != http.StatusOK {
@@ -55,10 +56,13 @@ func TestPortalSetStoresNothingThatTheProxiesCannotUse(t *testing.T) {
 			t.Errorf("%q: %v, %s", args, err, output)
 		}
 	}
-	if output, err := command("", append(set, "--force")...); err != nil || !strings.Contains(output, "proxies use it when they have the same ENCRYPTION_KEYS") {
+	if output, err := command("", append(set, "--force")...); err != nil || !strings.Contains(output, "each proxy uses it when it has the same ENCRYPTION_KEYS") {
 		t.Errorf("--force: %v, %s", err, output)
 	}
 	wantNoSecret(t, p.end())
+	if output, err := command("ENCRYPTION_KEYS="+b, set...); err != nil || !strings.Contains(output, unused) {
+		t.Errorf("after the proxy has stopped: %v, %s", err, output)
+	}
 }
 
 // A secret that cannot be read is not stored, so nothing is said about how it is stored.

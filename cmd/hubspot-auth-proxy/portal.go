@@ -29,8 +29,8 @@ The secret is read from standard input, or from the file that --file names. On a
 terminal the command asks for it. One newline at its end is dropped. The secret is not
 an argument, because other users can read the arguments of a process. The portal keeps
 its name unless --name is given. A record that a newer version of this program has
-written is replaced only with --force. If the running proxies could not use the secret,
-because they have other ENCRYPTION_KEYS, the command stores nothing without --force.
+written is replaced only with --force. If a running proxy could not use the secret,
+because it has other ENCRYPTION_KEYS, the command stores nothing without --force.
 
   op read op://Private/hubspot/token | hubspot-auth-proxy portal set 62515 access_token
   hubspot-auth-proxy portal set 62515 refresh_token --name Acme --file ./token
@@ -40,7 +40,7 @@ because they have other ENCRYPTION_KEYS, the command stores nothing without --fo
 func portalSet(flags *flag.FlagSet) action {
 	name := flags.String("name", "", "the portal's `NAME`, shown in lists")
 	file := flags.String("file", "", "read the secret from the file `PATH`")
-	force := flags.Bool("force", false, "also replace a record that a newer version of this program has written, and store a secret that the running proxies cannot use with their ENCRYPTION_KEYS")
+	force := flags.Bool("force", false, "also replace a record that a newer version of this program has written, and store a secret that a running proxy cannot use with its ENCRYPTION_KEYS")
 	return func(ctx context.Context, c *call) error {
 		id, err := portalID(c.args[0])
 		if err != nil {
@@ -94,17 +94,17 @@ func (c *call) setPortal(ctx context.Context, s *store, seed tokens.Seed, file s
 }
 
 // whenUsed returns when proxies use what a command has stored, as the end of a sentence. used means
-// that a proxy has used the database, and unusable that the proxies have other keys.
+// that a proxy uses the database, and unusable that one of the proxies has other keys.
 func whenUsed(settings config.Config, used, unusable bool) string {
 	switch {
 	case unusable:
-		return ", and proxies use it when they have the same ENCRYPTION_KEYS"
+		return ", and each proxy uses it when it has the same ENCRYPTION_KEYS"
 	case used:
 		return ", and in use from now on"
 	case settings.StateFile != "":
-		return ", and in use when a proxy runs with this STATE_FILE; none has noted its keys there yet"
+		return ", and in use when a proxy runs with this STATE_FILE; none runs now"
 	}
-	return ", and in use when a proxy runs with this REDIS_URL and REDIS_PREFIX; none has noted its keys there yet"
+	return ", and in use when a proxy runs with this REDIS_URL and REDIS_PREFIX; none runs now"
 }
 
 // isName reports whether text is empty or may be a portal's name.

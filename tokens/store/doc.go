@@ -54,10 +54,11 @@
 //	epoch           string: µs since 1970 by Redis' clock, "-", and random text. A
 //	                process that finds no epoch makes one. If the value changes,
 //	                Redis has lost its data, including nonces
-//	keyring         string: ids of the keys with which a proxy opens secrets, separated
-//	                by commas; "plain" stands for unsealed secrets. Each proxy writes
-//	                its own at intervals. Commands refuse to store what proxies with
-//	                these keys do not use
+//	keyring:…       string, expires in 1 min: ids of the keys with which a proxy opens
+//	                secrets, separated by commas; "plain" stands for unsealed secrets.
+//	                Each process of a proxy has a key with a random name, writes it
+//	                every 15 s, and deletes it when it ends. Commands refuse to store
+//	                what one of these proxies does not use
 //	events:EPOCH    channel: the portal's id, after each change of its record. The
 //	                name contains the epoch, so that only users who may read the keys
 //	                know it, and no other database of the server has the same

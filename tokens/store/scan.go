@@ -18,15 +18,24 @@ const scanCount = 1000
 // error of each ends the scan, and Scan returns it unchanged. Other errors are of type
 // [*Error].
 func (s *Store) Scan(ctx context.Context, each func(ids []string) error) error {
+	return s.scan(ctx, s.portalKey("*"), func(keys []string) error {
+		for i, key := range keys {
+			keys[i] = strings.TrimSuffix(strings.TrimPrefix(key, s.Prefix+"portal:{"), "}")
+		}
+		return each(keys)
+	})
+}
+
+// scan calls each with all keys that match pattern, as [Store.Scan] does with ids. pattern begins with
+// the prefix, and "*" after the prefix matches any text.
+func (s *Store) scan(ctx context.Context, pattern string, each func(keys []string) error) error {
+	pattern = globEscape.Replace(s.Prefix) + strings.TrimPrefix(pattern, s.Prefix)
 	var mu sync.Mutex // the masters of a Cluster are scanned at the same time
 	scan := func(ctx context.Context, client redis.Cmdable) error {
 		for cursor := uint64(0); ; {
-			keys, next, err := client.Scan(ctx, cursor, globEscape.Replace(s.Prefix)+"portal:{*}", scanCount).Result()
+			keys, next, err := client.Scan(ctx, cursor, pattern, scanCount).Result()
 			if err != nil {
 				return Failure("read from Redis", err)
-			}
-			for i, key := range keys {
-				keys[i] = strings.TrimSuffix(strings.TrimPrefix(key, s.Prefix+"portal:{"), "}")
 			}
 			mu.Lock()
 			err = each(keys)

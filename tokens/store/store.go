@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -35,17 +36,18 @@ var writeLua = redis.NewScript(writeScript)
 type Store struct {
 	Database
 	*Health
-	ring  atomic.Pointer[seal.Ring]
-	first seal.Ring                  // the keys at the start
-	epoch atomic.Pointer[epochState] // nil means that no epoch was read yet
-	polls atomic.Bool                // Hints polls instead of subscribing
+	process string // identifies this process in Redis
+	ring    atomic.Pointer[seal.Ring]
+	first   seal.Ring                  // the keys at the start
+	epoch   atomic.Pointer[epochState] // nil means that no epoch was read yet
+	polls   atomic.Bool                // Hints polls instead of subscribing
 }
 
 // New returns a store of the database's records, whose secrets ring seals and opens. From now
 // on, every command of the database's client updates the store's Health, including commands of
 // other packages. now is the clock of Health.
 func New(d Database, ring seal.Ring, now func() time.Time) *Store {
-	s := &Store{Database: d, Health: &Health{now: now}, first: ring}
+	s := &Store{Database: d, Health: &Health{now: now}, process: rand.Text(), first: ring}
 	s.ring.Store(&ring)
 	d.Redis.AddHook(s.Health)
 	return s
