@@ -28,7 +28,7 @@ import (
 // A Proxy is the handler of all requests. It is safe for concurrent use.
 type Proxy struct {
 	options  Options
-	faults   *zap.Logger // throttled: each cause once per throttle.Every
+	faults   *zap.Logger // throttled: each cause and portal once per throttle.Every
 	gate     *gate
 	load     load // the admitted requests
 	oauth    oauth

@@ -291,7 +291,7 @@ func TestWithoutCredentialOrHubSpotTheAnswerSaysWhy(t *testing.T) {
 }
 
 // The answer to the client says that the log has the reason.
-func TestTheLogHasTheReasonOfA503OncePerInterval(t *testing.T) {
+func TestTheLogHasTheReasonOfA503OncePerIntervalAndPortal(t *testing.T) {
 	for name, err := range map[string]error{
 		"use Redis: timeout": errors.New("use Redis: timeout"),
 		"Redis was emptied":  &tokens.EmptiedError{Ago: time.Second},
@@ -305,6 +305,10 @@ func TestTheLogHasTheReasonOfA503OncePerInterval(t *testing.T) {
 			const message = "a call gets 503, because its portal has no usable credential at the moment"
 			if log := r.logs.String(); strings.Count(log, message) != 1 || !strings.Contains(log, name) {
 				t.Errorf("the log:\n%s", log)
+			}
+			refusal(t, r.answerTo("GET /portals/7/a HTTP/1.1\r\nHost: localhost\r\n\r\n"), refused{503, "CREDENTIAL_UNAVAILABLE"})
+			if log := r.logs.String(); strings.Count(log, message) != 2 || !strings.Contains(log, `"portal":"7"`) {
+				t.Errorf("the log, after a call of another portal:\n%s", log)
 			}
 		})
 	}

@@ -15,6 +15,11 @@ import (
 // written without throttling.
 const maxCauses = 1000
 
+// maxPortals is the number of portals whose entries with the same level, message and category are
+// separate causes. If more portals fail at once, they probably fail for the same reason, and the
+// entries of further portals are one cause.
+const maxPortals = 10
+
 // Every is the interval of the program's throttled loggers.
 const Every = 10 * time.Second
 
@@ -25,29 +30,30 @@ const Every = 10 * time.Second
 // begins. After an interval without an entry, the next entry of the cause is written at once
 // again.
 //
-// The cause consists of the level, the message, and the string field "category", if there is
-// one; the field may come from With. Other fields do not count. So put nothing that varies
-// into the message. Fields are encoded when the entry is written.
+// The cause consists of the level, the message, and the string fields "category" and "portal", if
+// there are any; the fields may come from With. Other fields do not count. So put nothing that
+// varies into the message. If more than ten portals fail with the same level, message and category,
+// the entries of further portals count as one cause. Fields are encoded when the entry is written.
 //
 // Entries below a warning or above an error are not throttled. Sync writes held back entries
 // at once. The logger is safe for concurrent use if log is. It need not be closed, because
 // it has no goroutine, only a timer for each cause.
 func Logger(log *zap.Logger, interval time.Duration) *zap.Logger {
-	causes := &causes{interval: interval, latest: make(map[cause]*kept)}
+	causes := &causes{interval: interval, latest: make(map[cause]*kept), portals: make(map[cause]int)}
 	return log.WithOptions(zap.WrapCore(func(wrapped zapcore.Core) zapcore.Core {
 		return &core{Core: wrapped, causes: causes}
 	}))
 }
 
-// core is the throttled zapcore.Core. category is the value of the field "category" from With.
+// core is the throttled zapcore.Core. with has the fields from With.
 type core struct {
 	zapcore.Core
-	category string
-	causes   *causes
+	with   cause
+	causes *causes
 }
 
 func (c *core) With(fields []zapcore.Field) zapcore.Core {
-	return &core{Core: c.Core.With(fields), category: category(fields, c.category), causes: c.causes}
+	return &core{Core: c.Core.With(fields), with: c.with.having(fields), causes: c.causes}
 }
 
 func (c *core) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -58,7 +64,8 @@ func (c *core) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcor
 }
 
 func (c *core) Write(entry zapcore.Entry, fields []zapcore.Field) error {
-	cause := cause{entry.Level, entry.Message, category(fields, c.category)}
+	cause := c.with.having(fields)
+	cause.level, cause.message = entry.Level, entry.Message
 	if !c.causes.keep(cause, kept{core: c.Core, entry: entry, fields: fields}) {
 		write(c.Core, entry, fields)
 	}
@@ -78,20 +85,31 @@ func write(core zapcore.Core, entry zapcore.Entry, fields []zapcore.Field) {
 	}
 }
 
-// category returns the value of the field "category", or former if there is none.
-func category(fields []zapcore.Field, former string) string {
-	for _, field := range fields {
-		if field.Key == "category" && field.Type == zapcore.StringType {
-			return field.String
-		}
-	}
-	return former
-}
-
 type cause struct {
 	level    zapcore.Level
 	message  string
 	category string
+	portal   string // empty also stands for the portals that are not separate causes
+}
+
+// having returns the cause with the values of those fields that belong to a cause.
+func (c cause) having(fields []zapcore.Field) cause {
+	for _, field := range fields {
+		switch {
+		case field.Type != zapcore.StringType:
+		case field.Key == "category":
+			c.category = field.String
+		case field.Key == "portal":
+			c.portal = field.String
+		}
+	}
+	return c
+}
+
+// ofAnyPortal returns the cause without its portal.
+func (c cause) ofAnyPortal() cause {
+	c.portal = ""
+	return c
 }
 
 // kept is the latest held back entry of a cause.
@@ -106,14 +124,18 @@ type kept struct {
 type causes struct {
 	interval time.Duration
 
-	mu     sync.Mutex // held while writing, so that Sync returns after all writes
-	latest map[cause]*kept
+	mu      sync.Mutex // held while writing, so that Sync returns after all writes
+	latest  map[cause]*kept
+	portals map[cause]int // number of causes in latest, by the cause without its portal
 }
 
 // keep holds the entry back and returns true, or returns false if the entry must be written now.
 func (c *causes) keep(cause cause, next kept) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if _, known := c.latest[cause]; !known && c.portals[cause.ofAnyPortal()] >= maxPortals {
+		cause = cause.ofAnyPortal()
+	}
 	latest, known := c.latest[cause]
 	if known {
 		next.n = latest.n + 1
@@ -121,6 +143,7 @@ func (c *causes) keep(cause cause, next kept) bool {
 		*latest = next
 	} else if len(c.latest) < maxCauses {
 		c.latest[cause] = new(kept)
+		c.portals[cause.ofAnyPortal()]++
 		c.wait(cause)
 	}
 	return known
@@ -134,9 +157,17 @@ func (c *causes) wait(cause cause) {
 		if c.latest[cause].write() {
 			c.wait(cause)
 		} else {
-			delete(c.latest, cause)
+			c.forget(cause)
 		}
 	})
+}
+
+func (c *causes) forget(cause cause) {
+	delete(c.latest, cause)
+	alike := cause.ofAnyPortal()
+	if c.portals[alike]--; c.portals[alike] == 0 {
+		delete(c.portals, alike)
+	}
 }
 
 func (c *causes) writeAll() {

@@ -70,17 +70,19 @@ func TestACauseIsLoggedOncePerIntervalWithItsNumber(t *testing.T) {
 			time.Sleep(21 * time.Second)
 			log.Warn("w")
 		}, []line{{0, "warn w", fields{}}, {10, "warn w", fields{"repeated": int64(1)}}, {21, "warn w", fields{}}}},
-		{"level, message and category are the cause", func(log *zap.Logger) {
+		{"level, message, category and portal are the cause", func(log *zap.Logger) {
 			log.Warn("w", zap.String("category", "a"), zap.String("portal", "1"))
 			log.Warn("w", zap.String("category", "b"), zap.String("portal", "1"))
 			log.Error("w", zap.String("category", "a"), zap.String("portal", "1"))
 			log.Warn("v", zap.String("category", "a"), zap.String("portal", "1"))
+			log.Warn("w", zap.String("category", "a"), zap.String("portal", "2"))
 			log.Warn("w", zap.String("category", "a"), zap.String("portal", "2"), zap.Error(errors.New("e")))
 		}, []line{
 			{0, "warn w", fields{"category": "a", "portal": "1"}},
 			{0, "warn w", fields{"category": "b", "portal": "1"}},
 			{0, "error w", fields{"category": "a", "portal": "1"}},
 			{0, "warn v", fields{"category": "a", "portal": "1"}},
+			{0, "warn w", fields{"category": "a", "portal": "2"}},
 			{10, "warn w", fields{"category": "a", "portal": "2", "error": "e", "repeated": int64(1)}},
 		}},
 		{"fields and category of With", func(log *zap.Logger) {
@@ -249,6 +251,39 @@ func TestNothingIsLostUnderLoad(t *testing.T) {
 		// 30 s: a line at the begin and after each interval, and one for each Sync.
 		if n := logs.Len(); n > causes*(1+3+4*writers+1) {
 			t.Errorf("%d lines", n)
+		}
+	})
+}
+
+func TestOfManyPortalsTenAreSeparateCauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zapcore.DebugLevel)
+		log := throttle.Logger(zap.New(core), interval)
+		for range 2 { // after 20 s all causes are forgotten
+			for range 3 {
+				for portal := range 1000 {
+					log.Warn("w", zap.String("portal", fmt.Sprint(portal)))
+				}
+			}
+			log.Warn("v", zap.String("portal", "999"))
+			if n := logs.Len(); n != 11+1 {
+				t.Fatalf("%d lines at once, want one for each of ten portals, one for the others and one of another message", n)
+			}
+			time.Sleep(interval)
+			synctest.Wait()
+			repeated := make(map[string]any)
+			for _, entry := range logs.TakeAll()[12:] {
+				repeated[entry.ContextMap()["portal"].(string)] = entry.ContextMap()["repeated"]
+			}
+			want := map[string]any{"999": int64(3*990 - 1)}
+			for portal := range 10 {
+				want[fmt.Sprint(portal)] = int64(2)
+			}
+			if diff := cmp.Diff(want, repeated); diff != "" {
+				t.Errorf("after the interval: -want +got\n%s", diff)
+			}
+			time.Sleep(interval)
+			synctest.Wait()
 		}
 	})
 }
