@@ -171,20 +171,15 @@ func (s *Source) maintain(e *entry, h *held, now time.Time) {
 	}
 }
 
-// quietTime is the time after the start for which nothing is logged if Redis does not answer. In
-// that time, the start of the program, or the command that needs Redis, reports the error itself.
-const quietTime = 2 * time.Second
-
 // redisChanged returns a function that logs when Redis stops answering and when it answers again.
 func (s *Source) redisChanged() func(error) {
-	start := time.Now()
 	var logged atomic.Bool
 	return func(err error) {
 		switch {
 		case err == nil && logged.CompareAndSwap(true, false):
 			s.log.Info("Redis answers again")
 			s.pending.wake.send()
-		case err != nil && s.service.Err() == nil && time.Since(start) > quietTime && logged.CompareAndSwap(false, true):
+		case err != nil && s.service.Err() == nil && logged.CompareAndSwap(false, true):
 			s.log.Error("Redis does not answer; portals that are known are served and renewed without it", zap.Error(err))
 		}
 	}

@@ -19,13 +19,15 @@ type Health struct {
 	onChange atomic.Pointer[func(error)] // set by OnChange
 
 	now    func() time.Time
-	used   atomic.Bool  // whether a command was sent at all
+	once   atomic.Bool  // whether Redis has ever answered
 	silent atomic.Bool  // whether Redis did not answer the last command
 	fault  atomic.Int64 // when a command last failed, in ns since 1970
 }
 
 // OnChange sets the function that is called when Redis stops answering, with the reason, and
-// when Redis answers again, with nil. The function may be called from several goroutines.
+// when Redis answers again, with nil. Before Redis has answered for the first time, the function is
+// not called, because the sender of the first command reports its error. The function may be called
+// from several goroutines.
 func (h *Health) OnChange(f func(error)) { h.onChange.Store(&f) }
 
 // Answers reports whether Redis answered the last command. It returns true if no command was
@@ -33,7 +35,7 @@ func (h *Health) OnChange(f func(error)) { h.onChange.Store(&f) }
 func (h *Health) Answers() bool { return !h.silent.Load() }
 
 // Answered reports whether a command was sent and Redis answered the last one.
-func (h *Health) Answered() bool { return h.used.Load() && h.Answers() }
+func (h *Health) Answered() bool { return h.once.Load() && h.Answers() }
 
 // Steady reports whether no command has failed since t. Commands that found something other
 // than a record do not count as failed.
@@ -85,17 +87,17 @@ func (h *Health) record(command redis.Cmder, err error) {
 		h.answered()
 		return
 	}
-	h.used.Store(true)
-	if h.silent.CompareAndSwap(false, true) {
+	if h.silent.CompareAndSwap(false, true) && h.once.Load() {
 		h.changed(failure)
 	}
 }
 
 func (h *Health) answered() {
-	if !h.used.Load() {
-		h.used.Store(true)
+	before := h.once.Load()
+	if !before {
+		h.once.Store(true)
 	}
-	if h.silent.Load() && h.silent.CompareAndSwap(true, false) {
+	if h.silent.Load() && h.silent.CompareAndSwap(true, false) && before {
 		h.changed(nil)
 	}
 }
