@@ -208,6 +208,7 @@ func TestChangesOfTheSeedFileTakeEffect(t *testing.T) {
 	key := "hap_reports-" + hubspottest.Canary
 	m := newMount(t, portals+reports+billing)
 	p := s.launch("SEED_FILE="+m.path(), "ALLOW_ANONYMOUS=false")
+	p.until(`which somebody may guess.*"clients":\["reports"\]`)
 
 	for portal, credential := range map[string]string{"1": hubspottest.CredentialOAuth, "2": hubspottest.CredentialAccessToken, "3": hubspottest.CredentialAPIKey} {
 		if r := p.portal(portal, key); !r.served(portal) || r.echo.Credential != credential {

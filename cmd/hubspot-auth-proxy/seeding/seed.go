@@ -21,7 +21,14 @@ import (
 type Seed struct {
 	Portals []tokens.Seed
 	Clients []clients.Client
+
+	// ShortKeys are the names of the clients with a key of fewer than minKey characters, which
+	// somebody may guess. Of a key that is given as a hash, the length is not known.
+	ShortKeys []string
 }
+
+// minKey is the number of characters after hap_ that a key should have.
+const minKey = 32
 
 // Kinds are the kinds of credentials, by their names in a seed file and in portal set.
 var Kinds = map[string]tokens.Kind{"access_token": tokens.AccessToken, "api_key": tokens.APIKey, "refresh_token": tokens.OAuth}
@@ -69,6 +76,7 @@ func Parse(content []byte) (seed Seed, faults config.Faults) {
 	if len(r.faults) > 0 {
 		return Seed{}, r.sorted()
 	}
+	seed.ShortKeys = r.shortKeys
 	return seed, nil
 }
 
@@ -134,8 +142,12 @@ func (r *reader) client(v value, names, keys seen) (c clients.Client) {
 		}
 	}
 	r.once(names, c.Name, name.place(), "the client's name", "give each client a name of its own")
+	r.short = false
 	if all := r.clientKeys(in, keys); len(all) > 0 {
 		c.KeySHA256, c.Expires, c.OlderKeys = all[0].SHA256, all[0].Expires, all[1:]
+	}
+	if r.short {
+		r.shortKeys = append(r.shortKeys, c.Name)
 	}
 	return c
 }
@@ -150,7 +162,8 @@ func (r *reader) clientKeys(in mapping, keys seen) []clients.Key {
 		case "key_sha256":
 			own.SHA256 = r.text(f, keyHash)
 		case "key":
-			own.SHA256 = hashOf(r.text(f, headerSafe, clientKey))
+			text := r.text(f, headerSafe, clientKey)
+			own.SHA256, r.short = hashOf(text), r.short || len(text) < len(wire.KeyPrefix)+minKey
 		case "expires":
 			own.Expires, _ = clients.ParseExpiry(r.text(f, expiry))
 		case "keys":

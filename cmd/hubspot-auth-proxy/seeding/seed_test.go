@@ -93,6 +93,7 @@ func TestASeedIsReadAsYAMLAndAsJSON(t *testing.T) {
 				Portals: []string{"1"}, Paths: []string{"/crm/v3/owners", "/"}},
 			{Name: "soon", KeySHA256: clients.Hash(secret.New("hap_z")), Expires: time.Date(2027, 1, 31, 11, 0, 0, 0, time.UTC), Portals: []string{"1"}},
 		},
+		ShortKeys: []string{"ops", "sync", "soon"},
 	}
 	for name, content := range map[string]string{
 		"YAML": seedYAML, "CRLF": strings.ReplaceAll(seedYAML, "\n", "\r\n"), "BOM": "\ufeff" + seedYAML,
@@ -107,6 +108,16 @@ func TestASeedIsReadAsYAMLAndAsJSON(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestClientsWithAShortKeyAreNamed(t *testing.T) {
+	long := "hap_" + strings.Repeat("x", 32)
+	short := long[:len(long)-1]
+	seed, faults := seeding.Parse([]byte("clients:\n- {name: a, key: " + short + ", portals: [1]}\n- {name: b, key: " + long + ", portals: [1]}\n" +
+		"- {name: c, keys: [{key: " + long + "1}, {key: hap_1}], portals: [1]}\n- {name: d, key_sha256: " + hash + ", portals: [1]}\n"))
+	if diff := cmp.Diff([]string{"a", "c"}, seed.ShortKeys); faults != nil || diff != "" {
+		t.Errorf("%v, %s", faults, diff)
 	}
 }
 

@@ -93,8 +93,16 @@ func (s *Seeder) take(content []byte) config.Faults {
 	}
 	if faults == nil {
 		s.seed = seed
+		s.warnOfShortKeys()
 	}
 	return faults
+}
+
+func (s *Seeder) warnOfShortKeys() {
+	if names := s.seed.ShortKeys; len(names) > 0 {
+		s.log.Warn(fmt.Sprintf("clients of SEED_FILE have a key with fewer than %d characters after the prefix, which somebody may guess: replace it by the prefix and the output of openssl rand -hex 24", minKey),
+			zap.Strings("clients", names))
+	}
 }
 
 // conflicts returns a fault for each portal that both the seed and the environment name, and

@@ -41,6 +41,9 @@ const maxFaults = 100
 type reader struct {
 	faults   []fault
 	brackets int // the number of brackets that are open after the tokens read so far
+
+	short     bool     // whether the client that is being read has a short key
+	shortKeys []string // the names of the clients with a short key
 }
 
 // A place is a line and a column, both counted from 1.
