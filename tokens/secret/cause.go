@@ -73,8 +73,9 @@ func innermost(err error) error {
 	}
 }
 
-// Class is [Cause] for an error of a request to an address that is a secret. The result contains no
-// part of the address.
+// Class returns an error that says why a request has failed, such as "timeout" or "its host name is
+// not found". The error contains neither what the peer has sent nor the address, so it can be logged
+// when the address is a secret. If the address may be logged, [Cause] says more.
 func Class(err error) error {
 	cause := Cause(err)
 	switch failed := cause.(type) {
