@@ -134,6 +134,7 @@ func (s *Source) failed(e *entry, h *held, why store.Cause, withoutRedis bool, f
 // grantEnded stores that HubSpot refuses the portal's grant, unless the portal was connected
 // again or another replica has renewed the grant.
 func (s *Source) grantEnded(e *entry, h *held, why store.Cause, fingerprint string, refusal *hubspot.Error) (*Credential, error) {
+	s.settle(e, h)
 	var err error
 	for range 3 { // the record may be changed at the same time
 		var latest *held
@@ -159,6 +160,20 @@ func (s *Source) grantEnded(e *entry, h *held, why store.Cause, fingerprint stri
 	// Without a pause, each request would call the token endpoint, because the refusal
 	// cannot be stored.
 	return nil, s.postpone(e, 0, fmt.Errorf("HubSpot refuses the grant (%s), and the refusal could not be stored: %w", refusal.Code, err))
+}
+
+// settle waits until the end of Options.Settle, or until the portal has another refresh token than h.
+func (s *Source) settle(e *entry, h *held) {
+	for time.Now().Before(s.settled) && s.service.Err() == nil {
+		latest, err := s.read(s.service, e)
+		if err != nil || !latest.Refresh.Equal(h.Refresh) {
+			return
+		}
+		select {
+		case <-s.service.Done():
+		case <-time.After(jitter(50*time.Millisecond, 150*time.Millisecond)):
+		}
+	}
 }
 
 // storeTry stores the result of a try of the grant: HubSpot has refused the grant with the code,

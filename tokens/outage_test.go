@@ -2,6 +2,7 @@ package tokens_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/store"
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
@@ -381,4 +383,65 @@ func TestANewGrantIsRenewedAtOnceAfterFailuresOfTheFormerGrant(t *testing.T) {
 			return err == nil
 		})
 	})
+}
+
+// While Redis was unreachable, a replica got a new refresh token, which is not stored yet.
+func TestANewProcessWaitsForTheRefreshTokenOfAnotherReplica(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	hub := newHub(t)
+	hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
+	wire := server.Wire(t)
+	cutOff, err := store.Open(secret.New(wire.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cutOff.Close() })
+	replica := newSource(t, hub, tokens.Options{Redis: cutOff})
+	seed(t, replica, hub, portalID)
+	get(t, replica, portalID)
+	wire.Cut()
+	hub.Expire(portalID)
+	current, err := replica.Renew(t.Context(), get(t, replica, portalID), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := hub.TokenCalls(portalID)
+
+	s := newSource(t, hub, tokens.Options{Redis: dial(t, server), Settle: time.Minute})
+	renewed := make(chan error)
+	go func() {
+		stale := get(t, s, portalID)
+		next, err := s.Renew(t.Context(), stale, true)
+		if err == nil && !next.Secret.Equal(current.Secret) {
+			err = fmt.Errorf("the credential is not that of the other replica")
+		}
+		renewed <- err
+	}()
+	testkit.Eventually(t, "HubSpot refuses the former refresh token", func() bool { return hub.TokenCalls(portalID) > calls })
+	wire.Mend()
+	if err := <-renewed; err != nil {
+		t.Error(err)
+	}
+}
+
+// go-redis repeats a command on another connection, so no command fails when Redis restarts at once.
+func TestARestartOfRedisBetweenTwoCommandsIsSeen(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Persist())
+	hub := newHub(t)
+	client := dial(t, server)
+	s := newSource(t, hub, tokens.Options{Redis: client})
+	seed(t, s, hub, portalID)
+	stale := get(t, s, portalID)
+	listening(t, client, 1)
+	server.Kill()
+	server.Restart()
+	listening(t, client, 1)
+	hub.SetToken(hubspottest.TokenBehaviour{Code: "BAD_REFRESH_TOKEN"})
+	hub.Expire(portalID)
+	_, err := s.Renew(t.Context(), stale, true)
+	if _, is := errors.AsType[*tokens.EndedError](err); err == nil || is {
+		t.Errorf("just after a restart of Redis: %v", err)
+	}
 }

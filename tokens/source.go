@@ -25,6 +25,7 @@ func NewSource(options Options) *Source {
 		portals:   otter.Must(&otter.Options[string, *entry]{MaximumSize: maxPortals}),
 		unknown:   otter.Must(&otter.Options[string, time.Time]{MaximumSize: maxUnknown}),
 		directory: newDirectory(),
+		settled:   time.Now().Add(options.Settle),
 	}
 	if s.now == nil {
 		s.now = time.Now

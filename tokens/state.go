@@ -54,6 +54,11 @@ type Options struct {
 	// quarter of the token's life. 0 means that a token is renewed only after its expiry.
 	RefreshAhead time.Duration
 
+	// Settle is the time after the start for which HubSpot's refusal of a grant is not stored.
+	// Redis may have failed just before the start, and another replica may be about to store a
+	// newer refresh token. Requests for the portal wait. 0 means that nothing waits.
+	Settle time.Duration
+
 	// Local is a credential that has no record in Redis. nil means that there is none.
 	Local *Credential
 
@@ -87,6 +92,7 @@ type Source struct {
 	throttled *zap.Logger // for errors that can concern many portals at once; see package throttle
 	metrics   *metrics
 	store     *store.Store
+	settled   time.Time // the end of Options.Settle
 
 	portals *otter.Cache[string, *entry]
 	unknown *otter.Cache[string, time.Time] // unknown portals, and when to read them again

@@ -40,6 +40,10 @@ type store struct {
 	notifyUntil time.Time
 }
 
+// settleTime is the time after the start of a server in which another replica stores what it renewed
+// while Redis had failed. It is longer than the pauses between the replica's tries.
+const settleTime = 5 * time.Second
+
 // connect uses an opened Redis for the store. It does not wait for Redis. If metrics is nil,
 // no metric is registered. rejected is [tokens.Options].Rejected.
 func (s *store) connect(opened *openedRedis, metrics prometheus.Registerer, rejected func(context.Context, string)) {
@@ -57,6 +61,9 @@ func (s *store) connect(opened *openedRedis, metrics prometheus.Registerer, reje
 		Rejected:     rejected,
 		Log:          s.log,
 		Metrics:      metrics,
+	}
+	if metrics != nil && !s.settings.RedisURL.IsZero() { // the server, which may have replicas
+		options.Settle = settleTime
 	}
 	if !s.settings.NotifyURL.IsZero() {
 		s.notifier = notify.New(notify.Options{URL: s.settings.NotifyURL, Log: s.log, Metrics: metrics})

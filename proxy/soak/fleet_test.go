@@ -77,7 +77,7 @@ func (w *world) startProxy() *member {
 	m := &member{redis: w.openRedis(), metrics: prometheus.NewRegistry()}
 	log := w.logs.logger()
 	m.source = tokens.NewSource(tokens.Options{
-		Redis: m.redis, Prefix: prefix, Keys: w.ring, RefreshAhead: 5 * time.Minute, Log: log, Metrics: m.metrics,
+		Redis: m.redis, Prefix: prefix, Keys: w.ring, RefreshAhead: 5 * time.Minute, Settle: 5 * time.Second, Log: log, Metrics: m.metrics,
 		App: &hubspot.App{
 			ClientID: hubspottest.ClientID, ClientSecret: secret.New(hubspottest.ClientSecret), TokenURL: w.hub.TokenURL(),
 			Client: hubspot.NewClient(w.calls, tokenTimeout),

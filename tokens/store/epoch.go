@@ -98,7 +98,8 @@ func (s *Store) Hints(ctx context.Context, connected, polled func(), hint func(p
 			polled()
 		},
 		Message: hint,
-		Failed:  func(error) {}, // Health sees the error too
+		// A Redis that has restarted may answer all commands after one of go-redis' tries.
+		Failed: func(error) { s.failed() },
 	})
 }
 

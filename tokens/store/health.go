@@ -21,7 +21,7 @@ type Health struct {
 	now    func() time.Time
 	once   atomic.Bool  // whether Redis has ever answered
 	silent atomic.Bool  // whether Redis did not answer the last command
-	fault  atomic.Int64 // when a command last failed, in ns since 1970
+	fault  atomic.Int64 // when Redis last failed, in ns since 1970
 }
 
 // OnChange sets the function that is called when Redis stops answering, with the reason, and
@@ -37,9 +37,11 @@ func (h *Health) Answers() bool { return !h.silent.Load() }
 // Answered reports whether a command was sent and Redis answered the last one.
 func (h *Health) Answered() bool { return h.once.Load() && h.Answers() }
 
-// Steady reports whether no command has failed since t. Commands that found something other
-// than a record do not count as failed.
+// Steady reports whether Redis has not failed since t: neither a command nor a connection on which
+// hints arrive. Commands that found something other than a record do not count as failed.
 func (h *Health) Steady(t time.Time) bool { return h.fault.Load() < t.UnixNano() }
+
+func (h *Health) failed() { h.fault.Store(h.now().UnixNano()) }
 
 // DialHook does nothing. If a connection fails, the command that needs it fails too.
 func (h *Health) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -81,7 +83,7 @@ func (h *Health) record(command redis.Cmder, err error) {
 	h.Errors.Add(1)
 	failure, _ := errors.AsType[*Error](Failure("use Redis", err))
 	if !failure.OfRecord() {
-		h.fault.Store(h.now().UnixNano())
+		h.failed()
 	}
 	if failure.Answered() {
 		h.answered()
