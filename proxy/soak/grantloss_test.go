@@ -134,12 +134,14 @@ func (s *struggle) command(stdin string, args ...string) {
 }
 
 // set gives a portal a new credential, and waits until all connected processes use it,
-// because Redis may lose its data: a credential that no process holds is lost then.
+// because Redis may lose its data: a credential that no process holds is lost then. The
+// access tokens of the former grant end, because a process could use them instead.
 func (s *struggle) set(portal string) {
 	i := slices.Index(grantPortals, portal)
 	switch value := fmt.Sprintf("%s-%d-%d", hubspottest.Canary, i, s.dice.Uint64()); {
 	case i < grantPortalsOAuth:
 		s.command(s.hub.Connect(portal), "portal", "set", portal, "refresh_token")
+		s.hub.Expire(portal)
 	case i%2 == 0:
 		s.hub.SetAccessToken(portal, value)
 		s.command(value, "portal", "set", portal, "access_token")
