@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/proxy/activity"
+	"hubspot-auth-proxy/proxy/clients"
 	"hubspot-auth-proxy/proxy/wire"
 )
 
@@ -12,10 +13,11 @@ import (
 // the activity log read nothing else.
 type outcome struct {
 	portal, client string
-	method, path   string // as the client sent them
+	method, path   string // as the client sent them; see call.loggable
 
-	remote             string   // the client's address and port
-	agent, traceparent []string // the client's headers User-Agent and Traceparent
+	remote      string   // the client's address and port
+	agent       string   // the client's User-Agent; see call.loggable
+	traceparent []string // the client's header Traceparent
 
 	status     int    // what the client received; statusGone if the client left; 500 after a panic
 	tunnel     bool   // the request was a CONNECT that opened a tunnel
@@ -42,10 +44,10 @@ const statusGone = 499
 // outcomeOf returns how the request ended. Call it when the handler has ended.
 func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 	o := &outcome{
-		portal: c.portal, client: c.clientName(), method: c.request.Method, path: c.target.Path,
+		portal: c.portal, client: c.clientName(), method: c.loggable(c.request.Method), path: c.loggable(c.target.Path),
 		complete: a.finished, answeredBy: "hubspot", category: c.refused, correlation: c.correlation,
 		tunnel: c.connected, received: c.received(), sent: a.bytes, attempts: c.attempts,
-		remote: c.request.RemoteAddr, agent: c.request.Header["User-Agent"], traceparent: c.request.Header["Traceparent"],
+		remote: c.request.RemoteAddr, agent: c.loggable(wire.First(c.request.Header, "User-Agent")), traceparent: c.request.Header["Traceparent"],
 		duration: ended.Sub(c.began), own: c.own(ended), hubspot: c.spans.upstream,
 	}
 	switch {
@@ -73,6 +75,16 @@ func outcomeOf(c *call, a *reply, ended time.Time) *outcome {
 		}
 	}
 	return o
+}
+
+// loggable returns the text, or wire.Redacted if the text contains the client's key. It checks
+// only a key that an operator has chosen: what logs the text recognizes all keys that begin
+// with wire.KeyPrefix.
+func (c *call) loggable(text string) string {
+	if key := c.clientKey().Reveal(); !clients.IsKey(key) && wire.Carries(text, key) {
+		return wire.Redacted
+	}
+	return text
 }
 
 // activity returns the call that has ended. The header is that of the answer.

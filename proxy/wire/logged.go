@@ -17,12 +17,7 @@ const Redacted = "[redacted]"
 // everything after the segment that follows "oauth", however that segment is escaped.
 func LoggedPath(raw string) string {
 	raw = raw[:min(len(raw), maxLogged)]
-	decoded, _, hasKey := strings.Cut(Decode(Decode(raw)), KeyPrefix)
-	if plain, _, found := strings.Cut(raw, KeyPrefix); found {
-		raw = plain + Redacted
-	} else if hasKey {
-		raw = Redacted // the key is percent-encoded
-	}
+	decoded, _, _ := strings.Cut(Decode(Decode(raw)), KeyPrefix)
 	oauth := false
 	for segment := range strings.FieldsFuncSeq(decoded, isSeparator) {
 		// Some servers ignore what follows a semicolon in a segment.
@@ -35,30 +30,29 @@ func LoggedPath(raw string) string {
 	if oauth {
 		return "/oauth"
 	}
-	return Printable(raw)
+	return Printable(withoutKeys(raw))
+}
+
+// withoutKeys returns the text before its first client key, and [Redacted] in place of the rest.
+// If a key may be percent-encoded, once or twice, it returns Redacted only.
+func withoutKeys(text string) string {
+	before, _, found := strings.Cut(text, KeyPrefix)
+	switch {
+	case strings.Contains(Decode(Decode(before)), KeyPrefix):
+		return Redacted
+	case found:
+		return before + Redacted
+	}
+	return text
 }
 
 // isSeparator reports whether the character separates segments, on some servers at least.
 func isSeparator(c rune) bool { return c == '/' || c == '\\' }
 
-// LoggedMethod returns the method as it is logged: printable, and without client keys. Clients
-// may send any text as method.
-func LoggedMethod(raw string) string {
-	if strings.Contains(raw, KeyPrefix) {
-		return Redacted
-	}
-	return Printable(raw[:min(len(raw), maxMethod)])
-}
+// LoggedMethod returns the method as it is logged: printable, at most maxMethod bytes of it, and
+// without client keys. Clients may send any text as method.
+func LoggedMethod(raw string) string { return Printable(withoutKeys(raw[:min(len(raw), maxMethod)])) }
 
-// LoggedAgent returns the first User-Agent as it is logged: printable, and without client keys.
-// Clients may send any text.
-func LoggedAgent(values []string) string {
-	if len(values) == 0 {
-		return ""
-	}
-	agent := values[0][:min(len(values[0]), maxAgent)]
-	if strings.Contains(Decode(agent), KeyPrefix) {
-		return Redacted
-	}
-	return Printable(agent)
-}
+// LoggedAgent returns the User-Agent as it is logged: printable, at most maxAgent bytes of it, and
+// without client keys. Clients may send any text.
+func LoggedAgent(raw string) string { return Printable(withoutKeys(raw[:min(len(raw), maxAgent)])) }
