@@ -46,7 +46,7 @@ func (s *service) join(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{s.warnOfRights, s.source.Begin, s.callers.Load, s.seeder.Apply} {
+	for _, step := range []func(context.Context) error{s.warnOfRights, s.source.Begin, s.clientSet.Load, s.seeder.Apply} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -98,10 +98,10 @@ func (s *service) open(ctx context.Context) error {
 		return faults
 	}
 	s.openBudget()
-	s.callers = clients.NewSet(s.clients, s.log)
-	s.closers = append(s.closers, s.callers.Close)
+	s.clientSet = clients.NewSet(s.clients, s.log)
+	s.closers = append(s.closers, s.clientSet.Close)
 	registerGauge(s.metrics, "expiring_client_keys", "Clients whose current key expires within 14 days, or has expired.",
-		func() float64 { return float64(s.callers.Expiring()) })
+		func() float64 { return float64(s.clientSet.Expiring()) })
 	registerGauge(s.metrics, "faulty_seeds", "1 if the seed file cannot be used, so that its previous content stays in use; else 0.", func() float64 {
 		if s.seeder.Fault() != "" {
 			return 1
@@ -115,7 +115,7 @@ func (s *service) open(ctx context.Context) error {
 	if err := s.listen(); err != nil {
 		return err
 	}
-	s.seeder.Provide(s.source, s.callers)
+	s.seeder.Provide(s.source, s.clientSet)
 	s.joinAtOnce(ctx)
 	s.serveProxy(tlsConfig)
 	s.followSettings()
@@ -181,7 +181,7 @@ func (s *service) listen() error {
 		MarketplaceInstall: s.settings.HubSpotMarketplaceInstall,
 		Metrics:            s.metrics,
 		Activity:           s.activity,
-		Callers:            s.callers.All,
+		Clients:            s.clientSet.All,
 		Log:                s.log,
 	})
 	server, limited := s.admin.Server(adminListener)
@@ -237,7 +237,7 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 		UpstreamHTTP2:   s.settings.UpstreamHTTP2,
 		RetryBodyLimit:  s.settings.RetryBodyLimit,
 		RetryMemory:     s.settings.RetryMemory,
-		Clients:         s.callers,
+		Clients:         s.clientSet,
 		MaxRequests:     limits.requests,
 		Budget:          s.budget,
 		RateLimitWait:   s.settings.RateLimitWait,

@@ -24,7 +24,7 @@ type service struct {
 
 	metrics       *prometheus.Registry
 	activity      *activity.Log
-	callers       *clients.Set
+	clientSet     *clients.Set
 	budget        *budget.Budget
 	seeder        *seeding.Seeder
 	joined        bool                 // Redis has answered, and the portals of the settings are stored

@@ -57,7 +57,7 @@ func (s *service) warnOfNoPortal(ctx context.Context) {
 
 // warnOfNoClient logs what to do if clients need a key and no client has one.
 func (s *service) warnOfNoClient() {
-	if s.anonymous() || len(s.callers.All()) > 0 {
+	if s.anonymous() || len(s.clientSet.All()) > 0 {
 		return
 	}
 	remedy := "make a client with the command client add, or in SEED_FILE"

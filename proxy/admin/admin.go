@@ -85,9 +85,9 @@ type Options struct {
 	// and clients. nil means that the pages do not show them.
 	Activity *activity.Log
 
-	// Callers returns the clients that have a key, for the status page. nil means that
+	// Clients returns the clients that have a key, for the status page. nil means that
 	// there are none. It must be safe for concurrent use.
-	Callers func() []clients.Client
+	Clients func() []clients.Client
 
 	// Log is the logger. Refused requests are logged, throttled. nil means that nothing
 	// is logged.

@@ -259,7 +259,7 @@ func TestInABrowserEveryStateOfAPortalFits(t *testing.T) {
 	c := newChrome(t)
 	r := newRig(t, func(r *rig) {
 		r.options.Activity = busy(r)
-		r.options.Callers = func() []clients.Client {
+		r.options.Clients = func() []clients.Client {
 			return []clients.Client{{Name: "reporting", Portals: []string{"*"}, ReadOnly: true}, {Name: "billing", Portals: []string{"62515"}},
 				{Name: strings.Repeat("long-name.", 6), Portals: strings.Fields(strings.Repeat("9223372036854775807 ", 30))}}
 		}

@@ -28,10 +28,10 @@ const (
 // clientRows returns the rows of the first clients by name, and the number of further clients.
 // It selects the clients that may use the portal. If portal is empty, it selects all clients.
 func (a *Admin) clientRows(portal string, now time.Time) (rows []g.Node, more int) {
-	if a.options.Callers == nil {
+	if a.options.Clients == nil {
 		return nil, 0
 	}
-	all := slices.DeleteFunc(slices.Clone(a.options.Callers()), func(c clients.Client) bool {
+	all := slices.DeleteFunc(slices.Clone(a.options.Clients()), func(c clients.Client) bool {
 		return portal != "" && !slices.Contains(c.Portals, portal) && !slices.Contains(c.Portals, clients.AllPortals)
 	})
 	slices.SortStableFunc(all, func(a, b clients.Client) int { return cmp.Compare(a.Name, b.Name) })

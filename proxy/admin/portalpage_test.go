@@ -59,7 +59,7 @@ func caller(r *rig, log *activity.Log) (call func(path string)) {
 func TestAPortalsPageShowsWhatHelpsToDebugIt(t *testing.T) {
 	r := newRig(t, func(r *rig) {
 		r.options.Activity = called(r)
-		r.options.Callers = func() []clients.Client {
+		r.options.Clients = func() []clients.Client {
 			return []clients.Client{{Name: "billing", Portals: []string{portal}}, {Name: "everything", Portals: []string{"*"}}, {Name: "stranger", Portals: []string{"7"}}}
 		}
 	})
@@ -111,7 +111,7 @@ func TestAnUnknownPortalHasNoPage(t *testing.T) {
 func TestNothingThatWasSeenOrStoredGetsMarkupOntoAPortalsPage(t *testing.T) {
 	for _, attack := range attacks {
 		r := newRig(t, func(r *rig) {
-			r.options.Callers = func() []clients.Client { return []clients.Client{{Name: attack, Portals: []string{portal, attack}}} }
+			r.options.Clients = func() []clients.Client { return []clients.Client{{Name: attack, Portals: []string{portal, attack}}} }
 		})
 		r.portals.record(t, portal, "name", attack, "history", "1="+attack+" "+attack, "scopes", attack, "set_at", "1")
 		for _, path := range []string{"", "?" + url.Values{"q": {attack[:min(100, len(attack))]}}.Encode()} {

@@ -44,7 +44,7 @@ func (r *rig) pageAt(address string, texts ...string) string {
 func TestTheStatusPageShowsPortalsThatNeedAttentionFirst(t *testing.T) {
 	r := newRig(t, func(r *rig) {
 		r.options.Metrics = prometheus.NewRegistry()
-		r.options.Callers = func() []clients.Client {
+		r.options.Clients = func() []clients.Client {
 			return []clients.Client{{Name: "reporting", Portals: []string{"*"}}, {Name: "billing", Portals: []string{"1", "2"}, ReadOnly: true,
 				Paths: []string{"/crm"}, Seeded: true, Expires: time.Now().Add(9*24*time.Hour + time.Hour)}}
 		}
@@ -98,11 +98,11 @@ func TestTheStatusPageRequiresThePassword(t *testing.T) {
 
 func TestNothingStoredGetsMarkupOntoTheStatusPage(t *testing.T) {
 	r := newRig(t, func(r *rig) {
-		r.options.Callers = func() (callers []clients.Client) {
+		r.options.Clients = func() (all []clients.Client) {
 			for _, attack := range attacks {
-				callers = append(callers, clients.Client{Name: attack, Portals: []string{attack, attack}})
+				all = append(all, clients.Client{Name: attack, Portals: []string{attack, attack}})
 			}
-			return callers
+			return all
 		}
 	})
 	for i, attack := range attacks {

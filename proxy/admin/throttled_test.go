@@ -46,7 +46,7 @@ func TestRefusalsOfOneReasonAreLoggedTogetherWithTheirNumber(t *testing.T) {
 func TestAPanicIsLoggedWithoutItsMessage(t *testing.T) {
 	const n = 20
 	r := newRig(t, func(r *rig) {
-		r.options.Callers = func() []clients.Client {
+		r.options.Clients = func() []clients.Client {
 			panic(hubspottest.Canary + "\n\ngoroutine 1 [running]:\n" + hubspottest.Canary)
 		}
 	})

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"hubspot-auth-proxy/proxy/wire"
 )
 
 // Bounds of what a process learns from HubSpot's headers.
@@ -22,7 +24,7 @@ type seenHeaders struct {
 
 // read parses a header, and reports whether it has a limit and an interval.
 func (h *seenHeaders) read(header http.Header) bool {
-	limitText, intervalText := first(header["X-Hubspot-Ratelimit-Max"]), first(header["X-Hubspot-Ratelimit-Interval-Milliseconds"])
+	limitText, intervalText := wire.First(header, "X-Hubspot-Ratelimit-Max"), wire.First(header, "X-Hubspot-Ratelimit-Interval-Milliseconds")
 	if limitText == "" || intervalText == "" {
 		return false
 	}
@@ -37,13 +39,6 @@ func (h *seenHeaders) read(header http.Header) bool {
 	interval := time.Duration(min(ms, int(maxInterval.Milliseconds()))) * time.Millisecond
 	*h = seenHeaders{limitText, intervalText, min(limit, maxLimit), max(interval, minInterval)}
 	return true
-}
-
-func first(values []string) string {
-	if len(values) == 0 {
-		return ""
-	}
-	return values[0]
 }
 
 // observation is how many calls HubSpot counts in its window, by the header of an answer.

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"hubspot-auth-proxy/proxy/wire"
 )
 
 // A Call is what a turn is for.
@@ -90,7 +92,7 @@ func (w *window) learn(header http.Header, sent, now time.Duration) {
 	if h.limit != w.limit || h.interval != w.interval {
 		w.limit, w.interval, w.learned = h.limit, h.interval, true
 	}
-	left, err := strconv.Atoi(first(header["X-Hubspot-Ratelimit-Remaining"]))
+	left, err := strconv.Atoi(wire.First(header, "X-Hubspot-Ratelimit-Remaining"))
 	if err != nil || left < 0 || left > w.limit {
 		return
 	}
