@@ -10,11 +10,11 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // brokenAnswers are answers that HubSpot breaks off, each with the part of its
@@ -141,26 +141,7 @@ func byHandBelowTLS(t testing.TB, serve func(conn net.Conn, config *tls.Config))
 	certified := httptest.NewTLSServer(nil)
 	certified.Close()
 	config := &tls.Config{Certificates: certified.TLS.Certificates}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	t.Cleanup(func() { _ = listener.Close(); serving.Wait() })
-	serving.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			_ = conn.SetDeadline(time.Now().Add(time.Minute))
-			serving.Go(func() {
-				defer conn.Close()
-				serve(&holdingConn{Conn: conn}, config)
-			})
-		}
-	})
-	address := &url.URL{Scheme: "https", Host: listener.Addr().String()}
+	address := &url.URL{Scheme: "https", Host: testkit.Serve(t, func(conn net.Conn) { serve(&holdingConn{Conn: conn}, config) })}
 	trust := certified.Client().Transport.(*http.Transport).TLSClientConfig
 	return func(o *proxy.Options) { o.Upstream, o.UpstreamTLS = address, trust }
 }

@@ -9,34 +9,15 @@ import (
 	"testing"
 
 	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // decoy listens where nobody may be led to, as the admin listener does, and
 // counts who comes.
 func decoy(t *testing.T) (address string, visits *atomic.Int64) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	visits = new(atomic.Int64)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			visits.Add(1)
-			_ = conn.Close()
-		}
-	}()
-	t.Cleanup(func() {
-		_ = listener.Close()
-		<-done
-	})
-	return listener.Addr().String(), visits
+	return testkit.Serve(t, func(net.Conn) { visits.Add(1) }), visits
 }
 
 func TestNoRequestLeadsElsewhereThanToHubSpot(t *testing.T) {

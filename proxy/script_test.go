@@ -7,12 +7,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"hubspot-auth-proxy/proxy"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // scripted is an upstream that answers every request with the same bytes, and
@@ -25,36 +25,13 @@ type scripted struct {
 // script starts one; it ends with the test.
 func script(t *testing.T, answer string) *scripted {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &scripted{
-		url:  &url.URL{Scheme: "http", Host: listener.Addr().String()},
-		sent: make(chan string, 64),
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			s.serve(conn, answer)
-		}
-	}()
-	t.Cleanup(func() {
-		_ = listener.Close()
-		<-done
-	})
+	s := &scripted{sent: make(chan string, 64)}
+	s.url = &url.URL{Scheme: "http", Host: testkit.Serve(t, func(conn net.Conn) { s.serve(conn, answer) })}
 	return s
 }
 
 // serve answers the one request of a connection.
 func (s *scripted) serve(conn net.Conn, answer string) {
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
 	var raw bytes.Buffer
 	request, err := http.ReadRequest(bufio.NewReader(io.TeeReader(conn, &raw)))
 	if err != nil {
@@ -83,27 +60,7 @@ func (s *scripted) request(t *testing.T) string {
 // gets its number, from 1 on.
 func byHand(t *testing.T, serve func(n int64, conn net.Conn, from *bufio.Reader)) (set func(*proxy.Options), connections *atomic.Int64) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	t.Cleanup(func() { _ = listener.Close(); serving.Wait() })
 	connections = new(atomic.Int64)
-	serving.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			n := connections.Add(1)
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-			serving.Go(func() {
-				defer conn.Close()
-				serve(n, conn, bufio.NewReader(conn))
-			})
-		}
-	})
-	address := &url.URL{Scheme: "http", Host: listener.Addr().String()}
+	address := &url.URL{Scheme: "http", Host: testkit.Serve(t, func(conn net.Conn) { serve(connections.Add(1), conn, bufio.NewReader(conn)) })}
 	return func(o *proxy.Options) { o.Upstream = address }, connections
 }

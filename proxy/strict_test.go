@@ -16,6 +16,7 @@ import (
 
 	"hubspot-auth-proxy/proxy"
 	"hubspot-auth-proxy/tokens"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // strict is an upstream that reads requests to the letter of RFC 9112, with
@@ -30,30 +31,12 @@ type strict struct {
 
 func startStrict(t testing.TB) *strict {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &strict{url: &url.URL{Scheme: "http", Host: listener.Addr().String()}}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() { s.serve(conn) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		serving.Wait() // for the proxy, which was started later, is closed by now
-	})
+	s := new(strict)
+	s.url = &url.URL{Scheme: "http", Host: testkit.Serve(t, s.serve)}
 	return s
 }
 
 func (s *strict) serve(conn net.Conn) {
-	defer conn.Close()
 	from := bufio.NewReader(conn)
 	for {
 		head, err := s.read(from)

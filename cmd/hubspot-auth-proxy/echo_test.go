@@ -22,26 +22,10 @@ import (
 // the request that it received, in one line.
 func echoServer(t *testing.T, answer string) (address string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go echo(conn, answer)
-		}
-	}()
-	return listener.Addr().String()
+	return testkit.Serve(t, func(conn net.Conn) { echo(conn, answer) })
 }
 
 func echo(conn net.Conn, answer string) {
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	request, err := http.ReadRequest(bufio.NewReader(conn))
 	if err != nil {
 		return

@@ -7,29 +7,18 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // strayUpstream answers one request, and sends more bytes when more is closed. Then it waits until
 // the proxy closes the connection.
 func strayUpstream(t *testing.T, more <-chan struct{}) (url string, closed <-chan struct{}) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
 	done := make(chan struct{})
-	go func() {
+	address := testkit.Serve(t, func(conn net.Conn) {
 		defer close(done)
-		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 		reader := bufio.NewReader(conn)
 		if _, err := http.ReadRequest(reader); err != nil {
 			return
@@ -38,8 +27,8 @@ func strayUpstream(t *testing.T, more <-chan struct{}) (url string, closed <-cha
 		<-more
 		_, _ = io.WriteString(conn, "Bearer "+hubspottest.Canary)
 		_, _ = io.Copy(io.Discard, reader)
-	}()
-	return "http://" + listener.Addr().String(), done
+	})
+	return "http://" + address, done
 }
 
 func TestUnsolicitedAnswersAreNotPrinted(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // holding is a connection that can hold what is written, and send it in one piece.
@@ -45,7 +47,7 @@ func TestTLSRecordsThatArriveTogetherAreReadTogether(t *testing.T) {
 		{name: "answer is cut", length: "1200", closes: true, end: io.ErrUnexpectedEOF},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			address := serving(t, func(conn net.Conn) {
+			address := testkit.Serve(t, func(conn net.Conn) {
 				held := &holding{Conn: conn}
 				secure := tls.Server(held, site.TLS)
 				if _, err := http.ReadRequest(bufio.NewReader(secure)); err != nil {

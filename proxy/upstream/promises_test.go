@@ -16,7 +16,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hubspot-auth-proxy/proxy/upstream"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // The tests follow the order of the promises in the package comment.
@@ -51,29 +51,11 @@ func overEachWay(t *testing.T, serve func(n int64, conn net.Conn, from *bufio.Re
 
 func start(t *testing.T, config upstream.Config, serve func(n int64, conn net.Conn, from *bufio.Reader)) *site {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := new(site)
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			n := s.connections.Add(1)
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-			serving.Go(func() {
-				defer conn.Close()
-				serve(n, conn, bufio.NewReader(conn))
-			})
-		}
-	})
-	config.URL = &url.URL{Scheme: "http", Host: listener.Addr().String()}
+	address := testkit.Serve(t, func(conn net.Conn) { serve(s.connections.Add(1), conn, bufio.NewReader(conn)) })
+	config.URL = &url.URL{Scheme: "http", Host: address}
 	s.Transport, s.url = upstream.New(config), config.URL.String()
-	t.Cleanup(func() { _ = listener.Close(); s.CloseIdleConnections(); serving.Wait() })
+	t.Cleanup(s.CloseIdleConnections)
 	return s
 }
 
@@ -407,7 +389,7 @@ func TestOnlyCloseNotifyEndsATLSAnswerWithoutALength(t *testing.T) {
 	t.Cleanup(server.Close)
 	trust := server.Client().Transport.(*http.Transport).TLSClientConfig
 	for _, notified := range []bool{true, false} {
-		address := serving(t, func(conn net.Conn) {
+		address := testkit.Serve(t, func(conn net.Conn) {
 			secure := tls.Server(conn, &tls.Config{Certificates: server.TLS.Certificates})
 			if _, err := readHead(bufio.NewReader(secure)); err == nil {
 				_, _ = io.WriteString(secure, "HTTP/1.1 200 OK\r\n\r\nhello")

@@ -15,6 +15,7 @@ import (
 
 	"hubspot-auth-proxy/proxy/upstream"
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // The names and credentials are canaries: they must not appear anywhere but in the
@@ -95,7 +96,7 @@ func get(t *testing.T, address string) *http.Request {
 // connectProxy is an HTTP proxy that connects to one address, whatever name the client
 // sends.
 func connectProxy(t *testing.T, to string) (address string) {
-	return serving(t, func(conn net.Conn) {
+	return testkit.Serve(t, func(conn net.Conn) {
 		request, err := http.ReadRequest(bufio.NewReader(conn))
 		if err != nil {
 			return
@@ -112,7 +113,7 @@ func connectProxy(t *testing.T, to string) (address string) {
 
 // socksProxy is a SOCKS5 proxy (RFC 1928, RFC 1929).
 func socksProxy(t *testing.T, to string) (address string) {
-	return serving(t, func(conn net.Conn) {
+	return testkit.Serve(t, func(conn net.Conn) {
 		from := bufio.NewReader(conn)
 		read := func(n int) string {
 			text := make([]byte, n)
@@ -147,28 +148,4 @@ func pass(conn net.Conn, to string) {
 		_ = hub.Close()
 	}()
 	_, _ = io.Copy(conn, hub)
-}
-
-// serving starts a listener that passes each connection to a function, until the test
-// ends.
-func serving(t *testing.T, serve func(net.Conn)) (address string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				serve(conn)
-			}()
-		}
-	}()
-	return listener.Addr().String()
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // preempted is a connection whose writer is delayed after the system has accepted the
@@ -30,7 +32,7 @@ func (p preempted) Write(b []byte) (int, error) {
 func TestAPostThatHubSpotHasReadIsNotSentAgain(t *testing.T) {
 	answered := make(chan struct{})
 	var posts atomic.Int64
-	address := serving(t, func(conn net.Conn) {
+	address := testkit.Serve(t, func(conn net.Conn) {
 		for from := bufio.NewReader(conn); ; {
 			request, err := http.ReadRequest(from)
 			if err != nil {
@@ -72,28 +74,4 @@ func TestAPostThatHubSpotHasReadIsNotSentAgain(t *testing.T) {
 		}
 		d.pool.close()
 	}
-}
-
-// serving starts a listener that passes each connection to a function, until the test
-// ends.
-func serving(t *testing.T, serve func(net.Conn)) (address string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				serve(conn)
-			}()
-		}
-	}()
-	return listener.Addr().String()
 }

@@ -7,41 +7,25 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/hubspottest"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
-// echoing returns the app of a token endpoint that answers one call with these bytes.
+// echoing returns the app of a token endpoint that answers each call with these bytes.
 // The endpoint replaces FORM by the form that it received.
 func echoing(t *testing.T, answer string) *hubspot.App {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	address := testkit.Serve(t, func(conn net.Conn) {
 		request, err := http.ReadRequest(bufio.NewReader(conn))
 		if err != nil {
 			return
 		}
 		form, _ := io.ReadAll(request.Body)
 		_, _ = io.WriteString(conn, strings.ReplaceAll(answer, "FORM", string(form)))
-	}()
-	t.Cleanup(func() {
-		_ = listener.Close()
-		<-done
 	})
-	return appAt(t, "http://"+listener.Addr().String()+"/oauth/v3/token")
+	return appAt(t, "http://"+address+"/oauth/v3/token")
 }
 
 func TestNoErrorContainsTheFormThatTheAnswerRepeats(t *testing.T) {

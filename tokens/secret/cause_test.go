@@ -16,33 +16,18 @@ import (
 	"time"
 
 	"hubspot-auth-proxy/tokens/secret"
+	"hubspot-auth-proxy/tokens/testkit"
 )
 
 // failure returns the error of net/http's client for a server that reads a request and then
 // calls serve.
 func failure(t *testing.T, timeout time.Duration, serve func(net.Conn)) error {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	address := testkit.Serve(t, func(conn net.Conn) {
 		_, _ = conn.Read(make([]byte, 4096))
 		serve(conn)
-	}()
-	t.Cleanup(func() {
-		_ = listener.Close()
-		<-done
 	})
-	return get(t, &http.Client{Timeout: timeout}, "http://"+listener.Addr().String())
+	return get(t, &http.Client{Timeout: timeout}, "http://"+address)
 }
 
 // get returns the error of a GET, which must fail.
