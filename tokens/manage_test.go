@@ -33,7 +33,7 @@ func generation(t *testing.T, client redis.UniversalClient) int64 {
 func TestAChangeOfAPortalTakesEffectInAllProcessesAtOnce(t *testing.T) {
 	onEachRedis(t, func(t *testing.T, connect connector) {
 		hub, now, client := newHub(t), newClock(), connect(t)
-		here, log := loggedSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+		here, log := watched(t, hub, tokens.Options{Redis: client, Now: now.now})
 		there := newSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now})
 		listening(t, client, 2)
 		set := func(kind tokens.Kind, value string) func() error {

@@ -11,8 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspottest"
@@ -45,22 +43,6 @@ func ring(t *testing.T, keys ...secret.Text) seal.Ring {
 		t.Fatal(err)
 	}
 	return r
-}
-
-// loggedSource returns a source and its log.
-func loggedSource(t *testing.T, hub *hubspottest.Server, options tokens.Options) (*tokens.Source, *logBuffer) {
-	t.Helper()
-	log := new(logBuffer)
-	options.Prefix, options.App, options.RefreshAhead = "hubspot:", newApp(t, hub, nil), 5*time.Minute
-	options.Log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), log, zap.DebugLevel))
-	s := tokens.NewSource(options)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		_ = s.Close(ctx)
-		log.check(t)
-	})
-	return s, log
 }
 
 // allOf returns all keys and values in Redis as text.
@@ -210,7 +192,7 @@ func TestASealedRecordThatCannotBeOpenedIsNeitherServedNorOverwritten(t *testing
 					tt.spoil(t, client)
 				}
 				before := client.HGetAll(t.Context(), recordKey).Val()
-				s, log := loggedSource(t, hub, tokens.Options{Redis: connect(t), Now: now.now, Keys: keys})
+				s, log := watched(t, hub, tokens.Options{Redis: connect(t), Now: now.now, Keys: keys})
 				for range 3 {
 					if !answers(t, s, portalID, &tokens.UnavailableError{}) {
 						t.Error("no UnavailableError")
@@ -285,7 +267,7 @@ func TestResealSealsAllSecretsSoThatTheOldKeyCanBeRemoved(t *testing.T) {
 		put(t, plain, "4", tokens.APIKey, want["4"])
 		generation := client.HGet(t.Context(), "hubspot:portal:{1}", "generation").Val()
 
-		both, log := loggedSource(t, hub, tokens.Options{Redis: connect(t), Keys: ring(t, young, old, secret.New("plain"))})
+		both, log := watched(t, hub, tokens.Options{Redis: connect(t), Keys: ring(t, young, old, secret.New("plain"))})
 		for id, first := range map[string]bool{"1": true, "2": true, "3": true, "4": true, "5": false} {
 			for i, want := range []bool{first, false} {
 				if resealed, err := both.Reseal(t.Context(), id, "ann"); err != nil || resealed != want {

@@ -49,14 +49,20 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// While the disk is full, a change is refused and undone; later it is taken.
-func TestAChangeThatCannotBeWrittenIsRefusedAndUndone(t *testing.T) {
-	t.Parallel()
+// ownPath returns a path in an empty folder of this user's own.
+func ownPath(t *testing.T) string {
+	t.Helper()
 	folder := t.TempDir()
 	if err := os.Chmod(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(folder, "state")
+	return filepath.Join(folder, "state")
+}
+
+// opened opens a new file. The test closes the server and the client.
+func opened(t *testing.T) (server *Server, client *proto.Client, path string) {
+	t.Helper()
+	path = ownPath(t)
 	server, err := Open(path, Options{Holder: "test"})
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +71,13 @@ func TestAChangeThatCannotBeWrittenIsRefusedAndUndone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := proto.NewClient(conn)
+	return server, proto.NewClient(conn), path
+}
+
+// While the disk is full, a change is refused and undone; later it is taken.
+func TestAChangeThatCannotBeWrittenIsRefusedAndUndone(t *testing.T) {
+	t.Parallel()
+	server, client, path := opened(t)
 	do := func(want string, args ...string) {
 		t.Helper()
 		if got, err := client.Do(args...); err != nil || got != want {
@@ -114,11 +126,8 @@ func TestAChangeThatCannotBeWrittenIsRefusedAndUndone(t *testing.T) {
 // A write that was partly done must not be followed by another.
 func TestAFileThatCannotBeSyncedIsWrittenAnew(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
-	if err := os.Chmod(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	d, err := openDisk(filepath.Join(folder, "state"), "test")
+	path := ownPath(t)
+	d, err := openDisk(path, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +146,7 @@ func TestAFileThatCannotBeSyncedIsWrittenAnew(t *testing.T) {
 	if err == nil {
 		err = d.append("last\n")
 	}
-	text, _ := os.ReadFile(filepath.Join(folder, "state"))
+	text, _ := os.ReadFile(path)
 	if err != nil || string(text) != header+"line\nmore\nlast\n" || d.size != int64(len(text)) {
 		t.Errorf("the file is %q, %v", text, err)
 	}
@@ -145,20 +154,7 @@ func TestAFileThatCannotBeSyncedIsWrittenAnew(t *testing.T) {
 
 func TestWhatIsWrittenWhileTheFileIsWrittenAnewIsInTheNewFile(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
-	if err := os.Chmod(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(folder, "state")
-	server, err := Open(path, Options{Holder: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := server.Dial()
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := proto.NewClient(conn)
+	server, client, path := opened(t)
 	rewritten := make(chan struct{})
 	go func() {
 		defer close(rewritten)
@@ -193,15 +189,8 @@ func TestWhatIsWrittenWhileTheFileIsWrittenAnewIsInTheNewFile(t *testing.T) {
 
 func TestCloseReportsThatChangesAreLost(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
-	if err := os.Chmod(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(folder, "state")
-	server, err := Open(path, Options{Holder: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	server, client, path := opened(t)
+	_ = client.Close()
 	if err := os.MkdirAll(path+nextSuffix+"/full", 0o700); err != nil { // so that no new file can be made
 		t.Fatal(err)
 	}
