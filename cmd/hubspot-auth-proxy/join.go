@@ -29,7 +29,7 @@ func (s *service) joinAtOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	if err := s.join(ctx); err != nil {
-		s.log.Warn("Redis does not answer yet: calls that need it get 503 until it answers; "+checkRedis(s.settings), zap.Error(err))
+		s.log.Warn("Redis does not answer yet: calls that need it get 503 until it answers; "+checkRedis(s.settings, err), zap.Error(err))
 		if s.needsNoRedis() {
 			s.admin.Ready()
 		}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/user"
 	"strings"
@@ -43,13 +45,25 @@ func unanswered(settings config.Config, err error) error {
 	if settings.StateFile != "" {
 		return fmt.Errorf("no answer from the process that uses STATE_FILE; check that process, which the file STATE_FILE.lock names: %w", err)
 	}
-	return fmt.Errorf("no answer from Redis; %s: %w", checkRedis(settings), err)
+	return fmt.Errorf("no answer from Redis; %s: %w", checkRedis(settings, err), err)
 }
 
-// checkRedis returns what to check if the Redis of REDIS_URL does not answer.
-func checkRedis(settings config.Config) string {
-	if strings.HasPrefix(settings.RedisURL.Reveal(), "rediss://") {
-		return "check REDIS_URL, and whether this machine can reach Redis, and whether that port of Redis uses TLS: rediss:// needs TLS, and redis:// is without TLS"
+// checkRedis returns what to check after an error of the Redis of REDIS_URL.
+func checkRedis(settings config.Config, err error) string {
+	scheme, _, _ := strings.Cut(settings.RedisURL.Reveal(), "://")
+	failed, _ := errors.AsType[*records.Error](err)
+	operation, _ := errors.AsType[*net.OpError](err)
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	switch {
+	case failed != nil && (failed.Code == "WRONGPASS" || failed.Code == "NOAUTH"):
+		return "check the user and the password in REDIS_URL"
+	case untrusted:
+		return "check the host in REDIS_URL, and REDIS_TLS_CA_FILE"
+	case failed != nil && failed.Code != "", operation != nil && operation.Op == "dial":
+	case scheme == "rediss":
+		return "check REDIS_URL, whether Redis runs, and whether that port of Redis uses TLS: without TLS, the URL must begin with redis://"
+	case scheme == "redis":
+		return "check REDIS_URL, whether Redis runs, and whether that port of Redis uses TLS: with TLS, the URL must begin with rediss://"
 	}
 	return "check REDIS_URL, and whether this machine can reach Redis"
 }

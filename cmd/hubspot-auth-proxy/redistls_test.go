@@ -39,14 +39,15 @@ func TestRedisOverTLS(t *testing.T) {
 	port := strings.Trim(strings.TrimPrefix(server.Do("config", "get", "tls-port"), "[tls-port "), "]")
 	_, user, _ := strings.Cut(server.URL(), "://")
 	user, _, _ = strings.Cut(user, "@")
-	list := func(settings ...string) string {
+	listAt := func(url string, settings ...string) string {
 		var stderr testkit.Output
-		err := run(t.Context(), []string{"client", "list"}, append(settings, "REDIS_URL=rediss://"+user+"@127.0.0.1:"+port), strings.NewReader(""), &testkit.Output{}, &stderr)
+		err := run(t.Context(), []string{"client", "list"}, append(settings, "REDIS_URL="+url), strings.NewReader(""), &testkit.Output{}, &stderr)
 		if err == nil {
 			return "works"
 		}
 		return err.Error()
 	}
+	list := func(settings ...string) string { return listAt("rediss://"+user+"@127.0.0.1:"+port, settings...) }
 	pair := []string{"REDIS_TLS_CERT_FILE=" + path("leaf.pem"), "REDIS_TLS_KEY_FILE=" + path("leaf.key")}
 	if got := list(append(pair, "REDIS_TLS_CA_FILE="+path("own.pem"))...); got != "works" {
 		t.Errorf("with the certificate and the authority: %s", got)
@@ -60,6 +61,18 @@ func TestRedisOverTLS(t *testing.T) {
 	} {
 		if got := list(settings...); got == "works" {
 			t.Errorf("%s: it works", name)
+		}
+	}
+	for url, want := range map[string]string{
+		"redis://" + user + "@127.0.0.1:" + port:  "with TLS, the URL must begin with rediss://: ping Redis: the connection was closed",
+		"rediss://" + user + "@" + server.Addr:    "without TLS, the URL must begin with redis://: ping Redis: timeout",
+		"rediss://" + user + "@127.0.0.1:" + port: "check the host in REDIS_URL, and REDIS_TLS_CA_FILE: ping Redis: tls: failed to verify certificate",
+		"redis://" + user + "@127.0.0.1:1":        "check REDIS_URL, and whether this machine can reach Redis: ping Redis: dial",
+		"rediss://" + user + "@127.0.0.1:1":       "check REDIS_URL, and whether this machine can reach Redis: ping Redis: dial",
+		"redis://hubspot:wrong@" + server.Addr:    "check the user and the password in REDIS_URL: ping Redis: Redis answers WRONGPASS",
+	} {
+		if got := listAt(url); !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", url, got, want)
 		}
 	}
 }
