@@ -307,7 +307,7 @@ func TestALineSaysWhoCalled(t *testing.T) {
 		"curl/8.5.0":                         "curl/8.5.0",
 		strings.Repeat("a", 200):             strings.Repeat("a", 100),
 		"x\x9b31m":                           "",
-		"key hap_AAAAAAAAAAAAAAAAAAAAAAAAA":  "[redacted]",
+		"key hap_AAAAAAAAAAAAAAAAAAAAAAAAA":  "key [redacted]",
 		"key hap%5FAAAAAAAAAAAAAAAAAAAAAAAA": "[redacted]",
 	} {
 		r := startKinds(t, setup{})
