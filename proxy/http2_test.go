@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -187,5 +188,22 @@ func askOverHTTP2(t *testing.T, server *httptest.Server, fields [][2]string) {
 		if _, err := io.CopyN(io.Discard, conn, length); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestASecondAttemptOverHTTP2DoesNotWaitForTheClientsBody(t *testing.T) {
+	t.Parallel()
+	var attempts atomic.Int64
+	set := byHTTP2(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadFull(r.Body, make([]byte, 3))
+		if attempts.Add(1) == 1 {
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(w, `{"category":"EXPIRED_AUTHENTICATION"}`)
+		}
+	})
+	r := startKinds(t, setup{proxy: set})
+	got := r.answerTo("POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc")
+	if got.StatusCode != http.StatusOK || got.err != nil || attempts.Load() != 2 {
+		t.Errorf("%d %q, %v, after %d attempts", got.StatusCode, got.text, got.err, attempts.Load())
 	}
 }

@@ -151,8 +151,9 @@ func (b *standardBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close implements io.Closer.
+// Close implements io.Closer. It cancels the request first: otherwise closing an answer of
+// HTTP/2 waits for the Read of the request's body that is in progress, so for the client.
 func (b *standardBody) Close() error {
-	defer b.cancel()
+	b.cancel()
 	return b.ReadCloser.Close()
 }

@@ -26,10 +26,6 @@ type watch struct {
 // no limit. The caller must call the returned function when it has read the answer's
 // body.
 func watched(transport http.RoundTripper, r *http.Request, timeout time.Duration) (*http.Response, context.CancelFunc, error) {
-	if timeout == 0 {
-		response, err := transport.RoundTrip(r)
-		return response, func() {}, err
-	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	w := &watch{timeout: timeout, cancel: cancel}
 	out := r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { w.restart() }}))
@@ -62,7 +58,7 @@ func (w *watch) restart() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case w.done:
+	case w.done || w.timeout == 0:
 	case w.timer == nil:
 		w.timer = time.AfterFunc(w.timeout, func() { w.cancel(ErrTimeout) })
 	default:
