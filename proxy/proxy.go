@@ -39,6 +39,8 @@ type Proxy struct {
 	recorder *recorder
 	underWay atomic.Int64 // all requests under way
 	stopping atomic.Bool
+
+	lingerTime time.Duration
 }
 
 // New returns a proxy. Close it when it is no longer needed.
@@ -47,7 +49,7 @@ func New(options Options) *Proxy {
 	options.Log = log
 	options.Activity = cmp.Or(options.Activity, activity.New(nil))
 	options.ServePortals = slices.Sorted(slices.Values(options.ServePortals)) // for authorize
-	p := &Proxy{options: options, faults: throttle.Logger(log, throttle.Every)}
+	p := &Proxy{options: options, faults: throttle.Logger(log, throttle.Every), lingerTime: lingerTime}
 	p.gate = newGate(&p.options)
 	p.oauth = oauth{gate: p.gate, tokenCalls: tokenCalls{bodyTime: tokenBodyTime}}
 	p.load.most = options.MaxRequests
@@ -152,18 +154,30 @@ func (p *Proxy) end(c *call, a *reply) {
 	if !a.finished {
 		a.breakOff()
 	}
-	if c.request.ProtoMajor == 1 && c.unread() {
-		// This answer closes the connection. The server reads the rest of the body
-		// first; limit that.
-		_ = http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Now().Add(lingerTime))
-	}
 	p.recorder.record(outcomeOf(c, a, time.Now()), a.Header())
+	if c.request.ProtoMajor == 1 && c.unread() {
+		p.linger(c, a)
+	}
 	p.oauth.tokenCalls.end(c)
 	p.turns.end(c)
 	if c.inLoad {
 		p.load.end(c.clientName())
 	}
 	p.underWay.Add(-1)
+}
+
+// linger limits how long the server reads the rest of the client's body, before the end of
+// the answer closes the connection. If a transport is still reading the body, linger first
+// ends that Read. Otherwise the server would end it, and remove the deadline.
+//
+// Call linger after outcomeOf, because the server takes a Read that fails for a client
+// that has left.
+func (p *Proxy) linger(c *call, a *reply) {
+	client := http.NewResponseController(a.ResponseWriter)
+	if c.body != nil && client.SetReadDeadline(time.Unix(1, 0)) == nil {
+		c.body.Wait()
+	}
+	_ = client.SetReadDeadline(time.Now().Add(p.lingerTime))
 }
 
 // connect answers a CONNECT request. It refuses the request, or opens a tunnel and returns

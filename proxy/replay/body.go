@@ -97,6 +97,13 @@ func (b *Body) Close() {
 	b.forget()
 }
 
+// Wait waits for the Read of the client's body that is in progress, if there is one. After
+// Close no other one begins.
+func (b *Body) Wait() {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+}
+
 // forget drops the kept bytes. The caller holds mu.
 func (b *Body) forget() {
 	b.memory.give(b.taken)
