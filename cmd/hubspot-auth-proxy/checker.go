@@ -117,7 +117,7 @@ func (k *checker) whose(ctx context.Context, p tokens.Portal) (string, error) {
 		return "", err
 	}
 	if p.Kind != tokens.OAuth {
-		return k.account(ctx, credential)
+		return k.account(ctx, credential, "store it with portal set "+p.ID)
 	}
 	portal, err := k.app.Introspect(ctx, credential.Secret)
 	if answer, ok := errors.AsType[*hubspot.Error](err); ok && answer.Status == http.StatusOK {
@@ -135,15 +135,42 @@ func (k *checker) whose(ctx context.Context, p tokens.Portal) (string, error) {
 	return portal, err
 }
 
-// account asks HubSpot for the account of a static credential.
-func (k *checker) account(ctx context.Context, credential *tokens.Credential) (string, error) {
+// checkEnvironment asks HubSpot which portal the static credential of the environment belongs to.
+// If the environment does not name a portal, any portal is right.
+func (k *checker) checkEnvironment(ctx context.Context) finding {
+	kind, value := credential(k.settings)
+	variable := "HUBSPOT_ACCESS_TOKEN"
+	if kind == tokens.APIKey {
+		variable = "HUBSPOT_API_KEY"
+	}
+	f := finding{ID: k.settings.Default(), Kind: kind}
+	var err error
+	f.HubSpotPortal, err = k.account(ctx, tokens.Static(f.ID, kind, value), "set "+variable+" to it")
+	switch {
+	case err != nil:
+		f.Problem, f.Remedy = err.Error(), remedyFor(tokens.Portal{}, err)
+	case k.settings.HubSpotPortalID != "" && f.HubSpotPortal != f.ID:
+		f.Problem = "wrong, HubSpot says that the credential belongs to portal " + f.HubSpotPortal
+		f.Remedy = fmt.Sprintf("set %s to a credential of portal %s, or HUBSPOT_PORTAL_ID to %s", variable, f.ID, f.HubSpotPortal)
+	default:
+		f.OK = true
+		if kind == tokens.AccessToken {
+			f.Scopes, _ = hubspot.Scopes(ctx, k.client, k.settings.UpstreamURL, value) // as in scopes, an error means not known
+		}
+	}
+	return f
+}
+
+// account asks HubSpot for the account of a static credential. anew is what to do with a new
+// credential, if HubSpot does not accept this one.
+func (k *checker) account(ctx context.Context, credential *tokens.Credential, anew string) (string, error) {
 	portal, err := hubspot.Account(ctx, k.client, k.settings.UpstreamURL, credential.Secret, credential.Kind == tokens.APIKey)
 	failure, failed := errors.AsType[*hubspot.AccountError](err)
 	switch {
 	case !failed:
 		return portal, err
 	case failure.Status == http.StatusUnauthorized:
-		return "", &remediable{failure.Error(), "make a new credential in HubSpot, and store it with portal set " + credential.Portal}
+		return "", &remediable{failure.Error(), "make a new credential in HubSpot, and " + anew}
 	case failure.Status == 0:
 		return "", &remediable{failure.Error(), "check UPSTREAM_URL, and whether this machine can reach it"}
 	case failure.Status == http.StatusOK:

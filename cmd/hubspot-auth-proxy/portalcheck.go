@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"hubspot-auth-proxy/config"
 	"hubspot-auth-proxy/tokens"
 	"hubspot-auth-proxy/tokens/hubspot"
 )
@@ -19,6 +20,9 @@ portals, and prints the granted scopes, which HubSpot reports for OAuth grants a
 apps. An OAuth token that has expired is renewed first, and a grant that HubSpot has
 refused is tried again. If a credential belongs to another portal, or HubSpot does not
 accept it, the command prints what to do, and the exit status is 1.
+
+With neither REDIS_URL nor STATE_FILE, the command checks HUBSPOT_ACCESS_TOKEN or
+HUBSPOT_API_KEY of its own environment.
 
   hubspot-auth-proxy portal check 62515
   hubspot-auth-proxy portal check --all
@@ -40,18 +44,35 @@ func portalCheck(flags *flag.FlagSet) action {
 				return err
 			}
 		}
+		client := hubspot.NewClient(http.DefaultTransport, tokenTimeout)
+		if settings, err := config.Load(c.environ); err == nil && checkedAlone(settings, c.args) {
+			k := &checker{store: &store{settings: settings}, client: client}
+			if *all {
+				return c.report([]finding{k.checkEnvironment(ctx)}, *asJSON)
+			}
+			return c.reportOne(k.checkEnvironment(ctx), *asJSON)
+		}
 		return c.operate(ctx, func(s *store) error {
-			k := &checker{store: s, client: hubspot.NewClient(http.DefaultTransport, tokenTimeout)}
+			k := &checker{store: s, client: client}
 			if *all {
 				return c.checkAll(ctx, k, *asJSON)
 			}
-			return c.checkOne(ctx, k, c.args[0], *asJSON)
+			return c.reportOne(k.check(ctx, c.args[0]), *asJSON)
 		})
 	}
 }
 
-func (c *call) checkOne(ctx context.Context, k *checker, id string, asJSON bool) error {
-	found := k.check(ctx, id)
+// checkedAlone reports whether the command checks the credential of the environment, because it
+// cannot reach the data of the proxy. args are the ids to check; none means all portals. An OAuth
+// grant is not checked in this way, because a new refresh token would be lost.
+func checkedAlone(settings config.Config, args []string) bool {
+	kind, value := credential(settings)
+	return !commandsReach(settings) && kind != tokens.OAuth && !value.IsZero() &&
+		(len(args) == 0 || args[0] == settings.HubSpotPortalID)
+}
+
+// reportOne prints the finding. If the credential is not right, reportOne returns an error.
+func (c *call) reportOne(found finding, asJSON bool) error {
 	if asJSON {
 		if err := printJSON(c.stdout, found); err != nil {
 			return err
@@ -75,6 +96,11 @@ func (c *call) checkAll(ctx context.Context, k *checker, asJSON bool) error {
 	if err != nil {
 		return err
 	}
+	return c.report(found, asJSON)
+}
+
+// report prints the findings. If a credential is not right, report returns an error.
+func (c *call) report(found []finding, asJSON bool) error {
 	bad := 0
 	for _, f := range found {
 		if !f.OK {
@@ -92,7 +118,11 @@ func (c *call) checkAll(ctx context.Context, k *checker, asJSON bool) error {
 		fmt.Fprintf(c.stdout, "%s: %d right, %d not.\n", count(len(found), "portal"), len(found)-bad, bad)
 	}
 	if bad > 0 {
-		return fmt.Errorf("%d of %s need attention", bad, count(len(found), "portal"))
+		verb := "need"
+		if bad == 1 {
+			verb = "needs"
+		}
+		return fmt.Errorf("%d of %s %s attention", bad, count(len(found), "portal"), verb)
 	}
 	return nil
 }
