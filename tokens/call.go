@@ -44,7 +44,7 @@ func (s *Source) call(e *entry, h *held, why store.Cause, withoutRedis bool) (*C
 		return s.failed(e, h, why, withoutRedis, fingerprint, refusal)
 	}
 	if token.Portal != "" && token.Portal != e.id {
-		err := fmt.Errorf("the refresh token that is stored for the portal is one of portal %s: connect it again", token.Portal)
+		err := fmt.Errorf("the refresh token that is stored for portal %s belongs to portal %s: connect portal %s, or correct the id in the setting or seed file that has the refresh token", e.id, token.Portal, e.id)
 		s.log.Error("the refresh token that is stored for a portal belongs to another portal", zap.String("portal", e.id), zap.Error(err))
 		return nil, s.postpone(e, 0, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"hubspot-auth-proxy/tokens/hubspot"
 	"hubspot-auth-proxy/tokens/store"
 )
 
@@ -77,9 +78,13 @@ func (p Portal) Remedy() string {
 		if p.Newer {
 			return "run the newer version of this program, or replace the record with portal set " + p.ID + " and --force"
 		}
-		return "give ENCRYPTION_KEYS as the proxies have them, or store the credential anew with portal set " + p.ID
+		return "if a key is missing from ENCRYPTION_KEYS, add it after the first key; otherwise store the credential anew with portal set " + p.ID
 	case Rejected:
-		return "make a new access token or key in HubSpot, and give it to portal set " + p.ID + ", or to the setting or seed file that has the portal; the rejected one stays in use until then"
+		where := "to portal set " + p.ID + ", or to the setting or seed file that has the portal"
+		if !hubspot.ValidPortal(p.ID) { // the environment's credential, without a portal id
+			where = "to the setting HUBSPOT_ACCESS_TOKEN or HUBSPOT_API_KEY"
+		}
+		return "make a new access token or key in HubSpot, and give it " + where + "; the rejected one stays in use until then"
 	case Removed:
 		return "portal set or portal link connects it"
 	}

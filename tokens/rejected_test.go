@@ -160,3 +160,11 @@ func TestALocalCredentialThatReplacesARejectedOneIsHealthy(t *testing.T) {
 		t.Errorf("%+v, %v", o.Portals, o.Counts)
 	}
 }
+
+// The environment's credential without a portal id is not in Redis, so portal set cannot replace it.
+func TestTheRemedyForTheEnvironmentsCredentialIsItsSetting(t *testing.T) {
+	remedy := tokens.Portal{ID: "default", State: tokens.Rejected}.Remedy()
+	if strings.Contains(remedy, "portal set") || !strings.Contains(remedy, "HUBSPOT_ACCESS_TOKEN") {
+		t.Error(remedy)
+	}
+}

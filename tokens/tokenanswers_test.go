@@ -32,6 +32,9 @@ func TestAnotherPortalsTokenIsNotServed(t *testing.T) {
 		if n := log.lines("the refresh token that is stored for a portal belongs to another portal"); n != 1 {
 			t.Errorf("it was logged %d times", n)
 		}
+		if text := log.String(); !strings.Contains(text, "belongs to portal 1: connect portal "+portalID+", or correct the id") {
+			t.Error(text)
+		}
 		if got := field(t, client, "access_token"); got != "" {
 			t.Error("the other portal's token was stored")
 		}

@@ -52,7 +52,7 @@ func TestARowHasThePortalsStateAndWhatToDo(t *testing.T) {
 					"Connect it again with portal link --portal 62515, or give a new grant to portal set 62515 refresh_token, or to the setting or seed file that has the portal."}},
 		{"unusable", tokens.Portal{ID: "62515", Kind: tokens.APIKey, State: "unusable", Problem: "the record has no api_key"}, true,
 			portalRow{Level: "bad", State: "Unusable", Left: -1,
-				Note: "The record has no api_key. Calls get 503. Give ENCRYPTION_KEYS as the proxies have them, or store the credential anew with portal set 62515."}},
+				Note: "The record has no api_key. Calls get 503. If a key is missing from ENCRYPTION_KEYS, add it after the first key; otherwise store the credential anew with portal set 62515."}},
 		{"static", tokens.Portal{ID: "62515", Kind: tokens.AccessToken, State: "active"}, true,
 			portalRow{Level: "good", State: "Healthy", Left: -1, Life: "does not expire"}},
 	} {
