@@ -167,6 +167,10 @@ func (l *loader) checkApp() {
 // checkHeaderSafe adds a fault if no header can carry the value. The fault does not
 // quote the value, which is a credential.
 func (l *loader) checkHeaderSafe(name, value string) {
+	if n := len(value); n > 1 && strings.ContainsRune(`"'`, rune(value[0])) && value[n-1] == value[0] {
+		l.fault(name, "is in quotes", "remove the quotes; docker run --env-file, for example, makes them a part of the value")
+		return
+	}
 	if secret.HeaderUnsafe(value) >= 0 {
 		l.fault(name, "has a space, a line break or another character that no credential contains", "copy the credential again, without anything around it")
 	}

@@ -45,3 +45,8 @@ func quotePath(path string) string {
 	}
 	return "the file (path not shown, because it begins with neither / nor . and may be the secret itself)"
 }
+
+// theFile returns the words "the file" and what quotePath returns.
+func theFile(path string) string {
+	return "the file " + strings.TrimPrefix(quotePath(path), "the file ")
+}

@@ -51,7 +51,7 @@ func (l *loader) readFile(name, path string) (text string, ok bool) {
 	}
 	text = withoutNewline(string(content))
 	if text == "" {
-		l.fault(name, "the file "+quotePath(path)+" is empty", "write the value into the file, or unset "+name)
+		l.fault(name, theFile(path)+" is empty", "write the value into the file, or unset "+name)
 	}
 	return text, text != ""
 }

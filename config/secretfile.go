@@ -113,7 +113,7 @@ func (f *secretFile) poll() (text string, isNew bool, _ Faults) {
 	f.failures = 0
 	text = withoutNewline(string(content))
 	if isNew && text == "" {
-		return "", false, Faults{{f.name, "the file " + quotePath(f.path) + " is empty", "write the value into the file; the previous value stays in use"}}
+		return "", false, Faults{{f.name, theFile(f.path) + " is empty", "write the value into the file; the previous value stays in use"}}
 	}
 	return text, isNew, nil
 }

@@ -27,7 +27,7 @@ func placed(faults string) string {
 func TestEachFaultOfASeedHasItsLineAndColumn(t *testing.T) {
 	const (
 		empty    = "1:1 the file is empty; write {} for a seed without portals and clients, or unset SEED_FILE"
-		syntax   = " this is neither YAML nor JSON; check this place and the text before it for a missing or extra quote, bracket, colon or comma, and for a line that is indented differently from its neighbours"
+		syntax   = " this is neither YAML nor JSON; check this place and the text before it for a missing or extra quote, bracket, colon or comma, and for a line that is indented differently from its neighbours, or by a tab"
 		noFile   = "the file is not a mapping; write it as FIELD: VALUE, with the fields portals, clients"
 		noPortal = "the portal is not a mapping; write it as FIELD: VALUE, with the fields id, name, refresh_token, access_token, api_key"
 		noClient = "the client is not a mapping; write it as FIELD: VALUE, with the fields name, key, key_sha256, expires, keys, portals, read_only, paths, daily_limit"

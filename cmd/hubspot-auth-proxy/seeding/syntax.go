@@ -79,7 +79,7 @@ func (r *reader) sorted() (all config.Faults) {
 
 // badSyntax adds the fault of a file that the scanner or the parser cannot read.
 func (r *reader) badSyntax(at place) {
-	r.fault(at, "this is neither YAML nor JSON", "check this place and the text before it for a missing or extra quote, bracket, colon or comma, and for a line that is indented differently from its neighbours")
+	r.fault(at, "this is neither YAML nor JSON", "check this place and the text before it for a missing or extra quote, bracket, colon or comma, and for a line that is indented differently from its neighbours, or by a tab")
 }
 
 // parse returns the root of the file's only document, or nil if there is a fault. A panic
