@@ -17,6 +17,7 @@ func Serve(tb testing.TB, serve func(net.Conn)) (address string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	ctx := tb.Context() // a fuzz target must not ask for it
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -26,7 +27,7 @@ func Serve(tb testing.TB, serve func(net.Conn)) (address string) {
 			}
 			serving.Go(func() {
 				defer conn.Close()
-				defer context.AfterFunc(tb.Context(), func() { _ = conn.Close() })()
+				defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 				_ = conn.SetDeadline(time.Now().Add(Timeout))
 				serve(conn)
 			})
