@@ -125,7 +125,7 @@ func plainHost(name string) string {
 }
 
 // Misspelt returns the variables of environ that are not settings, although their names differ
-// in one or two letters from that of a setting, each with that setting.
+// in one or two letters, or by a _FILE at the end, from that of a setting, each with that setting.
 func Misspelt(environ []string) map[string]string {
 	var names []string
 	for _, s := range settings() {
@@ -137,8 +137,13 @@ func Misspelt(environ []string) map[string]string {
 	misspelt := make(map[string]string)
 	for variable := range env.ToMap(environ) {
 		near := slices.IndexFunc(names, func(name string) bool { return isNear(variable, name, 2) })
-		if near >= 0 && !slices.Contains(names, variable) {
+		if slices.Contains(names, variable) {
+			continue
+		}
+		if near >= 0 {
 			misspelt[variable] = names[near]
+		} else if name, isFile := strings.CutSuffix(variable, "_FILE"); isFile && slices.Contains(names, name) {
+			misspelt[variable] = name
 		}
 	}
 	return misspelt

@@ -172,12 +172,12 @@ func variables(t *testing.T) []string {
 
 func TestVariablesWhoseNamesAreNearlyThatOfASettingAreMisspelt(t *testing.T) {
 	got := config.Misspelt([]string{
-		"HUBSPOT_ACCES_TOKEN=x", "HUBSPOT_ACCESS_TOKEN_FIEL=x", "REDISURL=x", "LOG_LEVELS=", "STATE_FILE_=x", "XLISTEN_ADRR=x",
+		"HUBSPOT_ACCES_TOKEN=x", "HUBSPOT_ACCESS_TOKEN_FIEL=x", "REDISURL=x", "LOG_LEVELS=", "STATE_FILE_=x", "XLISTEN_ADRR=x", "HUBSPOT_CLIENT_ID_FILE=x",
 		"REDIS_URL=x", "REDIS_URL_FILE=x", "HUBSPOT_PORTAL=x", "REDIS_HOST=x", "LISTEN_PORT=x", "ACCESSLOGS2=x", "PATH=x", "A=", "=x",
 	})
 	want := map[string]string{
 		"HUBSPOT_ACCES_TOKEN": "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_ACCESS_TOKEN_FIEL": "HUBSPOT_ACCESS_TOKEN_FILE", "REDISURL": "REDIS_URL",
-		"LOG_LEVELS": "LOG_LEVEL", "STATE_FILE_": "STATE_FILE", "XLISTEN_ADRR": "LISTEN_ADDR",
+		"LOG_LEVELS": "LOG_LEVEL", "STATE_FILE_": "STATE_FILE", "XLISTEN_ADRR": "LISTEN_ADDR", "HUBSPOT_CLIENT_ID_FILE": "HUBSPOT_CLIENT_ID",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

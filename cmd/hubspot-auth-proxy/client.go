@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -221,20 +222,23 @@ func (c *call) printClients(known []clients.Client, asJSON bool) error {
 		_, err := fmt.Fprintln(c.stderr, "There is no client; client add makes one.")
 		return err
 	}
-	rows := [][]string{{"NAME", "PORTALS", "MAY", "PATHS", "EXPIRES"}}
+	rows := [][]string{{"NAME", "PORTALS", "MAY", "PATHS", "DAILY LIMIT", "EXPIRES"}}
 	for _, client := range known {
 		may := "read and write"
 		if client.ReadOnly {
 			may = "read"
 		}
-		paths, expires := "all", "never"
+		paths, limit, expires := "all", "none", "never"
 		if client.Paths != nil {
 			paths = strings.Join(client.Paths, ",")
 		}
 		if !client.Expires.IsZero() {
 			expires = shownTime(client.Expires)
 		}
-		rows = append(rows, []string{client.Name, strings.Join(client.Portals, ","), may, paths, expires})
+		if client.DailyLimit > 0 {
+			limit = strconv.FormatInt(client.DailyLimit, 10)
+		}
+		rows = append(rows, []string{client.Name, strings.Join(client.Portals, ","), may, paths, limit, expires})
 	}
 	return printTable(c.stdout, rows)
 }

@@ -51,7 +51,7 @@ func serve(ctx context.Context, environ []string, stderr io.Writer) error {
 		log.Warn("the memory of the process cannot be protected: other processes of the same user can read the secrets in it, and core dumps contain them", zap.Error(unprotected))
 	}
 	for variable, setting := range config.Misspelt(environ) {
-		log.Warn("an environment variable is not a setting, although its name is almost that of one; check its spelling", zap.String("variable", variable), zap.String("setting", setting))
+		log.Warn("an environment variable is not a setting, although its name is almost that of one; check its spelling, and that only secrets can be given as a file", zap.String("variable", variable), zap.String("setting", setting))
 	}
 	warnOfStorage(settings, log)
 	defer collectLess()()
