@@ -283,6 +283,7 @@ func (s *service) serveProxy(tlsConfig *tls.Config) {
 	} else {
 		s.log.Info("clients need a client key")
 	}
+	s.warnOfHosts()
 }
 
 // serving runs a server until it is shut down. If the server fails, run receives the

@@ -114,3 +114,17 @@ func TestAProcessThatWaitsForAStateFileNamesTheProcessThatHasIt(t *testing.T) {
 		t.Errorf("printed %s", printed)
 	}
 }
+
+func TestTheStartWarnsOfHostNamesThatHaveNoEffectOnLoopback(t *testing.T) {
+	t.Parallel()
+	p := launch(t, "serve", "ALLOWED_HOSTS=proxy.example.com", "PORTAL_DOMAIN=hs.example.com")
+	p.until("calls below PORTAL_DOMAIN need a client key")
+	if printed := p.end(); !strings.Contains(printed, "ALLOWED_HOSTS has no effect") {
+		t.Errorf("no warning of ALLOWED_HOSTS:\n%s", printed)
+	}
+	p = launch(t, "serve", "PORTAL_DOMAIN=hs.localhost")
+	p.until("clients need no client key")
+	if printed := p.end(); strings.Contains(printed, "PORTAL_DOMAIN") {
+		t.Errorf("a warning of a domain below localhost:\n%s", printed)
+	}
+}

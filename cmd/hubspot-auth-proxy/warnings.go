@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -66,4 +67,18 @@ func (s *service) warnOfNoClient() {
 	}
 	s.log.Warn("clients need a client key and there is no client, so all calls get 401: " + remedy +
 		"; if everyone who can reach LISTEN_ADDR may use all portals, set ALLOW_ANONYMOUS=true")
+}
+
+// warnOfHosts warns of settings by which calls without a client key may name the proxy, and
+// which have no effect on loopback.
+func (s *service) warnOfHosts() {
+	if !isLoopback(s.listener) {
+		return
+	}
+	if len(s.settings.AllowedHosts) > 0 {
+		s.log.Warn("ALLOWED_HOSTS has no effect, because LISTEN_ADDR is a loopback address: calls without a client key must name localhost or a loopback address")
+	}
+	if domain := s.portalDomain(); s.anonymous() && domain != "localhost" && !strings.HasSuffix(domain, ".localhost") {
+		s.log.Warn("calls below PORTAL_DOMAIN need a client key, because LISTEN_ADDR is a loopback address: calls without a key must name localhost, a name below it, or a loopback address")
+	}
 }
