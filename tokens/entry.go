@@ -30,7 +30,7 @@ type entry struct {
 	aheadAt  atomic.Int64 // when a renewal ahead of time may be tried again, in ns since 1970
 	unsaved  atomic.Bool  // the portal was renewed, and Redis has not stored that yet
 
-	lastRead atomic.Int64 // when a static record was last read because of a rejection, in ns since 1970
+	lastRead atomic.Int64 // when the record was last read because of a rejection, in ns since 1970
 
 	tokens int // number of tokens that this process has received; used only in a flight of the portal
 

@@ -203,3 +203,27 @@ func TestARejectedStaticCredentialIsReadAgainOnceASecond(t *testing.T) {
 		})
 	}
 }
+
+// Another replica has replaced a token that was just renewed, and its message is lost.
+func TestARejectedTokenIsReadAgainWhenItIsTooEarlyToRenewIt(t *testing.T) {
+	onEachFullRedis(t, func(t *testing.T, connect connector) {
+		hub, now, client := newHub(t), newClock(), connect(t)
+		s := newSource(t, hub, tokens.Options{Redis: client, Now: now.now})
+		seed(t, s, hub, portalID)
+		first := get(t, s, portalID)
+		now.advance(time.Minute)
+		rejected, err := s.Renew(t.Context(), first, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Renew(t.Context(), rejected, true); !isError(t, err, tokens.ErrNoOther) {
+			t.Fatalf("Renew: %v", err)
+		}
+		silently(t, client, "access_token", hubspottest.Canary+"-2")
+		now.advance(time.Second)
+		if got, err := s.Renew(t.Context(), rejected, true); err != nil || got.Secret.Reveal() != hubspottest.Canary+"-2" {
+			t.Errorf("Renew: %v, want the token in Redis", err)
+		}
+		wantCalls(t, hub, 2)
+	})
+}

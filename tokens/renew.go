@@ -13,7 +13,7 @@ import (
 // answers 401 for reasons that no renewal cures, such as an endpoint that requires a developer key.
 const rejectionInterval = 30 * time.Second
 
-// rereadEvery is the shortest interval at which a static record is read because of 401s.
+// rereadEvery is the shortest interval at which a record that is not renewed is read because of 401s.
 const rereadEvery = time.Second
 
 // obtain returns the portal's credential. It reads the record if it is not cached, and renews the
@@ -38,7 +38,7 @@ func (s *Source) obtain(ctx context.Context, id string) (*Credential, error) {
 }
 
 // replace returns the portal's credential if it differs from the rejected one. Otherwise replace
-// renews it, unless it is too early for that.
+// renews it or, if it is too early for that, reads the record again.
 func (s *Source) replace(ctx context.Context, rejected *Credential, expired bool) (*Credential, error) {
 	e := s.entry(rejected.Portal)
 	h := e.current.Load()
@@ -51,7 +51,7 @@ func (s *Source) replace(ctx context.Context, rejected *Credential, expired bool
 	if h.State == Ended {
 		h.credential.learned.useless.Store(true) // the credential was used until now
 	} else if !e.mayRenew(rejected, expired, s.now()) {
-		return nil, ErrNoOther
+		return s.reread(ctx, e, h)
 	}
 	return s.renew(ctx, e, h, store.Rejection)
 }
@@ -74,13 +74,15 @@ func (e *entry) mayRenew(rejected *Credential, expired bool, now time.Time) bool
 	return true
 }
 
-// reread reads the record again and returns the new credential if a rejected static credential
-// was replaced.
+// reread reads the record again and returns the new credential if the rejected one was replaced. The
+// hint of that may be lost, for example if Redis has just lost its data.
 func (s *Source) reread(ctx context.Context, e *entry, h *held) (*Credential, error) {
 	if !mayReread(&e.lastRead, s.now()) {
 		return nil, ErrNoOther
 	}
-	s.options.Rejected(ctx, e.id)
+	if h.Kind != OAuth {
+		s.options.Rejected(ctx, e.id)
+	}
 	latest, err := s.read(ctx, e)
 	if err != nil {
 		return nil, s.readError(e, err)
