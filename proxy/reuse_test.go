@@ -88,7 +88,7 @@ func TestWithoutHTTP2AtHubSpotItIsHTTP1(t *testing.T) {
 // may take its time for its own body, and for the answer's.
 func TestTheTimeoutOfAnEarlierRequestDoesNotCount(t *testing.T) {
 	t.Parallel()
-	const timeout = 100 * time.Millisecond
+	const timeout = 400 * time.Millisecond
 	r := start(t, setup{hub: tlsHub(t), proxy: func(o *proxy.Options) { o.UpstreamTimeout = timeout }})
 	r.connect(portalID)
 	for range 2 {
@@ -114,7 +114,8 @@ func TestTheTimeoutOfAnEarlierRequestDoesNotCount(t *testing.T) {
 }
 
 func TestAConnectionIsUsedAgainHoweverLongAgoItsLastAnswerWasDue(t *testing.T) {
-	const timeout = 20 * time.Millisecond
+	t.Parallel()
+	const timeout = 300 * time.Millisecond
 	set, connections := upstream(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "fine") })
 	r := start(t, setup{proxy: func(o *proxy.Options) { set(o); o.UpstreamTimeout = timeout }})
 	r.connect(portalID)

@@ -85,7 +85,7 @@ func TestNoHeaderInTimeIs504(t *testing.T) {
 
 func TestTheTimeoutDoesNotCountWhileTheBodyIsSent(t *testing.T) {
 	t.Parallel()
-	const timeout = 200 * time.Millisecond
+	const timeout = 500 * time.Millisecond
 	overEachHub(t, 1<<20, func(t *testing.T, r *rig, _ string) {
 		other := start(t, setup{hub: r.hub, proxy: func(o *proxy.Options) {
 			o.UpstreamTimeout, o.UpstreamHTTP2 = timeout, strings.HasSuffix(t.Name(), "HTTP2")
