@@ -149,6 +149,9 @@ func refusalFor(c *call, err error) *refusal {
 	case errors.Is(err, upstream.ErrTimeout): // a timeout of connecting is UPSTREAM_UNREACHABLE
 		return newRefusal("UPSTREAM_TIMEOUT",
 			"HubSpot has not answered within UPSTREAM_TIMEOUT. HubSpot may have received the request.")
+	case upstream.NotConnected(err):
+		return newRefusal("UPSTREAM_UNREACHABLE",
+			"No connection to HubSpot could be opened, so the request has changed nothing there and can be sent again. The proxy's log has the reason.")
 	}
 	return newRefusal("UPSTREAM_UNREACHABLE",
 		"The connection to HubSpot failed. HubSpot may have received the request. The proxy's log has the reason.")

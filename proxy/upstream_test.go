@@ -40,20 +40,23 @@ func TestAFailureOfTheConnectionIs502(t *testing.T) {
 	_ = listener.Close()
 	untrusted := hubspottest.NewTLSServer(false)
 	t.Cleanup(untrusted.Close)
+	const unsent, maybeSent = "can be sent again", "may have received"
 	upstreams := []struct {
 		name, path string
 		address    string // empty: the fake HubSpot
 		tls        *tls.Config
+		says       string
 	}{
-		{"connection refused", "/", "http://" + closed, nil},
-		{"reset before the answer", "/fake/reset", "", nil},
-		{"not HTTP", "/fake/malformed", "", nil},
-		{"an untrusted certificate", "/", untrusted.URL, &tls.Config{MinVersion: tls.VersionTLS12}},
+		{"connection refused", "/", "http://" + closed, nil, unsent},
+		{"reset before the answer", "/fake/reset", "", nil, maybeSent},
+		{"not HTTP", "/fake/malformed", "", nil, maybeSent},
+		{"an untrusted certificate", "/", untrusted.URL, &tls.Config{MinVersion: tls.VersionTLS12}, unsent},
 	}
 	for _, u := range upstreams {
 		for _, kind := range []tokens.Kind{tokens.AccessToken, tokens.APIKey} {
 			t.Run(u.name+" "+string(kind), func(t *testing.T) {
 				r := start(t, setup{proxy: func(o *proxy.Options) {
+					o.UpstreamHTTP2 = kind == tokens.APIKey // the other transport
 					if u.address != "" {
 						o.Upstream, _ = url.Parse(u.address)
 						o.UpstreamTLS = u.tls
@@ -61,7 +64,11 @@ func TestAFailureOfTheConnectionIs502(t *testing.T) {
 				}})
 				r.replaceStatic(kind, hubspottest.Canary+"-static")
 				r.call("GET", u.path, nil).refusedWith(t, r, 502, "UPSTREAM_UNREACHABLE")
-				r.call("POST", u.path, strings.NewReader("body")).refusedWith(t, r, 502, "UPSTREAM_UNREACHABLE")
+				posted := r.call("POST", u.path, strings.NewReader("body"))
+				posted.refusedWith(t, r, 502, "UPSTREAM_UNREACHABLE")
+				if !strings.Contains(string(posted.body), u.says) {
+					t.Errorf("%s, want %q", posted.body, u.says)
+				}
 			})
 		}
 	}

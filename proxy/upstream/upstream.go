@@ -65,7 +65,9 @@ package upstream
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -77,6 +79,17 @@ import (
 // ErrTimeout is returned if the server reads nothing of a request's body, or sends no
 // header of an answer, for the Config's Timeout.
 const ErrTimeout = secret.Fault("no header of an answer came in time")
+
+// NotConnected reports whether err, an error of [Transport.RoundTrip], means that no connection to
+// the server could be opened. Then the server has received no request that may change anything.
+// NotConnected returns false if it does not know.
+func NotConnected(err error) bool {
+	if op, is := errors.AsType[*net.OpError](err); is {
+		return op.Op == "dial" || op.Op == "proxyconnect"
+	}
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	return untrusted
+}
 
 // A Body is the body of an answer. Close may be called while Read runs in another
 // goroutine.
