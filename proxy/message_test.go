@@ -17,7 +17,7 @@ func TestAMessageNamesWhatIsWrong(t *testing.T) {
 		not     string
 	}{
 		"no key":          {"GET /a", nil, unauthenticated, "The call has no client key.", "known client key."},
-		"an unknown key":  {"GET /a", []string{"Authorization: Bearer " + unknownKey}, unauthenticated, "The client key is not known.", "has no client key"},
+		"an unknown key":  {"GET /a", []string{"Authorization: Bearer " + unknownKey}, unauthenticated, "A token of HubSpot is not a client key.", "has no client key"},
 		"path":            {"GET /portals/x/a", []string{"Authorization: Bearer {all}"}, refused{400, "PORTAL_INVALID"}, "The part of the path after /portals/ is not a portal id.", "X-HubSpot-Portal-Id"},
 		"header":          {"GET /a", []string{"Authorization: Bearer {all}", "X-HubSpot-Portal-Id: x"}, refused{400, "PORTAL_INVALID"}, "X-HubSpot-Portal-Id: 62515", "/portals/"},
 		"CONNECT":         {"CONNECT api.hubapi.com:443", nil, refused{405, "METHOD_REFUSED"}, "INTERCEPT_CA_CERT_FILE is not set", "base URL of HubSpot's API; it is not"},

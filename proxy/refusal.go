@@ -222,7 +222,7 @@ const (
 // has a key.
 func missingKey(given bool) string {
 	if given {
-		return "The client key is not known. "
+		return "The client key is not known. A token of HubSpot is not a client key. "
 	}
 	return "The call has no client key. "
 }
