@@ -164,14 +164,9 @@ func (s *Source) grantEnded(e *entry, h *held, why store.Cause, fingerprint stri
 
 // settle waits until the end of Options.Settle, or until the portal has another refresh token than h.
 func (s *Source) settle(e *entry, h *held) {
-	for time.Now().Before(s.settled) && s.service.Err() == nil {
-		latest, err := s.read(s.service, e)
-		if err != nil || !latest.Refresh.Equal(h.Refresh) {
+	for time.Now().Before(s.settled) && s.sleep(jitter(100*time.Millisecond, 300*time.Millisecond)) == nil {
+		if latest, err := s.read(s.service, e); err != nil || !latest.Refresh.Equal(h.Refresh) {
 			return
-		}
-		select {
-		case <-s.service.Done():
-		case <-time.After(jitter(50*time.Millisecond, 150*time.Millisecond)):
 		}
 	}
 }
