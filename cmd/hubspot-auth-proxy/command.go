@@ -94,8 +94,9 @@ func valueProblem(f *flag.Flag) string {
 func lacksValue(name string) string { return "--" + name + " needs a value" }
 
 // emptyFlag returns the name of a flag that was given with an empty value, or with a list that has
-// no element, or "" if there is none. An empty value is an error, because it usually comes from a variable that is not set.
-// It must not mean the same as no flag, as in --paths "$PATHS", which would allow all paths.
+// no element, or "" if there is none. An empty value is an error, because it usually comes from a
+// variable that is not set. It must not mean the same as no flag, as in --paths "$PATHS", which
+// would allow all paths.
 func emptyFlag(flags *flag.FlagSet) (name string) {
 	flags.Visit(func(f *flag.Flag) {
 		if len(listOf(f.Value.String())) == 0 {
