@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ func contested(t *testing.T, difference int64) redis.UniversalClient {
 
 func TestTheErrorOfAConflictNamesBothRecordsAndWhatToDo(t *testing.T) {
 	t.Parallel()
-	const both = `: grant 1, generation \d+ \(active\), where grant 1, generation \d+ \(active\) was expected$`
+	const both = `: grant 1, generation (\d+) \(active\), where grant 1, generation (\d+) \(active\) was expected$`
 	for name, tt := range map[string]struct {
 		change func(*tokens.Source) error
 		want   string
@@ -54,10 +55,23 @@ func TestTheErrorOfAConflictNamesBothRecordsAndWhatToDo(t *testing.T) {
 			put(t, newSource(t, hub, tokens.Options{Redis: client, Keys: ring(t, old)}), portalID, tokens.APIKey, "k")
 			err := tt.change(newSource(t, hub, tokens.Options{Redis: client, Keys: ring(t, newKey(t, "young"), old)}))
 			if err == nil || !regexp.MustCompile(tt.want).MatchString(err.Error()) {
+				t.Fatalf("the error is %v", err)
+			}
+			generations := regexp.MustCompile(both).FindStringSubmatch(err.Error())
+			if number(t, generations[1]) != number(t, generations[2])+1 {
 				t.Errorf("the error is %v", err)
 			}
 		})
 	}
+}
+
+func number(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestARefusedGrantThatCannotBeStoredIsReportedWithBothRecords(t *testing.T) {

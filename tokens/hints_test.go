@@ -180,11 +180,7 @@ func TestARecordIsReadAfterAHintBeforeItIsUsedAgain(t *testing.T) {
 	server := redistest.Start(t)
 	hub, client := newHub(t), dial(t, server)
 	wire := server.Wire(t)
-	behind, err := store.Open(secret.New(wire.URL()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = behind.Close() })
+	behind := open(t, wire.URL())
 	s := newSource(t, hub, tokens.Options{Redis: behind})
 	operator := newSource(t, hub, tokens.Options{Redis: dial(t, server)})
 	listening(t, client, 2)

@@ -13,7 +13,6 @@ import (
 	"hubspot-auth-proxy/tokens/hubspottest"
 	"hubspot-auth-proxy/tokens/redistest"
 	"hubspot-auth-proxy/tokens/secret"
-	"hubspot-auth-proxy/tokens/store"
 	"hubspot-auth-proxy/tokens/testkit"
 )
 
@@ -392,11 +391,7 @@ func TestANewProcessWaitsForTheRefreshTokenOfAnotherReplica(t *testing.T) {
 	hub := newHub(t)
 	hub.SetToken(hubspottest.TokenBehaviour{Rotate: true})
 	wire := server.Wire(t)
-	cutOff, err := store.Open(secret.New(wire.URL()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cutOff.Close() })
+	cutOff := open(t, wire.URL())
 	replica := newSource(t, hub, tokens.Options{Redis: cutOff})
 	seed(t, replica, hub, portalID)
 	get(t, replica, portalID)
